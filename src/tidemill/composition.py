@@ -1,0 +1,177 @@
+"""From a composed mapping to checked settings, in one pass that reports every broken rule.
+
+`build(Settings, mapping)` walks the dataclass and the mapping together. What it refuses, it refuses
+by full key: unknown keys (with the nearest valid one), missing keys, wrong types, values outside an
+Enum's choices or outside a `Rule`.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import types
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from tidemill.errors import SettingsError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value must satisfy: `Annotated[float, Rule("greater than 0", lambda v: v > 0)]`."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Problem:
+    key: str
+    got: str
+    rule: str
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.nearest}?" if self.nearest else ""
+        return f"{self.key} = {self.got}: must be {self.rule}{hint}"
+
+
+def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
+    """Check `mapping` against the dataclass `kind` and make one.
+
+    Args:
+        prefix: full key of `mapping` itself, put before the keys in messages ("training").
+
+    Raises:
+        SettingsError: one or more rules are broken; the message lists all of them.
+    """
+    problems: list[_Problem] = []
+    value = _dataclass(kind, mapping, prefix, problems)
+    if problems:
+        first = problems[0]
+        lines = "\n  ".join(str(problem) for problem in problems)
+        raise SettingsError(
+            f"{len(problems)} setting(s) break a rule",
+            observed=f"\n  {lines}\n ",
+            remedy=f"change {first.nearest or first.key}; `python train.py --cfg job` shows all keys and their values",
+        )
+    return value
+
+
+def keys(kind: type, prefix: str = "") -> Iterator[str]:
+    """Every full key that `kind` accepts, depth first: "data", "data.path", …"""
+    for name, hint in get_type_hints(kind).items():
+        yield prefix + name
+        if dataclasses.is_dataclass(hint):
+            yield from keys(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+
+
+def nearest_key(key: str, known: list[str]) -> str | None:
+    """The known key most like `key`: whole keys are compared first, then last parts."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    by_leaf = {name.rsplit(".", 1)[-1]: name for name in known}
+    leaf = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(by_leaf), n=1, cutoff=0.6)
+    return by_leaf[leaf[0]] if leaf else None
+
+
+def component(package: str, name: str, rule: str) -> types.ModuleType:
+    """The module of a swappable part: `name` inside `package`, or a dotted module of the user's own.
+
+    Raises:
+        SettingsError: there is no such module; the choices are listed.
+    """
+    path = name if "." in name else f"{package}.{name}"
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not path.startswith(error.name):
+            raise
+        raise SettingsError(
+            rule,
+            observed=repr(name),
+            remedy=f"use one of {', '.join(choices(package))}, or a module of your own by its dotted name",
+        ) from error
+
+
+def choices(package: str) -> list[str]:
+    """Names of the public modules inside `package`, found by looking."""
+    import pkgutil
+
+    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return sorted(module.name for module in found if not module.name.startswith("_"))
+
+
+def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Problem]) -> T:
+    dot = f"{prefix}." if prefix else ""
+    if not isinstance(mapping, Mapping):
+        problems.append(_Problem(prefix, repr(mapping), "a group of keys"))
+        return None  # type: ignore[return-value]
+    hints = get_type_hints(kind, include_extras=True)
+    for name in mapping:
+        if name not in hints:
+            near = difflib.get_close_matches(str(name), list(hints), n=1, cutoff=0.5)
+            near_key = dot + near[0] if near else None
+            known = f"one of the keys {', '.join(hints)}"
+            problems.append(_Problem(f"{dot}{name}", repr(mapping[name]), known, near_key))
+    values: dict[str, Any] = {}
+    for name, hint in hints.items():
+        if name in mapping:
+            values[name] = _value(hint, mapping[name], dot + name, problems)
+        else:
+            problems.append(_Problem(dot + name, "nothing", "set"))
+    return kind(**values) if not problems else None  # type: ignore[return-value]
+
+
+def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Annotated:
+        inner, *rules = arguments
+        before = len(problems)
+        value = _value(inner, value, key, problems)
+        for rule in rules:
+            if len(problems) == before and isinstance(rule, Rule) and not rule.holds(value):
+                problems.append(_Problem(key, repr(value), rule.text))
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (inner,) = [argument for argument in arguments if argument is not type(None)]
+        return _value(inner, value, key, problems)
+    if origin is list:
+        if not isinstance(value, list | tuple):
+            problems.append(_Problem(key, repr(value), f"a list, like {key}=[a,b]"))
+            return None
+        return [_value(arguments[0], item, f"{key}[{i}]", problems) for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            problems.append(_Problem(key, repr(value), f"a mapping, like {key}={{name:value}}"))
+            return None
+        return {str(name): _value(arguments[1], item, f"{key}.{name}", problems) for name, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, value, key, problems)  # type: ignore[arg-type]
+    return _scalar(hint, value, key, problems)
+
+
+def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
+    if issubclass(hint, Enum):
+        allowed = [str(member.value) for member in hint]
+        if str(value) in allowed:
+            return hint(str(value))
+        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
+        problems.append(_Problem(key, repr(value), f"one of {', '.join(allowed)}", near[0] if near else None))
+        return None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)  # a name like 2013 reads as a number in YAML
+    if type(value) is hint and value == value:
+        return value
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    problems.append(_Problem(key, repr(value), names.get(hint, hint.__name__)))
+    return None

@@ -1,0 +1,122 @@
+"""The schema: which columns a table has, what their values are and what each is for.
+
+A schema is inferred once (`infer.py`), shown, written to YAML, and can be pinned and edited there.
+Everything later goes by it: checks, splits, preparation, the bundle's manifest, the server.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tidemill.errors import SchemaError
+from tidemill.settings import Kind
+
+
+class Role(StrEnum):
+    """What a column is for. Only features (and the time column, when set so) reach the model."""
+
+    FEATURE = "feature"
+    TARGET = "target"
+    KEY = "key"
+    TIME = "time"
+    GROUP = "group"
+    WEIGHT = "weight"
+    SENSITIVE = "sensitive"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column.
+
+    `format` is the strptime pattern of timestamps stored as text (null: already a date or time type).
+    `decimal_comma` marks numbers stored as text like "3,14".
+    `minimum`, `maximum` bound numeric values; `domain` lists the allowed categories.
+    """
+
+    name: str
+    kind: Kind
+    role: Role = Role.FEATURE
+    missing_allowed: bool = True
+    minimum: float | None = None
+    maximum: float | None = None
+    domain: tuple[str, ...] | None = None
+    format: str | None = None
+    decimal_comma: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schema:
+    """All columns of a table, in the table's order."""
+
+    columns: tuple[Column, ...]
+    time_is_input: bool = False
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise SchemaError(
+            "A column that is named must be in the table",
+            observed=f"{name!r}; the table has {', '.join(column.name for column in self.columns)}",
+            remedy="correct the name, or add the column",
+        )
+
+    def with_role(self, role: Role) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.role is role)
+
+    def only(self, role: Role) -> Column | None:
+        """The one column with a role that at most one column can have (target, key, time, …)."""
+        found = self.with_role(role)
+        return found[0] if found else None
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """What the model is fed with, and so what a request must hold: features, and time if set so."""
+        return tuple(
+            column
+            for column in self.columns
+            if column.role is Role.FEATURE or (column.role is Role.TIME and self.time_is_input)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for YAML and JSON, defaults left out."""
+        columns: dict[str, Any] = {}
+        for column in self.columns:
+            entry: dict[str, Any] = {"kind": str(column.kind), "role": str(column.role)}
+            if not column.missing_allowed:
+                entry["missing_allowed"] = False
+            for name in ("minimum", "maximum", "format"):
+                if getattr(column, name) is not None:
+                    entry[name] = getattr(column, name)
+            if column.domain is not None:
+                entry["domain"] = list(column.domain)
+            if column.decimal_comma:
+                entry["decimal_comma"] = True
+            columns[column.name] = entry
+        return {"time_is_input": self.time_is_input, "columns": columns}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Schema":
+        """The inverse of `to_dict`.
+
+        Raises:
+            SchemaError: a key or value that a schema cannot have, by column.
+        """
+        columns = []
+        for name, entry in content.get("columns", {}).items():
+            try:
+                values = dict(entry)
+                values["kind"] = Kind(values["kind"])
+                values["role"] = Role(values.get("role", Role.FEATURE))
+                if values.get("domain") is not None:
+                    values["domain"] = tuple(str(value) for value in values["domain"])
+                columns.append(Column(name=str(name), **values))
+            except (KeyError, TypeError, ValueError) as error:
+                raise SchemaError(
+                    "Each column of a schema needs a kind and may have role, missing_allowed, minimum, "
+                    "maximum, domain, format and decimal_comma",
+                    observed=f"{name}: {entry} ({error})",
+                    remedy="correct the entry, or leave data.schema unset to have the schema inferred",
+                ) from error
+        return cls(columns=tuple(columns), time_is_input=bool(content.get("time_is_input", False)))

@@ -1,0 +1,99 @@
+"""Every error that Tidemill raises on purpose, drawn once.
+
+    TidemillError
+    ├── SettingsError      a setting is unknown, of the wrong type or out of range
+    ├── SourceError        a table cannot be found or read
+    ├── SchemaError        a table does not have the columns or kinds that the schema names
+    ├── QualityError       the data fail a check that makes training pointless or dishonest
+    ├── SplitError         a split would be empty, or is used against its rules
+    ├── PreparationError   a preparation cannot be fitted or does not fit its input
+    ├── TrainingError      training cannot start, diverges or cannot be resumed
+    ├── ExportError        the exported graph does not exist or does not agree with the model
+    ├── BundleError        a bundle is incomplete, altered or of another format
+    ├── RegistryError      a model, version or alias does not exist, or cannot be written
+    ├── TrackingError      an experiment tracker cannot be used as it was asked for
+    └── RequestError       a request for predictions that no model could answer (HTTP 4xx)
+
+An error says three things: the rule that was broken, what was observed, and the remedy.
+"""
+
+
+class TidemillError(Exception):
+    """The root: a problem that the user can mend, as opposed to a fault of ours.
+
+    Args:
+        rule: what must hold, as a full sentence without the final stop.
+        observed: what was found instead, with the name of the column, key or file.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, rule: str, *, observed: str, remedy: str) -> None:
+        super().__init__(rule, observed, remedy)
+        self.rule = rule
+        self.observed = observed
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.rule}. Got: {self.observed}. Remedy: {self.remedy}."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.rule, self.observed, self.remedy, self.__dict__)
+
+
+def _rebuild(
+    kind: type[TidemillError], rule: str, observed: str, remedy: str, state: dict[str, object]
+) -> TidemillError:
+    """Keyword-only arguments do not survive pickling (Ray, spawned processes) by themselves."""
+    error = kind(rule, observed=observed, remedy=remedy)
+    error.__dict__.update(state)
+    return error
+
+
+class SettingsError(TidemillError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class SourceError(TidemillError):
+    """A table cannot be found or read."""
+
+
+class SchemaError(TidemillError):
+    """A table does not have the columns or kinds that the schema names."""
+
+
+class QualityError(TidemillError):
+    """The data fail a check that makes training pointless or dishonest."""
+
+
+class SplitError(TidemillError):
+    """A split would be empty, or is used against its rules."""
+
+
+class PreparationError(TidemillError):
+    """A preparation cannot be fitted, or does not fit its input."""
+
+
+class TrainingError(TidemillError):
+    """Training cannot start, diverges or cannot be resumed."""
+
+
+class ExportError(TidemillError):
+    """The exported graph cannot be made or does not agree with the trained model."""
+
+
+class BundleError(TidemillError):
+    """A bundle is incomplete, altered or of another format."""
+
+
+class RegistryError(TidemillError):
+    """A model, version or alias does not exist, or cannot be written."""
+
+
+class TrackingError(TidemillError):
+    """An experiment tracker cannot be used as it was asked for."""
+
+
+class RequestError(TidemillError):
+    """A request for predictions that no model could answer; its status is an HTTP 4xx."""
+
+    status = 422
