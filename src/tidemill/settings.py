@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from tidemill.composition import Rule, build, component
+from tidemill.composition import Rule, build, choices, component, keys
 
 Positive = Rule("greater than 0", lambda value: value > 0)
 NotNegative = Rule("0 or greater", lambda value: value >= 0)
 Share = Rule("between 0 and 1, both excluded", lambda value: 0 < value < 1)
 ShareOrEnd = Rule("between 0 and 1, both included", lambda value: 0 <= value <= 1)
+ShareOrNone = Rule("0 or greater and below 1", lambda value: 0 <= value < 1)
 AtLeastOne = Rule("1 or greater", lambda value: value >= 1)
 PlainName = Rule(
     "letters, digits, '-', '_' and '.', not starting with '.'",
@@ -371,6 +372,15 @@ def from_config(config: Mapping[str, Any]) -> Settings:
     """
     model = dict(config.get("model") or {})
     name = str(model.pop("name", ""))
-    module = component("tidemill.models", name, "model.name must be the name of a model")
+    module = component("tidemill.models", name, having="build", key="model.name")
     parameters = build(module.Settings, model, "model")
     return build(Settings, {**config, "model": {"name": name, "parameters": parameters}})
+
+
+def known_keys() -> list[str]:
+    """Every full key that a run's settings may have, those of all models included."""
+    found = [key for key in keys(Settings) if key != "model.parameters"]
+    for name in choices("tidemill.models", "build"):
+        module = component("tidemill.models", name, having="build", key="model.name")
+        found += keys(module.Settings, "model.")
+    return found

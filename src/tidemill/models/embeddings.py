@@ -1,0 +1,218 @@
+"""From prepared features to what a network's first layer can use.
+
+Shape suffixes: B batch, N numeric features, C categorical features, F width of the flat encoding,
+P bins of a piecewise-linear encoding, D dimension of an embedding, T tokens.
+
+Every model starts with one of two modules: `FeatureEncoder` gives one flat vector for each row (B, F),
+`FeatureTokens` one vector for each feature (B, T, D).
+
+Numeric features, after Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep
+Learning" (NeurIPS 2022) and, for the start at a linear embedding, "TabM" (ICLR 2025).
+
+Categorical codes 0 (missing) and 1 (rare or unseen) may never occur in training, and then nothing
+teaches the network what they mean. So neither starts at random: a learned vector starts at zero for
+both; a one-hot is all zeros for missing and the average of the known categories for unseen.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import torch
+from rtdl_num_embeddings import LinearEmbeddings, PeriodicEmbeddings
+from torch import Tensor, nn
+
+from tidemill.composition import Rule
+from tidemill.models.inputs import ModelInputs
+from tidemill.settings import AtLeastOne, Positive
+
+MISSING, UNSEEN, FIRST_KNOWN = 0, 1, 2
+ROWS_FOR_BINS = 2**18
+"""Quantiles of more rows than this are no better, only slower."""
+
+
+class NumericEmbedding(StrEnum):
+    NONE = "none"
+    PIECEWISE_LINEAR = "piecewise_linear"
+    PERIODIC = "periodic"
+
+
+@dataclass(kw_only=True, slots=True)
+class TokenSettings:
+    """How numeric features become vectors."""
+
+    numeric: NumericEmbedding
+    bins: Annotated[int, Rule("between 2 and 1,000", lambda value: 2 <= value <= 1000)]
+    """numeric=piecewise_linear: quantiles of the training split between which the embedding is linear."""
+    frequencies: Annotated[int, AtLeastOne]
+    """numeric=periodic: sines and cosines for each feature."""
+    frequency_scale: Annotated[float, Positive]
+    """numeric=periodic: standard deviation of the frequencies at the start; worth tuning between 0.01 and 1."""
+
+
+@dataclass(kw_only=True, slots=True)
+class EmbeddingSettings(TokenSettings):
+    """How features enter a network that takes them side by side."""
+
+    dimension: Annotated[int, AtLeastOne]
+    """Of each embedded numeric feature. Columns with only two values are never embedded."""
+    one_hot_up_to: Annotated[int, Rule("between 0 and 1,000", lambda value: 0 <= value <= 1000)]
+    """Categorical features with at most this many codes are one-hot, others get a learned vector."""
+    categorical_dimension: Annotated[int, AtLeastOne]
+    """Of the learned vector of a categorical feature."""
+
+
+class FeatureEncoder(nn.Module):
+    """numeric_BN, categorical_BC → flat_BF, the features side by side.
+
+    `widths` has the width of each feature's part, in the order in which the parts stand; their sum is F.
+    """
+
+    def __init__(self, settings: EmbeddingSettings, inputs: ModelInputs) -> None:
+        super().__init__()
+        features = inputs.numeric_BN.shape[1]
+        embedded = [] if settings.numeric is NumericEmbedding.NONE else _continuous(inputs.numeric_BN)
+        plain = [index for index in range(features) if index not in set(embedded)]
+        self.plain: Tensor
+        self.embedded: Tensor
+        self.register_buffer("plain", torch.tensor(plain, dtype=torch.int64))
+        self.register_buffer("embedded", torch.tensor(embedded, dtype=torch.int64))
+        self.embedding = (
+            _numeric_embedding(settings, inputs.numeric_BN[:, embedded], settings.dimension) if embedded else None
+        )
+        self.categorical = nn.ModuleList(_category_vectors(settings, count) for count in inputs.cardinalities)
+        self.widths = (
+            [1] * len(plain)
+            + [settings.dimension] * len(embedded)
+            + [module.embedding_dim for module in self.categorical if isinstance(module, nn.Embedding)]
+        )
+        assert sum(self.widths) > 0, "a model needs at least one feature"
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths)
+
+    def forward(self, numeric_BN: Tensor, categorical_BC: Tensor) -> Tensor:
+        parts = []
+        if self.embedding is None:
+            parts.append(numeric_BN)
+        else:
+            parts.append(numeric_BN.index_select(1, self.plain))
+            parts.append(self.embedding(numeric_BN.index_select(1, self.embedded)).flatten(1))
+        parts += [module(categorical_BC[:, index]) for index, module in enumerate(self.categorical)]
+        return torch.cat(parts, dim=1)
+
+
+class FeatureTokens(nn.Module):
+    """numeric_BN, categorical_BC → tokens_BTD, one token a feature (T = N + C).
+
+    A token is the feature's vector and, for categorical features, a learned bias that says which feature
+    it is (the numeric embeddings have one of their own); numeric=none is the linear tokeniser of
+    Gorishniy et al. 2021.
+    """
+
+    def __init__(self, settings: TokenSettings, inputs: ModelInputs, dimension: int) -> None:
+        super().__init__()
+        features = inputs.numeric_BN.shape[1]
+        assert features + len(inputs.cardinalities) > 0, "a model needs at least one feature"
+        self.embedding = _numeric_embedding(settings, inputs.numeric_BN, dimension) if features else None
+        self.categorical = nn.ModuleList(_learned_vectors(count, dimension) for count in inputs.cardinalities)
+        self.bias_CD = nn.Parameter(torch.empty(len(inputs.cardinalities), dimension)) if self.categorical else None
+        if self.bias_CD is not None:
+            nn.init.uniform_(self.bias_CD, -(dimension**-0.5), dimension**-0.5)
+
+    def forward(self, numeric_BN: Tensor, categorical_BC: Tensor) -> Tensor:
+        parts = [] if self.embedding is None else [self.embedding(numeric_BN)]
+        if self.bias_CD is not None:
+            vectors = [module(categorical_BC[:, index]) for index, module in enumerate(self.categorical)]
+            parts.append(torch.stack(vectors, dim=1) + self.bias_CD)
+        return torch.cat(parts, dim=1)
+
+
+class PiecewiseLinear(nn.Module):
+    """x_BN → embedding_BND: linear in x, plus a learned piecewise-linear part that starts at zero.
+
+    The P components of a feature go from 0 to 1 one after the other, each between two neighbouring edges.
+    Two things differ from `rtdl_num_embeddings`: x − edge is taken before the division, which keeps
+    float32 exact for narrow bins far from zero, and the outer components end at 0 and 1 as well, so that
+    a value outside the training range is extrapolated by the linear part only.
+    """
+
+    def __init__(self, numeric_BN: Tensor, bins: int, dimension: int) -> None:
+        super().__init__()
+        edges = [bin_edges(column, bins) for column in numeric_BN.T]
+        most = max(1, *(len(edge) - 1 for edge in edges))
+        left_NP, slope_NP = torch.zeros(len(edges), most), torch.zeros(len(edges), most)
+        for feature, edge in enumerate(edges):
+            left_NP[feature, : len(edge) - 1] = edge[:-1]
+            slope_NP[feature, : len(edge) - 1] = 1 / edge.diff()
+        self.left_NP: Tensor
+        self.slope_NP: Tensor
+        self.register_buffer("left_NP", left_NP)
+        self.register_buffer("slope_NP", slope_NP)
+        self.linear = LinearEmbeddings(len(edges), dimension)
+        self.weight_NPD = nn.Parameter(torch.zeros(len(edges), most, dimension))
+
+    def forward(self, x_BN: Tensor) -> Tensor:
+        encoding_BNP = ((x_BN[..., None] - self.left_NP) * self.slope_NP).clamp(0, 1)
+        piecewise_NBD = encoding_BNP.transpose(0, 1) @ self.weight_NPD
+        linear_BND: Tensor = self.linear(x_BN)
+        return linear_BND + piecewise_NBD.transpose(0, 1)
+
+
+def bin_edges(column_B: Tensor, bins: int) -> Tensor:
+    """Quantiles of a column, ascending; a bin narrower than 0.001 standard deviations joins its neighbour.
+
+    Below that width a rounding error of the input would show in the output. A constant column has one
+    edge and so no bin.
+    """
+    step = max(1, len(column_B) // ROWS_FOR_BINS)
+    column_B = column_B[::step].double()
+    edges = torch.quantile(column_B, torch.linspace(0, 1, bins + 1, dtype=torch.float64))
+    narrowest = 1e-3 * float(column_B.std(correction=0))
+    kept = [edges[0]]
+    for edge in edges[1:]:
+        if edge - kept[-1] > narrowest:
+            kept.append(edge)
+    return torch.stack(kept).float()
+
+
+def _continuous(numeric_BN: Tensor) -> list[int]:
+    """Columns with more than two values: an embedding of two values could say no more than a number."""
+    return [index for index, column in enumerate(numeric_BN.T) if len(torch.unique(column)) > 2]
+
+
+def _numeric_embedding(settings: TokenSettings, numeric_BN: Tensor, dimension: int) -> nn.Module:
+    features = numeric_BN.shape[1]
+    if settings.numeric is NumericEmbedding.PIECEWISE_LINEAR:
+        return PiecewiseLinear(numeric_BN, settings.bins, dimension)
+    if settings.numeric is NumericEmbedding.PERIODIC:
+        periodic: nn.Module = PeriodicEmbeddings(
+            features,
+            dimension,
+            n_frequencies=settings.frequencies,
+            frequency_init_scale=settings.frequency_scale,
+            lite=False,
+        )
+        return periodic
+    linear: nn.Module = LinearEmbeddings(features, dimension)
+    return linear
+
+
+def _category_vectors(settings: EmbeddingSettings, cardinality: int) -> nn.Embedding:
+    known = cardinality - FIRST_KNOWN
+    if cardinality > settings.one_hot_up_to or known < 1:
+        return _learned_vectors(cardinality, settings.categorical_dimension)
+    table = torch.zeros(cardinality, known)
+    table[UNSEEN] = 1 / known
+    table[FIRST_KNOWN:] = torch.eye(known)
+    # A look-up, not `one_hot`: that makes integers, which export to a graph that ONNX Runtime refuses.
+    return nn.Embedding(cardinality, known, _weight=table, _freeze=True)
+
+
+def _learned_vectors(cardinality: int, dimension: int) -> nn.Embedding:
+    vectors = nn.Embedding(cardinality, dimension)
+    nn.init.uniform_(vectors.weight, -(dimension**-0.5), dimension**-0.5)
+    with torch.no_grad():
+        vectors.weight[:FIRST_KNOWN] = 0
+    return vectors
