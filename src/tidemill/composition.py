@@ -8,12 +8,14 @@ Enum's choices or outside a `Rule`.
 import dataclasses
 import difflib
 import importlib
+import pkgutil
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tidemill.errors import SettingsError
+from tidemill.errors import SettingsError, TidemillError
 
 T = TypeVar("T")
 
@@ -32,10 +34,11 @@ class _Problem:
     got: str
     rule: str
     nearest: str | None = None
+    """The valid key or value that was probably meant."""
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.nearest}?" if self.nearest else ""
-        return f"{self.key} = {self.got}: must be {self.rule}{hint}"
+        return f"{self.key} = {self.got}: {self.rule}{hint}"
 
 
 def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
@@ -50,12 +53,11 @@ def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
     problems: list[_Problem] = []
     value = _dataclass(kind, mapping, prefix, problems)
     if problems:
-        first = problems[0]
-        lines = "\n  ".join(str(problem) for problem in problems)
+        lines = "".join(f"\n  {problem}" for problem in problems)
         raise SettingsError(
-            f"{len(problems)} setting(s) break a rule",
-            observed=f"\n  {lines}\n ",
-            remedy=f"change {first.nearest or first.key}; `python train.py --cfg job` shows all keys and their values",
+            "Every setting must keep its rule",
+            observed=lines,
+            remedy="mend what is named above; `python train.py --cfg job` shows all keys and their values",
         )
     return value
 
@@ -78,51 +80,56 @@ def nearest_key(key: str, known: list[str]) -> str | None:
     return by_leaf[leaf[0]] if leaf else None
 
 
-def component(package: str, name: str, rule: str) -> types.ModuleType:
+def component(package: str, name: str, *, having: str, key: str) -> types.ModuleType:
     """The module of a swappable part: `name` inside `package`, or a dotted module of the user's own.
 
+    Args:
+        having: the function that makes a module such a part ("build" for models, "read" for sources).
+        key: the setting that named it.
+
     Raises:
-        SettingsError: there is no such module; the choices are listed.
+        SettingsError: there is no such module, or it lacks that function; the choices are listed.
     """
     path = name if "." in name else f"{package}.{name}"
     try:
-        return importlib.import_module(path)
+        module = importlib.import_module(path) if name else None
     except ModuleNotFoundError as error:
         if error.name is None or not path.startswith(error.name):
             raise
+        module = None
+    if module is None or not hasattr(module, having):
         raise SettingsError(
-            rule,
+            f"{key} must name a module with a function {having}()",
             observed=repr(name),
-            remedy=f"use one of {', '.join(choices(package))}, or a module of your own by its dotted name",
-        ) from error
+            remedy=f"use one of {', '.join(choices(package, having))}, or a module of your own by its dotted name",
+        )
+    return module
 
 
-def choices(package: str) -> list[str]:
-    """Names of the public modules inside `package`, found by looking."""
-    import pkgutil
-
-    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+def choices(package: str, having: str) -> list[str]:
+    """Names of the modules inside `package` that have the function `having`, found by looking."""
+    names = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    return [name for name in names if hasattr(importlib.import_module(f"{package}.{name}"), having)]
 
 
 def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Problem]) -> T:
     dot = f"{prefix}." if prefix else ""
     if not isinstance(mapping, Mapping):
-        problems.append(_Problem(prefix, repr(mapping), "a group of keys"))
+        problems.append(_Problem(prefix, repr(mapping), "must be a group of keys"))
         return None  # type: ignore[return-value]
     hints = get_type_hints(kind, include_extras=True)
     for name in mapping:
         if name not in hints:
             near = difflib.get_close_matches(str(name), list(hints), n=1, cutoff=0.5)
             near_key = dot + near[0] if near else None
-            known = f"one of the keys {', '.join(hints)}"
+            known = f"no such key, there are {', '.join(hints)}"
             problems.append(_Problem(f"{dot}{name}", repr(mapping[name]), known, near_key))
     values: dict[str, Any] = {}
     for name, hint in hints.items():
         if name in mapping:
             values[name] = _value(hint, mapping[name], dot + name, problems)
         else:
-            problems.append(_Problem(dot + name, "nothing", "set"))
+            problems.append(_Problem(dot + name, "nothing", "must be set"))
     return kind(**values) if not problems else None  # type: ignore[return-value]
 
 
@@ -136,7 +143,7 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
         value = _value(inner, value, key, problems)
         for rule in rules:
             if len(problems) == before and isinstance(rule, Rule) and not rule.holds(value):
-                problems.append(_Problem(key, repr(value), rule.text))
+                problems.append(_Problem(key, repr(value), f"must be {rule.text}"))
         return value
     if origin in (Union, types.UnionType):
         if value is None:
@@ -145,12 +152,12 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
         return _value(inner, value, key, problems)
     if origin is list:
         if not isinstance(value, list | tuple):
-            problems.append(_Problem(key, repr(value), f"a list, like {key}=[a,b]"))
+            problems.append(_Problem(key, repr(value), f"must be a list, like {key}=[a,b]"))
             return None
         return [_value(arguments[0], item, f"{key}[{i}]", problems) for i, item in enumerate(value)]
     if origin is dict:
         if not isinstance(value, Mapping):
-            problems.append(_Problem(key, repr(value), f"a mapping, like {key}={{name:value}}"))
+            problems.append(_Problem(key, repr(value), f"must be a mapping, like {key}={{name:value}}"))
             return None
         return {str(name): _value(arguments[1], item, f"{key}.{name}", problems) for name, item in value.items()}
     if dataclasses.is_dataclass(hint):
@@ -164,7 +171,7 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
         if str(value) in allowed:
             return hint(str(value))
         near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
-        problems.append(_Problem(key, repr(value), f"one of {', '.join(allowed)}", near[0] if near else None))
+        problems.append(_Problem(key, repr(value), f"must be one of {', '.join(allowed)}", near[0] if near else None))
         return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -173,5 +180,29 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
     if type(value) is hint and value == value:
         return value
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    problems.append(_Problem(key, repr(value), names.get(hint, hint.__name__)))
+    problems.append(_Problem(key, repr(value), f"must be {names.get(hint, hint.__name__)}"))
     return None
+
+
+def explain(error: Exception, known: Callable[[], list[str]]) -> str:
+    """What a person should read when a job ends with `error`.
+
+    Hydra and OmegaConf refuse a mistyped key while they compose, before `build` can see it: their
+    message becomes ours, with the nearest valid key.
+
+    Args:
+        known: gives every valid full key; called only when it is needed.
+
+    Raises:
+        Exception: `error` itself, when it is a fault of ours rather than of the settings or the data.
+    """
+    if isinstance(error, TidemillError):
+        return f"{type(error).__name__}: {error}"
+    if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        raise error
+    text = re.sub(r"\s*(To append to your config|Config search path:).*", "", str(error), flags=re.DOTALL)
+    match = re.search(r"full_key: (\S+)", text) or re.search(r"override '([^'=]+)'", text)
+    near = nearest_key(match.group(1), known()) if match else None
+    remedy = f"write {near}" if near else "`python train.py --help` shows what there is"
+    problem = SettingsError("Settings must compose", observed=text.strip().rstrip("."), remedy=remedy)
+    return f"SettingsError: {problem}"
