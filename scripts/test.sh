@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets everything up and passes the tests: style, types, import directions, then every test.
+#   scripts/test.sh                  all of it, as CI runs it
+#   scripts/test.sh tests/unit -m 'not slow'    pytest's own arguments: these tests only
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh train,demo,sql,delta,dev
+bin=${VENV:-.venv}/bin
+
+if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi
+
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+"$bin/mypy"
+"$bin/lint-imports"
+"$bin/python" -m pytest
