@@ -43,8 +43,10 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 def records(folder: Path, kind: str) -> list[Any]:
     """The records of one kind in a run's .wandb file: a seven-byte head, then a LevelDB log of 32 KiB blocks."""
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # its service writes in the background, up to the end of the process
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     content, position, parts, found = file.read_bytes(), 7, [], []
     assert content[:4] == b":W&B"
@@ -86,7 +88,7 @@ def test_the_offline_file_holds_what_was_logged(tmp_path: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"graph")
     (bundle / "deep" / "golden.json").write_text("{}")
     config = {"training": {"batch_size": 512, "mode": WandbMode.AUTO}, "path": tmp_path}
-    rows = [["leak", 3], ["ranges", None], ["mixed", "x"]]
+    rows: list[list[Any]] = [["leak", 3], ["ranges", None], ["mixed", "x"]]
 
     tracker = tracking.open(settings("auto"), name="Flüge 1", config=config, folder=tmp_path, group="sweep-7")
     tracker.table("quality", ["check", "rows"], rows)  # before the first step: must not use it up
