@@ -1,0 +1,86 @@
+"""What one process does: run Lightning's loop, quietly, and leave the result in the checkpoint."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from tidemill.settings import Accelerator, TrainingSettings
+from tidemill.training.datamodule import DataModule
+from tidemill.training.module import Module
+from tidemill.training.progress import Progress
+from tidemill.training.record import Log, Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """All that a process needs to train. `settings` have accelerator and precision decided."""
+
+    settings: TrainingSettings
+    module: Module
+    data: DataModule
+    record: Record
+
+    def run(self, log: Log) -> None:
+        """Train from the record's start to the end; `log` gets figures in this process."""
+        self.record.report = log
+        callbacks: list[Callback] = [self.record]
+        if self.settings.progress:
+            callbacks.append(Progress(self.record, self.settings.max_epochs))
+        with _quiet(), _threads(self.settings.threads):
+            self._trainer(callbacks).fit(self.module, self.data)
+
+    def _trainer(self, callbacks: list[Callback]) -> Trainer:
+        settings = self.settings
+        return Trainer(
+            accelerator="gpu" if settings.accelerator is Accelerator.GPU else "cpu",
+            devices=settings.devices,
+            strategy="ddp" if settings.devices > 1 else "auto",
+            precision=settings.precision.value,  # type: ignore[arg-type]
+            max_epochs=settings.max_epochs - self.module.done,
+            gradient_clip_val=settings.gradient_clip,
+            callbacks=callbacks,
+            default_root_dir=self.record.folder,
+            # `Record` and `Progress` do these, `Batches` shares rows out among processes.
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            sync_batchnorm=settings.devices > 1 and settings.accelerator is Accelerator.GPU,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's banners, tips and advice about things that were decided on purpose."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="GPU available but not used")
+            # Lightning 2.6 calls what torch 2.13 deprecates.
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,80 @@
+"""Start one process per device; figures and errors come back to this one."""
+
+import os
+import pickle
+import socket
+import sys
+from threading import Thread
+from typing import Any
+
+import torch.multiprocessing
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
+
+from tidemill.errors import TidemillError, TrainingError
+from tidemill.training.job import Job
+from tidemill.training.record import Log
+
+
+def run(job: Job, log: Log) -> None:
+    """Run `job` here, or for several devices in as many processes that train one model together.
+
+    Raises:
+        TidemillError: whatever `job` raised in a process.
+        TrainingError: a process was killed.
+    """
+    if job.settings.devices == 1:
+        return job.run(log)
+    # As plain bytes: torch would share tensors through /dev/shm, which containers keep at 64 MB.
+    payload = pickle.dumps(job)
+    channel: Any = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    errors: list[TidemillError] = []
+    listener = Thread(target=_listen, args=(channel, log, errors), daemon=True)
+    listener.start()
+    try:
+        torch.multiprocessing.start_processes(
+            _process, args=(payload, _free_port(), channel), nprocs=job.settings.devices, start_method="spawn"
+        )
+    except ProcessException as error:
+        _stop(channel, listener)
+        if errors:
+            raise errors[0] from None
+        if isinstance(error, ProcessExitedException) and error.signal_name:
+            raise TrainingError(
+                "Every training process must live until the end",
+                observed=f"process {error.error_index} was ended by {error.signal_name}",
+                remedy="if memory ran out, lower training.devices or training.batch_size; "
+                f"go on with training.resume={job.record.folder}",
+            ) from error
+        raise
+    _stop(channel, listener)
+    return None
+
+
+def _process(rank: int, payload: bytes, port: int, channel: Any) -> None:
+    # These variables tell Lightning that its processes have been started already.
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    job: Job = pickle.loads(payload)
+    try:
+        job.run(lambda figures, step: channel.put((figures, step)))
+    except TidemillError as error:
+        channel.put(error)
+        sys.exit(1)
+
+
+def _listen(channel: Any, log: Log, errors: list[TidemillError]) -> None:
+    while (item := channel.get()) is not None:
+        if isinstance(item, TidemillError):
+            errors.append(item)
+        else:
+            log(*item)
+
+
+def _stop(channel: Any, listener: Thread) -> None:
+    channel.put(None)
+    listener.join()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
