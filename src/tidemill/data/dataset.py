@@ -1,0 +1,101 @@
+"""From a source to checked splits: all that happens to a table before anything is learned from it."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tidemill.data import fingerprint, infer, quality, sources, splits, target, typed
+from tidemill.data.findings import Finding, Severity
+from tidemill.data.schema import Role, Schema
+from tidemill.data.splits import Splits
+from tidemill.data.target import Target
+from tidemill.errors import SchemaError
+from tidemill.settings import DataSettings
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A table read by its schema, split and checked.
+
+    quarantined: number of rows kept out; they lie in the run's folder with their reasons.
+    fingerprint: of the content of all rows that were kept, test included.
+    """
+
+    schema: Schema
+    target: Target
+    splits: Splits
+    findings: list[Finding]
+    quarantined: int
+    fingerprint: str
+
+
+def load(settings: DataSettings, folder: Path) -> Dataset:
+    """Read, type, split and check the table; `schema.yaml` and quarantined rows are written to `folder`.
+
+    Raises:
+        SourceError, SchemaError, SplitError, QualityError: what is wrong with the table, before work is wasted.
+    """
+    frame = sources.open(settings)
+    schema = infer.infer(frame, settings)
+    infer.write_yaml(schema, folder / "schema.yaml")
+    LOG.info("Schema (pin it with data.schema=%s)\n%s", folder / "schema.yaml", _shown(schema))
+    name = _target_name(schema)
+    table = typed.apply(frame, schema)
+    test_frame = sources.open_test(settings)
+    test_table = typed.apply(test_frame, schema) if test_frame is not None else None
+    quarantined = [part.quarantined for part in (table, test_table) if part is not None]
+    count = _keep(quarantined, folder / "quarantine.parquet")
+    goal = target.fit(table.table[name], settings)
+    parts = splits.split(table.table, schema, settings.split, goal, test_table.table if test_table else None)
+    LOG.info(
+        "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
+        *(f"{rows:,}" for rows in (parts.train.height, parts.validation.height, parts.test.rows)),
+        settings.split.method,
+        count,
+    )
+    findings = quality.check(parts, count, schema, settings, goal)
+    for finding in findings:
+        if finding.severity is Severity.WARNING:
+            LOG.info("warning: %s", finding.message)
+    quality.stop_on_errors(findings)
+    everything = [table.table, *([test_table.table] if test_table else [])]
+    return Dataset(
+        schema=schema,
+        target=goal,
+        splits=parts,
+        findings=findings,
+        quarantined=count,
+        fingerprint=fingerprint.fingerprint(pl.concat(everything)),
+    )
+
+
+def _target_name(schema: Schema) -> str:
+    column = schema.only(Role.TARGET)
+    if column is None:
+        raise SchemaError(
+            "data.target must name the column to predict",
+            observed="nothing",
+            remedy=f"set data.target to one of {', '.join(column.name for column in schema.columns)}",
+        )
+    return column.name
+
+
+def _keep(quarantined: list[pl.DataFrame], file: Path) -> int:
+    rows = pl.concat(quarantined, how="diagonal_relaxed")
+    if rows.height:
+        rows.write_parquet(file)
+        LOG.info("warning: %s rows break the schema and are kept in %s", f"{rows.height:,}", file)
+    return rows.height
+
+
+def _shown(schema: Schema) -> str:
+    width = max(len(column.name) for column in schema.columns)
+    lines = [
+        f"  {column.name:<{width}}  {column.kind:<11}  {column.role}{f' ({column.reason})' if column.reason else ''}"
+        for column in schema.columns
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""conf/ and settings.py must say the same: every key that one has, the other knows."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from tidemill.composition import keys
+from tidemill.errors import SettingsError
+from tidemill.settings import Settings, from_config, known_keys
+
+CONF = Path(__file__).parents[2] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _hydra() -> Iterator[None]:
+    OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem, replace=True)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    config = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_to_settings_that_keep_the_rules(experiment: str) -> None:
+    settings = from_config(compose(f"+experiment={experiment}", "data.path=table.csv"))
+    assert settings.name == experiment
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_a_yaml_that_its_settings_accept(model: str) -> None:
+    assert from_config(compose(f"model={model}")).model.name == model
+
+
+def test_conf_sets_every_key_of_the_settings_and_no_other() -> None:
+    def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+        for key, value in tree.items():
+            yield prefix + str(key)
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{key}.")
+
+    ours = {key for key in keys(Settings) if not key.startswith("model")}
+    theirs = {key for key in leaves(compose()) if not key.startswith("model")}
+    assert theirs - ours == set(), "conf/ sets keys that settings.py does not know"
+    assert ours - theirs == set(), "settings.py wants keys that conf/ does not set"
+
+
+def test_keys_of_all_models_are_known() -> None:
+    known = known_keys()
+    assert {"model.width", "model.dropout", "training.max_epochs", "data.path", "data.target"} <= set(known)
+
+
+def test_a_wrong_model_key_is_refused_by_its_full_name() -> None:
+    config = compose("model=mlp")
+    config["model"]["widht"] = 3
+    with pytest.raises(SettingsError, match=re.escape("model.widht = 3: no such key")) as caught:
+        from_config(config)
+    assert "did you mean model.width?" in str(caught.value)
+
+
+def test_an_unknown_model_lists_the_models_there_are() -> None:
+    config = compose()
+    config["model"] = {"name": "mpl"}
+    with pytest.raises(SettingsError, match="ft_transformer, linear, mlp, resnet, tabm"):
+        from_config(config)
