@@ -1,0 +1,1 @@
+"""The deployable directory: made, checked, gated and kept in the registry."""

@@ -1,0 +1,1 @@
+"""What a model's answers are worth: metrics with intervals, calibration, baselines, paired comparisons."""

@@ -1,0 +1,1 @@
+"""A bundle behind HTTP: predictor, protocol, Ray Serve (no torch, lightning, hydra or wandb)."""

@@ -1,0 +1,1 @@
+"""The training loop, its data path, and what tracks and ranks runs."""
