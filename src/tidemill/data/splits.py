@@ -141,7 +141,7 @@ def _by_time(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Met
             observed=f"{column.name!r} is {column.kind}",
             remedy=f"name another column, or set data.kinds.{column.name}=timestamp",
         )
-    times = table[column.name].cast(pl.Datetime("us")).to_physical().to_numpy()
+    times = table[column.name].dt.epoch("us").to_numpy()
 
     def cut_late(rows: Rows, cut: _Cut) -> tuple[Rows, Rows]:
         if len(rows) == 0:

@@ -1,0 +1,176 @@
+"""Checks that look at one column at a time. Figures are of the training split unless a message says otherwise."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from tidemill.data.findings import Finding, Severity
+from tidemill.data.tables import Tables, named, sample
+from tidemill.settings import Kind, Objective
+
+NEARLY_CONSTANT = 0.999
+FAR = 10.0
+"""A value is far out when it lies this many times the distance of the 1st and 99th percentile beyond them."""
+UNSEEN = 0.01
+"""Share of rows with a category unseen in training, from which on it is a warning."""
+SMALL_CLASS = 50
+RARE_CLASS = 0.01
+
+
+def missing(tables: Tables) -> Iterator[Finding]:
+    """Inputs without any value cannot be learned from; those with too few are worth a look."""
+    train, limit = tables.train, tables.settings.quality.max_missing
+    for name in named(tables.schema.inputs, train):
+        empty = train[name].null_count()
+        share = empty / train.height
+        if empty == train.height:
+            yield Finding(
+                check="all_missing",
+                severity=Severity.ERROR,
+                column=name,
+                message=f"{name!r} has no value in any of the {empty:,} training rows",
+                rows=empty,
+                share=1.0,
+                remedy=f"add {name} to data.ignored, or give rows that have it",
+            )
+        elif share > limit:
+            yield Finding(
+                check="missing",
+                severity=Severity.WARNING,
+                column=name,
+                message=f"{name!r} is missing in {share:.1%} of the training rows (limit {limit:.1%})",
+                rows=empty,
+                share=share,
+                remedy=f"mend its source, add {name} to data.ignored, or raise data.quality.max_missing",
+            )
+
+
+def constant(tables: Tables) -> Iterator[Finding]:
+    """One value everywhere says nothing; missing values beside it do, so these columns pass."""
+    for name in named(tables.schema.inputs, tables.train):
+        values = tables.train[name]
+        if values.null_count() or values.is_empty():
+            continue
+        usual = sample(values.to_frame(), 1_000)[name].mode()[0]
+        rows = int((values == usual).sum())
+        share = rows / len(values)
+        if share >= NEARLY_CONSTANT:
+            always = rows == len(values)
+            often = "in every training row" if always else f"in {share:.2%} of the training rows"
+            yield Finding(
+                check="constant" if always else "nearly_constant",
+                severity=Severity.WARNING if always else Severity.INFO,
+                column=name,
+                message=f"{name!r} is {usual!r} {often}",
+                rows=rows,
+                share=share,
+                remedy=f"add {name} to data.ignored if other values do not matter in use",
+            )
+
+
+def infinite(tables: Tables) -> Iterator[Finding]:
+    """Infinities are clipped in inputs, but a target or a weight cannot be infinite."""
+    for column in tables.schema.columns:
+        if column.kind is not Kind.NUMERIC or column.name not in tables.train.columns:
+            continue
+        is_target = tables.target is not None and column.name == tables.target.name
+        for split, table in tables.splits.items():
+            rows = int(table[column.name].is_infinite().sum())
+            if rows:
+                yield Finding(
+                    check="infinite",
+                    severity=Severity.ERROR if is_target else Severity.WARNING,
+                    column=column.name,
+                    message=f"{column.name!r} is infinite in {rows:,} rows of {split}",
+                    rows=rows,
+                    share=rows / table.height,
+                    remedy=f"mend the source, or set data.quality.ranges.{column.name} to have these rows quarantined",
+                )
+
+
+def far_out(tables: Tables) -> Iterator[Finding]:
+    """Values far from nearly all others: often a mark like 99999 for a missing value."""
+    for column in tables.schema.inputs:
+        if column.kind is not Kind.NUMERIC or column.name not in tables.train.columns:
+            continue
+        values = tables.train[column.name].drop_nulls()
+        values = values.filter(values.is_finite())
+        low, high = values.quantile(0.01), values.quantile(0.99)
+        if low is None or high is None or low == high:
+            continue
+        margin = FAR * (high - low)
+        far = values.filter((values < low - margin) | (values > high + margin))
+        if far.len():
+            yield Finding(
+                check="far_out",
+                severity=Severity.INFO,
+                column=column.name,
+                message=f"{column.name!r} has {far.len():,} values far out, between {far.min():g} and {far.max():g}; "
+                f"98% lie between {low:g} and {high:g}",
+                rows=far.len(),
+                share=far.len() / tables.train.height,
+                remedy=f"if these mean 'missing' or are wrong, set data.quality.ranges.{column.name}",
+            )
+
+
+def unseen(tables: Tables) -> Iterator[Finding]:
+    """Categories that a model meets for the first time in validation or test."""
+    for column in tables.schema.inputs:
+        if column.kind is not Kind.CATEGORICAL or column.name not in tables.train.columns:
+            continue
+        known = tables.train[column.name].unique().implode()
+        for split in ("validation", "test"):
+            values = tables.splits[split][column.name].drop_nulls()
+            rows = int((~values.is_in(known)).sum())
+            share = rows / max(len(values), 1)
+            if not rows:
+                continue
+            names = "; it names its rows, or is free text" if share > 0.5 else ""
+            yield Finding(
+                check="unseen_categories",
+                severity=Severity.WARNING if share >= UNSEEN else Severity.INFO,
+                column=column.name,
+                message=f"{column.name!r} has categories that training lacks, in {rows:,} rows ({share:.2%}) of "
+                f"{split}{names}",
+                rows=rows,
+                share=share,
+                remedy=f"expect little of {column.name} in these rows; if it names rows, add it to data.ignored",
+            )
+
+
+def target(tables: Tables) -> Iterator[Finding]:
+    """A target of one value cannot be learned; a class of few rows hardly."""
+    if tables.target is None or tables.target.name not in tables.train.columns:
+        return
+    name = tables.target.name
+    counts = tables.train[name].drop_nulls().value_counts(sort=True)
+    total = int(counts["count"].sum())
+    if counts.height < 2:
+        only = f"is always {counts[name][0]!r}" if counts.height else "has no value"
+        yield Finding(
+            check="constant_target",
+            severity=Severity.ERROR,
+            column=name,
+            message=f"the target {name!r} {only} in the {tables.train.height:,} training rows",
+            rows=total,
+            share=1.0,
+            remedy="name another data.target, or give rows with other values",
+        )
+    elif tables.target.objective is not Objective.REGRESSION:
+        small = counts.filter((pl.col("count") < SMALL_CLASS) | (pl.col("count") < RARE_CLASS * total))
+        if small.height:
+            rows = int(small["count"].sum())
+            listed = ", ".join(f"{value!r} {count:,}" for value, count in small.tail(5).iter_rows())
+            yield Finding(
+                check="rare_classes",
+                severity=Severity.WARNING,
+                column=name,
+                message=f"{small.height} of {counts.height} classes of {name!r} are rare: {listed} "
+                f"of {total:,} training rows",
+                rows=rows,
+                share=rows / total,
+                remedy="set data.split.method=stratified and training.class_weights=balanced, or merge rare classes",
+            )
+
+
+CHECKS = (missing, constant, infinite, far_out, unseen, target)

@@ -1,0 +1,71 @@
+"""Data quality: every check, with reasons and counts. Errors stop the run, warnings appear in the report.
+
+A check is a function from `Tables` to findings. To add one, write it and put it into its file's `CHECKS`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import polars as pl
+
+from tidemill.data import column_checks, leaks, personal, row_checks
+from tidemill.data.findings import Finding, Severity
+from tidemill.data.schema import Schema
+from tidemill.data.splits import Splits
+from tidemill.data.tables import Tables, with_null
+from tidemill.data.target import Target
+from tidemill.errors import QualityError
+from tidemill.settings import DataSettings
+
+CHECKS: tuple[Callable[[Tables], Iterator[Finding]], ...] = (
+    *row_checks.CHECKS,
+    *column_checks.CHECKS,
+    leaks.check,
+    personal.check,
+)
+
+_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+
+
+def check(
+    splits: Splits, quarantined: int, schema: Schema, settings: DataSettings, target: Target | None = None
+) -> list[Finding]:
+    """All findings, errors first. The test split is inspected, which it records, and stays sealed.
+
+    Args:
+        quarantined: rows that the schema's rules kept out of the splits.
+    """
+
+    def findings(test: pl.DataFrame) -> list[Finding]:
+        tables = Tables(
+            train=with_null(splits.train),
+            validation=with_null(splits.validation),
+            test=with_null(test),
+            quarantined=quarantined,
+            schema=schema,
+            settings=settings,
+            target=target,
+        )
+        return [finding for run in CHECKS for finding in run(tables)]
+
+    return sorted(splits.test.inspect("data checks", findings), key=lambda finding: _ORDER.index(finding.severity))
+
+
+def stop_on_errors(findings: Sequence[Finding]) -> None:
+    """Go on only without errors.
+
+    Raises:
+        QualityError: lists every finding of severity error with its remedy.
+    """
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if not errors:
+        return
+    if len(errors) == 1:
+        observed, remedy = errors[0].message, errors[0].remedy
+    else:
+        observed = "".join(f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors) + "\n "
+        remedy = "see each of them"
+    raise QualityError(
+        f"The data must pass every check ({len(errors)} failed: {', '.join(sorted({e.check for e in errors}))})",
+        observed=observed,
+        remedy=remedy,
+    )

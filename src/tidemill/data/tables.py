@@ -1,0 +1,58 @@
+"""What the data checks look at: the three splits, and what is known about them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from tidemill.data.schema import Column, Schema
+from tidemill.data.target import Target
+from tidemill.settings import DataSettings
+
+SEED = 0
+"""Samples that checks draw are the same in every run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tables:
+    """Typed tables in which every missing value is null. `quarantined`: rows that broke a rule of the schema."""
+
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    test: pl.DataFrame
+    quarantined: int
+    schema: Schema
+    settings: DataSettings
+    target: Target | None
+
+    @property
+    def splits(self) -> dict[str, pl.DataFrame]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def records(self) -> list[str]:
+        """The columns that make a record what it is to the model: its inputs and the target."""
+        names = [column.name for column in self.schema.inputs]
+        if self.target is not None and self.target.name not in names:
+            names.append(self.target.name)
+        return names
+
+
+def with_null(table: pl.DataFrame) -> pl.DataFrame:
+    """NaN and "" mean missing at the model's door; here they become null as well."""
+    empty = pl.when(cs.string() != "").then(cs.string())
+    return table.with_columns(cs.float().fill_nan(None), empty)
+
+
+def sample(table: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """At most `rows` random rows, in the table's order."""
+    if table.height <= rows:
+        return table
+    chosen = np.random.default_rng(SEED).choice(table.height, rows, replace=False)
+    return table[np.sort(chosen)]
+
+
+def named(columns: tuple[Column, ...], table: pl.DataFrame) -> list[str]:
+    """Names of those columns that the table has."""
+    return [column.name for column in columns if column.name in table.columns]
