@@ -13,13 +13,6 @@ from torch.nn import functional
 
 from tidemill.settings import Objective
 
-ANSWERS: dict[Objective, tuple[str, ...]] = {
-    Objective.BINARY: ("probabilities",),
-    Objective.MULTICLASS: ("probabilities",),
-    Objective.REGRESSION: ("value", "lower", "upper"),
-}
-"""Names of the outputs of `Answering`, in their order."""
-
 
 def loss(
     logits_BEK: Tensor,
@@ -70,10 +63,10 @@ def pool(logits_BEK: Tensor, objective: Objective) -> Tensor:
 class Answering(nn.Module):
     """Network, pooling and calibration in one module: what is exported.
 
-    forward(numeric_BN, categorical_BC) gives, in float32 and by the names in `ANSWERS`:
+    forward(numeric_BN, categorical_BC) gives, in float32:
 
     - binary, multiclass: probabilities_BL; softmax of the pooled logits over `temperature`;
-    - regression: value_B, lower_B, upper_B in the target's own units; value ± `half_width`.
+    - regression: value_B, lower_B, upper_B in the target's own units, value ± `half_width`.
 
     Args:
         temperature: fitted on validation; 1 leaves the probabilities as they are.
@@ -92,7 +85,7 @@ class Answering(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        assert objective in ANSWERS, "auto is decided when the target is read"
+        assert objective is not Objective.AUTO, "the objective is decided when the target is read"
         self.network = network
         self.objective = objective
         self.temperature = temperature
