@@ -4,9 +4,51 @@ A *loss* is what comparisons and the gate go by: mean log loss for classificatio
 for regression; smaller is better.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from tidemill.data.target import Labels
 from tidemill.settings import Objective
+
+Answers = Mapping[str, np.ndarray]
+"""`probabilities` [rows, classes], or `value` and perhaps `lower` and `upper` [rows]; other names are ignored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answered:
+    """Rows whose truth is known, with a model's answers: what every figure is computed from.
+
+    labels: shape [rows]; class index (int64), or value (float64) for regression.
+    """
+
+    objective: Objective
+    labels: Labels
+    answers: Answers
+
+    def __post_init__(self) -> None:
+        assert all(len(answer) == len(self.labels) for answer in self.answers.values()), "one answer a row"
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Shape [rows, classes], float64."""
+        return np.asarray(self.answers["probabilities"], dtype=np.float64)
+
+    @property
+    def value(self) -> np.ndarray:
+        """Shape [rows], float64."""
+        return np.asarray(self.answers["value"], dtype=np.float64)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Index of the most probable class, the first of equals, as in the exported graph."""
+        return np.asarray(np.argmax(self.answers["probabilities"], axis=1))
+
+    def take(self, rows: np.ndarray) -> "Answered":
+        """Some of the rows, by number or mask."""
+        answers = {name: answer[rows] for name, answer in self.answers.items()}
+        return Answered(objective=self.objective, labels=self.labels[rows], answers=answers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

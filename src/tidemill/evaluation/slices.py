@@ -1,0 +1,106 @@
+"""Metrics on parts of the test split: rows that share a value of some column."""
+
+import numpy as np
+import polars as pl
+
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.errors import SettingsError
+from tidemill.evaluation.intervals import Bootstrap
+from tidemill.evaluation.metrics import compute
+from tidemill.evaluation.results import Answered, Slice
+from tidemill.settings import EvaluationSettings, Kind
+
+MISSING = "missing"
+
+MOST_VALUES = 20
+"""Categories with the most rows; the others are too small to say much about one by one."""
+
+DISTINCT = 8
+"""A numeric column of no more values than this is cut by value, otherwise by quartile."""
+
+
+def columns(schema: Schema, settings: EvaluationSettings) -> tuple[Column, ...]:
+    """The columns that cut slices: those of `evaluation.slices`, then the sensitive ones.
+
+    Raises:
+        SettingsError: `evaluation.slices` names a column that the schema lacks.
+    """
+    known = [column.name for column in schema.columns]
+    for name in settings.slices:
+        if name not in known:
+            raise SettingsError(
+                "evaluation.slices must name columns of the table",
+                observed=f"{name!r}; the table has {', '.join(known)}",
+                remedy="correct the name in evaluation.slices",
+            )
+    sensitive = [column.name for column in schema.with_role(Role.SENSITIVE)]
+    return tuple(schema[name] for name in dict.fromkeys([*settings.slices, *sensitive]))
+
+
+def slices(
+    table: pl.DataFrame, cut_by: tuple[Column, ...], answered: Answered, *, min_rows: int, bootstrap: Bootstrap
+) -> tuple[Slice, ...]:
+    """One slice for each value with at least `min_rows` rows, in the values' order, missing last.
+
+    Smaller groups of a sensitive column stay in the list with their count but without metrics: that a
+    group is too small to judge is a finding as well.
+
+    Args:
+        table: the typed rows that `answered` is about, in the same order.
+    """
+    found = []
+    for column in cut_by:
+        values = labelled(table[column.name], column.kind)
+        for value in _in_order(values):
+            rows = np.flatnonzero((values == value).to_numpy())
+            if len(rows) >= min_rows:
+                metrics = compute(answered.take(rows), bootstrap)
+            elif column.role is Role.SENSITIVE:
+                metrics = ()
+            else:
+                continue
+            found.append(Slice(column=column.name, value=value, rows=len(rows), metrics=metrics))
+    return tuple(found)
+
+
+def labelled(values: pl.Series, kind: Kind) -> pl.Series:
+    """The name of each row's slice, as an Enum in the slices' order; null for values in none."""
+    if kind is Kind.CATEGORICAL:
+        counts = values.drop_nulls().value_counts(sort=True).head(MOST_VALUES)
+        kept = [value for value in counts[values.name].to_list() if value not in ("", MISSING)]
+        named = pl.select(
+            pl.when(values.is_null() | (values == "")).then(pl.lit(MISSING)).otherwise(values)
+        ).to_series()
+        return _enum(named, kept)
+    if kind is Kind.BOOLEAN:
+        return _enum(values.cast(pl.String).fill_null(MISSING), ["false", "true"])
+    if kind is Kind.TIMESTAMP:
+        months = values.dt.strftime("%Y-%m")
+        return _enum(months.fill_null(MISSING), months.drop_nulls().unique().sort().to_list())
+    return _ranges(values.cast(pl.Float64).fill_nan(None))
+
+
+def _ranges(values: pl.Series) -> pl.Series:
+    present = values.drop_nulls()
+    distinct = present.unique().sort().to_list()
+    if len(distinct) <= DISTINCT:
+        names = [f"{value:g}" for value in distinct]
+        edges = distinct[1:]
+    else:
+        quartiles = np.quantile(present.to_numpy(), [0, 0.25, 0.5, 0.75, 1], method="lower")
+        bounds = list(dict.fromkeys(quartiles.tolist()))
+        names = [f"{low:g} to {high:g}" for low, high in zip(bounds, bounds[1:], strict=False)] or [f"{bounds[0]:g}"]
+        edges = bounds[1:-1]
+    index = np.searchsorted(np.array(edges), values.fill_null(0.0).to_numpy(), side="right")
+    named = pl.Series(np.array([*names, MISSING], dtype=object)[np.where(values.is_null().to_numpy(), -1, index)])
+    return _enum(named.cast(pl.String), names)
+
+
+def _enum(named: pl.Series, order: list[str]) -> pl.Series:
+    return named.cast(pl.Enum([*dict.fromkeys(order), MISSING]), strict=False)
+
+
+def _in_order(values: pl.Series) -> list[str]:
+    present = set(values.drop_nulls().unique().to_list())
+    assert isinstance(values.dtype, pl.Enum)
+    return [value for value in values.dtype.categories.to_list() if value in present]
