@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.findings import Finding, Severity
-from tidemill.data.tables import SEED, Tables, sample
+from tidemill.data.tables import SEED, Tables, counted, sample
 from tidemill.settings import Objective
 
 ROWS = 50_000
@@ -85,7 +85,7 @@ def scores(tables: Tables) -> list[Score]:
     assert tables.target is not None
     name = tables.target.name
     inputs = [column.name for column in tables.schema.inputs if column.name != name]
-    rows = sample(tables.train.select(*inputs, name).drop_nulls(name), ROWS)
+    rows = sample(tables.train.filter(tables.train[name].is_not_null()), ROWS)
     classes = tables.target.objective is not Objective.REGRESSION
     outcomes = _one_against_rest(rows[name]) if classes else [_ranks(rows[name])]
     folds = np.random.default_rng(SEED).integers(0, FOLDS, rows.height)
@@ -98,7 +98,7 @@ def scores(tables: Tables) -> list[Score]:
 
 def _one_against_rest(labels: pl.Series) -> list[np.ndarray]:
     """A mask of rows for each class; two classes need one mask only."""
-    classes = labels.value_counts(sort=True)[labels.name].head(CLASSES)
+    classes = counted(labels)["value"].head(CLASSES)
     if labels.n_unique() == 2:
         classes = classes.head(1)
     return [(labels == name).to_numpy() for name in classes]
@@ -185,6 +185,6 @@ def _bins(values: pl.Series) -> np.ndarray:
 
 def _categories(values: pl.Series) -> np.ndarray:
     """Codes from 0: missing, all rarer categories together, then the most frequent ones."""
-    known = values.drop_nulls().value_counts(sort=True).head(CATEGORIES)[values.name]
+    known = counted(values)["value"].head(CATEGORIES)
     codes = values.replace_strict(known, pl.int_range(2, len(known) + 2, eager=True), default=1, return_dtype=pl.Int64)
     return np.where(values.is_null().to_numpy(), 0, codes.to_numpy())

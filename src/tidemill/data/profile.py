@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.tables import with_null
+from tidemill.data.tables import counted, with_null
 from tidemill.settings import Kind
 
 FORMAT = 1
@@ -73,8 +73,7 @@ def _bins(column: Column, values: pl.Series) -> Profile:
     elif column.kind is Kind.TIMESTAMP:
         entry["edges"] = _even_edges(values)
     elif column.kind is Kind.CATEGORICAL:
-        kept = values.drop_nulls().value_counts(name="rows").sort("rows", values.name, descending=[True, False])
-        entry["categories"] = dict.fromkeys(kept[values.name].head(CATEGORIES).to_list(), 0)
+        entry["categories"] = dict.fromkeys(counted(values)["value"].head(CATEGORIES).to_list(), 0)
     return entry
 
 
@@ -111,9 +110,9 @@ def _entry(values: pl.Series, bins: Profile) -> Profile:
         true = int(present.cast(pl.Boolean).sum())
         return {**entry, "true": true, "false": len(present) - true}
     if bins["kind"] == Kind.CATEGORICAL:
-        found = dict(present.cast(pl.String).value_counts(name="rows").iter_rows())
-        counted = {name: int(found.get(name, 0)) for name in bins["categories"]}
-        return {**entry, "categories": counted, "other": len(present) - sum(counted.values())}
+        found = dict(counted(present.cast(pl.String)).iter_rows())
+        known = {name: int(found.get(name, 0)) for name in bins["categories"]}
+        return {**entry, "categories": known, "other": len(present) - sum(known.values())}
     numbers = _plain(present)
     counts = np.bincount(np.searchsorted(bins["edges"], numbers, side="right"), minlength=len(bins["edges"]) + 1)
     finite = numbers[np.isfinite(numbers)]

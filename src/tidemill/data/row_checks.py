@@ -71,7 +71,7 @@ def size(tables: Tables) -> Iterator[Finding]:
 
 def duplicates(tables: Tables) -> Iterator[Finding]:
     """Rows alike in all inputs and the target: within each split, and known from training in the others."""
-    hashes = {name: table.select(tables.records).hash_rows() for name, table in tables.splits.items()}
+    hashes = {name: table[tables.records].hash_rows() for name, table in tables.splits.items()}
     known = hashes["train"].unique()
     repeated = {name: 1 - values.n_unique() / max(len(values), 1) for name, values in hashes.items()}
     for name, values in hashes.items():
@@ -155,8 +155,7 @@ def future(tables: Tables) -> Iterator[Finding]:
     for column in tables.schema.inputs:
         if column.kind is not Kind.TIMESTAMP or column.name == moment.name:
             continue
-        later = pl.col(column.name) > pl.col(moment.name)
-        rows = sum(int(table.select(later.sum()).item()) for table in tables.splits.values())
+        rows = sum(int((table[column.name] > table[moment.name]).sum()) for table in tables.splits.values())
         if rows:
             declared = column.name in tables.settings.quality.allow_leaks
             yield Finding(
@@ -183,7 +182,7 @@ def order(tables: Tables) -> Iterator[Finding]:
             check="time_overlap",
             severity=Severity.WARNING,
             column=moment.name,
-            message=f"{rows:,} rows of test are not later than all of train, which ends at {latest}",
+            message=f"{rows:,} rows of test are not later than all of train, which ends at {latest!s}",
             rows=rows,
             share=rows / tables.test.height,
             remedy="give a test table of later rows, or leave data.test_path unset",

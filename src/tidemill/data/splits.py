@@ -14,6 +14,7 @@ import polars as pl
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sealed import SealedTest
+from tidemill.data.tables import counted
 from tidemill.data.target import Target
 from tidemill.errors import SplitError
 from tidemill.settings import Kind, Objective, SplitMethod, SplitSettings
@@ -237,7 +238,7 @@ def _check_classes(tables: dict[str, pl.DataFrame], target: str) -> None:
     known = tables["train"][target].unique()
     for name in ("validation", "test"):
         values = tables[name][target].drop_nulls()
-        absent = values.filter(~values.is_in(known.implode())).value_counts(sort=True)
+        absent = counted(values.filter(~values.is_in(known.implode())))
         if absent.height:
             counts = ", ".join(f"{value!r} ({count:,} rows)" for value, count in absent.head(5).iter_rows())
             raise SplitError(

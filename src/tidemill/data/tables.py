@@ -53,6 +53,12 @@ def sample(table: pl.DataFrame, rows: int) -> pl.DataFrame:
     return table[np.sort(chosen)]
 
 
+def counted(values: pl.Series) -> pl.DataFrame:
+    """Columns `value` and `rows`: each value present, the most frequent first, ties in order of value."""
+    counts = values.alias("value").drop_nulls().value_counts(name="rows")
+    return counts.sort("rows", "value", descending=[True, False])
+
+
 def named(columns: tuple[Column, ...], table: pl.DataFrame) -> list[str]:
     """Names of those columns that the table has."""
     return [column.name for column in columns if column.name in table.columns]

@@ -7,6 +7,7 @@ from checked_tables import data_settings, schema_of, split_settings, tables
 
 from tidemill.data import column_checks, quality, row_checks
 from tidemill.data.findings import Finding, Severity
+from tidemill.data.profile import profile
 from tidemill.data.schema import Role
 from tidemill.data.splits import split
 from tidemill.data.tables import Tables
@@ -21,7 +22,7 @@ DAY = datetime(2013, 1, 1, tzinfo=UTC)
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 
 
-def frame(rows: int = N, **columns: object) -> pl.DataFrame:
+def frame(rows: int = N, /, **columns: object) -> pl.DataFrame:
     return pl.DataFrame({"noise": GENERATOR.normal(size=rows), **columns})
 
 
@@ -70,6 +71,10 @@ def test_infinite_values() -> None:
 
 def test_far_out() -> None:
     assert said(tables(frame(x=[99_999.0, *NOISE[1:]]))) == [("far_out", INFO, "x", 1)]
+
+
+def test_the_largest_floats_are_no_trouble() -> None:
+    assert said(tables(frame(x=np.where(NOISE > 0, 1.7e308, -1.7e308)))) == []
 
 
 def test_unseen_categories() -> None:
@@ -183,6 +188,17 @@ def test_columns_that_the_table_lacks_are_left_to_the_schema() -> None:
     table = frame(x=NOISE)
     schema = schema_of(table.with_columns(ignored=pl.lit("a")), ignored=Role.IGNORED)
     assert quality.check(split(table, schema, split_settings()), 0, schema, data_settings()) == []
+
+
+@pytest.mark.parametrize("name", ["count", "rows", "value", "^.*$", "*", "", "noise ", "'; --", "ü\n{x}%s", "len"])
+@pytest.mark.parametrize("as_target", [True, False])
+def test_any_name_of_a_column_will_do(name: str, as_target: bool) -> None:
+    table = frame(**{name: GENERATOR.choice(["a", "b"], N)}, other=GENERATOR.choice(["a", "b"], N))
+    goal = name if as_target else "other"
+    schema, target = schema_of(table, **{goal: Role.TARGET}), Target(name=goal, objective=Objective.BINARY, classes=())
+    made = split(table, schema, split_settings(SplitMethod.STRATIFIED), target)
+    assert {found.check for found in quality.check(made, 0, schema, data_settings(), target)} == {"strongest_column"}
+    assert profile(made.train, schema)["columns"][name]["other"] == 0
 
 
 @pytest.mark.parametrize("rows", [3, 5])
