@@ -29,9 +29,12 @@ class Role(StrEnum):
 class Column:
     """One column.
 
-    `format` is the strptime pattern of timestamps stored as text (null: already a date or time type).
-    `decimal_comma` marks numbers stored as text like "3,14".
+    `format` is the strptime pattern of timestamps stored as text (null: already a date or time type), or
+    `epoch_s`, `epoch_ms`, `epoch_us` for whole numbers since 1970.
+    `decimal_comma` marks numbers stored as text like "3,14", `thousands` what groups their digits, as in "1,234.5".
     `minimum`, `maximum` bound numeric values; `domain` lists the allowed categories.
+    `missing_marks` are the texts that stand for a missing value, like "?"; the empty text always does.
+    `reason` says why inference ignored the column.
     """
 
     name: str
@@ -43,6 +46,9 @@ class Column:
     domain: tuple[str, ...] | None = None
     format: str | None = None
     decimal_comma: bool = False
+    thousands: str | None = None
+    missing_marks: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,11 +92,13 @@ class Schema:
             entry: dict[str, Any] = {"kind": str(column.kind), "role": str(column.role)}
             if not column.missing_allowed:
                 entry["missing_allowed"] = False
-            for name in ("minimum", "maximum", "format"):
+            for name in ("minimum", "maximum", "format", "thousands", "reason"):
                 if getattr(column, name) is not None:
                     entry[name] = getattr(column, name)
             if column.domain is not None:
                 entry["domain"] = list(column.domain)
+            if column.missing_marks:
+                entry["missing_marks"] = list(column.missing_marks)
             if column.decimal_comma:
                 entry["decimal_comma"] = True
             columns[column.name] = entry
@@ -109,14 +117,24 @@ class Schema:
                 values = dict(entry)
                 values["kind"] = Kind(values["kind"])
                 values["role"] = Role(values.get("role", Role.FEATURE))
-                if values.get("domain") is not None:
-                    values["domain"] = tuple(str(value) for value in values["domain"])
+                for key in ("domain", "missing_marks"):
+                    if values.get(key) is not None:
+                        values[key] = _texts(values[key])
+                for key in ("minimum", "maximum"):
+                    if values.get(key) is not None:
+                        values[key] = float(values[key])
                 columns.append(Column(name=str(name), **values))
             except (KeyError, TypeError, ValueError) as error:
                 raise SchemaError(
                     "Each column of a schema needs a kind and may have role, missing_allowed, minimum, "
-                    "maximum, domain, format and decimal_comma",
+                    "maximum, domain, format, decimal_comma, thousands and missing_marks",
                     observed=f"{name}: {entry} ({error})",
                     remedy="correct the entry, or leave data.schema unset to have the schema inferred",
                 ) from error
         return cls(columns=tuple(columns), time_is_input=bool(content.get("time_is_input", False)))
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple):
+        raise ValueError("a list is needed")
+    return tuple(str(value) for value in values)
