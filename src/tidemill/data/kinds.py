@@ -7,7 +7,7 @@ values is tried on all of them, and the one that reads the most is kept.
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -56,7 +56,7 @@ class Facts:
     constant: bool = False
     numbers: int = 0
     codes: int = 0
-    words: pl.DataFrame = _NO_WORDS
+    words: pl.DataFrame = field(default_factory=lambda: _NO_WORDS)
     length: float = 0.0
     marks: tuple[str, ...] = ()
     number_marks: tuple[str, ...] = ()
