@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import polars as pl
 
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.tables import Tables, counted, named, sample
@@ -51,17 +52,17 @@ def constant(tables: Tables) -> Iterator[Finding]:
         values = tables.train[name]
         if values.null_count() or values.is_empty():
             continue
-        usual = sample(values.to_frame(), 1_000)[name].mode()[0]
+        usual = sample(values.to_frame(), 1_000)[name].mode().head(1)
         rows = int((values == usual).sum())
         share = rows / len(values)
         if share >= NEARLY_CONSTANT:
             always = rows == len(values)
-            often = "in every training row" if always else f"in {share:.2%} of the training rows"
+            often = "in every training row" if always else f"in all but {len(values) - rows:,} of {len(values):,} rows"
             yield Finding(
                 check="constant" if always else "nearly_constant",
                 severity=Severity.WARNING if always else Severity.INFO,
                 column=name,
-                message=f"{name!r} is {usual!r} {often}",
+                message=f"{name!r} is {usual.cast(pl.String)[0]!r} {often}",
                 rows=rows,
                 share=share,
                 remedy=f"add {name} to data.ignored if other values do not matter in use",

@@ -175,14 +175,14 @@ def order(tables: Tables) -> Iterator[Finding]:
     moment = tables.schema.only(Role.TIME)
     if tables.settings.split.method is not SplitMethod.TIME or moment is None:
         return
-    latest = tables.train[moment.name].max()
-    rows = int((tables.test[moment.name] <= latest).sum()) if latest is not None else 0
+    latest = tables.train[moment.name].top_k(1)
+    rows = int((tables.test[moment.name] <= latest).sum())
     if rows:
         yield Finding(
             check="time_overlap",
             severity=Severity.WARNING,
             column=moment.name,
-            message=f"{rows:,} rows of test are not later than all of train, which ends at {latest!s}",
+            message=f"{rows:,} rows of test are not later than all of train, which ends at {latest.cast(pl.String)[0]}",
             rows=rows,
             share=rows / tables.test.height,
             remedy="give a test table of later rows, or leave data.test_path unset",

@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -7,7 +8,7 @@ from checked_tables import data_settings, schema_of, split_settings, tables
 
 from tidemill.data import column_checks, quality, row_checks
 from tidemill.data.findings import Finding, Severity
-from tidemill.data.profile import profile
+from tidemill.data.profile import profile, profile_like
 from tidemill.data.schema import Role
 from tidemill.data.splits import split
 from tidemill.data.tables import Tables
@@ -75,6 +76,15 @@ def test_far_out() -> None:
 
 def test_the_largest_floats_are_no_trouble() -> None:
     assert said(tables(frame(x=np.where(NOISE > 0, 1.7e308, -1.7e308)))) == []
+
+
+def test_times_that_no_calendar_has_are_no_trouble() -> None:
+    far = pl.Series([2**62] * N).cast(pl.Datetime("us", "UTC"))
+    settings = data_settings(split=split_settings(SplitMethod.TIME), test_path="test.csv")
+    table = frame(x=far, t=far)
+    found = said(tables(table, test=frame(x=far, t=far), settings=settings, t=Role.TIME))
+    assert found == [("time_overlap", WARNING, "t", N), ("constant", WARNING, "x", N)]
+    assert json.dumps(profile(table, schema_of(table)))
 
 
 def test_unseen_categories() -> None:
@@ -226,3 +236,37 @@ def test_every_error_is_listed_with_its_remedy() -> None:
         "The data must pass every check (2 failed: leak, personal). Got: \n"
         "  leak in x\n    Remedy: mend leak\n  personal in x\n    Remedy: mend personal\n . Remedy: see each of them."
     )
+
+
+FLOATS = [0.0, -0.0, 1.0, 1e308, -1e308, 5e-324, float("inf"), float("-inf"), float("nan"), None, 2.0**60]
+TEXTS = ["", "a", "ü", "a" * 10_000, None, "NaN", "me@x.org", "\x00", "🜁", "4539 1488 0343 6467", "192.168.0.1", " "]
+TIMES = [None, -(2**62), 2**62, 0, 1, 1_357_000_000_000_000]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hostile_tables_are_checked_and_profiled(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    rows = (5, 60, 400)[seed % 3]
+
+    def column(pool: list[object], dtype: type[pl.DataType]) -> pl.Series:
+        few = [pool[i] for i in generator.integers(0, len(pool), 5)]
+        return pl.Series([few[i] for i in generator.integers(0, 5, rows)], dtype=dtype)
+
+    table = pl.DataFrame(
+        {
+            "f": column(FLOATS, pl.Float64),  # type: ignore[arg-type]
+            "c": column(TEXTS, pl.String),  # type: ignore[arg-type]
+            "b": column([True, False, None], pl.Boolean),
+            "d": column(TIMES, pl.Int64).cast(pl.Datetime("us", "UTC")),  # type: ignore[arg-type]
+            "t": pl.Series(range(rows)).cast(pl.Datetime("us", "UTC")),
+            "y": generator.choice([1.5, -2.0, 1e300, float("inf")], rows),
+        }
+    )
+    schema = schema_of(table, y=Role.TARGET, t=Role.TIME)
+    target = Target(name="y", objective=Objective.REGRESSION, classes=())
+    settings = data_settings(split=split_settings(SplitMethod.TIME))
+    made = split(table, schema, settings.split, target)
+    assert all(0 <= found.share <= 1 + 1e-12 for found in quality.check(made, 0, schema, settings, target))
+    reference = profile(made.train, schema)
+    assert json.dumps(reference, allow_nan=False)
+    assert profile_like(made.train, reference) == reference
