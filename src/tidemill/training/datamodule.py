@@ -33,7 +33,7 @@ class Batches:
     A last batch of one row joins the batch before it: batch normalisation cannot be trained on one row.
 
     Args:
-        split: resident on `device`, or in pinned host memory.
+        split: resident on `device`, or in host memory.
         size: rows per batch over all processes.
         order: the rows' order for an epoch, int64 on the CPU; None keeps theirs.
         process: (rank, number of processes).
@@ -64,14 +64,15 @@ class Batches:
     def _batch(self, rows: slice | torch.Tensor, size: int) -> Batch:
         batch = self.split[rows]
         if batch.target.device != self.device:
-            batch = batch.to(self.device)
+            batch = batch.pinned().to(self.device)
         if self.processes == 1:
             return Batch(batch, None)
         start, stop = (size * rank // self.processes for rank in (self.rank, self.rank + 1))
         # Every process must take part in every step: one without rows takes a row that counts nothing.
         share = batch[start:stop] if stop > start else batch[:1]
         counted = share.total if stop > start else torch.zeros_like(batch.total)
-        return Batch(share, counted * self.processes / batch.total)
+        # A batch may hold no weight at all, as in `heads.loss`.
+        return Batch(share, counted * self.processes / batch.total.clamp_min(torch.finfo(torch.float32).tiny))
 
 
 def edges(rows: int, size: int) -> list[int]:
@@ -125,8 +126,8 @@ class DataModule(LightningDataModule):
 
 
 def resident(split: Tensors, device: torch.device) -> Tensors:
-    """The split on `device` if it takes at most half of what is free there, or else in pinned host memory."""
+    """The split on `device` if it takes at most half of what is free there, or else where it is."""
     if device.type == "cpu":
         return split
     free, _ = torch.cuda.mem_get_info(device)
-    return split.to(device) if split.bytes <= free // 2 else split.pinned()
+    return split.to(device) if split.bytes <= free // 2 else split

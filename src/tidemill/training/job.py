@@ -10,6 +10,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
+from tidemill.errors import TrainingError
 from tidemill.settings import Accelerator, TrainingSettings
 from tidemill.training.datamodule import DataModule
 from tidemill.training.module import Module
@@ -27,12 +28,16 @@ class Job:
     record: Record
 
     def run(self, log: Log) -> None:
-        """Train from the record's start to the end; `log` gets figures in this process."""
+        """Train from the record's start to the end; `log` gets figures in this process.
+
+        Raises:
+            TrainingError: training failed for a reason that the user can mend.
+        """
         self.record.report = log
         callbacks: list[Callback] = [self.record]
         if self.settings.progress:
             callbacks.append(Progress(self.record, self.settings.max_epochs))
-        with _quiet(), _threads(self.settings.threads):
+        with _quiet(), _threads(self.settings.threads), _explained():
             self._trainer(callbacks).fit(self.module, self.data)
 
     def _trainer(self, callbacks: list[Callback]) -> Trainer:
@@ -84,3 +89,26 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What torch says when memory runs out or its compiler cannot work, in the user's terms."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0][:200]
+        kinds = {kind.__module__.rpartition(".")[0] for kind in type(error).__mro__}
+        if kinds & {"torch._dynamo", "torch._inductor"}:
+            raise TrainingError(
+                "training.compile=true needs a network that torch.compile can translate, and a C++ compiler",
+                observed=f"{type(error).__name__}: {first}",
+                remedy="install g++, or set training.compile=false",
+            ) from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in first:
+            raise TrainingError(
+                "A training step must fit in memory",
+                observed=first or "memory ran out",
+                remedy="lower training.batch_size or the size of the model",
+            ) from error
+        raise

@@ -6,7 +6,7 @@ from torch import nn
 
 from tidemill.errors import TrainingError
 from tidemill.models import heads
-from tidemill.settings import Objective, TrainingSettings
+from tidemill.settings import Objective, Precision, TrainingSettings
 from tidemill.training.datamodule import Batch, stream
 from tidemill.training.schedule import rate
 
@@ -37,7 +37,19 @@ class Module(LightningModule):
             for parameters, decay in zip(decayed(self.network), (self.settings.weight_decay, 0.0), strict=True)
             if parameters
         ]
-        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
+        # With 16-bit gradients the fused step would scale them back itself, after they are clipped.
+        fused = self.settings.precision is not Precision.FP16
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=fused)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning's own refuses to clip for any fused optimiser in mixed precision.
+        if gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def on_train_start(self) -> None:
         self.step = self.done * self._steps_per_epoch

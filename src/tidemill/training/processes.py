@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 import torch.multiprocessing
-from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
 
 from tidemill.errors import TidemillError, TrainingError
 from tidemill.training.job import Job
@@ -31,7 +31,7 @@ def run(job: Job, log: Log) -> None:
     listener = Thread(target=_listen, args=(channel, log, errors), daemon=True)
     listener.start()
     try:
-        torch.multiprocessing.start_processes(
+        start_processes(  # type: ignore[no-untyped-call]
             _process, args=(payload, _free_port(), channel), nprocs=job.settings.devices, start_method="spawn"
         )
     except ProcessException as error:

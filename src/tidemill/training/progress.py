@@ -35,10 +35,10 @@ class Progress(Callback):
         self.title = f"epoch {len(self.record.history) + 1}/{self.epochs}"
         self.bar.reset(self.task, description=self.title, total=int(trainer.num_training_batches))
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # type: ignore[override]
         self,
         trainer: Trainer,
-        module: Module,  # type: ignore[override]
+        module: Module,
         outputs: Any,
         batch: Batch,
         batch_idx: int,

@@ -51,13 +51,13 @@ class Record(Callback):
     def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:  # type: ignore[override]
         self.began = time.perf_counter()
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # type: ignore[override]
         self,
         trainer: Trainer,
         module: Module,
         outputs: Any,
         batch: Batch,
-        batch_idx: int,  # type: ignore[override]
+        batch_idx: int,
     ) -> None:
         if (batch_idx + 1) % STEPS_PER_LOOK == 0:
             loss = module.recent_loss()

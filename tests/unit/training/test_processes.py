@@ -1,0 +1,76 @@
+import os
+import signal
+
+import pytest
+import torch
+from training_parts import Network, network, settings, split
+
+from tidemill.errors import TrainingError
+from tidemill.settings import Objective
+from tidemill.training.fit import fit
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder, devices, *, model=None, train=None, log=None, **changes):
+    return fit(
+        settings(devices=devices, max_epochs=2, **changes),
+        seed=3,
+        network=model or network(),
+        objective=Objective.BINARY,
+        train=train or split(101, weight=True),
+        validation=split(65, seed=1, weight=True),
+        folder=folder,
+        log=log,
+    )
+
+
+def test_two_processes_agree_with_one(tmp_path):
+    """101 rows in batches of 25: uneven shares, and a last batch of 26."""
+    logged = []
+    one = run(tmp_path / "one", 1, batch_size=25)
+    two = run(tmp_path / "two", 2, batch_size=25, log=lambda figures, step: logged.append((figures, step)))
+    for name, tensor in one.network.state_dict().items():
+        torch.testing.assert_close(two.network.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
+    for before, after in zip(one.history, two.history, strict=True):
+        assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-5)
+        assert after["validation_loss"] == pytest.approx(before["validation_loss"], rel=1e-5)
+        assert after["step"] == before["step"]
+    assert two.device == "2 × cpu, 32-true"
+    assert [(figures["epoch"], step) for figures, step in logged] == [(1, 4), (2, 8)]
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"last.ckpt", "history.jsonl"}
+
+
+def test_more_processes_than_rows_in_a_batch(tmp_path):
+    one = run(tmp_path / "one", 1, batch_size=1, train=split(5))
+    two = run(tmp_path / "two", 2, batch_size=1, train=split(5))
+    for name, tensor in one.network.state_dict().items():
+        torch.testing.assert_close(two.network.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_an_error_in_a_process_comes_back_as_it_is(tmp_path):
+    rows = split(101)
+    rows.numeric[3, 0] = float("nan")
+    with pytest.raises(TrainingError, match="The loss must stay finite"):
+        run(tmp_path, 2, train=rows)
+
+
+class Doomed(Network):
+    def forward(self, numeric_BN, categorical_BC):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Faulty(Network):
+    def forward(self, numeric_BN, categorical_BC):
+        raise RuntimeError("a fault of the network")
+
+
+def test_a_killed_process_is_named(tmp_path):
+    with pytest.raises(TrainingError, match=r"must live until the end. Got: process \d was ended by SIGKILL"):
+        run(tmp_path, 2, model=Doomed())
+
+
+def test_other_faults_bring_their_trace(tmp_path):
+    with pytest.raises(Exception, match="a fault of the network"):
+        run(tmp_path, 2, model=Faulty())
