@@ -1,0 +1,112 @@
+"""From the reference profile's bins to what a small figure or a line of text can show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from tidemill.report.numerals import number
+from tidemill.settings import Kind
+
+BARS = 24
+TOP = 8
+SPREAD = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One column's values on the training split.
+
+    places: numeric and timestamp: BARS + 1 edges of even width (timestamps: UTC instants); otherwise None.
+    names: categories, most frequent first, where places is None.
+    rows: by bar, not counting missing values.
+    """
+
+    name: str
+    kind: Kind
+    missing: float
+    places: list[Any] | None
+    names: list[str]
+    rows: np.ndarray
+    text: str
+
+
+def read(profile: Mapping[str, Any]) -> dict[str, Distribution]:
+    """Column → its distribution, in the profile's order (`data/profile.py` says what a profile holds)."""
+    total = max(int(profile.get("rows", 0)), 1)
+    return {name: _read(name, entry, total) for name, entry in profile.get("columns", {}).items()}
+
+
+def _read(name: str, entry: Mapping[str, Any], total: int) -> Distribution:
+    kind, missing = Kind(entry["kind"]), entry["missing"] / total
+    if kind in (Kind.NUMERIC, Kind.TIMESTAMP):
+        return _ordered(name, kind, missing, entry)
+    if kind is Kind.BOOLEAN:
+        counts = {"true": entry["true"], "false": entry["false"]}
+        return Distribution(
+            name, kind, missing, None, list(counts), np.array(list(counts.values())), _most(counts, total)
+        )
+    counts = dict(sorted(entry["categories"].items(), key=lambda item: -item[1]))
+    shown = dict(list(counts.items())[:TOP])
+    rest = sum(counts.values()) - sum(shown.values()) + entry["other"]
+    names = [*shown, f"{len(counts) - len(shown):,} others" if not entry["other"] else "others"] if rest else [*shown]
+    rows = np.array([*shown.values(), rest] if rest else [*shown.values()], dtype=np.int64)
+    return Distribution(name, kind, missing, None, names, rows, _most(counts, total, more=entry["other"] > 0))
+
+
+def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) -> Distribution:
+    edges, counts = np.asarray(entry["edges"], dtype=np.float64), np.asarray(entry["counts"], dtype=np.float64)
+    if len(edges) < 2:
+        return Distribution(name, kind, missing, None, [], np.array([]), "no values")
+    low, high = _window(edges) if kind is Kind.NUMERIC else (float(edges[0]), float(edges[-1]))
+    bars = np.linspace(low, high, BARS + 1)
+    where, weights = _spread(edges, counts[1:-1])
+    rows = np.histogram(np.clip(where, low, high), bars, weights=weights)[0]
+    smallest, largest = entry["minimum"], entry["maximum"]
+    if kind is Kind.TIMESTAMP:
+        text = f"{_moment(smallest):%Y-%m-%d} to {_moment(largest):%Y-%m-%d}"
+        places: list[Any] = [f"{_moment(edge):%Y-%m-%dT%H:%M:%S}" for edge in bars]
+    else:
+        middle = edges[np.searchsorted(np.cumsum(counts[1:-1]), counts[1:-1].sum() / 2)]
+        text = f"{number(smallest)} to {number(largest)}, median about {number(middle)}"
+        places = bars.tolist()
+    return Distribution(name, kind, missing, places, [], np.rint(rows).astype(np.int64), text)
+
+
+def _spread(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points with weights that stand for the rows of bins that were cut to hold about as many each.
+
+    A bin that holds far more has one value many times over, its lower edge; the rest is spread evenly.
+    """
+    usual = 1.5 * np.median(counts)
+    heaps = np.where(counts > usual, counts - np.minimum(counts, np.median(counts)), 0)
+    steps = (np.arange(SPREAD) + 0.5) / SPREAD
+    spread = (edges[:-1, None] + np.diff(edges)[:, None] * steps).ravel()
+    weights = np.repeat((counts - heaps) / SPREAD, SPREAD)
+    return np.concatenate([edges[:-1], spread]), np.concatenate([heaps, weights])
+
+
+def _window(edges: np.ndarray) -> tuple[float, float]:
+    """All values, unless a few lie so far out that the others would share one bar."""
+    inner = edges[min(1, len(edges) - 2)], edges[max(len(edges) - 3, 1)]
+    span = inner[1] - inner[0]
+    if span <= 0:
+        return float(edges[0]), float(edges[-1])
+    return float(max(edges[0], inner[0] - 3 * span)), float(min(edges[-1], inner[1] + 3 * span))
+
+
+def _most(counts: Mapping[str, int], total: int, more: bool = False) -> str:
+    """The most frequent values by name."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    number = f"{len(ranked)}{'+' if more else ''} value{'s' if len(ranked) != 1 or more else ''}"
+    return f"{number}: " + ", ".join(f"{name or '(empty)'} {rows / total:.0%}" for name, rows in ranked[:3])
+
+
+def _moment(microseconds: float) -> datetime:
+    """Profiles of damaged data can hold instants that no calendar has."""
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if microseconds > 0 else datetime.min.replace(tzinfo=UTC)

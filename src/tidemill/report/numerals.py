@@ -1,0 +1,93 @@
+"""How numbers are written: as many digits as they mean."""
+
+import math
+
+from tidemill.evaluation.results import Metric
+
+NAMES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+    "ece": "Calibration error (ECE)",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "coverage": "Interval coverage",
+    "width": "Interval width",
+}
+
+
+def metric_name(name: str) -> str:
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def number(value: float | None, significant: int = 4) -> str:
+    """1234567 → 1,234,567; 0.123456 → 0.1235; 1.2e-9 → 1.2e-09."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if size < -5 or size > 14:
+        return f"{value:.{significant - 1}g}".replace("-", "−", 1) if value < 0 else f"{value:.{significant - 1}g}"
+    if value == int(value) or size >= significant - 1:
+        return _fixed(value, 0)
+    return _fixed(value, significant - 1 - size).rstrip("0")
+
+
+def share(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    percent = value * 100
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %"
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """Both ends, with two digits of the interval's own width; empty without one."""
+    if lower is None or upper is None or not math.isfinite(upper - lower):
+        return ""
+    digits = _digits(lower, upper)
+    return f"{_fixed(lower, digits)} to {_fixed(upper, digits)}"
+
+
+def value_of(metric: Metric) -> str:
+    """The figure with as many digits as its interval gives it."""
+    if metric.lower is None or metric.upper is None or not math.isfinite(metric.upper - metric.lower):
+        return number(metric.value)
+    if not math.isfinite(metric.value):
+        return number(metric.value)
+    return _fixed(metric.value, _digits(metric.lower, metric.upper))
+
+
+def with_interval(metric: Metric | None) -> str:
+    """0.7201 (0.7178 to 0.7224), or – where there is no metric."""
+    if metric is None:
+        return "–"
+    ends = interval(metric.lower, metric.upper)
+    return f"{value_of(metric)} ({ends})" if ends else value_of(metric)
+
+
+def signed(value: float, lower: float, upper: float) -> str:
+    text = _fixed(value, _digits(lower, upper)) if math.isfinite(upper - lower) else number(value)
+    return text if value < 0 else f"+{text}"
+
+
+def _digits(lower: float, upper: float) -> int:
+    half = (upper - lower) / 2
+    if half <= 0:
+        return 4
+    size = math.floor(math.log10(max(abs(lower), abs(upper))))
+    return min(max(0, 1 - math.floor(math.log10(half))), max(0, 4 - size))
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace("-", "−")

@@ -1,0 +1,191 @@
+"""The report's sections: what the answer stands on, part by part."""
+
+import json
+from typing import Protocol
+
+from tidemill.data.findings import Severity
+from tidemill.evaluation.results import Metric
+from tidemill.report.content import ReportContent
+from tidemill.report.distributions import read
+from tidemill.report.markup import Html, folded, join, table, tag
+from tidemill.report.numerals import interval, metric_name, number, share, value_of, with_interval
+
+
+class Figures(Protocol):
+    """Puts figures into the page by name, side by side."""
+
+    names: list[str]
+    """Those that this run has."""
+
+    def __call__(self, *names: str) -> Html | None: ...
+
+
+SLICES = 1000
+"""Lines of the slices' table; `manifest.json` holds all."""
+
+
+def all_of(content: ReportContent, figures: Figures) -> list[tuple[str, Html]]:
+    """Titles and contents of the sections that this run has."""
+    made: dict[str, Html | None] = {
+        "Data": data(content),
+        "Distributions": distributions(content, figures),
+        "Training": figures("learning_curves", "learning_rate"),
+        "Results": results(content, figures),
+        "Slices": slices(content, figures),
+        "Baselines": baselines(content, figures),
+        "Importance": importance(content, figures),
+        "Export": export(content),
+        "Reproduce": reproduce(content),
+    }
+    return [(name, part) for name, part in made.items() if part]
+
+
+def data(content: ReportContent) -> Html:
+    rows = sum(content.rows.values())
+    splits = [(name, f"{count:,}", share(count / max(rows, 1))) for name, count in content.rows.items()]
+    ranks = list(Severity)
+    ordered = sorted(content.findings, key=lambda finding: ranks.index(finding.severity))
+    found = [
+        (
+            tag("span", f.severity, class_="bad" if f.severity is not Severity.INFO else "soft"),
+            f.check.replace("_", " "),
+            f.column or "",
+            f.message,
+            f"{f.rows:,}",
+            share(f.share),
+            f.remedy,
+        )
+        for f in ordered
+    ]
+    profiled = read(content.profile)
+    columns = [
+        (
+            column.name,
+            column.kind,
+            column.role,
+            share(profiled[column.name].missing) if column.name in profiled else "",
+            profiled[column.name].text if column.name in profiled else "",
+        )
+        for column in content.schema.columns
+    ]
+    heads = ("severity", "check", "column", "what was found", "rows", "share", "what to do")
+    return join(
+        [
+            tag("p", f"Source: {content.source}. Split: {content.split}."),
+            table(("split", "rows", "share"), splits, numbers=(1, 2)),
+            tag("p", f"{content.quarantined:,} rows broke a rule and were set aside.") if content.quarantined else "",
+            tag("h3", "Quality"),
+            table(heads, found, numbers=(4, 5)) if found else tag("p", "The checks found nothing to report."),
+            tag("h3", "Columns"),
+            table(("column", "kind", "role", "missing", "values in the training split"), columns, numbers=(3,)),
+        ]
+    )
+
+
+def distributions(content: ReportContent, figures: Figures) -> Html | None:
+    names = [name for name in figures.names if name.startswith("distributions_")]
+    if not names:
+        return None
+    note = "Rows of the training split by value; where a few values lie far out, they are gathered in the end bars."
+    more = [folded(f"More columns ({i} of {len(names)})", figures(name)) for i, name in enumerate(names[1:], start=2)]
+    return join([tag("p", note, class_="soft"), figures(names[0]), *more])
+
+
+def results(content: ReportContent, figures: Figures) -> Html:
+    calibration = content.calibration
+    measures = calibration.measures if calibration else {}
+    changed = [(metric_name(name), number(before), number(after)) for name, (before, after) in measures.items()]
+    parts = [
+        tag(
+            "p", f"On the {content.evaluation.rows:,} rows of the test split, opened once, after every choice was made."
+        ),
+        _metrics(content.evaluation.metrics, content.level),
+        figures("roc", "precision_recall"),
+        figures("reliability", "answers"),
+        figures("confusion", "by_class"),
+        figures("predicted_against_true", "errors"),
+        figures("errors_by_answer", "coverage"),
+    ]
+    if changed:
+        note = f" (temperature {number(calibration.temperature)})" if calibration and calibration.temperature else ""
+        parts += [
+            tag("h3", "Calibration"),
+            tag("p", f"Fitted on the validation split{note} and part of the model: the figures above are calibrated."),
+            table(("measure", "before", "after"), changed, numbers=(1, 2)),
+        ]
+    return join(part for part in parts if part is not None)
+
+
+def slices(content: ReportContent, figures: Figures) -> Html | None:
+    found = content.evaluation.slices
+    if not found:
+        return None
+    names = list(dict.fromkeys(metric.name for part in found for metric in part.metrics))
+    rows = []
+    for part in found[:SLICES]:
+        by_name = {metric.name: metric for metric in part.metrics}
+        figures_of = [with_interval(by_name.get(name)) for name in names]
+        rows.append((part.column, part.value, f"{part.rows:,}", *figures_of))
+    head = ("column", "value", "rows", *map(metric_name, names))
+    every = table(head, rows, numbers=range(2, len(head)))
+    return join([figures("slices"), folded("All metrics of all slices", every)])
+
+
+def baselines(content: ReportContent, figures: Figures) -> Html | None:
+    others = content.evaluation.baselines
+    if not others:
+        return None
+    names = [metric.name for metric in content.evaluation.metrics]
+    lines = [("this model", content.evaluation.metrics), *((other.name, other.metrics) for other in others)]
+    rows = [
+        (name, *(with_interval(next((m for m in metrics if m.name == wanted), None)) for wanted in names))
+        for name, metrics in lines
+    ]
+    head = ("model", *map(metric_name, names))
+    every = table(head, rows, numbers=range(1, len(head)))
+    note = "Fitted on the same training rows, measured on the same test rows; differences are paired, row by row."
+    return join([tag("p", note, class_="soft"), figures("baselines", "differences"), folded("All metrics", every)])
+
+
+def importance(content: ReportContent, figures: Figures) -> Html | None:
+    if not content.evaluation.importance:
+        return None
+    note = (
+        "Measured on validation rows. Columns that tell the same story share their importance, and may both look weak."
+    )
+    return join([tag("p", note, class_="soft"), figures("importance")])
+
+
+def export(content: ReportContent) -> Html | None:
+    if not content.parity:
+        return None
+    rows = [
+        (name.replace("_", " "), value if isinstance(value, str) else number(value))
+        for name, value in content.parity.items()
+    ]
+    note = "The exported graph gives the trained model's answers:"
+    return join([tag("p", note), table(("measure", "value"), rows, numbers=(1,))])
+
+
+def reproduce(content: ReportContent) -> Html:
+    settings = json.dumps(content.settings, indent=2, ensure_ascii=False, default=str)
+    return join(
+        [
+            tag("pre", content.command),
+            table(("part", "version"), content.versions.items()),
+            folded("All settings", tag("pre", settings)),
+        ]
+    )
+
+
+def _metrics(metrics: tuple[Metric, ...], level: float) -> Html:
+    rows = [
+        (
+            metric_name(m.name),
+            value_of(m),
+            interval(m.lower, m.upper) or "–",
+            "higher" if m.higher_is_better else "lower",
+        )
+        for m in metrics
+    ]
+    return table(("metric", "value", f"{level:.0%} interval", "better is"), rows, numbers=(1, 2))
