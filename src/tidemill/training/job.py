@@ -1,13 +1,15 @@
 """What one process does: run Lightning's loop, quietly, and leave the result in the checkpoint."""
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from tidemill.errors import TrainingError
@@ -34,7 +36,7 @@ class Job:
             TrainingError: training failed for a reason that the user can mend.
         """
         self.record.report = log
-        callbacks: list[Callback] = [self.record]
+        callbacks: list[Callback] = [self.record, _Signals()]
         if self.settings.progress:
             callbacks.append(Progress(self.record, self.settings.max_epochs))
         with _quiet(), _threads(self.settings.threads), _explained():
@@ -60,6 +62,29 @@ class Job:
             use_distributed_sampler=False,
             sync_batchnorm=settings.devices > 1 and settings.accelerator is Accelerator.GPU,
         )
+
+
+class _Signals(Callback):
+    """A run may be ended at any moment, so it needs no ceremony: signals do what they did before training.
+
+    Lightning would end with status 0 on SIGTERM and 1 on Ctrl-C, or wait for processes that are gone.
+    """
+
+    def __init__(self) -> None:
+        self.before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()
+        if isinstance(exception, KeyboardInterrupt):
+            raise exception
+
+    def _restore(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self.before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
 
 @contextmanager

@@ -56,6 +56,13 @@ def test_an_error_in_a_process_comes_back_as_it_is(tmp_path):
         run(tmp_path, 2, train=rows)
 
 
+def test_an_error_in_one_process_ends_the_others(tmp_path):
+    """Only the first process writes checkpoints."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="A checkpoint must be written after each epoch"):
+        run(tmp_path / "file", 2)
+
+
 class Doomed(Network):
     def forward(self, numeric_BN, categorical_BC):
         os.kill(os.getpid(), signal.SIGKILL)

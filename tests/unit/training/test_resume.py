@@ -207,18 +207,23 @@ run(Path({folder!r}), settings(max_epochs=6, batch_size=2, progress=True))
 """
 
 
-@pytest.mark.slow
-def test_sigkill_in_the_middle_of_an_epoch_changes_nothing(tmp_path):
-    chosen = settings(max_epochs=6, batch_size=2)
-    whole = run(tmp_path / "whole", chosen)
-    folder = tmp_path / "killed"
+def ended_by(number, folder):
+    """A run that gets a signal in the middle of an epoch; returns its exit status."""
     victim = subprocess.Popen([sys.executable, "-c", VICTIM.format(here=str(HERE), folder=str(folder))])
     history = folder / "history.jsonl"
     while not history.exists() or history.read_text().count("\n") < 2:
         assert victim.poll() is None
         time.sleep(0.01)
-    victim.send_signal(signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL
-    done = len(resume.read(folder).history)
-    assert 2 <= done < 6
+    victim.send_signal(number)
+    return victim.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_of_an_epoch_changes_nothing(tmp_path, number):
+    chosen = settings(max_epochs=6, batch_size=2)
+    whole = run(tmp_path / "whole", chosen)
+    folder = tmp_path / "ended"
+    assert ended_by(number, folder) == -number
+    assert 2 <= len(resume.read(folder).history) < 6
     same(whole, run(folder, replace(chosen, resume=str(folder))))
