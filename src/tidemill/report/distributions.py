@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill.data.profile import BINS
 from tidemill.report.numerals import number
 from tidemill.settings import Kind
 
@@ -19,7 +20,7 @@ SPREAD = 40
 class Distribution:
     """One column's values on the training split.
 
-    places: numeric and timestamp: BARS + 1 edges of even width (timestamps: UTC instants); otherwise None.
+    places: numeric and timestamp: edges of even width, one more than bars (timestamps: UTC instants); otherwise None.
     names: categories, most frequent first, where places is None.
     rows: by bar, not counting missing values.
     """
@@ -60,10 +61,7 @@ def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) ->
     edges, counts = np.asarray(entry["edges"], dtype=np.float64), np.asarray(entry["counts"], dtype=np.float64)
     if len(edges) < 2:
         return Distribution(name, kind, missing, None, [], np.array([]), "no values")
-    low, high = _window(edges) if kind is Kind.NUMERIC else (float(edges[0]), float(edges[-1]))
-    bars = np.linspace(low, high, BARS + 1)
-    where, weights = _spread(edges, counts[1:-1])
-    rows = np.histogram(np.clip(where, low, high), bars, weights=weights)[0]
+    bars, rows = _even_bars(edges, counts[1:-1]) if kind is Kind.NUMERIC else (edges, counts[1:-1])
     smallest, largest = entry["minimum"], entry["maximum"]
     if kind is Kind.TIMESTAMP:
         text = f"{_moment(smallest):%Y-%m-%d} to {_moment(largest):%Y-%m-%d}"
@@ -75,17 +73,19 @@ def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) ->
     return Distribution(name, kind, missing, places, [], np.rint(rows).astype(np.int64), text)
 
 
-def _spread(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points with weights that stand for the rows of bins that were cut to hold about as many each.
+def _even_bars(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of even width and rows, from bins that were cut to hold about as many rows each.
 
-    A bin that holds far more has one value many times over, its lower edge; the rest is spread evenly.
+    A bin that holds far more has one value many times over, its lower edge; rows of the others are spread evenly.
     """
-    usual = 1.5 * np.median(counts)
-    heaps = np.where(counts > usual, counts - np.minimum(counts, np.median(counts)), 0)
+    low, high = _window(edges)
+    bars = np.linspace(low, high, BARS + 1)
+    heaped = counts > 1.5 * counts.sum() / BINS
     steps = (np.arange(SPREAD) + 0.5) / SPREAD
-    spread = (edges[:-1, None] + np.diff(edges)[:, None] * steps).ravel()
-    weights = np.repeat((counts - heaps) / SPREAD, SPREAD)
-    return np.concatenate([edges[:-1], spread]), np.concatenate([heaps, weights])
+    spread = (edges[:-1, None] + np.diff(edges)[:, None] * steps)[~heaped].ravel()
+    where = np.clip(np.concatenate([edges[:-1][heaped], spread]), low, high)
+    weights = np.concatenate([counts[heaped], np.repeat(counts[~heaped] / SPREAD, SPREAD)])
+    return bars, np.histogram(where, bars, weights=weights)[0]
 
 
 def _window(edges: np.ndarray) -> tuple[float, float]:

@@ -11,6 +11,8 @@ from tidemill.report.style import label
 
 CURVES = 7
 """More lines than colours cannot be told apart: the most frequent classes are drawn."""
+ENOUGH = 20
+"""Rows that a bin needs to be part of a line without intervals."""
 CLASSES = 30
 """Classes that a confusion matrix can show."""
 
@@ -57,7 +59,10 @@ def reliability(
     )
     if temperature:
         before = _reliability(truth, curves.uncalibrated(probabilities, temperature), level)
-        figure.add_trace(go.Scatter(x=before.centre, y=before.share, name="before calibration", mode="lines"))
+        sure = before.rows >= min(ENOUGH, before.rows.max(initial=0))
+        figure.add_trace(
+            go.Scatter(x=before.centre[sure], y=before.share[sure], name="before calibration", mode="lines")
+        )
     figure.add_trace(
         go.Bar(
             x=after.centre,

@@ -16,7 +16,7 @@ ROWS = 40
 def slices(found: Sequence[Slice], overall: Metric) -> go.Figure:
     """One metric by slice; dashed: on all test rows."""
     shown = [(part, metric) for part in found for metric in part.metrics if metric.name == overall.name][:ROWS]
-    figure = panel(f"{metric_name(overall.name)} by slice", metric_name(overall.name))
+    figure = panel(f"{metric_name(overall.name)} by slice")
     names = [f"{part.column} = {part.value} ({part.rows:,})" for part, _ in shown]
     _metrics(figure, names, [metric for _, metric in shown])
     return figure.add_trace(line([overall.value] * 2, [-0.5, max(len(shown), 1) - 0.5]))
@@ -25,7 +25,7 @@ def slices(found: Sequence[Slice], overall: Metric) -> go.Figure:
 def baselines(ours: Metric, others: Sequence[Baseline]) -> go.Figure:
     """One metric of this model and of the baselines."""
     found = [(other.name, metric) for other in others for metric in other.metrics if metric.name == ours.name]
-    figure = panel(metric_name(ours.name), metric_name(ours.name))
+    figure = panel(metric_name(ours.name))
     return _metrics(figure, ["this model", *(name for name, _ in found)], [ours, *(metric for _, metric in found)])
 
 

@@ -34,6 +34,7 @@ def distributions(columns: Sequence[Distribution], title: str = "") -> go.Figure
     figure.update_layout(template=panel(title).layout.template)
     figure._grid_ref = grid._grid_ref
     figure.update_yaxes(showticklabels=False, showgrid=False)
+    figure.update_xaxes(tickangle=0, nticks=4)
     for i, column in enumerate(columns):
         figure.add_trace(_bars(column), row=i // COLUMNS + 1, col=i % COLUMNS + 1)
         if column.places is None:
@@ -66,4 +67,3 @@ def _name_categories(figure: go.Figure, column: Distribution, i: int) -> None:
         showticklabels=True,
         **place,
     )
-    figure.update_xaxes(nticks=4, **place)
