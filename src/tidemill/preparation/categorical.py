@@ -46,6 +46,6 @@ def look_up(text: Var, table: dict[str, float], default: float) -> Var:
     return ml.label_encoder(
         text,
         keys_tensor=np.array(["", *table], dtype=np.str_),
-        values_tensor=np.array([math.nan, *table.values()]),
-        default_tensor=np.array([default]),
+        values_tensor=np.array([math.nan, *table.values()], dtype=np.float64),
+        default_tensor=np.array([default], dtype=np.float64),
     )

@@ -67,6 +67,7 @@ def kinds_of(schema: Schema, settings: PreparationSettings) -> dict[str, Kind]:
                 remedy="give it another name",
             )
         kinds[feature.name] = _kind_of(feature, raw)
+    _check_finite(settings.numeric.missing_value, "preparation.numeric.missing_value")
     for name in settings.numeric.log:
         _known(name, kinds, "preparation.numeric.log")
         if kinds[name] is not Kind.NUMERIC:
@@ -136,10 +137,10 @@ def _check_override(name: str, kind: Kind, override: ColumnPreparation) -> None:
             right = "numeric" if setting in numeric else "categorical"
             raise _wrong_kind(f"preparation.columns.{name}.{setting}", name, kind, right)
     if override.missing_value is not None:
-        check_finite(override.missing_value, f"preparation.columns.{name}.missing_value")
+        _check_finite(override.missing_value, f"preparation.columns.{name}.missing_value")
 
 
-def check_finite(value: float, key: str) -> None:
+def _check_finite(value: float, key: str) -> None:
     if not math.isfinite(value):
         raise PreparationError(
             "What takes the place of a missing value must be a finite number",

@@ -55,8 +55,9 @@ class Features:
 
     @property
     def sources(self) -> set[str]:
-        read = {name for feature in (*self.numeric, *self.categorical) for name in feature.sources}
-        return read | {column.name for column in self.timestamps}
+        """The raw columns that they read."""
+        read = [feature.sources for feature in self.numeric] + [feature.sources for feature in self.categorical]
+        return {name for names in read for name in names} | {column.name for column in self.timestamps}
 
 
 def build(features: Features, inputs: Sequence[Column]) -> tuple[onnx.ModelProto, tuple[str, ...]]:

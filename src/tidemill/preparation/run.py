@@ -18,7 +18,7 @@ from tidemill.settings import Kind
 if TYPE_CHECKING:
     import onnxruntime
 
-ROWS_AT_ONCE = 16_384
+ROWS_AT_ONCE = 8_192
 """Keeps what one run computes in the processor's cache, and memory bounded."""
 ROWS_READ_AT_ONCE = 262_144
 

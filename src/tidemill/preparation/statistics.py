@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -139,17 +139,24 @@ def _extremes(values: pl.Series) -> tuple[float, float]:
     return low, high
 
 
-def _moment(values: pl.Series, name: str) -> float:
+def _moment(values: pl.Series, name: Literal["median", "mean", "std"]) -> float:
     """Median, mean or (population) standard deviation, of finite numbers of any size.
 
-    A power of two brings them to [-1, 1] first, which costs no precision and neither overflows nor vanishes.
+    A power of two brings them to [-1, 1], which costs no precision and neither overflows nor vanishes; counted from
+    the smallest, numbers that are large and close together keep their differences.
     """
     low, high = _extremes(values.drop_nulls())
     exponent = max(math.frexp(max(-low, high))[1], -1000)
-    small = values * math.ldexp(1.0, -exponent)
-    found = {"median": small.median, "mean": small.mean, "std": lambda: small.std(ddof=0)}[name]()
-    assert isinstance(found, float)
-    return math.ldexp(found, exponent)
+    unit = math.ldexp(1.0, -exponent)
+    start = low * unit
+    from_start = values * unit - start
+    if name == "std":
+        spread = from_start.std(ddof=0)
+        assert isinstance(spread, float)
+        return math.ldexp(spread, exponent)
+    middle = from_start.median() if name == "median" else from_start.mean()
+    assert isinstance(middle, float)
+    return math.ldexp(start + middle, exponent)
 
 
 def _landmarks(values: pl.Series, quantiles: int) -> Landmarks:

@@ -89,7 +89,7 @@ class Calendar:
 
     def __getitem__(self, part: CalendarPart) -> Var:
         """Counted from 0, Monday being 0; the year as it is written."""
-        return getattr(self, f"_{part}")  # type: ignore[no-any-return]
+        return getattr(self, f"_{part}")
 
     @cached_property
     def _minute_of_day(self) -> Var:
