@@ -1,0 +1,56 @@
+"""checksums.json: SHA-256 by file. Written last, so a folder that has it is complete."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tidemill.errors import BundleError
+
+NAME = "checksums.json"
+
+
+def write(folder: Path) -> None:
+    """Sum up every file that lies directly in `folder`."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != NAME}
+    (folder / NAME).write_text(json.dumps({"sha256": sums}, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def verify(folder: Path) -> None:
+    """Compare every file with its sum. Files without one are of no concern: nothing reads them.
+
+    Raises:
+        BundleError: checksums.json is missing or unreadable, or a file is missing or altered, by name.
+    """
+    for name, expected in _read(folder).items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(
+                "A bundle holds every file that its checksums.json names",
+                observed=f"{name} is missing from {folder}",
+                remedy="fetch or export the bundle again; `tidemill registry rollback` serves the one before",
+            )
+        if _sha256(path) != expected:
+            raise BundleError(
+                "A bundle's files stay as they were exported",
+                observed=f"{name} in {folder} was altered or cut short: its SHA-256 is not the recorded one",
+                remedy="fetch or export the bundle again; `tidemill registry rollback` serves the one before",
+            )
+
+
+def _read(folder: Path) -> dict[str, str]:
+    try:
+        sums: dict[str, str] = dict(json.loads((folder / NAME).read_text(encoding="utf-8"))["sha256"])
+        if any(Path(name).name != name for name in sums):
+            raise ValueError("a file name leads out of the folder")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"A bundle has a {NAME} that names its files",
+            observed=f"{folder}: {type(error).__name__}: {error}",
+            remedy="name a folder that holds a whole bundle",
+        ) from error
+    return sums
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

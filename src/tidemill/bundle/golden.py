@@ -1,0 +1,158 @@
+"""Golden rows: raw records with the answers that this bundle must give, adversarial ones among them.
+
+They are stored in golden.json, column by column, in standard JSON: a missing value is null, infinity
+is the text "Infinity" or "-Infinity". They are replayed before a predictor says that it is ready.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tidemill.bundle.answers import Answers
+from tidemill.data.raw import MISSING_TIMESTAMP, Raw
+from tidemill.data.schema import Column
+from tidemill.errors import BundleError
+from tidemill.settings import Kind
+
+NAME = "golden.json"
+TOLERANCE = 1e-5
+"""Largest difference between machines: relative to the value or to the spread of all values, at least to 1."""
+
+_YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970
+_HOSTILE: dict[Kind, list[Any]] = {
+    Kind.NUMERIC: [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e300, 5e-324, 2.0**24 + 1, 2.0**53, -(2.0**53)],
+    Kind.BOOLEAN: [np.nan, 0.0, 1.0],
+    Kind.CATEGORICAL: ["", "never seen before", " ", "x" * 10_000, "Ünïcödé 漢字 🜁", "a\n\"b'\\\t;--"],
+    Kind.TIMESTAMP: [MISSING_TIMESTAMP, _YEAR_1, _YEAR_9999, 0, -1],
+}
+_MISSING: dict[Kind, Any] = {
+    Kind.NUMERIC: np.nan,
+    Kind.BOOLEAN: np.nan,
+    Kind.CATEGORICAL: "",
+    Kind.TIMESTAMP: MISSING_TIMESTAMP,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Golden:
+    """Raw rows and their answers; the first `real` rows are records of the table."""
+
+    raw: Raw
+    answers: Answers
+    real: int
+
+
+def rows(sample: Raw, columns: Sequence[Column]) -> Raw:
+    """The sample, then adversarial rows: its first record with one hostile value each, and one all missing.
+
+    Args:
+        sample: a few records of the table (at least one).
+        columns: the model's inputs.
+    """
+    hostile = [(column.name, value) for column in columns for value in _HOSTILE[column.kind]]
+    result: Raw = {}
+    for column in columns:
+        real = sample[column.name]
+        extra = np.repeat(real[:1], len(hostile) + 1)
+        for i, (name, value) in enumerate(hostile):
+            if name == column.name:
+                extra[i] = value
+        extra[-1] = _MISSING[column.kind]
+        result[column.name] = np.concatenate([real, extra])
+    return result
+
+
+def write(golden: Golden, path: Path) -> None:
+    content = {
+        "format": 1,
+        "real": golden.real,
+        "rows": {name: _encode(values) for name, values in golden.raw.items()},
+        "answers": {name: _encode(values) for name, values in golden.answers.items()},
+    }
+    path.write_text(json.dumps(content, allow_nan=False, ensure_ascii=False), encoding="utf-8")
+
+
+def read(path: Path, columns: Sequence[Column]) -> Golden:
+    """The inverse of `write`; arrays get back the types of the raw contract and of the answers.
+
+    Raises:
+        BundleError: the file is missing or is not what `write` writes.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != 1:
+            raise ValueError(f"format {content['format']!r}")
+        kinds = {column.name: column.kind for column in columns}
+        raw = {name: _decode(values, kinds[name]) for name, values in content["rows"].items()}
+        answers = {name: _decode_answer(values) for name, values in content["answers"].items()}
+        return Golden(raw=raw, answers=answers, real=int(content["real"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            "A bundle's golden rows can be read",
+            observed=f"{path}: {type(error).__name__}: {error}",
+            remedy="use the version of Tidemill that wrote the bundle, or export it again",
+        ) from error
+
+
+def replay(run: Callable[[Raw], Answers], golden: Golden) -> None:
+    """Ask for the golden rows and compare.
+
+    Args:
+        run: raw rows → answers; the predictor, or any other implementation of it.
+
+    Raises:
+        BundleError: an answer is not the recorded one; names the worst row.
+    """
+    got = run(golden.raw)
+    for name, expected in golden.answers.items():
+        wrong = ~same(got[name], expected)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise BundleError(
+                "A bundle gives the answers recorded with its golden rows",
+                observed=f"{int(wrong.sum())} of {len(wrong)} rows differ; golden row {row}: {name} is "
+                f"{got[name][row]}, recorded as {expected[row]}",
+                remedy="use the onnxruntime version named in the manifest, or export the bundle again",
+            )
+
+
+def same(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Row by row: labels equal, numbers within TOLERANCE. Shape [rows]."""
+    if got.shape != expected.shape:
+        return np.zeros(len(expected), dtype=bool)
+    if expected.dtype == object:
+        return np.asarray(got == expected, dtype=bool)
+    scale = np.maximum(np.abs(expected), max(1.0, float(expected.std())) if len(expected) else 1.0)
+    close = np.abs(got.astype(np.float64) - expected) <= TOLERANCE * scale
+    return np.asarray(close.reshape(len(expected), -1).all(axis=1))
+
+
+def _encode(values: np.ndarray) -> list[Any]:
+    if values.dtype == np.int64:
+        return [None if value == MISSING_TIMESTAMP else value for value in values.tolist()]
+    if values.dtype == object or values.ndim > 1:
+        return list(values.tolist())
+    return [_number(value) for value in values.tolist()]
+
+
+def _number(value: float) -> float | str | None:
+    if value != value:
+        return None
+    return value if abs(value) != float("inf") else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _decode(values: list[Any], kind: Kind) -> np.ndarray:
+    if kind is Kind.CATEGORICAL:
+        return np.array(values, dtype=object)
+    missing = _MISSING[kind]
+    kept = [missing if value is None else value for value in values]
+    return np.array(kept, dtype=np.int64) if kind is Kind.TIMESTAMP else np.array(kept, dtype=np.float64)
+
+
+def _decode_answer(values: list[Any]) -> np.ndarray:
+    text = bool(values) and isinstance(values[0], str)
+    return np.array(values, dtype=object if text else np.float32)

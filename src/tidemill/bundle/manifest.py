@@ -1,0 +1,217 @@
+"""manifest.json: what a bundle is, what goes in and out, where it comes from and how good it is.
+
+What a predictor needs is typed; what is only kept and shown (results, settings) is plain values.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import tidemill
+from tidemill.bundle.answers import names, tensor_name
+from tidemill.composition import build
+from tidemill.data.schema import Schema
+from tidemill.data.target import Target
+from tidemill.errors import BundleError, SettingsError
+from tidemill.settings import Kind, Objective
+
+NAME = "manifest.json"
+FORMAT = 1
+_DEPENDENCIES = ("numpy", "polars", "onnx", "onnxruntime", "onnxruntime-gpu", "spox", "torch", "lightning", "ray")
+_TYPES = {Kind.NUMERIC: "float64", Kind.BOOLEAN: "float64", Kind.CATEGORICAL: "string", Kind.TIMESTAMP: "int64"}
+_MISSING = {Kind.NUMERIC: "NaN", Kind.BOOLEAN: "NaN", Kind.CATEGORICAL: '""', Kind.TIMESTAMP: "-2^63"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """version: given by the registry; null before. created: UTC, ISO 8601."""
+
+    model: str
+    version: str | None
+    created: str
+    objective: Objective
+    classes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """What made the bundle. commit: null outside a Git checkout; "+" marks uncommitted changes."""
+
+    tidemill: str
+    commit: str | None
+    dependencies: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Input:
+    """One 1-D input of the graph. missing: the value that stands for a missing one, in words."""
+
+    name: str
+    kind: Kind
+    type: str
+    missing: str
+    missing_allowed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """tensor: the graph output, which has another name where a column took the answer's."""
+
+    name: str
+    tensor: str
+    type: str
+    shape: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interface:
+    """The graph's door: what goes in and out, and the schema that requests are read by."""
+
+    inputs: list[Input]
+    outputs: list[Output]
+    schema: dict[str, Any]
+
+    @classmethod
+    def of(cls, schema: Schema, target: Target) -> "Interface":
+        columns = tuple(column.name for column in schema.inputs)
+        shape = {"probabilities": ["batch", str(len(target.classes))]}
+        return cls(
+            inputs=[
+                Input(
+                    name=column.name,
+                    kind=column.kind,
+                    type=_TYPES[column.kind],
+                    missing=_MISSING[column.kind],
+                    missing_allowed=column.missing_allowed,
+                )
+                for column in schema.inputs
+            ],
+            outputs=[
+                Output(
+                    name=name,
+                    tensor=tensor_name(name, columns),
+                    type="string" if name == "label" else "float32",
+                    shape=shape.get(name, ["batch"]),
+                )
+                for name in names(target.objective)
+            ],
+            schema=schema.to_dict(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """data: fingerprint, split, rows. results: metrics, calibration, baselines, parity, gate."""
+
+    format: int
+    identity: Identity
+    interface: Interface
+    code: Code
+    data: dict[str, Any]
+    results: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def schema(self) -> Schema:
+        return Schema.from_dict(self.interface.schema)
+
+
+def compose(
+    model: str, schema: Schema, target: Target, *, data: Mapping[str, Any], results: Mapping[str, Any], settings: object
+) -> Manifest:
+    """A new manifest, without a version yet, with this moment and this environment written into it.
+
+    Args:
+        data, results, settings: mappings of anything `plain` understands (dataclasses, enums, tuples).
+    """
+    return Manifest(
+        format=FORMAT,
+        identity=Identity(
+            model=model,
+            version=None,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            objective=target.objective,
+            classes=list(target.classes),
+        ),
+        interface=Interface.of(schema, target),
+        code=_code(),
+        data=plain(data),
+        results=plain(results),
+        settings=plain(settings),
+    )
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    text = json.dumps(plain(manifest), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`.
+
+    Raises:
+        BundleError: the file is missing, damaged, or of a format that this version does not know.
+    """
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if content["format"] == FORMAT:
+            return build(Manifest, content)
+        observed = f"format {content['format']!r}, where this version reads {FORMAT}"
+    except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
+        observed = f"{type(error).__name__}: {error}"
+    raise BundleError(
+        "A bundle's manifest.json is one that this version of Tidemill can read",
+        observed=f"{folder / NAME}: {observed}",
+        remedy="use the version of Tidemill that wrote the bundle, or export it again",
+    )
+
+
+def plain(value: object) -> Any:
+    """Values for standard JSON: dataclasses and mappings to objects, enums to text, NaN and ±infinity to null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def _code() -> Code:
+    versions: dict[str, str] = {}
+    for name in _DEPENDENCIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Code(tidemill=tidemill.__version__, commit=_commit(), dependencies=versions)
+
+
+def _commit() -> str | None:
+    source = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            cwd=source,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

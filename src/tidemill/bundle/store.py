@@ -1,0 +1,196 @@
+"""Where the registry's files lie: a local folder or any fsspec URL.
+
+Both promise that a version is visible whole or not at all, and that two writers never share one:
+
+- a local folder: a version is copied beside its place, synced to disk, and renamed into it at once;
+- an object store: a version's number is claimed by a file that only one writer can create, and the
+  version counts as soon as its checksums.json, uploaded last, is there.
+
+What killed writers leave behind is invisible, and swept when a day old.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from tidemill.bundle import checksums
+
+Stamp = Callable[[Path, str], None]
+"""Writes a version's number into the copy of a bundle and sums its files up again."""
+
+_CLAIM = ".claim"
+_STAGING = ".staging-"
+_SWEEP_AFTER = 86_400.0  # seconds
+
+
+def open_store(path: str) -> "Store":
+    filesystem, root = fsspec.core.url_to_fs(path)
+    return LocalStore(filesystem, root) if isinstance(filesystem, LocalFileSystem) else Store(filesystem, root)
+
+
+class Store:
+    """An object store; also what reading a local folder is like."""
+
+    def __init__(self, filesystem: Any, root: str) -> None:
+        self.filesystem = filesystem
+        self.root = root.rstrip("/")
+
+    def models(self) -> list[str]:
+        return sorted(name for name in self._names(self.root) if self.versions(name))
+
+    def versions(self, model: str) -> list[str]:
+        """Complete ones, oldest first."""
+        return [number for number in self._numbers(model) if self.has(model, number)]
+
+    def has(self, model: str, version: str) -> bool:
+        return bool(self.filesystem.exists(f"{self.root}/{model}/{version}/{checksums.NAME}"))
+
+    def read(self, model: str, name: str) -> bytes | None:
+        try:
+            return bytes(self.filesystem.cat_file(f"{self.root}/{model}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def replace(self, model: str, name: str, content: bytes) -> None:
+        """Write a file so that readers see the old content or the new, never a part."""
+        self.filesystem.pipe_file(f"{self.root}/{model}/{name}", content)
+
+    @contextlib.contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        """Keep other writers of the same machine out; object stores have no such means: the last one wins."""
+        yield
+
+    def fetch(self, model: str, version: str) -> Path:
+        """A local folder with the version's files."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{model}-{version}-"))
+        for name in self._names(f"{self.root}/{model}/{version}"):
+            self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
+        return folder
+
+    def add(self, model: str, folder: Path, stamp: Stamp) -> str:
+        self._sweep(model)
+        version = self._claim(model)
+        target = f"{self.root}/{model}/{version}"
+        with tempfile.TemporaryDirectory() as copy:
+            try:
+                shutil.copytree(folder, copy, dirs_exist_ok=True)
+                stamp(Path(copy), version)
+                files = sorted(Path(copy).iterdir(), key=lambda path: path.name == checksums.NAME)
+                for path in files:
+                    self.filesystem.put_file(str(path), f"{target}/{path.name}")
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.filesystem.rm(target, recursive=True)
+                raise
+        return version
+
+    def _claim(self, model: str) -> str:
+        for number in itertools.count(max(map(int, self._numbers(model)), default=0) + 1):
+            claim = f"{self.root}/{model}/{number}/{_CLAIM}"
+            with contextlib.suppress(FileExistsError):
+                self.filesystem.pipe_file(claim, str(time.time()).encode(), mode="create")
+                return str(number)
+        raise AssertionError("numbers do not end")
+
+    def _sweep(self, model: str) -> None:
+        for number in self._numbers(model):
+            begun = self.read(model, f"{number}/{_CLAIM}")
+            if begun and not self.has(model, number) and time.time() - float(begun) > _SWEEP_AFTER:
+                self.filesystem.rm(f"{self.root}/{model}/{number}", recursive=True)
+
+    def _numbers(self, model: str) -> list[str]:
+        """Every version begun, complete or not."""
+        return sorted((name for name in self._names(f"{self.root}/{model}") if is_version(name)), key=int)
+
+    def _names(self, path: str) -> list[str]:
+        self.filesystem.invalidate_cache()
+        try:
+            return [entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.filesystem.ls(path, detail=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+class LocalStore(Store):
+    """A folder on this machine (or a mounted one whose renames are atomic)."""
+
+    def replace(self, model: str, name: str, content: bytes) -> None:
+        target = Path(self.root, model, name)
+        staged = target.with_name(f"{_STAGING}{uuid.uuid4().hex}")
+        try:
+            staged.write_bytes(content)
+            _sync(staged)
+            staged.replace(target)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+
+    @contextlib.contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        import fcntl
+
+        with Path(self.root, model, ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def fetch(self, model: str, version: str) -> Path:
+        return Path(self.root, model, version)
+
+    def add(self, model: str, folder: Path, stamp: Stamp) -> str:
+        home = Path(self.root, model)
+        home.mkdir(parents=True, exist_ok=True)
+        self._sweep(model)
+        staged = home / f"{_STAGING}{uuid.uuid4().hex}"
+        try:
+            shutil.copytree(folder, staged)
+            for number in itertools.count(max(map(int, self._numbers(model)), default=0) + 1):
+                stamp(staged, str(number))
+                for path in (*staged.iterdir(), staged):
+                    _sync(path)
+                if _rename(staged, home / str(number)):
+                    _sync(home)
+                    return str(number)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+        raise AssertionError("numbers do not end")
+
+    def _sweep(self, model: str) -> None:
+        for path in Path(self.root, model).glob(f"{_STAGING}*"):
+            with contextlib.suppress(OSError):  # another writer may sweep too
+                if time.time() - path.stat().st_mtime > _SWEEP_AFTER:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and name[0] != "0"
+
+
+def _rename(staged: Path, target: Path) -> bool:
+    """False when another writer took the number first: a folder is never renamed over a filled one."""
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
