@@ -63,7 +63,7 @@ def value_of(metric: Metric) -> str:
     """The figure with as many digits as its interval gives it."""
     if metric.lower is None or metric.upper is None or not math.isfinite(metric.upper - metric.lower):
         return number(metric.value)
-    if not math.isfinite(metric.value):
+    if not abs(metric.value) < 1e15:
         return number(metric.value)
     return _fixed(metric.value, _digits(metric.lower, metric.upper))
 

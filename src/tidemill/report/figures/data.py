@@ -3,67 +3,74 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import plotly.graph_objects as go
 
 from tidemill.report.distributions import Distribution
-from tidemill.report.figures.panels import panel
+from tidemill.report.figures.panels import day
 from tidemill.report.style import STEEL, label
 from tidemill.settings import Kind
 
 COLUMNS = 3
 HEIGHT = 165
+GAP = 62
+"""Pixels between two rows of charts, for the axis below and the name above."""
 
 
-def distributions(columns: Sequence[Distribution], title: str = "") -> go.Figure:
-    """Small multiples: a histogram or the most frequent categories of each column."""
-    from plotly.subplots import make_subplots
+def distributions(columns: Sequence[Distribution]) -> go.Figure:
+    """Small multiples: a histogram or the most frequent categories of each column.
 
-    rows = math.ceil(len(columns) / COLUMNS)
-    if not rows:
-        return panel(title)
-    grid = make_subplots(
-        rows=rows,
-        cols=COLUMNS,
-        subplot_titles=[label(column.name) for column in columns],
-        vertical_spacing=min(0.3, 62 / (rows * HEIGHT)),
-        horizontal_spacing=0.09,
-    )
-    figure = panel(title, height=max(rows * HEIGHT + 60, 240))
-    figure.update_layout(grid.layout.to_plotly_json(), showlegend=False, bargap=0.04)
-    figure.update_layout(template=panel(title).layout.template)
-    figure._grid_ref = grid._grid_ref
-    figure.update_yaxes(showticklabels=False, showgrid=False)
-    figure.update_xaxes(tickangle=0, nticks=4)
+    Put together as one mapping: Plotly's own subplots take seconds for hundreds of columns.
+    """
+    rows = max(math.ceil(len(columns) / COLUMNS), 1)
+    height = rows * HEIGHT + 60
+    layout: dict[str, Any] = {"template": day(), "height": height, "margin": {"t": 30, "b": 30}, "bargap": 0.04}
+    layout["annotations"] = []
+    bars = []
     for i, column in enumerate(columns):
-        figure.add_trace(_bars(column), row=i // COLUMNS + 1, col=i % COLUMNS + 1)
-        if column.places is None:
-            _name_categories(figure, column, i)
-    figure.update_annotations(font_size=12)
-    return figure
+        n = "" if i == 0 else str(i + 1)
+        bars.append({**_bars(column), "xaxis": f"x{n}", "yaxis": f"y{n}"})
+        x, y = _place(i, rows, height)
+        ticks = _categories(column) if column.places is None else {"showticklabels": False}
+        layout[f"xaxis{n}"] = {"domain": x, "anchor": f"y{n}", "tickangle": 0, "nticks": 4}
+        layout[f"yaxis{n}"] = {"domain": y, "anchor": f"x{n}", "showgrid": False, **ticks}
+        layout["annotations"].append(
+            {
+                "text": label(column.name),
+                "x": sum(x) / 2,
+                "y": y[1],
+                "xref": "paper",
+                "yref": "paper",
+                "yanchor": "bottom",
+            }
+        )
+    return go.Figure({"data": bars, "layout": {**layout, "showlegend": False}})
 
 
-def _bars(column: Distribution) -> go.Bar:
-    look = {"marker": {"color": STEEL, "line": {"width": 0}}}
+def _place(i: int, rows: int, height: int) -> tuple[list[float], list[float]]:
+    """Where chart i stands, as shares of the width and of the height, from the top left on."""
+    row, column = divmod(i, COLUMNS)
+    gap, step = GAP / height, 1 / rows
+    left = column / COLUMNS
+    top = 1 - row * step
+    return [left + 0.01, left + 1 / COLUMNS - 0.03], [max(top - step + gap, 0), top]
+
+
+def _bars(column: Distribution) -> dict[str, Any]:
+    look = {"type": "bar", "marker": {"color": STEEL, "line": {"width": 0}}}
     if column.places is None:
-        return go.Bar(y=list(range(len(column.names))), x=column.rows, orientation="h", opacity=0.45, **look)
+        names = list(range(len(column.names)))
+        return {**look, "x": column.rows, "y": names, "orientation": "h", "opacity": 0.45}
     places = column.places
     if column.kind is Kind.TIMESTAMP:
-        return go.Bar(x=places[:-1], y=column.rows, offset=0, **look)
+        return {**look, "x": places[:-1], "y": column.rows, "offset": 0}
     middles = [(low + high) / 2 for low, high in pairwise(places)]
-    return go.Bar(x=middles, y=column.rows, width=places[1] - places[0], **look)
+    return {**look, "x": middles, "y": column.rows, "width": places[1] - places[0]}
 
 
-def _name_categories(figure: go.Figure, column: Distribution, i: int) -> None:
+def _categories(column: Distribution) -> dict[str, Any]:
     """Names stand on the bars, which are pale for it."""
-    place = {"row": i // COLUMNS + 1, "col": i % COLUMNS + 1}
     names = [label(name, 24) for name in column.names]
-    figure.update_yaxes(
-        autorange="reversed",
-        tickvals=list(range(len(names))),
-        ticktext=names,
-        ticklabelposition="inside",
-        tickfont={"size": 10},
-        showticklabels=True,
-        **place,
-    )
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "tickfont": {"size": 10}}
+    return {"autorange": "reversed", "ticklabelposition": "inside", **ticks}
