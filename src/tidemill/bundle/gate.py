@@ -86,10 +86,8 @@ def _against(new: Answered, champion: Answered, settings: GateSettings, seed: in
         passed,
         (
             f"{verdict} by more than the margin of {allowed}: {_difference(comparison)}.",
-            f"With {settings.level:.0%} confidence (one-sided) it stays "
-            f"{abs(bound):.6g} {'below' if passed else 'above'} what the margin allows at most."
-            if passed
-            else f"With {settings.level:.0%} confidence (one-sided) it may exceed what the margin allows by {bound:.6g}.",
+            f"With {settings.level:.0%} confidence (one-sided) it ends {abs(bound):.6g} "
+            f"{'inside' if passed else 'outside'} the margin at worst.",
         ),
         comparison,
     )
@@ -100,8 +98,8 @@ def _unusable(contender: Contender, who: str, labels: Labels) -> tuple[str, ...]
     if len(labels) < 2:
         return (f"A paired test needs at least 2 test rows, and there are {len(labels)}.",)
     name = "value" if contender.target.objective is Objective.REGRESSION else "probabilities"
-    answers = np.asarray(contender.answers[name], dtype=np.float64).reshape(len(labels), -1)
-    bad = int((~np.isfinite(answers)).any(axis=1).sum())
+    answers = np.asarray(contender.answers[name])
+    bad = int((~np.isfinite(answers)).any(axis=tuple(range(1, answers.ndim))).sum())
     return (f"{who} answers {bad} of {len(labels)} test rows with NaN or infinity.",) if bad else ()
 
 

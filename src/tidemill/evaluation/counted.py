@@ -162,14 +162,21 @@ def _by_class(answered: Answered, metric: Callable[[np.ndarray, np.ndarray, np.n
     return kernel
 
 
+def confidences(answered: Answered) -> tuple[np.ndarray, np.ndarray]:
+    """What should agree on average: the positive class's probability and whether a row is positive.
+
+    For several classes, the most probable one's, and whether the row is of that class.
+    """
+    if answered.objective is Objective.BINARY:
+        return answered.probabilities[:, 1], answered.labels == 1
+    return answered.probabilities.max(axis=1), answered.predicted == answered.labels
+
+
 def ece(bins: int) -> Callable[[Answered], Kernel]:
     """Expected calibration error over equal bins of confidence (Guo et al. 2017), as torchmetrics cuts them."""
 
     def prepare(answered: Answered) -> Kernel:
-        if answered.objective is Objective.BINARY:
-            confidence_N, right_N = answered.probabilities[:, 1], answered.labels == 1
-        else:
-            confidence_N, right_N = answered.probabilities.max(axis=1), answered.predicted == answered.labels
+        confidence_N, right_N = confidences(answered)
         edges = np.linspace(0, 1, bins + 1)
         gap = np.zeros((len(confidence_N), bins + 1))
         bin_N = np.clip(np.searchsorted(edges, confidence_N, side="right") - 1, 0, bins)

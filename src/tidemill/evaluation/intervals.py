@@ -8,11 +8,15 @@ ranks needs its sort only once (`counted.py`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 CHUNK = 800_000
 """Counts held at a time: 6 MB, near a cache's size; chunks of 2 million took twice as long."""
+
+MANY_ROWS = 20_000
+"""From here, a skewness of 10 moves a bound of a mean by about 1% of its distance from the mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +59,8 @@ def mean_quantiles(values_N: np.ndarray, shares: tuple[float, ...], bootstrap: B
     """Confidence bounds for the mean of values: the bound for 0.95 lies above it with confidence 0.95.
 
     Bootstrap-t (Efron & Tibshirani 1993, chapter 12), which keeps one-sided error rates near nominal for
-    the skewed differences that losses have, where the percentile method does not. Fewer than two rows
-    say nothing: the bounds are infinite.
+    the skewed differences that losses have, where the percentile method does not. Above `MANY_ROWS` the
+    normal distribution says the same in no time. Fewer than two rows say nothing: the bounds are infinite.
     """
     rows = len(values_N)
     if rows < 2:
@@ -64,8 +68,10 @@ def mean_quantiles(values_N: np.ndarray, shares: tuple[float, ...], bootstrap: B
     mean = float(values_N.mean())
     centred_N = values_N - mean
     error = float(np.sqrt(np.square(centred_N).mean() / rows))
-    if error == 0:
+    if error <= 1e-12 * float(np.abs(values_N).max()):  # all values are equal, but for rounding
         return (mean,) * len(shares)
+    if rows > MANY_ROWS:
+        return tuple(mean + NormalDist().inv_cdf(share) * error for share in shares)
     moments_N2 = np.stack([centred_N, np.square(centred_N)], axis=1)
     moments = np.concatenate([counts_RN @ moments_N2 for counts_RN in bootstrap.counts(rows)]) / rows
     shift_R, square_R = moments[:, 0], moments[:, 1]

@@ -82,8 +82,8 @@ def _resample(answered: Answered, definitions: list[Definition], bootstrap: Boot
 def _check_finite(answered: Answered) -> None:
     for name in ("probabilities", "value", "lower", "upper"):
         if name in answered.answers:
-            values = np.asarray(answered.answers[name], dtype=np.float64).reshape(len(answered.labels), -1)
-            bad = int((~np.isfinite(values)).any(axis=1).sum())
+            values = np.asarray(answered.answers[name])
+            bad = int((~np.isfinite(values)).any(axis=tuple(range(1, values.ndim))).sum())
             if bad:
                 raise TrainingError(
                     "A model's answers must be finite numbers",
@@ -138,13 +138,17 @@ def _ranked(name: str) -> Callable[[Answered], float]:
 def _ece(answered: Answered) -> float:
     from torchmetrics.functional import classification
 
-    labels = _tensor(answered.labels)
-    probabilities = np.clip(answered.probabilities, 0, 1)
-    options: dict[str, Any] = {"n_bins": ECE_BINS, "norm": "l1", "validate_args": False}
-    if answered.objective is Objective.BINARY:
-        return float(classification.binary_calibration_error(_tensor(probabilities[:, 1]), labels, **options))
-    options["num_classes"] = probabilities.shape[1]
-    return float(classification.multiclass_calibration_error(_tensor(probabilities), labels, **options))
+    confidence, right = counted.confidences(answered)
+    # Of several classes, torchmetrics would reduce them to the same two, but settle ties in its own way.
+    return float(
+        classification.binary_calibration_error(
+            _tensor(np.clip(confidence, 0, 1)),
+            _tensor(right.astype(np.int64)),
+            n_bins=ECE_BINS,
+            norm="l1",
+            validate_args=False,
+        )
+    )
 
 
 def _regression(name: str, **options: Any) -> Callable[[Answered], float]:

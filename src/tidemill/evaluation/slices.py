@@ -1,5 +1,7 @@
 """Metrics on parts of the test split: rows that share a value of some column."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -89,7 +91,7 @@ def _ranges(values: pl.Series) -> pl.Series:
     else:
         quartiles = np.quantile(present.to_numpy(), [0, 0.25, 0.5, 0.75, 1], method="lower")
         bounds = list(dict.fromkeys(quartiles.tolist()))
-        names = [f"{low:g} to {high:g}" for low, high in zip(bounds, bounds[1:], strict=False)] or [f"{bounds[0]:g}"]
+        names = [f"{low:g} to {high:g}" for low, high in pairwise(bounds)] or [f"{bounds[0]:g}"]
         edges = bounds[1:-1]
     index = np.searchsorted(np.array(edges), values.fill_null(0.0).to_numpy(), side="right")
     named = pl.Series(np.array([*names, MISSING], dtype=object)[np.where(values.is_null().to_numpy(), -1, index)])
