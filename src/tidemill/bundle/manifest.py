@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import math
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -18,7 +18,7 @@ from typing import Any
 import tidemill
 from tidemill.bundle.answers import names, tensor_name
 from tidemill.composition import build
-from tidemill.data.schema import Schema
+from tidemill.data.schema import Column, Schema
 from tidemill.data.target import Target
 from tidemill.errors import BundleError, SettingsError
 from tidemill.settings import Kind, Objective
@@ -73,15 +73,18 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interface:
-    """The graph's door: what goes in and out, and the schema that requests are read by."""
+    """The graph's door: what goes in and out, and the schema that requests are read by.
+
+    inputs: those of the schema's inputs that the graph reads; a preparation leaves constant ones out.
+    """
 
     inputs: list[Input]
     outputs: list[Output]
     schema: dict[str, Any]
 
     @classmethod
-    def of(cls, schema: Schema, target: Target) -> "Interface":
-        columns = tuple(column.name for column in schema.inputs)
+    def of(cls, schema: Schema, inputs: Sequence[Column], target: Target) -> "Interface":
+        columns = tuple(column.name for column in inputs)
         shape = {"probabilities": ["batch", str(len(target.classes))]}
         return cls(
             inputs=[
@@ -92,7 +95,7 @@ class Interface:
                     missing=_MISSING[column.kind],
                     missing_allowed=column.missing_allowed,
                 )
-                for column in schema.inputs
+                for column in inputs
             ],
             outputs=[
                 Output(
@@ -125,7 +128,13 @@ class Manifest:
 
 
 def compose(
-    model: str, schema: Schema, target: Target, *, data: Mapping[str, Any], results: Mapping[str, Any], settings: object
+    model: str,
+    interface: Interface,
+    target: Target,
+    *,
+    data: Mapping[str, Any],
+    results: Mapping[str, Any],
+    settings: object,
 ) -> Manifest:
     """A new manifest, without a version yet, with this moment and this environment written into it.
 
@@ -141,7 +150,7 @@ def compose(
             objective=target.objective,
             classes=list(target.classes),
         ),
-        interface=Interface.of(schema, target),
+        interface=interface,
         code=_code(),
         data=plain(data),
         results=plain(results),
@@ -160,16 +169,22 @@ def read(folder: Path) -> Manifest:
     Raises:
         BundleError: the file is missing, damaged, or of a format that this version does not know.
     """
+    path = folder / NAME
+    return parse(path.read_bytes() if path.is_file() else None, str(folder))
+
+
+def parse(text: bytes | None, place: str) -> Manifest:
+    """The manifest that lay in `place`; None when there is none."""
     try:
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        content = json.loads(text or b"")
         if content["format"] == FORMAT:
             return build(Manifest, content)
         observed = f"format {content['format']!r}, where this version reads {FORMAT}"
-    except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
-        observed = f"{type(error).__name__}: {error}"
+    except (ValueError, KeyError, TypeError, SettingsError) as error:
+        observed = "no such file" if text is None else f"{type(error).__name__}: {error}"
     raise BundleError(
         "A bundle's manifest.json is one that this version of Tidemill can read",
-        observed=f"{folder / NAME}: {observed}",
+        observed=f"{place}/{NAME}: {observed}",
         remedy="use the version of Tidemill that wrote the bundle, or export it again",
     )
 

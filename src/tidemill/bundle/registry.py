@@ -119,9 +119,16 @@ class Registry:
         checksums.verify(folder)
         return folder
 
+    def describe(self, model: str, name: str) -> manifest.Manifest:
+        """A version's manifest, without its other files being read."""
+        version = self.resolve(model, name)
+        with _explained(f"{self.path}/{model}/{version}"):
+            content = self._store.read(model, f"{version}/{manifest.NAME}")
+        return manifest.parse(content, f"{self.path}/{model}/{version}")
+
     def verify(self, model: str, name: str) -> None:
         """Compare a version's files with their checksums; raises BundleError as `fetch` does."""
-        self.fetch(model, name)
+        self._store.discard(self.fetch(model, name))
 
     def promote(self, model: str, name: str, alias: Alias = Alias.CHAMPION, *, by: str, reason: str) -> str:
         """Let `alias` stand for a version; returns the version. Nothing changes where it does so already."""

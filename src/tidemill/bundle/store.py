@@ -72,11 +72,14 @@ class Store:
         yield
 
     def fetch(self, model: str, version: str) -> Path:
-        """A local folder with the version's files."""
+        """A local folder with the version's files; `discard` it when it has been used."""
         folder = Path(tempfile.mkdtemp(prefix=f"{model}-{version}-"))
         for name in self._names(f"{self.root}/{model}/{version}"):
             self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
         return folder
+
+    def discard(self, fetched: Path) -> None:
+        shutil.rmtree(fetched, ignore_errors=True)
 
     def add(self, model: str, folder: Path, stamp: Stamp) -> str:
         self._sweep(model)
@@ -146,6 +149,9 @@ class LocalStore(Store):
 
     def fetch(self, model: str, version: str) -> Path:
         return Path(self.root, model, version)
+
+    def discard(self, fetched: Path) -> None:
+        """What lies in the registry stays there."""
 
     def add(self, model: str, folder: Path, stamp: Stamp) -> str:
         home = Path(self.root, model)

@@ -1,0 +1,157 @@
+"""The `tidemill` command: what is done with models after training. Training is `python train.py`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tidemill import __version__
+from tidemill.errors import TidemillError
+
+if TYPE_CHECKING:
+    from tidemill.bundle.registry import Registry
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr) or 2 (wrong usage)."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.command(parsed)
+    except TidemillError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tidemill", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"tidemill {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="answer requests over HTTP", description=_serve.__doc__)
+    serve.set_defaults(command=_serve)
+    _add_registry(serve)
+    serve.add_argument("--model", required=True, help="its name in the registry")
+    serve.add_argument("--alias", default="champion", help="or a version's number (default: %(default)s)")
+    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
+    serve.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
+    serve.add_argument("--threads", type=int, help="of ONNX Runtime (default: its own choice)")
+    serve.add_argument("--check", action="store_true", help="stop after one verified answer")
+
+    registry = commands.add_parser("registry", help="look at models and say which one serves")
+    actions = registry.add_subparsers(required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="all models, or one model's versions")
+    listed.add_argument("model", nargs="?")
+    shown = actions.add_parser("show", help="what one version is and how good it is")
+    shown.add_argument("model")
+    shown.add_argument("version", nargs="?", default="champion", help="number or alias (default: %(default)s)")
+    promoted = actions.add_parser("promote", help="let an alias stand for a version")
+    promoted.add_argument("model")
+    promoted.add_argument("version", help="number or alias")
+    promoted.add_argument("--to", choices=["candidate", "challenger", "champion"], default="champion")
+    rolled = actions.add_parser("rollback", help="make the previous champion champion again")
+    rolled.add_argument("model")
+    for action, command in ((listed, _list), (shown, _show), (promoted, _promote), (rolled, _rollback)):
+        action.set_defaults(command=command)
+        _add_registry(action)
+    for action in (promoted, rolled):
+        action.add_argument("--reason", default="by hand", help="kept in the history (default: %(default)s)")
+    return parser
+
+
+def _add_registry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--registry", default="registry", help="a folder or an fsspec URL (default: %(default)s)")
+
+
+def _serve(parsed: argparse.Namespace) -> None:
+    """Start Ray Serve on this machine with a model of the registry, and keep serving until Ctrl-C."""
+    from tidemill.serve import local
+    from tidemill.serve.app import Arguments
+
+    arguments = Arguments(
+        registry=_absolute(parsed.registry),
+        model=parsed.model,
+        alias=parsed.alias,
+        provider=parsed.provider,
+        threads=parsed.threads,
+    )
+    local.run(arguments, parsed.host, parsed.port, until_checked=parsed.check, say=_say)
+
+
+def _list(parsed: argparse.Namespace) -> None:
+    registry = _open(parsed)
+    header = ("model", "version", "aliases", "created", "objective", "code")
+    lines = []
+    for model in [parsed.model] if parsed.model else registry.models():
+        aliases = registry.aliases(model)
+        for version in registry.versions(model):
+            identity, code = registry.describe(model, version).identity, registry.describe(model, version).code
+            names = ", ".join(alias for alias, number in aliases.items() if number == version)
+            lines.append((model, version, names, identity.created, str(identity.objective), code.tidemill))
+    _say(_table(header, lines) if lines else f"No models in {parsed.registry}. `python train.py` makes one.")
+
+
+def _show(parsed: argparse.Namespace) -> None:
+    import json
+
+    from tidemill.bundle.manifest import plain
+
+    registry = _open(parsed)
+    version = registry.resolve(parsed.model, parsed.version)
+    _say(json.dumps(plain(registry.describe(parsed.model, version)), indent=2, ensure_ascii=False))
+    history = [
+        (change.at, change.action, change.alias, change.version, change.by, change.reason)
+        for change in registry.history(parsed.model)
+    ]
+    _say("\n" + _table(("at", "action", "alias", "version", "by", "reason"), history))
+
+
+def _promote(parsed: argparse.Namespace) -> None:
+    from tidemill.bundle.registry import Alias
+
+    version = _open(parsed).promote(parsed.model, parsed.version, Alias(parsed.to), by=_user(), reason=parsed.reason)
+    _say(f"{parsed.model}: {parsed.to} is version {version}")
+
+
+def _rollback(parsed: argparse.Namespace) -> None:
+    version = _open(parsed).rollback(parsed.model, by=_user(), reason=parsed.reason)
+    _say(f"{parsed.model}: champion is version {version} again")
+
+
+def _open(parsed: argparse.Namespace) -> "Registry":
+    from tidemill.bundle.registry import Registry
+
+    return Registry(parsed.registry)
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    ruled = [header, ["─" * width for width in widths], *lines]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in ruled)
+
+
+def _absolute(registry: str) -> str:
+    """Replicas may run in another folder."""
+    return registry if "://" in registry else os.path.abspath(registry)  # noqa: PTH100 — "~" stays what it is
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Serving on this machine: start Ray and Ray Serve, ask for one real prediction, keep serving."""
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import signal
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tidemill.bundle import golden
+from tidemill.bundle.registry import Registry
+from tidemill.data.raw import from_rows
+from tidemill.errors import BundleError, SettingsError
+from tidemill.serve import protocol
+from tidemill.serve.app import Arguments, build
+from tidemill.serve.predictor import Predictor
+from tidemill.settings import Objective
+
+_POLL = 2.0  # seconds between looks at whether the replica is alive
+_TIMEOUT = 30.0  # seconds for the first request
+_OBJECT_STORE = 100 * 2**20  # bytes: requests do not pass through it
+
+
+def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, or until the first answer has been verified.
+
+    Raises:
+        RegistryError, BundleError, SettingsError: there is nothing that could be served, or no port to serve it on.
+    """
+    say(f"Checking {arguments.model}/{arguments.alias} in {arguments.registry} …")
+    folder = Registry(arguments.registry).fetch(arguments.model, arguments.alias)
+    predictor = Predictor(folder, threads=arguments.threads, provider=arguments.provider)
+    _check_port(host, port)
+    stop = threading.Event()
+    with _signals(stop), _ray(host, port) as serve:
+        say("Starting Ray Serve …")
+        serve.run(build(arguments), name="tidemill", logging_config=_quiet_logs())
+        url = f"http://{_reachable(host)}:{port}"
+        rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
+        answer = _ask(url, rows)
+        _verify(answer, rows, predictor)
+        say(
+            f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n\nIt answers:"
+        )
+        say(json.dumps(answer, indent=2, ensure_ascii=False))
+        if until_checked:
+            say("Checked: the answer over HTTP is the bundle's own.")
+            return
+        say("\nCtrl-C stops.")
+        while not stop.wait(_POLL):
+            _check_alive(serve)
+        say("Stopping …")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Find out now: Ray would only say so in a log file."""
+    try:
+        with socket.create_server((host, port), reuse_port=False):
+            pass
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            "--host and --port name an address that is free on this machine",
+            observed=f"{host}:{port}: {error}",
+            remedy=f"choose another port, like --port {port + 1 if port < 65535 else 8001}",
+        ) from error
+
+
+@contextlib.contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _ray(host: str, port: int) -> Iterator[Any]:
+    """Ray and Serve with nothing but what this needs; both end with the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the future default; silences a warning
+    import ray
+    from ray import serve
+
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        num_cpus=max(2, os.cpu_count() or 2),  # a machine with one core still has to hold proxy and replica
+        object_store_memory=_OBJECT_STORE,
+        configure_logging=True,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+    try:
+        serve.start(http_options={"host": host, "port": port}, logging_config=_quiet_logs())
+        yield serve
+    finally:
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        with contextlib.suppress(Exception):  # what matters then is that Ray itself goes
+            serve.shutdown()
+        ray.shutdown()
+
+
+def _quiet_logs() -> dict[str, Any]:
+    return {"log_level": "WARNING", "enable_access_log": False}
+
+
+def _reachable(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _curl(url: str, rows: list[dict[str, Any]]) -> str:
+    body = json.dumps({"rows": rows}, ensure_ascii=False)
+    return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    request = urllib.request.Request(f"{url}/predict", protocol.dumps({"rows": rows}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+    try:
+        with opener.open(request, timeout=_TIMEOUT) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        observed = f"{error.code}: {error.read().decode(errors='replace')[:1000]}"
+        raise BundleError(
+            "A server that has started answers a real record", observed=observed, remedy="see the server's log"
+        ) from error
+
+
+def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predictor) -> None:
+    """The answer that came over HTTP is the one that the bundle gives here."""
+    expected = predictor.predict(from_rows(rows, predictor.columns))
+    prediction = answer["predictions"][0]
+    if predictor.manifest.identity.objective is Objective.REGRESSION:
+        name, got = "value", [prediction["value"]]
+    else:
+        name, got = "probabilities", list(prediction["probabilities"].values())
+    if not golden.same(np.array([got], dtype=np.float32), expected[name].reshape(1, -1)).all():
+        raise BundleError(
+            "An answer over HTTP is the bundle's own",
+            observed=f"{name} {got} instead of {expected[name][0]}",
+            remedy="see that no other server answers at this address",
+        )
+
+
+def _check_alive(serve: Any) -> None:
+    application = serve.status().applications["tidemill"]
+    if application.status in ("DEPLOY_FAILED", "UNHEALTHY", "NOT_STARTED"):
+        raise BundleError(
+            "A server that has started goes on answering",
+            observed=f"{application.status}: {application.message}",
+            remedy="start it again; its log lies under /tmp/ray/session_latest/logs/serve",
+        )
