@@ -76,7 +76,8 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         column, fact = decided[name], found[name]
         if column is None:
             raise _unreadable(name, fact, wanted[name])
-        column = replace(column, role=roles.get(name, Role.FEATURE), missing_allowed=fact.present < fact.rows)
+        gaps = fact.present < fact.rows or bool(column.missing_marks)
+        column = replace(column, role=roles.get(name, Role.FEATURE), missing_allowed=gaps)
         columns.append(_fit_for_role(column, fact))
     return relevance.ignore_useless(frame, columns, found, settled=set(settings.kinds))
 

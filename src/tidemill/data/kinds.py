@@ -32,7 +32,7 @@ DATES = (
 """Where two read a column equally well the earlier is taken: 01/02/2013 is January 2nd unless a day says otherwise."""
 
 TIMES = ("{gap}%H:%M:%S%.f", "{gap}%H:%M", "{gap}%I:%M:%S %p", "{gap}%I:%M %p")
-ZONES = ("", "%#z", " %#z")
+ZONES = ("", "%#z")
 WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 
 
@@ -64,7 +64,14 @@ class Facts:
 
     @property
     def sample(self) -> list[str]:
-        return self.words["text"].head(SAMPLE).to_list()
+        """Different texts that are not plain numbers and do not mean "missing" among such."""
+        return self.words.filter(~pl.col("text").is_in(values.NUMBER_MARKS))["text"].head(SAMPLE).to_list()
+
+    @property
+    def values(self) -> int:
+        """How many values a number or timestamp should be read from."""
+        marked = self.words.filter(pl.col("text").is_in(values.NUMBER_MARKS))
+        return self.present - int(marked["count"].sum())
 
 
 def facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
@@ -88,7 +95,7 @@ def facts(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
 
 def _counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
     value = pl.col(name)
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Null):
+    if values.unreadable(dtype) or dtype == pl.Null:
         return {"present": value.count()}
     if dtype.is_float():
         value = value.fill_nan(None)
@@ -177,7 +184,7 @@ def decide(
             continue
         counts = reads[name]
         best = max(range(len(counts)), key=counts.__getitem__)
-        enough = counts[best] > 0 if name in wanted else counts[best] >= READABLE * found[name].present > 0
+        enough = counts[best] > 0 if name in wanted else counts[best] >= READABLE * found[name].values > 0
         decided[name] = columns[best] if enough else None if name in wanted else columns[-1]
     return decided
 
@@ -206,7 +213,9 @@ def _stored(name: str, fact: Facts, wanted: Kind | None) -> Column:
     dtype = fact.dtype
     if wanted is not None:
         pattern = _epoch(fact) if wanted is Kind.TIMESTAMP and dtype.is_numeric() else None
-        return Column(name=name, kind=wanted, format=pattern)
+        column = Column(name=name, kind=wanted, format=pattern)
+        values.read(column, dtype)  # refuses what cannot be
+        return column
     if dtype == pl.Boolean:
         return Column(name=name, kind=Kind.BOOLEAN)
     if dtype in (pl.Date, pl.Datetime):
@@ -272,13 +281,16 @@ def _timestamps(name: str, sample: Sequence[str]) -> list[Column]:
 
 
 def _fitting(columns: list[Column], sample: Sequence[str]) -> list[Column]:
-    """Those that read nearly all of the sample; a year before 1000 is a shorter year misread."""
+    """Those that read nearly all of the sample; a year before 1000, or of one digit, is no year."""
     texts = pl.DataFrame({columns[0].name: sample}, schema={columns[0].name: pl.String})
     fits = []
     for column in columns:
         value = values.read(column, pl.String())
         if column.kind is Kind.TIMESTAMP:
-            value = value.filter(value.dt.year() >= 1000)
+            plausible = value.dt.year() >= 1000
+            if "%y" in str(column.format):
+                plausible &= pl.col(column.name).str.contains(r"[./-]\d{2}(?:\D|$)")
+            value = value.filter(plausible)
         fits.append(value.count() >= 0.9 * len(sample))
     kept = texts.select(fit.alias(str(index)) for index, fit in enumerate(fits)).row(0)
     return [column for column, keep in zip(columns, kept, strict=True) if keep]

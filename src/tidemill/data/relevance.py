@@ -31,7 +31,7 @@ def ignore_useless(
         settled: names that the user has set a kind for: only empty and constant ones of these are ignored.
     """
     features = [column for column in columns if column.role is Role.FEATURE and column.name not in settled]
-    different = {c.name: found[c.name].words.height for c in features if found[c.name].words.height}
+    different = {c.name: found[c.name].words.height for c in features if _only_words(c, found[c.name])}
     different |= _different(frame, [c for c in features if c.name not in different and _may_name(c, found[c.name])])
     result = []
     for column in columns:
@@ -49,7 +49,7 @@ def ignore_useless(
 
 
 def _says_nothing(fact: Facts) -> str | None:
-    if fact.dtype.is_nested() or fact.dtype in (pl.Binary, pl.Object):
+    if values.unreadable(fact.dtype):
         return f"holds {fact.dtype}, which no kind reads"
     if fact.present == 0:
         return "empty: no row has a value"
@@ -66,10 +66,14 @@ def _names_record(column: Column, fact: Facts, different: int) -> str | None:
     return "names the record: nearly every row has its own value" if different >= 0.95 * fact.present else None
 
 
+def _only_words(column: Column, fact: Facts) -> bool:
+    return column.kind is Kind.CATEGORICAL and fact.words.height > 0 and fact.numbers == 0
+
+
 def _may_name(column: Column, fact: Facts) -> bool:
     """Categories, numbers named as ids, and numbers that span as many units as there are rows."""
     if column.kind is not Kind.NUMERIC:
-        return column.kind is Kind.CATEGORICAL and not fact.dtype.is_nested()
+        return column.kind is Kind.CATEGORICAL and not values.unreadable(fact.dtype)
     if fact.smallest is None or fact.largest is None:
         return False
     return fact.largest - fact.smallest + 1 == fact.rows or ID_NAME.search(column.name) is not None

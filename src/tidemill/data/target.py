@@ -42,15 +42,21 @@ class Target:
         import polars as pl
 
         if self.objective is Objective.REGRESSION:
-            return series.cast(pl.Float64).to_numpy()
+            if series.null_count() or series.dtype != pl.Float64:
+                raise SchemaError(
+                    f"Every value of the target {self.name!r} must be a number",
+                    observed=f"{series.null_count()} missing of {series.len()} values of type {series.dtype}",
+                    remedy="read the table by its schema first (tidemill.data.typed.apply)",
+                )
+            return series.to_numpy()
         texts = _as_text(series)
         codes = texts.replace_strict(list(self.classes), range(len(self.classes)), default=None, return_dtype=pl.Int64)
         if codes.null_count():
             odd = texts.filter(codes.is_null())
+            names = ["missing" if value is None else repr(value) for value in odd.unique().sort().head(5)]
             raise SchemaError(
                 f"Every value of the target {self.name!r} must be one of its classes",
-                observed=f"{odd.len()} row(s) with {', '.join(repr(value) for value in odd.unique().sort().head(5))}; "
-                f"the classes are {', '.join(self.classes[:20])}",
+                observed=f"{odd.len()} row(s) with {', '.join(names)}; the classes are {', '.join(self.classes[:20])}",
                 remedy="drop or correct these rows, or train on a table that has all classes",
             )
         return codes.to_numpy()

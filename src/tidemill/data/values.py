@@ -23,7 +23,13 @@ FALSE = ("false", "no", "f", "n", "0")
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """Microseconds in one unit."""
 
+_EXTENSION = getattr(pl, "BaseExtension", ())  # Polars has extension types since 1.36
 TIMESTAMP = pl.Datetime("us", "UTC")
+
+
+def unreadable(dtype: pl.DataType) -> bool:
+    """Whether no kind reads a type: nested values, bytes, types that only their maker knows."""
+    return dtype.is_nested() or dtype in (pl.Binary, pl.Object) or isinstance(dtype, _EXTENSION)
 
 
 def read(column: Column, dtype: pl.DataType) -> pl.Expr:
@@ -119,9 +125,7 @@ def _category(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | N
         whole = (value == value.round()) & (value.abs() <= EXACT)
         texts = pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
         return pl.when(value.is_not_nan()).then(texts)
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-        return None
-    return value.cast(pl.String)
+    return None if unreadable(dtype) else value.cast(pl.String)
 
 
 def _timestamp(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:

@@ -20,12 +20,6 @@ def open(settings: DataSettings) -> pl.LazyFrame:
         SourceError: the table cannot be found or read.
     """
     source = component("tidemill.data.sources", settings.source, having="read", key="data.source")
-    if not hasattr(source, "read"):
-        raise SourceError(
-            "A source is a module with a function read(settings) that returns a polars.LazyFrame",
-            observed=f"{source.__name__} has none",
-            remedy="add the function, or set data.source to another module",
-        )
     try:
         frame: pl.LazyFrame = source.read(settings)
         names = frame.collect_schema().names()

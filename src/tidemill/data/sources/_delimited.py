@@ -41,24 +41,24 @@ def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
         raise SourceError(
             "data.options.separator must be one character", observed=repr(separator), remedy="for example ';'"
         )
-    columns = settings.options.get("columns")
-    if columns is None:
+    names = settings.options.get("columns")
+    if names is None:
         _check_header(file, head, separator)
+    elif len(names) != len(_records(head, separator)[0]):
+        raise SourceError(
+            "data.options.columns must name every column",
+            observed=f"{len(names)} names for {len(_records(head, separator)[0])} columns of {file}",
+            remedy="add or remove names",
+        )
     frame = pl.scan_csv(
         source,
         separator=separator,
         infer_schema=False,
-        has_header=columns is None,
-        new_columns=None if columns is None else [str(name) for name in columns],
+        has_header=names is None,
+        new_columns=None if names is None else [str(name) for name in names],
         glob=False,
     )
     names = frame.collect_schema().names()
-    if columns is not None and len(names) != len(columns):
-        raise SourceError(
-            "data.options.columns must name every column",
-            observed=f"{len(columns)} names for {len(names)} columns of {file}",
-            remedy="add or remove names",
-        )
     stripped = {name: name.strip() for name in names if name.strip() != name}
     text = pl.all().str.strip_chars()
     return frame.select(pl.when(text != "").then(text)).rename(stripped)

@@ -1,7 +1,6 @@
 """Tables from a database by query: SQLite and PostgreSQL, through ADBC, so rows arrive as Arrow batches."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -91,12 +90,6 @@ def _infer_over_all_rows(cursor: Any, query: str) -> None:
 
 
 def _table(cursor: Any) -> pl.DataFrame:
-    def frames() -> Iterator[pl.DataFrame]:
-        for batch in reader:
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
-
     reader = cursor.fetch_record_batch()
     names = reader.schema.names
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -106,9 +99,16 @@ def _table(cursor: Any) -> pl.DataFrame:
             observed=f"the query yields {', '.join(map(repr, twice))} more than once",
             remedy="name them apart with AS",
         )
-    empty = pl.from_arrow(reader.schema.empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return pl.concat([empty, *frames()])
+    import pyarrow
+
+    empty = pyarrow.RecordBatch.from_pylist([], schema=reader.schema)
+    return pl.concat([_frame(empty), *(_frame(batch) for batch in reader)])
+
+
+def _frame(batch: Any) -> pl.DataFrame:
+    """The batch as Polars knows it: types of the database's own, like numeric, become what they are stored as."""
+    stored = [getattr(column, "storage", column) for column in batch.columns]
+    return pl.DataFrame([pl.Series(name, column) for name, column in zip(batch.schema.names, stored, strict=True)])
 
 
 def _refused(connection: str, error: Exception) -> SourceError:
