@@ -86,16 +86,23 @@ def _ranges(values: pl.Series) -> pl.Series:
     present = values.drop_nulls()
     distinct = present.unique().sort().to_list()
     if len(distinct) <= DISTINCT:
-        names = [f"{value:g}" for value in distinct]
+        names = _texts(distinct)
         edges = distinct[1:]
     else:
         quartiles = np.quantile(present.to_numpy(), [0, 0.25, 0.5, 0.75, 1], method="lower")
         bounds = list(dict.fromkeys(quartiles.tolist()))
-        names = [f"{low:g} to {high:g}" for low, high in pairwise(bounds)] or [f"{bounds[0]:g}"]
+        texts = _texts(bounds)
+        names = [f"{low} to {high}" for low, high in pairwise(texts)] or texts
         edges = bounds[1:-1]
     index = np.searchsorted(np.array(edges), values.fill_null(0.0).to_numpy(), side="right")
     named = pl.Series(np.array([*names, MISSING], dtype=object)[np.where(values.is_null().to_numpy(), -1, index)])
     return _enum(named.cast(pl.String), names)
+
+
+def _texts(numbers: list[float]) -> list[str]:
+    """With as few digits as tell them apart."""
+    short, longer, exact = ([f"{number:.{digits}g}" for number in numbers] for digits in (6, 9, 17))
+    return next((texts for texts in (short, longer) if len(set(texts)) == len(numbers)), exact)
 
 
 def _enum(named: pl.Series, order: list[str]) -> pl.Series:

@@ -76,6 +76,12 @@ def test_few_numbers_by_value() -> None:
     assert cut(pl.Series([2.0, 1.0, 2.0, -0.5]), Kind.NUMERIC) == [("-0.5", 1), ("1", 1), ("2", 2)]
 
 
+def test_large_numbers_keep_the_digits_that_tell_them_apart() -> None:
+    assert cut(pl.Series([1234567.0, 1234568.0]), Kind.NUMERIC) == [("1234567", 1), ("1234568", 1)]
+    found = cut(pl.Series(1_357_000_000.0 + np.arange(100)), Kind.NUMERIC)
+    assert [rows for _, rows in found] == [24, 25, 25, 26]
+
+
 def test_quartiles_that_coincide() -> None:
     values = pl.Series([0.0] * 90 + [float(number) for number in range(1, 11)])
     assert cut(values, Kind.NUMERIC) == [("0 to 10", 100)]
