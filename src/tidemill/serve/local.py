@@ -47,10 +47,8 @@ def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say:
         rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
         answer = _ask(url, rows)
         _verify(answer, rows, predictor)
-        say(
-            f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n\nIt answers:"
-        )
-        say(json.dumps(answer, indent=2, ensure_ascii=False))
+        say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
+        say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
         if until_checked:
             say("Checked: the answer over HTTP is the bundle's own.")
             return

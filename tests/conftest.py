@@ -1,0 +1,134 @@
+"""A small real bundle, made once: a typed table, a fitted preparation, a network trained for a moment, an export."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.target import Target
+from tidemill.settings import Kind, Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """A bundle's folder and what it was made of."""
+
+    folder: Path
+    table: pl.DataFrame
+    schema: Schema
+    target: Target
+    network: object
+    preparation: object
+
+
+def small_table(rows: int = 400) -> pl.DataFrame:
+    random = np.random.default_rng(0)
+    size = random.normal(50, 20, rows)
+    size[::17] = np.nan
+    city = random.choice(["Zürich", "New York", "東京", ""], rows)
+    start = datetime(2013, 1, 1, tzinfo=UTC)
+    noise = random.normal(0, 5, rows)
+    return pl.DataFrame(
+        {
+            "size": size,
+            "value": random.integers(0, 2**30, rows).astype(np.float64),  # named as an answer is
+            "city": city,
+            "open": random.random(rows) < 0.5,
+            "at": [start + timedelta(hours=int(hour)) for hour in random.integers(0, 8000, rows)],
+            "constant": np.ones(rows),
+            "grade": np.where(
+                np.nan_to_num(size, nan=50) + noise > 60, "ä-high", np.where(city == "東京", "low", "mid")
+            ),
+            "price": np.nan_to_num(size, nan=50) * 1000 + noise,
+        },
+        schema_overrides={"at": pl.Datetime("us", "UTC")},
+    )
+
+
+def make_small(folder: Path, objective: Objective) -> Small:
+    import torch
+
+    from tidemill.bundle import export, manifest
+    from tidemill.bundle.folder import write
+    from tidemill.composition import build
+    from tidemill.data.raw import from_table
+    from tidemill.models.heads import Answering, loss
+    from tidemill.preparation.fit import fit
+    from tidemill.settings import PreparationSettings
+
+    table = small_table()
+    kinds = {"city": Kind.CATEGORICAL, "open": Kind.BOOLEAN, "at": Kind.TIMESTAMP}
+    names = ("size", "value", "city", "open", "at", "constant")
+    inputs = [Column(name=name, kind=kinds.get(name, Kind.NUMERIC), missing_allowed=name != "open") for name in names]
+    regression = objective is Objective.REGRESSION
+    name = "price" if regression else "grade"
+    kind = Kind.NUMERIC if regression else Kind.CATEGORICAL
+    schema = Schema(columns=(*inputs, Column(name=name, kind=kind, role=Role.TARGET)))
+    classes = () if regression else ("low", "mid", "ä-high")
+    if objective is Objective.BINARY:
+        table = table.with_columns(grade=table["grade"].replace({"low": "mid"}))
+        classes = ("mid", "ä-high")
+    target = Target(name=name, objective=objective, classes=classes)
+
+    settings = yaml.safe_load((Path(__file__).parents[1] / "conf/preparation/default.yaml").read_text())
+    preparation = fit(table, schema, build(PreparationSettings, settings))
+    prepared = preparation.run(from_table(table, schema.inputs))
+    numeric, categorical = torch.from_numpy(prepared.numeric), torch.from_numpy(prepared.categorical)
+    labels = torch.from_numpy(np.array(target.encode(table[name])))
+    mean, scale = (float(labels.mean()), float(labels.std())) if regression else (0.0, 1.0)
+    torch.manual_seed(0)
+    network = _Network(numeric.shape[1], preparation.cardinalities, target.outputs)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    for _ in range(30):
+        optimiser.zero_grad()
+        wanted = ((labels - mean) / scale).float() if regression else labels
+        loss(network(numeric, categorical), wanted, objective).backward()
+        optimiser.step()
+    answering = Answering(network, objective, temperature=1.3, half_width=2000.0, mean=mean, scale=scale).eval()
+
+    made = export.export(preparation, answering, schema, target, from_table(table, schema.inputs))
+    described = manifest.compose(
+        "small",
+        made.interface,
+        target,
+        data={"rows": table.height},
+        results={"parity": made.parity},
+        settings={"seed": 0},
+    )
+    write(folder, model=made.model, describes=described, golden_rows=made.golden, profile={}, report="<!doctype html>")
+    return Small(folder=folder, table=table, schema=schema, target=target, network=answering, preparation=preparation)
+
+
+def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa: N802, ANN202
+    import torch
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings = nn.ModuleList(nn.Embedding(count, 3) for count in cardinalities)
+            self.layers = nn.Sequential(
+                nn.Linear(width + 3 * len(cardinalities), 16), nn.ReLU(), nn.Linear(16, outputs)
+            )
+
+        def forward(self, numeric: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
+            parts = [numeric, *(embed(categorical[:, i]) for i, embed in enumerate(self.embeddings))]
+            return self.layers(torch.cat(parts, dim=1))[:, None]
+
+    return Network()
+
+
+@pytest.fixture(scope="session", params=[Objective.BINARY, Objective.MULTICLASS, Objective.REGRESSION])
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """One bundle for each objective. Read it; copy it to change it."""
+    return make_small(tmp_path_factory.mktemp("bundle") / "small", request.param)
+
+
+@pytest.fixture(scope="session")
+def small_multiclass(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return make_small(tmp_path_factory.mktemp("bundle") / "small", Objective.MULTICLASS)
