@@ -179,7 +179,9 @@ def bin_edges(column_B: Tensor, bins: int) -> Tensor:
 
 def _continuous(numeric_BN: Tensor) -> list[int]:
     """Columns with more than two values: an embedding of two values could say no more than a number."""
-    return [index for index, column in enumerate(numeric_BN.T) if len(torch.unique(column)) > 2]
+    lowest_N, highest_N = numeric_BN.amin(dim=0), numeric_BN.amax(dim=0)
+    between_N = ((numeric_BN > lowest_N) & (numeric_BN < highest_N)).any(dim=0)
+    return [index for index, between in enumerate(between_N.tolist()) if between]
 
 
 def _numeric_embedding(settings: TokenSettings, numeric_BN: Tensor, dimension: int) -> nn.Module:
