@@ -38,7 +38,13 @@ def _flights(folder: Path) -> dict[str, Any]:
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {"files": _files, "sql": _sql, "flights": _flights}
 
 
-@pytest.fixture(params=choices("tidemill.data.sources", "read"))
+def _params() -> list[Any]:
+    slow = {"flights"}  # joins the whole year each time
+    names = choices("tidemill.data.sources", "read")
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+
+
+@pytest.fixture(params=_params())
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> DataSettings:
     assert request.param in EXAMPLES, f"add an example of the source {request.param} to EXAMPLES"
     table = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "table.yaml").read_text())

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from tidemill.data import kinds, relevance
-from tidemill.data.kinds import Facts
+from tidemill.data import facts, kinds, relevance
+from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError
 from tidemill.settings import DataSettings, Kind
@@ -58,7 +58,7 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
 
 def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], settings: DataSettings) -> list[Column]:
     used = [name for name in names if roles.get(name) is not Role.IGNORED]
-    found = kinds.facts(frame, used)
+    found = facts.count(frame, used)
     if used and found[used[0]].rows == 0:
         raise SchemaError("A table must have rows", observed="0 rows", remedy="check data.path, data.query, data.limit")
     wanted = dict(settings.kinds)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from tidemill.data import values
-from tidemill.data.kinds import Facts
+from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role
 from tidemill.data.sources import collect
 from tidemill.settings import Kind

@@ -225,6 +225,34 @@ def test_schemas_survive_yaml(tmp_path: Path) -> None:
     assert (tmp_path / "s.yaml").read_text().startswith("# The schema of a table")
 
 
+def test_any_column_name_will_do() -> None:
+    names = [
+        "count",
+        "text",
+        "rows",
+        "number of x",
+        "0:numbers",
+        "len",
+        "literal",
+        "read",
+        "x\ny",
+        "größe",
+        " a ",
+        "{}",
+    ]
+    frame = pl.DataFrame(
+        {name: ["1", "2.5", "a", "b"] * 50 for name in names} | {"x": ["1,5", "2"] * 100, "y": [1, 2] * 100}
+    )
+    schema = infer.infer(frame.lazy(), settings_for(target="y"))
+    assert [column.kind for column in schema.inputs] == [Kind.CATEGORICAL] * len(names) + [Kind.NUMERIC]
+    assert typed.apply(frame.lazy(), schema).table.columns == frame.columns
+
+
+def test_a_schema_names_the_columns_it_has() -> None:
+    with pytest.raises(SchemaError, match="'z'; the table has x"):
+        Schema(columns=(Column(name="x", kind=Kind.NUMERIC),))["z"]
+
+
 def test_a_pinned_schema_is_taken_as_it_is(tmp_path: Path) -> None:
     frame = pl.DataFrame({"x": ["1", "2"] * 50, "y": [0, 1] * 50, "new": [1, 2] * 50})
     path = str(tmp_path / "s.yaml")

@@ -145,7 +145,7 @@ def test_a_column_that_allows_no_missing_value_must_have_one(kind: Kind, row: di
 
 
 def test_unknown_columns_are_named_with_the_nearest() -> None:
-    with pytest.raises(RequestError, match="row 1, unknown column \"nn\"[^?]*did you mean 'n'"):
+    with pytest.raises(RequestError, match=r"row 1, unknown column .nn.. Remedy: did you mean 'n'"):
         from_rows([{"n": 1}, {"nn": 1}], COLUMNS)
     with pytest.raises(RequestError, match="The columns are b, n, s, t"):
         from_rows([{"zzzzzz": 1}], COLUMNS)
@@ -153,7 +153,7 @@ def test_unknown_columns_are_named_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("row", [[1, 2], "text", None, 5])
 def test_a_row_must_be_an_object(row: Any) -> None:
-    with pytest.raises(RequestError, match="row 0, .*A row must be an object|A row must be an object"):
+    with pytest.raises(RequestError, match=r"A row must be an object of column: value. Got: row 0, "):
         from_rows([row], COLUMNS)
 
 

@@ -217,6 +217,10 @@ def test_settings_of_files_are_checked(tmp_path: Path) -> None:
 def test_remote_csv_is_sniffed_through_polars(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a;b\n1;2,5\n")
     assert texts(f"file://{tmp_path}/t.csv") == {"a": ["1"], "b": ["2,5"]}  # type: ignore[arg-type]
+    (tmp_path / "l.csv").write_bytes("a;b\n1;é\n".encode("latin-1"))
+    assert "set data.options.encoding" in refusal(f"file://{tmp_path}/l.csv")
+    options = {"encoding": "latin-1"}
+    assert texts(f"file://{tmp_path}/l.csv", options=options)["b"] == ["é"]  # type: ignore[arg-type]
 
 
 def test_a_source_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
