@@ -80,7 +80,7 @@ def _even_bars(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nd
     """
     low, high = _window(edges)
     bars = np.linspace(low, high, BARS + 1)
-    heaped = counts > 1.5 * counts.sum() / BINS
+    heaped = counts > 2 * counts.sum() / BINS
     steps = (np.arange(SPREAD) + 0.5) / SPREAD
     spread = (edges[:-1, None] + np.diff(edges)[:, None] * steps)[~heaped].ravel()
     where = np.clip(np.concatenate([edges[:-1][heaped], spread]), low, high)

@@ -25,7 +25,12 @@ def distributions(columns: Sequence[Distribution]) -> go.Figure:
     """
     rows = max(math.ceil(len(columns) / COLUMNS), 1)
     height = rows * HEIGHT + 60
-    layout: dict[str, Any] = {"template": day(), "height": height, "margin": {"t": 30, "b": 30}, "bargap": 0.04}
+    layout: dict[str, Any] = {
+        "template": day(),
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 30, "b": 30},
+        "bargap": 0.04,
+    }
     layout["annotations"] = []
     bars = []
     for i, column in enumerate(columns):
