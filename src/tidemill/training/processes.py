@@ -19,7 +19,7 @@ def run(job: Job, log: Log) -> None:
     """Run `job` here, or for several devices in as many processes that train one model together.
 
     Raises:
-        TidemillError: whatever `job` raised in a process.
+        TidemillError: whatever `job` raised in a process; and what `log` raised here, at the end.
         TrainingError: a process was killed.
     """
     if job.settings.devices == 1:
@@ -27,7 +27,7 @@ def run(job: Job, log: Log) -> None:
     # As plain bytes: torch would share tensors through /dev/shm, which containers keep at 64 MB.
     payload = pickle.dumps(job)
     channel: Any = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    errors: list[TidemillError] = []
+    errors: list[Exception] = []
     listener = Thread(target=_listen, args=(channel, log, errors), daemon=True)
     listener.start()
     try:
@@ -47,6 +47,8 @@ def run(job: Job, log: Log) -> None:
             ) from error
         raise
     _stop(channel, listener)
+    if errors:
+        raise errors[0]
     return None
 
 
@@ -61,12 +63,15 @@ def _process(rank: int, payload: bytes, port: int, channel: Any) -> None:
         sys.exit(1)
 
 
-def _listen(channel: Any, log: Log, errors: list[TidemillError]) -> None:
+def _listen(channel: Any, log: Log, errors: list[Exception]) -> None:
     while (item := channel.get()) is not None:
         if isinstance(item, TidemillError):
             errors.append(item)
-        else:
-            log(*item)
+        elif not errors:
+            try:
+                log(*item)
+            except Exception as error:  # go on reading, or the processes would wait for ever
+                errors.append(error)
 
 
 def _stop(channel: Any, listener: Thread) -> None:

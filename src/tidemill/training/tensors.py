@@ -20,7 +20,7 @@ class Tensors:
     Attributes:
         numeric: float32 [B, N].
         categorical: int64 [B, C], codes.
-        target: [B]; float32 for regression (already standardised) and binary, int64 for multiclass.
+        target: [B]; class index (int64, for binary float32 too), or float32 for regression, already standardised.
         weight: float32 [B], 0 or greater; None counts every row once.
     """
 

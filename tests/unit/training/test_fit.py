@@ -12,6 +12,7 @@ from tidemill.settings import Accelerator, ClassWeights, Objective, Precision
 from tidemill.training.fit import decided, fit
 from tidemill.training.module import decayed
 from tidemill.training.record import best_epoch, no_better
+from tidemill.training.tensors import Tensors
 
 
 def run(folder, chosen=None, *, model=None, objective=Objective.BINARY, train=None, validation=None, seed=0, log=None):
@@ -59,6 +60,28 @@ def test_says_what_happens_where_no_bar_can_be(tmp_path, capfd):
     assert len(lines) == 3
     assert lines[0].startswith("epoch 1/3: loss 0.")
     assert "(best)" in lines[0]
+
+
+def test_shows_a_bar_on_a_terminal(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run(tmp_path, settings(progress=True, batch_size=2))
+    err = capfd.readouterr().err
+    assert "epoch 2/3" in err
+    assert "━" in err
+    assert err.count("validation") == 3
+
+
+def test_says_on_the_way_how_far_a_long_epoch_is(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("tidemill.training.progress.SECONDS_PER_LINE", 0.0)
+    run(tmp_path, settings(progress=True, batch_size=2, max_epochs=1))
+    assert "epoch 1/1: step 25 of 100" in capfd.readouterr().err
+
+
+def test_binary_targets_may_be_whole_numbers(tmp_path):
+    rows = split(200)
+    whole = Tensors(numeric=rows.numeric, categorical=rows.categorical, target=rows.target.long(), weight=None)
+    first, second = run(tmp_path / "a", train=rows), run(tmp_path / "b", train=whole)
+    assert first.best_loss == second.best_loss
 
 
 def test_quiet_without_progress(tmp_path, capfd):

@@ -1,4 +1,5 @@
 import os
+import queue
 import signal
 
 import pytest
@@ -8,6 +9,7 @@ from training_parts import Network, network, settings, split
 from tidemill.errors import TrainingError
 from tidemill.settings import Objective
 from tidemill.training.fit import fit
+from tidemill.training.processes import _listen
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +49,37 @@ def test_more_processes_than_rows_in_a_batch(tmp_path):
     two = run(tmp_path / "two", 2, batch_size=1, train=split(5))
     for name, tensor in one.network.state_dict().items():
         torch.testing.assert_close(two.network.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_two_processes_go_on_where_one_was_stopped(tmp_path):
+    class StopError(Exception):
+        pass
+
+    def log(figures, step):
+        if "validation_loss" in figures:
+            raise StopError
+
+    one = run(tmp_path / "one", 1)
+    with pytest.raises(StopError):
+        run(tmp_path / "two", 1, log=log)
+    two = run(tmp_path / "two", 2, resume=str(tmp_path / "two"))
+    assert two.history[0] == one.history[0] | {"seconds": two.history[0]["seconds"]}
+    for name, tensor in one.network.state_dict().items():
+        torch.testing.assert_close(two.network.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_a_fault_of_the_log_does_not_stop_the_reading():
+    channel = queue.SimpleQueue()
+    for item in [({"a": 1.0}, 1), ({"a": 2.0}, 2), None]:
+        channel.put(item)
+
+    def log(figures, step):
+        raise OSError("the tracker is gone")
+
+    errors = []
+    _listen(channel, log, errors)
+    assert [str(error) for error in errors] == ["the tracker is gone"]
+    assert channel.empty()
 
 
 def test_an_error_in_a_process_comes_back_as_it_is(tmp_path):

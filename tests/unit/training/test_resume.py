@@ -59,9 +59,9 @@ def interrupted(folder, chosen, *, step):
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, elsewhere):
-    chosen = settings(max_epochs=5, batch_size=4)
+    chosen = settings(max_epochs=3, batch_size=4)
     whole = run(tmp_path / "whole", chosen)
-    interrupted(tmp_path / "cut", chosen, step=200)
+    interrupted(tmp_path / "cut", chosen, step=125)
     target = tmp_path / ("new" if elsewhere else "cut")
     logged = []
     resumed = run(
@@ -71,9 +71,9 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, elsewhere):
         log=lambda figures, step: logged.append((figures, step)),
     )
     same(whole, resumed)
-    assert (target / "history.jsonl").read_text().count("\n") == 5
+    assert (target / "history.jsonl").read_text().count("\n") == 3
     epochs = [figures["epoch"] for figures, _ in logged if "validation_loss" in figures]
-    assert epochs == [1, 2, 3, 4, 5]
+    assert epochs == [1, 2, 3]
 
 
 def test_early_stopping_counts_on_over_an_interruption(tmp_path):
