@@ -154,7 +154,7 @@ def test_a_file_without_a_header_line_gets_its_names_by_setting(tmp_path: Path) 
     assert "1 names for 2 columns" in refusal(tmp_path / "t.csv", options={"columns": ["a"]})
 
 
-def test_a_million_quoted_newlines_do_not_shift_rows(tmp_path: Path) -> None:
+def test_many_quoted_newlines_do_not_shift_rows(tmp_path: Path) -> None:
     with (tmp_path / "t.csv").open("w") as stream:
         stream.write("i,text,j\n")
         stream.writelines(f'{i},"one\n""{i}"",two\n",{i}\n' for i in range(200_000))
