@@ -22,7 +22,7 @@ class Distribution:
 
     places: numeric and timestamp: edges of even width, one more than bars (timestamps: UTC instants); otherwise None.
     names: categories, most frequent first, where places is None.
-    rows: by bar, not counting missing values.
+    rows: by bar, not counting missing values; numeric: spread over bars, so not whole.
     """
 
     name: str
@@ -70,7 +70,7 @@ def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) ->
         middle = edges[np.searchsorted(np.cumsum(counts[1:-1]), counts[1:-1].sum() / 2)]
         text = f"{number(smallest)} to {number(largest)}, median about {number(middle)}"
         places = bars.tolist()
-    return Distribution(name, kind, missing, places, [], np.rint(rows).astype(np.int64), text)
+    return Distribution(name, kind, missing, places, [], rows, text)
 
 
 def _even_bars(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,16 +40,8 @@ def distributions(columns: Sequence[Distribution]) -> go.Figure:
         ticks = _categories(column) if column.places is None else {"showticklabels": False}
         layout[f"xaxis{n}"] = {"domain": x, "anchor": f"y{n}", "tickangle": 0, "nticks": 4}
         layout[f"yaxis{n}"] = {"domain": y, "anchor": f"x{n}", "showgrid": False, **ticks}
-        layout["annotations"].append(
-            {
-                "text": label(column.name),
-                "x": sum(x) / 2,
-                "y": y[1],
-                "xref": "paper",
-                "yref": "paper",
-                "yanchor": "bottom",
-            }
-        )
+        place = {"x": x[0], "y": y[1], "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+        layout["annotations"].append({"text": label(column.name, 26), **place})
     return go.Figure({"data": bars, "layout": {**layout, "showlegend": False}})
 
 
@@ -63,10 +55,15 @@ def _place(i: int, rows: int, height: int) -> tuple[list[float], list[float]]:
 
 
 def _bars(column: Distribution) -> dict[str, Any]:
-    look = {"type": "bar", "marker": {"color": STEEL, "line": {"width": 0}}}
+    look = {
+        "type": "bar",
+        "marker": {"color": STEEL, "line": {"width": 0}},
+        "hovertemplate": "about %{y:,.0f} rows<extra></extra>",
+    }
     if column.places is None:
         names = list(range(len(column.names)))
-        return {**look, "x": column.rows, "y": names, "orientation": "h", "opacity": 0.45}
+        hover = {"hovertemplate": "%{x:,} rows<extra></extra>"}
+        return {**look, "x": column.rows, "y": names, "orientation": "h", "opacity": 0.45, **hover}
     places = column.places
     if column.kind is Kind.TIMESTAMP:
         return {**look, "x": places[:-1], "y": column.rows, "offset": 0}
