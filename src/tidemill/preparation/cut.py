@@ -1,6 +1,8 @@
 """A preparation's graph cut in two, for tables: text → numbers, looked up once for each distinct text, and the rest."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +29,13 @@ class Cut:
         """The values on the cut, [rows] each, of a typed table."""
         if self.encoders is None:
             return {}
-        texts = {name: _distinct(table[name]) for name in dict.fromkeys(self.sources.values())}
-        found = self.encoders.run(list(self.sources), {name: distinct for name, (distinct, _) in texts.items()})
+        names = list(dict.fromkeys(self.sources.values()))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            texts = dict(zip(names, pool.map(lambda name: _distinct(table[name]), names), strict=True))
+        found = self.encoders.run(list(self.sources), {name: text.distinct for name, text in texts.items()})
         return {
-            name: values[texts[source][1]] for (name, source), values in zip(self.sources.items(), found, strict=True)
+            name: values[texts[source].number_at]
+            for (name, source), values in zip(self.sources.items(), found, strict=True)
         }
 
 
@@ -72,13 +77,19 @@ def _type(encoder: onnx.NodeProto) -> int:
     return int(onnx.TensorProto.INT64 if codes else onnx.TensorProto.DOUBLE)
 
 
-def _distinct(values: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct texts ("" for missing), and for each row which of them it holds."""
+@dataclass(frozen=True, kw_only=True)
+class _Texts:
+    """A column of text: the distinct ones, and for each row the number of its text among them."""
+
+    distinct: np.ndarray
+    number_at: np.ndarray
+
+
+def _distinct(values: pl.Series) -> _Texts:
+    """Missing values count as ""."""
     values = values.fill_null("")
-    # Categories of its own, as the shared ones keep every text of the process and number them on.
-    codes = values.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
-    row = np.full(int(codes.max(initial=0)) + 1, -1)
-    row[codes] = np.arange(len(codes))
-    used = row >= 0
-    position = np.cumsum(used) - 1
-    return values.gather(row[used]).to_numpy(), position[codes]
+    # Categories of its own are numbered from 0 without a gap; the shared ones count every text of the process.
+    number_at = values.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    row = np.full(int(number_at.max()) + 1, -1)
+    row[number_at] = np.arange(len(number_at))
+    return _Texts(distinct=values.gather(row).to_numpy(), number_at=number_at)

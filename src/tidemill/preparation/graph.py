@@ -87,12 +87,13 @@ def _numeric(features: Features, arguments: Mapping[str, Var]) -> tuple[list[Var
     ordered = sorted(features.numeric, key=lambda feature: numeric.neighbours(feature.statistics))
     if ordered:
         values = numeric.stack([feature.node(arguments) for feature in ordered])
+        missing = op.isnan(values)
         columns = [feature.statistics for feature in ordered]
         if any(column.varies for column in columns):
-            matrices.append(numeric.prepare(columns, values))
+            matrices.append(numeric.prepare(columns, values, missing))
             names += [column.plan.name for column in columns if column.varies]
         if any(column.indicator for column in columns):
-            matrices.append(numeric.indicators(columns, values))
+            matrices.append(numeric.indicators(columns, missing))
             names += [f"{column.plan.name} (missing)" for column in columns if column.indicator]
     moments = features.timestamps
     if moments:

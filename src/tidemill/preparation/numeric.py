@@ -5,6 +5,7 @@ table per row, so that each operation runs once and over contiguous memory; the 
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -33,25 +34,25 @@ def rows(matrix: Var, chosen: Sequence[int], of: int) -> Var:
     return matrix if list(chosen) == list(range(of)) else op.gather(matrix, constants.int64(chosen), axis=0)
 
 
-def indicators(columns: Sequence[NumericStatistics], values_FN: Var) -> Var:
+def indicators(columns: Sequence[NumericStatistics], missing_FN: Var) -> Var:
     """float32 [columns with an indicator, N]: 1 where the value is missing."""
     chosen = [i for i, column in enumerate(columns) if column.indicator]
-    return op.cast(op.isnan(rows(values_FN, chosen, len(columns))), to=np.float32)
+    return op.cast(rows(missing_FN, chosen, len(columns)), to=np.float32)
 
 
-def prepare(columns: Sequence[NumericStatistics], values_FN: Var) -> Var:
+def prepare(columns: Sequence[NumericStatistics], values_FN: Var, missing_FN: Var) -> Var:
     """float32 [columns that vary, N], always finite. `columns` are sorted as `neighbours`."""
     of = len(columns)
     columns = [column for column in columns if column.varies]
-    x = rows(values_FN, range(len(columns)), of)
-    x = op.where(op.isnan(x), constants.column([column.fill for column in columns]), x)
+    x, missing = (rows(matrix, range(len(columns)), of) for matrix in (values_FN, missing_FN))
+    x = op.where(missing, constants.column([column.fill for column in columns]), x)
     x = op.where(op.equal(x, constants.float64(math.inf)), constants.column([column.high for column in columns]), x)
     x = op.where(op.equal(x, constants.float64(-math.inf)), constants.column([column.low for column in columns]), x)
     x = _where(x, [column.plan.log for column in columns], lambda part, _: _signed_log(part))
     linear = [column.landmarks is None for column in columns]
     x = _where(x, linear, lambda part, chosen: _standardise(part, [columns[i] for i in chosen]))
     x = _where(x, [not flag for flag in linear], lambda part, chosen: _normal(part, [columns[i] for i in chosen]))
-    return op.cast(_clip(x, [column.plan.clip or LARGEST for column in columns]), to=np.float32)
+    return _clip(op.cast(x, to=np.float32), [column.plan.clip or LARGEST for column in columns])
 
 
 def _where(x_FN: Var, flags: Sequence[bool], change: Callable[[Var, list[int]], Var]) -> Var:
@@ -73,11 +74,12 @@ def _signed_log(x: Var) -> Var:
 
 
 def _standardise(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
-    """Divides, as the reciprocal of a very small scale would be infinite."""
+    """Multiplies, as division takes four times as long; the reciprocal of a scale near 0 is kept finite."""
     if all(column.center == 0 and column.scale == 1 for column in columns):
         return x_FN
     centered = op.sub(x_FN, constants.column([column.center for column in columns]))
-    return op.div(centered, constants.column([column.scale for column in columns]))
+    factors = [min(1 / column.scale, sys.float_info.max) for column in columns]
+    return op.mul(centered, constants.column(factors))
 
 
 def _normal(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
@@ -116,6 +118,8 @@ def _tables(fitted: Sequence[Landmarks], width: int) -> tuple[np.ndarray, np.nda
 
 
 def _clip(x_FN: Var, limits: Sequence[float]) -> Var:
+    """float32. What float32 is too small for has become infinite and is made its largest number here."""
+    high = np.array(limits, dtype=np.float32).reshape(-1, 1)
     if len(set(limits)) == 1:
-        return op.clip(x_FN, constants.float64(-limits[0]), constants.float64(limits[0]))
-    return op.max([op.min([x_FN, constants.column(limits)]), constants.column([-limit for limit in limits])])
+        return op.clip(x_FN, op.const(-high[0, 0]), op.const(high[0, 0]))
+    return op.max([op.min([x_FN, op.const(high)]), op.const(-high)])

@@ -1,9 +1,10 @@
 """A fitted preparation and how it is run over arrays and tables, with ONNX Runtime."""
 
-from collections.abc import Mapping
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -30,6 +31,10 @@ class Prepared:
     numeric: np.ndarray
     categorical: np.ndarray
 
+    def __getitem__(self, rows: slice) -> "Prepared":
+        """A view of some rows."""
+        return Prepared(numeric=self.numeric[rows], categorical=self.categorical[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
@@ -52,33 +57,45 @@ class Preparation:
         Raises:
             PreparationError: an input is not there, or is longer than another.
         """
-        rows = self._rows(raw)
-        return self._in_parts(self._session, raw, rows)
+        prepared = self._empty(self._rows(raw))
+        self._fill(prepared, self._session, raw)
+        return prepared
 
     def run_table(self, table: pl.DataFrame) -> Prepared:
         """A typed table, much faster than `run`: each distinct text is looked up once, not once a row.
 
         It runs the same nodes, cut in two where text has become numbers.
         """
-        parts = []
-        for start in range(0, max(table.height, 1), ROWS_READ_AT_ONCE):
+        prepared = self._empty(table.height)
+        others = [column for column in self.inputs if column.kind is not Kind.CATEGORICAL]
+        for start in range(0, table.height, ROWS_READ_AT_ONCE):
             part = table.slice(start, ROWS_READ_AT_ONCE)
-            raw = from_table(part, [column for column in self.inputs if column.kind is not Kind.CATEGORICAL])
-            parts.append(self._in_parts(self._cut.rest, raw | self._cut.encode(part), part.height))
+            feed = from_table(part, others) | self._cut.encode(part)
+            self._fill(prepared[start : start + part.height], self._cut.rest, feed)
+        return prepared
+
+    def _empty(self, rows: int) -> Prepared:
         return Prepared(
-            numeric=np.concatenate([part.numeric for part in parts]),
-            categorical=np.concatenate([part.categorical for part in parts]),
+            numeric=np.empty((rows, len(self.numeric_names)), dtype=np.float32),
+            categorical=np.empty((rows, len(self.categorical_names)), dtype=np.int64),
         )
 
-    def _in_parts(self, session: "onnxruntime.InferenceSession", feed: Mapping[str, Any], rows: int) -> Prepared:
+    def _fill(self, prepared: Prepared, session: "onnxruntime.InferenceSession", feed: Raw) -> None:
+        """Runs over parts of the rows, on all cores: ONNX Runtime's own threads gain nothing on parts this small."""
         names = [argument.name for argument in session.get_inputs()]
-        numeric = np.empty((rows, len(self.numeric_names)), dtype=np.float32)
-        categorical = np.empty((rows, len(self.categorical_names)), dtype=np.int64)
-        for start in range(0, rows, ROWS_AT_ONCE):
+
+        def run(start: int) -> None:
             part = slice(start, start + ROWS_AT_ONCE)
             found = session.run(["numeric", "categorical"], {name: feed[name][part] for name in names})
-            numeric[part], categorical[part] = found
-        return Prepared(numeric=numeric, categorical=categorical)
+            prepared.numeric[part], prepared.categorical[part] = found
+
+        starts = range(0, len(prepared.numeric), ROWS_AT_ONCE)
+        if len(starts) < 2:
+            for start in starts:
+                run(start)
+            return
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, starts))
 
     def _rows(self, raw: Raw) -> int:
         lengths = {column.name: len(raw[column.name]) for column in self.inputs if column.name in raw}

@@ -135,7 +135,7 @@ def test_columns_that_are_no_input_are_passed_over_and_one_that_lacks_is_named()
     raw = {"a": np.array([1.0]), "b": np.array([2.0]), "c": np.array([3.0])}
     assert preparation.run(raw).numeric.shape == (1, 2)
     with pytest.raises(
-        PreparationError, match="Each input of the preparation must be there. Got: no 'b' among 'a', 'c'"
+        PreparationError, match=r"Each input of the preparation must be there. Got: no 'b' among 'a', 'c'"
     ):
         preparation.run({"a": raw["a"], "c": raw["c"]})
     with pytest.raises(PreparationError, match=r"same number of rows. Got: a: 1, b: 2"):
