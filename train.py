@@ -1,6 +1,7 @@
 """From raw records to a checked bundle in the registry: `python train.py --help` says how."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def train(config: DictConfig) -> float:
     folder = Path(job.runtime.output_dir)
     if job.mode is RunMode.MULTIRUN:
         return pipeline.trial(settings, folder, list(job.overrides.task))
-    return pipeline.run(settings, folder)
+    return pipeline.run(settings, folder, f"python train.py {' '.join(map(shlex.quote, job.overrides.task))}".strip())
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def read(settings: DataSettings) -> pl.LazyFrame:
         .join(_planes(folder), on="tailnum", how="left")
         .sort("departure_utc", "flight_id")
         .drop("departure_utc", "weather_hour", "tailnum", "dep_delay")
+        .collect()
+        .lazy()  # joined once, though inference and typing both read it
     )
 
 

@@ -1,0 +1,134 @@
+"""The spine: the life of a model, from records to a version in the registry, on one screen.
+
+source → schema → checks → splits → preparation → network → calibration      (train, validation)
+       → export → parity → evaluation → gate → report → registry             (test, opened once)
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tidemill.bundle.registry import Registry
+from tidemill.data import dataset
+from tidemill.errors import TidemillError
+from tidemill.evaluation import evaluate
+from tidemill.release import Released, release
+from tidemill.report import gallery
+from tidemill.settings import Settings
+from tidemill.training import sweep, tracking
+from tidemill.training.learn import Learned, learn
+from tidemill.training.sweep import Trial
+from tidemill.training.tracking import Tracker
+
+LOG = logging.getLogger(__name__)
+
+
+def run(settings: Settings, folder: Path, command: str) -> float:
+    """From records to a version in the registry. Returns the validation loss.
+
+    Args:
+        folder: the run's own; everything that the run writes, but for the registry, lies in it.
+        command: makes the same run again.
+    """
+    began = time.monotonic()
+    with _tracked(settings, folder) as tracker:
+        learned, released = _live(settings, folder, command, tracker)
+    _write_result(learned, folder, [], time.monotonic() - began, released.version)
+    LOG.info(
+        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s",
+        settings.name,
+        released.version,
+        released.decision.alias if settings.registry.promote else "candidate",
+        released.bundle / "report.html",
+        settings.registry.path,
+        settings.name,
+    )
+    return learned.fit.best_loss
+
+
+def trial(settings: Settings, folder: Path, overrides: list[str]) -> float:
+    """One trial of a sweep, up to the validation loss, which it returns; the test split stays shut.
+
+    A trial that fails is recorded as failed (∞), and the sweep goes on.
+    """
+    began = time.monotonic()
+    try:
+        with _tracked(settings, folder, group=folder.parent.name) as tracker:
+            learned = learn(settings, dataset.load(settings.data, folder), folder, tracker.log)
+    except TidemillError as error:
+        LOG.error("%s: %s", type(error).__name__, error)
+        _write_failure(error, folder, overrides, time.monotonic() - began)
+        return float("inf")
+    _write_result(learned, folder, overrides, time.monotonic() - began, None)
+    return learned.fit.best_loss
+
+
+def _live(settings: Settings, folder: Path, command: str, tracker: Tracker) -> tuple[Learned, Released]:
+    Registry(settings.registry.path).versions(settings.name)  # unreachable? Better known now
+    data = dataset.load(settings.data, folder)
+    evaluate.check(data.schema, settings.evaluation)
+    learned = learn(settings, data, folder, tracker.log)
+    released = release(settings, data, learned, folder, command)
+    _track(tracker, settings, learned, released)
+    return learned, released
+
+
+def _track(tracker: Tracker, settings: Settings, learned: Learned, released: Released) -> None:
+    for name, figure in released.figures.items():
+        tracker.figure(name, figure)
+    for name, table in gallery.tables(released.content).items():
+        tracker.table(name, table.columns, table.rows)
+    metrics = {f"test/{metric.name}": metric.value for metric in released.content.evaluation.metrics}
+    tracker.summary(
+        {
+            **metrics,
+            "validation_loss": learned.fit.best_loss,
+            "version": released.version,
+            "gate_passed": released.decision.passed,
+            "gate_reasons": " ".join(released.decision.reasons),
+        }
+    )
+    if settings.tracking.log_bundle:
+        tracker.artifact(f"{settings.name}-bundle", released.bundle, "model")
+
+
+@contextmanager
+def _tracked(settings: Settings, folder: Path, group: str | None = None) -> Iterator[Tracker]:
+    tracker = tracking.open(
+        settings.tracking,
+        name=f"{settings.name} {folder.name}",
+        config=dataclasses.asdict(settings),
+        folder=folder,
+        group=group,
+    )
+    try:
+        yield tracker
+    finally:
+        tracker.finish()
+
+
+def _write_result(learned: Learned, folder: Path, overrides: list[str], seconds: float, version: str | None) -> None:
+    result = Trial(
+        overrides=tuple(overrides),
+        status="done",
+        validation_loss=learned.fit.best_loss,
+        validation={"epochs": learned.fit.epochs, "best_epoch": learned.fit.best_epoch},
+        seconds=seconds,
+        version=version,
+    )
+    sweep.write(result, folder)
+
+
+def _write_failure(error: TidemillError, folder: Path, overrides: list[str], seconds: float) -> None:
+    result = Trial(
+        overrides=tuple(overrides),
+        status="failed",
+        validation_loss=None,
+        validation={},
+        seconds=seconds,
+        error=str(error),
+    )
+    sweep.write(result, folder)

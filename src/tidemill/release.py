@@ -1,0 +1,267 @@
+"""From a learned model to a version in the registry: export, parity, evaluation, gate, report.
+
+The only place that opens the test split, once: parity, every figure and the gate's paired test are
+about the same rows, answered by the exported graph itself.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from plotly.graph_objects import Figure
+
+from tidemill.bundle import export, folder, gate, manifest
+from tidemill.bundle.export import Exported
+from tidemill.bundle.gate import Contender, Decision
+from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.runtime import Runtime
+from tidemill.data import raw
+from tidemill.data.dataset import Dataset
+from tidemill.data.profile import profile, profile_answers
+from tidemill.data.raw import Raw
+from tidemill.data.schema import Role
+from tidemill.data.target import Labels, Target
+from tidemill.errors import TidemillError
+from tidemill.evaluation import importance
+from tidemill.evaluation.calibration import Conformal, Temperature
+from tidemill.evaluation.evaluate import Tables, evaluate
+from tidemill.evaluation.intervals import Bootstrap
+from tidemill.evaluation.metrics import compute
+from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
+from tidemill.report import gallery, page
+from tidemill.report.content import Calibration, ReportContent, Verdict
+from tidemill.serve.predictor import Predictor
+from tidemill.settings import DataSettings, Settings
+from tidemill.training.learn import Learned
+
+LOG = logging.getLogger(__name__)
+BY = "train.py"
+STAGED = "bundle"
+"""Where a bundle is put together, inside the run's folder; it stays there, whatever the registry does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Opened:
+    """The test split, opened: its typed table, raw arrays and encoded labels, and the export's answers."""
+
+    table: pl.DataFrame
+    raw: Raw
+    labels: Labels
+    answers: Answers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Released:
+    """A version in the registry, with what its report shows and the figures drawn for it."""
+
+    version: str
+    decision: Decision
+    content: ReportContent
+    figures: Mapping[str, Figure]
+    bundle: Path
+
+
+def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Path, command: str) -> Released:
+    """Export, check, evaluate and register; the gate decides about the champion.
+
+    Args:
+        command: makes the same run again; shown in the report.
+
+    Raises:
+        ExportError: the export answers otherwise than the model; nothing is registered.
+        RegistryError: the registry cannot be written; the bundle stays whole in `run_folder`.
+    """
+    registry = Registry(settings.registry.path)
+    LOG.info("Opening the test split: export and parity on all of its rows")
+    exported, opened = _export(data, learned)
+    LOG.info("Parity on %s rows: largest difference %.1e", f"{exported.parity.rows:,}", exported.parity.difference)
+    LOG.info("Evaluating: metrics with intervals, slices, baselines, importance")
+    evaluation = _evaluate(settings, data, learned, exported, opened)
+    decision = _decide(settings, registry, data.target, opened, evaluation)
+    described = _manifest(settings, data, learned, exported, opened, evaluation, decision)
+    content = _content(described, settings, data, learned, opened, evaluation, command)
+    figures = gallery.figures(content)
+    folder.write(
+        run_folder / STAGED,
+        model=exported.model,
+        describes=described,
+        golden_rows=exported.golden,
+        profile={"inputs": content.profile, "answers": profile_answers(opened.answers, data.target.classes)},
+        report=page.render(content, figures),
+    )
+    version = registry.add(settings.name, run_folder / STAGED)
+    registry.promote(settings.name, version, Alias.CANDIDATE, by=BY, reason="newest")
+    if decision.passed and settings.registry.promote:
+        registry.promote(settings.name, version, Alias.CHAMPION, by=BY, reason=" ".join(decision.reasons))
+    LOG.info("Gate: %s", " ".join(decision.reasons))
+    return Released(version=version, decision=decision, content=content, figures=figures, bundle=run_folder / STAGED)
+
+
+def _export(data: Dataset, learned: Learned) -> tuple[Exported, Opened]:
+    table = data.splits.test.open("parity, evaluation and gate")
+    rows = raw.from_table(table, data.schema.inputs)
+    exported = export.export(learned.preparation, learned.answering, data.schema, data.target, rows)
+    answers = _runtime(exported)(rows)
+    labels = data.target.encode(table[data.target.name])
+    return exported, Opened(table=table, raw=rows, labels=labels, answers=answers)
+
+
+def _runtime(exported: Exported) -> Runtime:
+    return Runtime(exported.model.SerializeToString(), exported.interface)
+
+
+def _evaluate(settings: Settings, data: Dataset, learned: Learned, exported: Exported, opened: Opened) -> Evaluation:
+    tables = Tables(schema=data.schema, train=learned.train.table, train_labels=learned.train.labels, test=opened.table)
+    answered = Answered(objective=data.target.objective, labels=opened.labels, answers=opened.answers)
+    important = _importance(settings, data, learned, exported)
+    return evaluate(answered, tables, settings.evaluation, importance=important, seed=settings.seed)
+
+
+def _importance(settings: Settings, data: Dataset, learned: Learned, exported: Exported) -> tuple[Importance, ...]:
+    """Permutation importance on a sample of validation rows, through the exported graph."""
+    split = learned.validation
+    count = min(settings.evaluation.importance_rows, split.table.height)
+    if count == 0:
+        return ()
+    chosen = np.sort(np.random.default_rng(settings.seed).choice(split.table.height, count, replace=False))
+    return importance.permute(
+        _runtime(exported),
+        raw.from_table(split.table[chosen], data.schema.inputs),
+        split.labels[chosen],
+        data.target.objective,
+        level=settings.evaluation.level,
+        seed=settings.seed,
+    )
+
+
+def _decide(settings: Settings, registry: Registry, target: Target, opened: Opened, evaluation: Evaluation) -> Decision:
+    """Let the gate compare with the champion on the test rows; one that cannot answer them stays, with the reason."""
+    new = Contender(target=target, answers=opened.answers)
+    version = registry.aliases(settings.name).get(Alias.CHAMPION)
+    champion = None
+    if version is not None:
+        try:
+            champion = _contender(Predictor(registry.fetch(settings.name, version)), opened)
+        except TidemillError as error:
+            reason = f"Champion {version} could not answer the test rows, so nothing was compared: {error}"
+            return Decision(passed=False, alias="candidate", reasons=(reason,), comparison=None)
+    return gate.decide(new, champion, opened.labels, evaluation.baselines, settings.gate, seed=settings.seed)
+
+
+def _contender(predictor: Predictor, opened: Opened) -> Contender:
+    described = predictor.manifest
+    target = described.schema.with_role(Role.TARGET)[0].name
+    return Contender(
+        target=Target(name=target, objective=described.identity.objective, classes=tuple(described.identity.classes)),
+        answers=predictor.predict(raw.from_table(opened.table, predictor.columns)),
+    )
+
+
+def _manifest(
+    settings: Settings,
+    data: Dataset,
+    learned: Learned,
+    exported: Exported,
+    opened: Opened,
+    evaluation: Evaluation,
+    decision: Decision,
+) -> manifest.Manifest:
+    splits = data.splits
+    return manifest.compose(
+        settings.name,
+        exported.interface,
+        data.target,
+        data={
+            "fingerprint": data.fingerprint,
+            "source": _source(settings.data),
+            "split": settings.data.split,
+            "rows": {
+                "train": splits.train.height,
+                "validation": splits.validation.height,
+                "test": opened.table.height,
+            },
+            "quarantined": data.quarantined,
+            "test_opened": splits.test.opened,
+            "test_inspected": splits.test.inspected,
+        },
+        results={
+            "validation_loss": learned.fit.best_loss,
+            "epochs": learned.fit.epochs,
+            "best_epoch": learned.fit.best_epoch,
+            "seconds": learned.fit.seconds,
+            "device": learned.fit.device,
+            "calibration": learned.calibration,
+            "test": evaluation,
+            "parity": exported.parity,
+            "gate": decision,
+        },
+        settings=settings,
+    )
+
+
+def _content(
+    described: manifest.Manifest,
+    settings: Settings,
+    data: Dataset,
+    learned: Learned,
+    opened: Opened,
+    evaluation: Evaluation,
+    command: str,
+) -> ReportContent:
+    gate_says = described.results["gate"]
+    return ReportContent(
+        name=settings.name,
+        version=None,  # the registry gives it when the bundle, report included, is whole
+        created=described.identity.created,
+        source=described.data["source"],
+        settings=described.settings,
+        schema=data.schema,
+        target=data.target,
+        findings=data.findings,
+        split=str(settings.data.split.method),
+        rows=described.data["rows"],
+        quarantined=data.quarantined,
+        profile=profile(data.splits.train, data.schema),
+        history=learned.fit.history,
+        labels=opened.labels,
+        answers=opened.answers,
+        evaluation=evaluation,
+        level=settings.evaluation.level,
+        calibration=_calibration(learned.calibration, opened, evaluation),
+        parity={name: value for name, value in described.results["parity"].items() if not isinstance(value, list)},
+        verdict=Verdict(passed=gate_says["passed"], reasons=gate_says["reasons"]),
+        command=command,
+        versions={"tidemill": described.code.tidemill, **described.code.dependencies},
+    )
+
+
+def _source(settings: DataSettings) -> str:
+    """Where the table came from; a database's password stays out of it."""
+    if settings.source == "sql":
+        return settings.query or "sql"
+    return settings.path or settings.source
+
+
+def _calibration(fitted: Temperature | Conformal | None, opened: Opened, evaluation: Evaluation) -> Calibration | None:
+    """What calibration, fitted on validation, changed on the test rows."""
+    if isinstance(fitted, Conformal):
+        return Calibration(measures={}, coverage=fitted.coverage)
+    if fitted is None:
+        return None
+    logits = fitted.value * np.log(np.maximum(opened.answers["probabilities"].astype(np.float64), 1e-30))
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    before = Answered(
+        objective=evaluation.objective,
+        labels=opened.labels,
+        answers={"probabilities": odds / odds.sum(axis=1, keepdims=True)},
+    )
+    values = {metric.name: metric.value for metric in compute(before, Bootstrap(level=0.95, number=0, seed=0))}
+    after = {metric.name: metric.value for metric in evaluation.metrics}
+    both = ("log_loss", "brier", "ece")
+    return Calibration(
+        measures={name: (values[name], after[name]) for name in both if name in values and name in after},
+        temperature=fitted.value,
+    )
