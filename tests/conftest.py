@@ -104,7 +104,7 @@ def make_small(folder: Path, objective: Objective) -> Small:
     return Small(folder=folder, table=table, schema=schema, target=target, network=answering, preparation=preparation)
 
 
-def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa: N802, ANN202
+def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa: N802
     import torch
     from torch import nn
 

@@ -10,7 +10,15 @@ import logging
 import time
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, Info, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from ray import serve
 from starlette.requests import ClientDisconnect, Request
@@ -43,6 +51,7 @@ class Metrics:
     """What Prometheus scrapes from one replica."""
 
     def __init__(self, model: str, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         # Requests go by path and status; anything unknown counts as one path, so that clients cannot add series.
         self._requests = Counter("tidemill_requests", "Requests answered", ["path", "status"], registry=self._registry)
@@ -98,7 +107,7 @@ class Server:
         path = request.url.path
         if path not in _METHODS:
             raise protocol.refused(404, f"The paths are {', '.join(_METHODS)}", path[:200], "correct the path")
-        if request.method != _METHODS[path]:
+        if ("GET" if request.method == "HEAD" else request.method) != _METHODS[path]:
             raise protocol.refused(405, f"{path} takes {_METHODS[path]}", request.method, "use the right method")
         if path == "/metrics":
             return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)

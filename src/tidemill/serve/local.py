@@ -1,6 +1,7 @@
 """Serving on this machine: start Ray and Ray Serve, ask for one real prediction, keep serving."""
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -89,6 +90,7 @@ def _ray(host: str, port: int) -> Iterator[Any]:
     import ray
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray.init(
         address="local",
         include_dashboard=False,
@@ -102,10 +104,10 @@ def _ray(host: str, port: int) -> Iterator[Any]:
         serve.start(http_options={"host": host, "port": port}, logging_config=_quiet_logs())
         yield serve
     finally:
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        with contextlib.suppress(Exception):  # what matters then is that Ray itself goes
-            serve.shutdown()
-        ray.shutdown()
+        with contextlib.redirect_stdout(io.StringIO()):  # Ray prints there that its own controller was stopped
+            with contextlib.suppress(Exception):  # what matters then is that Ray itself goes
+                serve.shutdown()
+            ray.shutdown()
 
 
 def _quiet_logs() -> dict[str, Any]:
