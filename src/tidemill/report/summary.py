@@ -18,7 +18,7 @@ TILES = {
 
 
 def title(content: ReportContent) -> str:
-    return f"{content.name} {'version ' + content.version if content.version else '(not registered)'}"
+    return f"{content.name} version {content.version}" if content.version else content.name
 
 
 def summary(content: ReportContent) -> Html:
