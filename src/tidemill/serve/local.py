@@ -62,8 +62,11 @@ def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say:
 def _check_port(host: str, port: int) -> None:
     """Find out now: Ray would only say so in a log file."""
     try:
-        with socket.create_server((host, port), reuse_port=False):
-            pass
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the server will: old connections may linger
+            probe.bind((host, port))
     except (OSError, OverflowError) as error:
         raise SettingsError(
             "--host and --port name an address that is free on this machine",

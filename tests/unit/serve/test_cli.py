@@ -1,0 +1,93 @@
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tidemill import cli
+from tidemill.bundle.registry import Registry
+
+
+@pytest.fixture
+def registry(small_multiclass, tmp_path):
+    registry = Registry(tmp_path / "registry")
+    for _ in range(2):
+        registry.add("small", small_multiclass.folder)
+    return registry
+
+
+def run(capsys, *words):
+    status = cli.main(words)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_list_promote_rollback_show(registry, capsys):
+    at = ("--registry", registry.path)
+    assert run(capsys, "registry", "promote", "small", "1", *at) == (0, "small: champion is version 1\n", "")
+    assert run(capsys, "registry", "promote", "small", "2", "--reason", "better", *at)[0] == 0
+    assert run(capsys, "registry", "promote", "small", "1", "--to", "challenger", *at)[0] == 0
+    status, out, _ = run(capsys, "registry", "list", *at)
+    lines = out.splitlines()
+    assert status == 0 and lines[0].split() == ["model", "version", "aliases", "created", "objective", "code"]
+    assert lines[2].split()[:3] == ["small", "1", "challenger"] and lines[3].split()[:3] == ["small", "2", "champion"]
+    assert run(capsys, "registry", "rollback", "small", *at)[1] == "small: champion is version 1 again\n"
+    status, out, _ = run(capsys, "registry", "show", "small", *at)
+    assert status == 0 and '"version": "1"' in out and "better" in out.splitlines()[-3] and "rollback" in out
+
+
+def test_an_empty_registry_says_what_to_do(tmp_path, capsys):
+    status, out, _ = run(capsys, "registry", "list", "--registry", str(tmp_path))
+    assert status == 0 and "No models" in out and "train.py" in out
+    status, out, _ = run(capsys, "registry", "list", "ghost", "--registry", str(tmp_path))
+    assert status == 0 and "No models" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("registry", "show", "ghost"), "RegistryError: .*ghost/champion.*versions: none"),
+        (("registry", "promote", "ghost", "1"), "RegistryError"),
+        (("registry", "rollback", "ghost"), "RegistryError"),
+        (("registry", "show", "../ghost"), "letters, digits"),
+        (("serve", "--model", "ghost", "--check"), "RegistryError: .*ghost/champion"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_status_1(tmp_path, capsys, words, text):
+    status, _, err = run(capsys, *words, "--registry", str(tmp_path))
+    assert status == 1 and re.search(text, err) and "Traceback" not in err and err.count("\n") == 1
+
+
+def test_a_port_in_use_is_named_before_ray_starts(registry, capsys):
+    registry.promote("small", "1", by="me", reason="first")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, _, err = run(capsys, "serve", "--model", "small", "--port", str(port), "--registry", registry.path)
+    assert status == 1 and f"127.0.0.1:{port}" in err and "in use" in err and f"--port {port + 1}" in err
+    assert run(capsys, "serve", "--model", "small", "--port", "99999", "--registry", registry.path)[0] == 1
+
+
+def test_wrong_usage_is_status_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["registry", "promote", "small", "1", "--to", "king"])
+    assert caught.value.code == 2 and "champion" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch):
+    def interrupted(parsed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_list", interrupted)
+    assert cli.main(["registry", "list"]) == 130
+
+
+def test_help_needs_nothing_heavy():
+    code = "import sys, tidemill.cli; assert not {'ray', 'onnx', 'onnxruntime', 'torch', 'fsspec'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_serving_needs_no_torch():
+    code = "import sys, tidemill.serve.app, tidemill.serve.local; bad = {'torch', 'lightning', 'hydra', 'wandb', "
+    code += "'sklearn', 'lightgbm', 'spox', 'plotly'} & set(sys.modules); assert not bad, bad"
+    subprocess.run([sys.executable, "-c", code], check=True)
