@@ -161,20 +161,28 @@ class PiecewiseLinear(nn.Module):
 
 
 def bin_edges(column_B: Tensor, bins: int) -> Tensor:
-    """Quantiles of a column, ascending; a bin narrower than 0.001 standard deviations joins its neighbour.
+    """At most bins + 1 values, ascending, between which a column's embedding is linear.
 
-    Below that width a rounding error of the input would show in the output. A constant column has one
-    edge and so no bin.
+    A column with few values has an edge at each. Otherwise a value that fills a bin by itself (the zeros
+    of an amount) gets an edge, and the others are quantiles of the rest: quantiles of all rows would fall
+    on the same value again and again, and leave few edges where the column says something.
+
+    A bin narrower than 0.001 standard deviations joins its neighbour, else a rounding error of the input
+    would show in the output. A constant column has one edge and so no bin.
     """
-    step = max(1, len(column_B) // ROWS_FOR_BINS)
-    column_B = column_B[::step].double()
-    edges = torch.quantile(column_B, torch.linspace(0, 1, bins + 1, dtype=torch.float64))
+    column_B = column_B[:: max(1, len(column_B) // ROWS_FOR_BINS)].double()
+    values, counts = torch.unique(column_B, return_counts=True)
+    if len(values) > bins + 1:
+        fills_a_bin = counts > len(column_B) / bins
+        rest = values[~fills_a_bin].repeat_interleave(counts[~fills_a_bin])
+        shares = torch.linspace(0, 1, bins + 1 - int(fills_a_bin.sum()), dtype=torch.float64)
+        values = torch.cat([values[fills_a_bin], torch.quantile(rest, shares)]).sort().values
     narrowest = 1e-3 * float(column_B.std(correction=0))
-    kept = [edges[0]]
-    for edge in edges[1:]:
-        if edge - kept[-1] > narrowest:
-            kept.append(edge)
-    return torch.stack(kept).float()
+    edges = [values[0]]
+    for value in values[1:]:
+        if value - edges[-1] > narrowest:
+            edges.append(value)
+    return torch.stack(edges).float()
 
 
 def _continuous(numeric_BN: Tensor) -> list[int]:

@@ -98,9 +98,14 @@ def test_edges_are_quantiles_that_ascend() -> None:
     assert edges.tolist() == [0, 25, 50, 75, 100]
 
 
-def test_edges_of_repeated_values_join() -> None:
+def test_a_column_of_few_values_has_an_edge_at_each() -> None:
     column = torch.cat([torch.zeros(90), torch.arange(1, 11)]).float()
-    assert bin_edges(column, 10).tolist() == pytest.approx([0, 0.1, 10], abs=0.11)
+    assert bin_edges(column, 10).tolist() == list(range(11))
+
+
+def test_a_value_that_fills_a_bin_leaves_the_other_edges_to_the_rest() -> None:
+    column = torch.cat([torch.zeros(900), torch.linspace(10, 20, 101)])
+    assert bin_edges(column, 11).tolist() == [0, *range(10, 21)]
 
 
 @pytest.mark.parametrize("column", [torch.full((9,), 5.0), torch.tensor([5.0])])
