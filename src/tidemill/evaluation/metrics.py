@@ -95,7 +95,7 @@ def _check_finite(answered: Answered) -> None:
 def _tensor(values: np.ndarray) -> "Tensor":
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(values))
+    return torch.tensor(np.ascontiguousarray(values))  # a copy: torch warns of arrays that cannot be written to
 
 
 def _labelled(name: str) -> Callable[[Answered], float]:

@@ -1,12 +1,9 @@
 import contextlib
-import json
 import logging
 import os
-import struct
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from offline_run import config, history, media, records, summary
 from tidemill.errors import TrackingError
 from tidemill.settings import TrackingSettings, WandbMode
 from tidemill.training import tracking
@@ -41,56 +39,15 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     wandb.teardown()
 
 
-def records(folder: Path, kind: str) -> list[Any]:
-    """The records of one kind in a run's .wandb file: a seven-byte head, then a LevelDB log of 32 KiB blocks."""
-    import wandb
-    from wandb.proto import wandb_internal_pb2
-
-    wandb.teardown()  # its service writes in the background, up to the end of the process
-    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    content, position, parts, found = file.read_bytes(), 7, [], []
-    assert content[:4] == b":W&B"
-    while position < len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, part = struct.unpack_from("<IHB", content, position)
-        position += 7
-        parts.append(content[position : position + length])
-        position += length
-        if part in (1, 4):  # a whole record, or the last part of one
-            record = wandb_internal_pb2.Record.FromString(b"".join(parts))
-            parts = []
-            if record.WhichOneof("record_type") == kind:
-                found.append(getattr(record, kind))
-    return found
-
-
-def history(folder: Path) -> dict[int, dict[str, Any]]:
-    steps: dict[int, dict[str, Any]] = defaultdict(dict)
-    for record in records(folder, "history"):
-        steps[record.step.num] |= {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.item}
-    return steps
-
-
-def media(folder: Path, name: str) -> Any:
-    """The file that a table or figure of the history points at."""
-    logged = {key: value for values in history(folder).values() for key, value in values.items()}
-    path = logged[f"{name}.path"] if f"{name}.path" in logged else logged[name]["path"]
-    (file,) = folder.glob(f"wandb/offline-run-*/files/{path}")
-    return json.loads(file.read_text())
-
-
 def test_the_offline_file_holds_what_was_logged(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     (bundle / "deep").mkdir(parents=True)
     (bundle / "model.onnx").write_bytes(b"graph")
     (bundle / "deep" / "golden.json").write_text("{}")
-    config = {"training": {"batch_size": 512, "mode": WandbMode.AUTO}, "path": tmp_path}
+    setup = {"training": {"batch_size": 512, "mode": WandbMode.AUTO}, "path": tmp_path}
     rows: list[list[Any]] = [["leak", 3], ["ranges", None], ["mixed", "x"]]
 
-    tracker = tracking.open(settings("auto"), name="Flüge 1", config=config, folder=tmp_path, group="sweep-7")
+    tracker = tracking.open(settings("auto"), name="Flüge 1", config=setup, folder=tmp_path, group="sweep-7")
     tracker.table("quality", ["check", "rows"], rows)  # before the first step: must not use it up
     for epoch in range(4):
         tracker.log({"train_loss": 1.0 / (epoch + 1), "validation_loss": float("nan")}, step=epoch)
@@ -103,9 +60,8 @@ def test_the_offline_file_holds_what_was_logged(tmp_path: Path) -> None:
     run = records(tmp_path, "run")[0]
     assert (run.project, run.display_name, run.run_group) == ("mill", "Flüge 1", "sweep-7")
     assert list(run.tags) == ["one", "two"]
-    saved = {entry.key: json.loads(entry.value_json) for entry in run.config.update}
-    assert saved["training"] == {"batch_size": 512, "mode": "auto"}
-    assert saved["path"] == str(tmp_path)
+    assert config(tmp_path)["training"] == {"batch_size": 512, "mode": "auto"}
+    assert config(tmp_path)["path"] == str(tmp_path)
 
     steps = history(tmp_path)
     assert [steps[epoch]["train_loss"] for epoch in range(4)] == [1.0, 0.5, pytest.approx(1 / 3), 0.25]
@@ -113,8 +69,7 @@ def test_the_offline_file_holds_what_was_logged(tmp_path: Path) -> None:
     assert media(tmp_path, "quality")["data"] == rows
     assert media(tmp_path, "roc")["data"][0]["type"] == "scatter"
 
-    summary = {item.key: item.value_json for record in records(tmp_path, "summary") for item in record.update}
-    assert json.loads(summary["auroc"]) == 0.75
+    assert summary(tmp_path)["auroc"] == 0.75
 
     (artifact,) = [artifact for artifact in records(tmp_path, "artifact") if artifact.type == "bundle"]
     assert artifact.name == "fl-ge-1"
