@@ -75,13 +75,13 @@ def score(name: str, job: Job, folder: Path, seed: int, place: Path) -> tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("jobs", nargs="*", choices=[*JOBS, []], default=[])
+    parser.add_argument("jobs", nargs="*", default=list(JOBS))
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     figures, targets, met = {}, {}, True
     lines = []
     with tempfile.TemporaryDirectory() as place:
-        for name in arguments.jobs or JOBS:
+        for name in arguments.jobs:
             job = JOBS[name]
             runs = [score(name, job, arguments.folder, seed, Path(place)) for seed in range(arguments.seeds)]
             scores = [run[0] for run in runs]
