@@ -24,7 +24,7 @@ def train(config: DictConfig) -> float:
     settings = from_config(OmegaConf.to_container(config, resolve=True))
     folder = Path(job.runtime.output_dir)
     if job.mode is RunMode.MULTIRUN:
-        return pipeline.trial(settings, folder, list(job.overrides.task))
+        return pipeline.trial(settings, folder, tuple(job.overrides.task))
     return pipeline.run(settings, folder, f"python train.py {' '.join(map(shlex.quote, job.overrides.task))}".strip())
 
 

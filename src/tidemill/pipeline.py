@@ -35,8 +35,13 @@ def run(settings: Settings, folder: Path, command: str) -> float:
     """
     began = time.monotonic()
     with _tracked(settings, folder) as tracker:
-        learned, released = _live(settings, folder, command, tracker)
-    _write_result(learned, folder, [], time.monotonic() - began, released.version)
+        Registry(settings.registry.path).versions(settings.name)  # not to be reached? Better known now
+        data = dataset.load(settings.data, folder)
+        evaluate.check(data.schema, settings.evaluation)
+        learned = learn(settings, data, folder, tracker.log)
+        released = release(settings, data, learned, folder, command)
+        _track(tracker, settings, learned, released)
+    sweep.write(_done(learned, (), began, released.version), folder)
     LOG.info(
         "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s",
         settings.name,
@@ -49,31 +54,41 @@ def run(settings: Settings, folder: Path, command: str) -> float:
     return learned.fit.best_loss
 
 
-def trial(settings: Settings, folder: Path, overrides: list[str]) -> float:
+def trial(settings: Settings, folder: Path, overrides: tuple[str, ...]) -> float:
     """One trial of a sweep, up to the validation loss, which it returns; the test split stays shut.
 
-    A trial that fails is recorded as failed (∞), and the sweep goes on.
+    A trial that fails is recorded as failed (its loss is ∞), and the sweep goes on.
     """
     began = time.monotonic()
     try:
         with _tracked(settings, folder, group=folder.parent.name) as tracker:
-            learned = learn(settings, dataset.load(settings.data, folder), folder, tracker.log)
+            data = dataset.load(settings.data, folder)
+            learned = learn(settings, data, folder, tracker.log)
+        result = _done(learned, overrides, began)
     except TidemillError as error:
         LOG.error("%s: %s", type(error).__name__, error)
-        _write_failure(error, folder, overrides, time.monotonic() - began)
-        return float("inf")
-    _write_result(learned, folder, overrides, time.monotonic() - began, None)
-    return learned.fit.best_loss
+        result = Trial(
+            overrides=overrides,
+            status="failed",
+            validation_loss=None,
+            validation={},
+            seconds=time.monotonic() - began,
+            error=str(error),
+        )
+    sweep.write(result, folder)
+    return float("inf") if result.validation_loss is None else result.validation_loss
 
 
-def _live(settings: Settings, folder: Path, command: str, tracker: Tracker) -> tuple[Learned, Released]:
-    Registry(settings.registry.path).versions(settings.name)  # unreachable? Better known now
-    data = dataset.load(settings.data, folder)
-    evaluate.check(data.schema, settings.evaluation)
-    learned = learn(settings, data, folder, tracker.log)
-    released = release(settings, data, learned, folder, command)
-    _track(tracker, settings, learned, released)
-    return learned, released
+def _done(learned: Learned, overrides: tuple[str, ...], began: float, version: str | None = None) -> Trial:
+    fit = learned.fit
+    return Trial(
+        overrides=overrides,
+        status="done",
+        validation_loss=fit.best_loss,
+        validation={"epochs": fit.epochs, "best_epoch": fit.best_epoch},
+        seconds=time.monotonic() - began,
+        version=version,
+    )
 
 
 def _track(tracker: Tracker, settings: Settings, learned: Learned, released: Released) -> None:
@@ -108,27 +123,3 @@ def _tracked(settings: Settings, folder: Path, group: str | None = None) -> Iter
         yield tracker
     finally:
         tracker.finish()
-
-
-def _write_result(learned: Learned, folder: Path, overrides: list[str], seconds: float, version: str | None) -> None:
-    result = Trial(
-        overrides=tuple(overrides),
-        status="done",
-        validation_loss=learned.fit.best_loss,
-        validation={"epochs": learned.fit.epochs, "best_epoch": learned.fit.best_epoch},
-        seconds=seconds,
-        version=version,
-    )
-    sweep.write(result, folder)
-
-
-def _write_failure(error: TidemillError, folder: Path, overrides: list[str], seconds: float) -> None:
-    result = Trial(
-        overrides=tuple(overrides),
-        status="failed",
-        validation_loss=None,
-        validation={},
-        seconds=seconds,
-        error=str(error),
-    )
-    sweep.write(result, folder)
