@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +22,7 @@ OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(
 def train(config: DictConfig) -> float:
     """One run; in a multirun (`-m`) a trial that leaves the test split shut. Returns the validation loss."""
     job = HydraConfig.get()
-    settings = from_config(OmegaConf.to_container(config, resolve=True))
+    settings = from_config(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     folder = Path(job.runtime.output_dir)
     if job.mode is RunMode.MULTIRUN:
         return pipeline.trial(settings, folder, tuple(job.overrides.task))

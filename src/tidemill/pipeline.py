@@ -85,7 +85,7 @@ def _done(learned: Learned, overrides: tuple[str, ...], began: float, version: s
         overrides=overrides,
         status="done",
         validation_loss=fit.best_loss,
-        validation={"epochs": fit.epochs, "best_epoch": fit.best_epoch},
+        validation={**learned.metrics, "best_epoch": fit.best_epoch},
         seconds=time.monotonic() - began,
         version=version,
     )

@@ -189,6 +189,7 @@ def _manifest(
         },
         results={
             "validation_loss": learned.fit.best_loss,
+            "validation": learned.metrics,
             "epochs": learned.fit.epochs,
             "best_epoch": learned.fit.best_epoch,
             "seconds": learned.fit.seconds,

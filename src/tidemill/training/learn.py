@@ -13,11 +13,15 @@ import polars as pl
 import torch
 from torch import nn
 
+from tidemill.bundle.parity import torch_answers
 from tidemill.composition import component
 from tidemill.data.dataset import Dataset
 from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Labels, Target
 from tidemill.evaluation.calibration import Conformal, Temperature, fit_conformal, fit_temperature
+from tidemill.evaluation.intervals import Bootstrap
+from tidemill.evaluation.metrics import compute
+from tidemill.evaluation.results import Answered
 from tidemill.models.heads import Answering, pool
 from tidemill.models.inputs import ModelInputs
 from tidemill.preparation.fit import fit as fit_preparation
@@ -29,6 +33,7 @@ from tidemill.training.tensors import Tensors
 
 LOG = logging.getLogger(__name__)
 ROWS_AT_ONCE = 8_192
+NO_INTERVALS = Bootstrap(level=0.95, number=0, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,6 +49,7 @@ class Split:
 class Learned:
     """What training came to.
 
+    metrics: of the calibrated answers on the validation split, by name; what trials of a sweep are ranked by.
     answering: the whole torch model behind the preparation, calibrated: what is exported.
     calibration: None where `evaluation.calibrate` is off (regression always has its interval).
     """
@@ -52,6 +58,7 @@ class Learned:
     answering: Answering
     calibration: Temperature | Conformal | None
     fit: Fit
+    metrics: dict[str, float]
     train: Split
     validation: Split
 
@@ -92,11 +99,13 @@ def learn(settings: Settings, data: Dataset, folder: Path, log: Log) -> Learned:
     )
     plain = Answering(result.network, objective, mean=mean, scale=scale)
     calibration = _calibrate(plain, splits[1], validation.labels, settings.evaluation)
+    answering = _calibrated(plain, calibration)
     return Learned(
         preparation=preparation,
-        answering=_calibrated(plain, calibration),
+        answering=answering,
         calibration=calibration,
         fit=result,
+        metrics=_metrics(answering, validation, data.target),
         train=train,
         validation=validation,
     )
@@ -146,6 +155,13 @@ def _calibrate(
     if objective is Objective.REGRESSION:
         return fit_conformal(outputs[:, 0] * plain.scale + plain.mean, labels, settings.coverage)
     return fit_temperature(outputs, labels)
+
+
+def _metrics(answering: Answering, validation: Split, target: Target) -> dict[str, float]:
+    prepared = validation.prepared
+    answers = torch_answers(answering, prepared.numeric, prepared.categorical, target)
+    answered = Answered(objective=target.objective, labels=validation.labels, answers=answers)
+    return {metric.name: metric.value for metric in compute(answered, NO_INTERVALS)}
 
 
 def _calibrated(plain: Answering, calibration: Temperature | Conformal | None) -> Answering:

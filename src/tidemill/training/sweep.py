@@ -8,6 +8,7 @@ Every run leaves `result.json` in its folder. After `python train.py -m …` Hyd
 import csv
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,7 +139,12 @@ def print_table(trials: list[Trial]) -> None:
             own = f"{own}\n{trial.error or 'failed'}"
         style = "bold" if place == 1 and not _key(trial)[0] else ("red" if trial.status == "failed" else "")
         table.add_row(str(place), Text(own), *figures, _figure(trial.seconds, 0), style=style)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if not _key(trials[0])[0]:
+        console.print(
+            Text(f"Train the best and test it: python train.py {shlex.join(trials[0].overrides)}"), soft_wrap=True
+        )
 
 
 def _metrics(trials: list[Trial]) -> list[str]:
