@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: %(default)s)")
     serve.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     serve.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
-    serve.add_argument("--threads", type=int, help="of ONNX Runtime (default: its own choice)")
+    serve.add_argument("--threads", type=_positive, help="of ONNX Runtime (default: its own choice)")
     serve.add_argument("--check", action="store_true", help="stop after one verified answer")
 
     registry = commands.add_parser("registry", help="look at models and say which one serves")
@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--registry", default="registry", help="a folder or an fsspec URL (default: %(default)s)")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
+    return int(text)
 
 
 def _serve(parsed: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say:
     stop = threading.Event()
     with _signals(stop), _ray(host, port) as serve:
         say("Starting Ray Serve …")
-        serve.run(build(arguments), name="tidemill", logging_config=_quiet_logs())
+        _start(serve, arguments)
         url = f"http://{_reachable(host)}:{port}"
         rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
         answer = _ask(url, rows)
@@ -57,6 +57,18 @@ def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say:
         while not stop.wait(_POLL):
             _check_alive(serve)
         say("Stopping …")
+
+
+def _start(serve: Any, arguments: Arguments) -> None:
+    """Return when the replica has loaded the bundle."""
+    try:
+        serve.run(build(arguments), name="tidemill", logging_config=_quiet_logs())
+    except RuntimeError as error:
+        raise BundleError(
+            "Ray Serve starts the model",
+            observed=str(error)[-2000:],
+            remedy="see its log under /tmp/ray/session_latest/logs/serve",
+        ) from error
 
 
 def _check_port(host: str, port: int) -> None:

@@ -102,6 +102,14 @@ def test_a_network_that_bakes_the_batch_in_is_refused():
         joining.join(preparation(), Fixed(), MULTICLASS)
 
 
+def test_a_graph_of_a_fixed_batch_is_refused():
+    model = preparation()
+    joining._check_batch_is_free(model)
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 3
+    with pytest.raises(ExportError, match=r"any number of rows at once.*'numeric' is fixed to 3 rows"):
+        joining._check_batch_is_free(model)
+
+
 def test_the_network_comes_back_as_it_was():
     network = Linear().train()
     joining.join(preparation(), network, MULTICLASS)

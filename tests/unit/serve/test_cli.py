@@ -74,6 +74,13 @@ def test_wrong_usage_is_status_2(capsys):
     assert caught.value.code == 2 and "champion" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "many", "1.5"])
+def test_threads_are_a_whole_number(threads, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--model", "m", f"--threads={threads}"])
+    assert "whole number greater than 0" in capsys.readouterr().err
+
+
 def test_ctrl_c_is_no_traceback(monkeypatch):
     def interrupted(parsed):
         raise KeyboardInterrupt

@@ -1,0 +1,82 @@
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from tidemill.errors import BundleError
+from tidemill.serve import local, protocol
+from tidemill.serve.app import Arguments
+from tidemill.serve.predictor import Predictor
+
+
+@pytest.fixture
+def other_server():
+    """A server at the address that is not ours: answers whatever it is told to."""
+    told = {"status": 200, "body": b"{}"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(told["status"])
+            self.end_headers()
+            self.wfile.write(told["body"])
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", told
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_refuses_a_real_record_is_no_server(other_server):
+    url, told = other_server
+    told.update(status=503, body=b"not yet")
+    with pytest.raises(BundleError, match=r"has started answers a real record.*503: not yet"):
+        local._ask(url, [{}])
+
+
+def test_only_the_bundles_own_answer_is_accepted(small):
+    predictor = Predictor(small.folder)
+    rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
+    first = {name: values[:1] for name, values in predictor.golden.answers.items()}
+    answer = json.loads(protocol.encode(first, predictor.manifest.identity))
+    local._verify(answer, rows, predictor)
+    (prediction,) = answer["predictions"]
+    if small.target.classes:
+        prediction["probabilities"] = dict.fromkeys(prediction["probabilities"], 0.5)
+    else:
+        prediction["value"] *= 2
+    with pytest.raises(BundleError, match=r"over HTTP is the bundle's own.*instead of"):
+        local._verify(answer, rows, predictor)
+
+
+def test_a_replica_that_does_not_start_is_explained():
+    def run(*_, **__):
+        raise RuntimeError("Deploying application tidemill failed: no memory")
+
+    with pytest.raises(BundleError, match=r"Ray Serve starts the model.*no memory"):
+        local._start(SimpleNamespace(run=run), Arguments(registry="r", model="m"))
+
+
+@pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
+def test_a_server_that_died_ends_the_command(status):
+    def serve(status):
+        application = SimpleNamespace(status=status, message="the replica ended")
+        return SimpleNamespace(status=lambda: SimpleNamespace(applications={"tidemill": application}))
+
+    local._check_alive(serve("RUNNING"))
+    with pytest.raises(BundleError, match=rf"goes on answering\. Got: {status}: the replica ended"):
+        local._check_alive(serve(status))
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]"), ("example", "example")]
+)
+def test_the_address_it_prints_can_be_asked(host, shown):
+    assert local._reachable(host) == shown
