@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tidemill import pipeline
-from tidemill.composition import explain
-from tidemill.settings import from_config, known_keys
+from tidemill import ending, pipeline, secrets
+from tidemill.settings import from_config
 
+COMMAND = "python train.py"
 OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(".")[0] or "table")
 
 
@@ -22,16 +21,19 @@ OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(
 def train(config: DictConfig) -> float:
     """One run; in a multirun (`-m`) a trial that leaves the test split shut. Returns the validation loss."""
     job = HydraConfig.get()
-    settings = from_config(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
     folder = Path(job.runtime.output_dir)
-    if job.mode is RunMode.MULTIRUN:
-        return pipeline.trial(settings, folder, tuple(job.overrides.task))
-    return pipeline.run(settings, folder, f"python train.py {' '.join(map(shlex.quote, job.overrides.task))}".strip())
+    secrets.clear(folder)
+    typed = cast(list[str], OmegaConf.to_container(job.overrides.task))  # ${oc.env:…} stays as it was typed
+    overrides = tuple(map(secrets.mask, typed))
+    command = f"{COMMAND} {shlex.join(overrides)}"
+    with ending.told(command, folder):
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        if job.mode is RunMode.MULTIRUN:
+            return pipeline.trial(plain, folder, overrides)
+        return pipeline.run(from_config(plain), folder, command)
 
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of exit, so that errors can be explained
-    try:
+    with ending.told(COMMAND):
         train()
-    except Exception as error:
-        sys.exit(explain(error, known_keys))

@@ -9,13 +9,12 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tidemill.errors import SettingsError, TidemillError
+from tidemill.errors import SettingsError
 
 T = TypeVar("T")
 
@@ -182,27 +181,3 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     problems.append(_Problem(key, repr(value), f"must be {names.get(hint, hint.__name__)}"))
     return None
-
-
-def explain(error: Exception, known: Callable[[], list[str]]) -> str:
-    """What a person should read when a job ends with `error`.
-
-    Hydra and OmegaConf refuse a mistyped key while they compose, before `build` can see it: their
-    message becomes ours, with the nearest valid key.
-
-    Args:
-        known: gives every valid full key; called only when it is needed.
-
-    Raises:
-        Exception: `error` itself, when it is a fault of ours rather than of the settings or the data.
-    """
-    if isinstance(error, TidemillError):
-        return f"{type(error).__name__}: {error}"
-    if not type(error).__module__.startswith(("hydra.", "omegaconf.")):
-        raise error
-    text = re.sub(r"\s*(To append to your config|Config search path:).*", "", str(error), flags=re.DOTALL)
-    match = re.search(r"full_key: (\S+)", text) or re.search(r"override '([^'=]+)'", text)
-    near = nearest_key(match.group(1), known()) if match else None
-    remedy = f"write {near}" if near else "`python train.py --help` shows what there is"
-    problem = SettingsError("Settings must compose", observed=text.strip().rstrip("."), remedy=remedy)
-    return f"SettingsError: {problem}"

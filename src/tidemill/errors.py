@@ -34,10 +34,15 @@ class TidemillError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.rule}. Got: {self.observed}. Remedy: {self.remedy}."
+        return f"{_ended(self.rule)} Got: {_ended(self.observed)} Remedy: {_ended(self.remedy)}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.rule, self.observed, self.remedy, self.__dict__)
+
+
+def _ended(text: str) -> str:
+    """Other libraries' texts, and questions, may end by themselves."""
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 
 def _rebuild(

@@ -7,18 +7,21 @@ source → schema → checks → splits → preparation → network → calibrat
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from tidemill import secrets
 from tidemill.bundle.registry import Registry
 from tidemill.data import dataset
 from tidemill.errors import TidemillError
 from tidemill.evaluation import evaluate
 from tidemill.release import Released, release
 from tidemill.report import gallery
-from tidemill.settings import Settings
+from tidemill.settings import Settings, from_config
 from tidemill.training import sweep, tracking
+from tidemill.training.fit import preflight
 from tidemill.training.learn import Learned, learn
 from tidemill.training.sweep import Trial
 from tidemill.training.tracking import Tracker
@@ -35,7 +38,8 @@ def run(settings: Settings, folder: Path, command: str) -> float:
     """
     began = time.monotonic()
     with _tracked(settings, folder) as tracker:
-        Registry(settings.registry.path).versions(settings.name)  # not to be reached? Better known now
+        preflight(settings.training)
+        Registry(settings.registry.path).probe()
         data = dataset.load(settings.data, folder)
         evaluate.check(data.schema, settings.evaluation)
         learned = learn(settings, data, folder, tracker.log)
@@ -48,32 +52,33 @@ def run(settings: Settings, folder: Path, command: str) -> float:
         released.version,
         released.decision.alias if settings.registry.promote else "candidate",
         released.bundle / "report.html",
-        settings.registry.path,
+        secrets.mask(settings.registry.path),
         settings.name,
     )
     return learned.fit.best_loss
 
 
-def trial(settings: Settings, folder: Path, overrides: tuple[str, ...]) -> float:
+def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -> float:
     """One trial of a sweep, up to the validation loss, which it returns; the test split stays shut.
 
-    A trial that fails is recorded as failed (its loss is ∞), and the sweep goes on.
+    A trial that fails, be it by its settings, is recorded as failed (its loss is ∞), and the sweep goes on.
     """
     began = time.monotonic()
     try:
+        settings = from_config(config)
         with _tracked(settings, folder, group=folder.parent.name) as tracker:
             data = dataset.load(settings.data, folder)
             learned = learn(settings, data, folder, tracker.log)
         result = _done(learned, overrides, began)
     except TidemillError as error:
-        LOG.error("%s: %s", type(error).__name__, error)
+        LOG.error("%s: %s", type(error).__name__, secrets.mask(str(error)))
         result = Trial(
             overrides=overrides,
             status="failed",
             validation_loss=None,
             validation={},
             seconds=time.monotonic() - began,
-            error=str(error),
+            error=secrets.mask(str(error)),
         )
     sweep.write(result, folder)
     return float("inf") if result.validation_loss is None else result.validation_loss
@@ -115,7 +120,7 @@ def _tracked(settings: Settings, folder: Path, group: str | None = None) -> Iter
     tracker = tracking.open(
         settings.tracking,
         name=f"{settings.name} {folder.name}",
-        config=dataclasses.asdict(settings),
+        config=secrets.hidden(dataclasses.asdict(settings)),
         folder=folder,
         group=group,
     )

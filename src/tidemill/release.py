@@ -4,6 +4,7 @@ The only place that opens the test split, once: parity, every figure and the gat
 about the same rows, answered by the exported graph itself.
 """
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 from plotly.graph_objects import Figure
 
+from tidemill import secrets
 from tidemill.bundle import export, folder, gate, manifest
 from tidemill.bundle.export import Exported
 from tidemill.bundle.gate import Contender, Decision
@@ -199,7 +201,7 @@ def _manifest(
             "parity": exported.parity,
             "gate": decision,
         },
-        settings=settings,
+        settings=secrets.hidden(dataclasses.asdict(settings)),
     )
 
 
@@ -240,10 +242,10 @@ def _content(
 
 
 def _source(settings: DataSettings) -> str:
-    """Where the table came from; a database's password stays out of it."""
+    """Where the table came from; no password is kept of it."""
     if settings.source == "sql":
-        return settings.query or "sql"
-    return settings.path or settings.source
+        return secrets.mask(settings.query or "sql")
+    return secrets.mask(settings.path or settings.source)
 
 
 def _calibration(fitted: Temperature | Conformal | None, opened: Opened, evaluation: Evaluation) -> Calibration | None:

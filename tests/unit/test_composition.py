@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import pytest
 
-from tidemill.composition import Rule, build, choices, component, explain, keys, nearest_key
-from tidemill.errors import SettingsError, SourceError
+from tidemill.composition import Rule, build, choices, component, keys, nearest_key
+from tidemill.errors import SettingsError
 
 
 class Colour(StrEnum):
@@ -100,10 +100,3 @@ def test_a_component_is_found_by_name_or_the_choices_are_listed() -> None:
             component("tidemill.data.sources", wrong, having="read", key="data.source")
         assert "files, flights, sql" in str(caught.value)
     assert choices("tidemill.data.sources", "read") == ["files", "flights", "sql"]
-
-
-def test_errors_are_explained_and_faults_are_raised() -> None:
-    problem = SourceError("A file must exist", observed="none", remedy="make one")
-    assert explain(problem, list) == "SourceError: A file must exist. Got: none. Remedy: make one."
-    with pytest.raises(ZeroDivisionError):
-        explain(ZeroDivisionError(), list)

@@ -15,6 +15,8 @@ from tidemill.evaluation.results import Answered, Answers, Baseline, Comparison
 from tidemill.settings import GateSettings, Objective
 
 TRIVIAL = "trivial"
+FEWEST = 10
+"""Test rows. On two or three, all differences may be equal by chance: an interval of no width that proves nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -95,8 +97,8 @@ def _against(new: Answered, champion: Answered, settings: GateSettings, seed: in
 
 def _unusable(contender: Contender, who: str, labels: Labels) -> tuple[str, ...]:
     """Reasons why its losses cannot be compared."""
-    if len(labels) < 2:
-        return (f"A paired test needs at least 2 test rows, and there are {len(labels)}.",)
+    if len(labels) < FEWEST:
+        return (f"A paired test needs at least {FEWEST} test rows, and there are {len(labels)}.",)
     name = "value" if contender.target.objective is Objective.REGRESSION else "probabilities"
     answers = np.asarray(contender.answers[name])
     bad = int((~np.isfinite(answers)).any(axis=tuple(range(1, answers.ndim))).sum())

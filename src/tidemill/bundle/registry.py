@@ -53,6 +53,11 @@ class Registry:
         with _explained(self.path):
             self._store = open_store(self.path)
 
+    def probe(self) -> None:
+        """Write a file and remove it: better to learn before the work than after it that nothing can be kept."""
+        with _explained(self.path):
+            self._store.probe()
+
     def add(self, model: str, folder: Path) -> str:
         """Make a version of the bundle in `folder`, whole or not at all, and return its number.
 

@@ -46,6 +46,13 @@ class Store:
         self.filesystem = filesystem
         self.root = root.rstrip("/")
 
+    def probe(self) -> None:
+        """Write a file and remove it."""
+        self.filesystem.makedirs(self.root, exist_ok=True)
+        place = f"{self.root}/{_STAGING}{uuid.uuid4().hex}"
+        self.filesystem.pipe_file(place, b"probe")
+        self.filesystem.rm_file(place)
+
     def models(self) -> list[str]:
         return sorted(name for name in self._names(self.root) if self.versions(name))
 

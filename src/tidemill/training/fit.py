@@ -120,6 +120,17 @@ def _nowhere(figures: dict[str, float], step: int) -> None:
     pass
 
 
+def preflight(settings: TrainingSettings) -> None:
+    """What can be known before any data is read: the device is there, and so is the run to be resumed.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    decided(settings)
+    if settings.resume is not None:
+        resume.read(Path(settings.resume))
+
+
 def decided(settings: TrainingSettings) -> TrainingSettings:
     """With `auto` replaced by what this machine has.
 

@@ -134,11 +134,11 @@ def test_answers_that_are_no_numbers_are_refused(labels: np.ndarray, bad: float)
     assert not new.passed and not old.passed
 
 
-@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize("rows", [0, 1, 9])
 def test_a_test_needs_rows(rows: int) -> None:
     new = with_value(np.zeros(rows))
     decision = decide(new, None, np.zeros(rows), (), SETTINGS, seed=0)
-    assert decision.reasons == (f"A paired test needs at least 2 test rows, and there are {rows}.",)
+    assert decision.reasons == (f"A paired test needs at least 10 test rows, and there are {rows}.",)
 
 
 def test_the_gate_does_without_torch() -> None:

@@ -1,0 +1,87 @@
+"""How a job ends that did not go well: what a person reads instead of a traceback, and the exit status."""
+
+import errno
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tidemill import secrets
+from tidemill.composition import nearest_key
+from tidemill.errors import SettingsError, TidemillError
+from tidemill.settings import known_keys
+from tidemill.training.resume import FILE
+
+INTERRUPTED = 130
+_PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
+"""What file systems refuse for reasons that the user can mend."""
+
+
+@contextmanager
+def told(command: str, folder: Path | None = None) -> Iterator[None]:
+    """Whatever ends the block ends the process, with its message on stderr and no secret in it.
+
+    Args:
+        command: that started the job.
+        folder: the run's, to be named when the run was stopped by Ctrl-C and can go on.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{_stopped(command, folder)}\n")
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # Hydra would repeat the whole command line before it
+        sys.exit(explain(error))
+
+
+def _stopped(command: str, folder: Path | None) -> str:
+    if folder is None or not (folder / FILE).is_file():
+        return "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
+    resume = shlex.quote(f"training.resume={folder}")
+    return f"Stopped. The registry is as it was. Go on where the run left off:\n  {command} {resume}"
+
+
+def explain(error: Exception) -> str:
+    """What a person should read when a job ends with `error`; for a fault of ours, its traceback.
+
+    Hydra and OmegaConf refuse a mistyped key while they compose, before `composition.build` can see it: their
+    message becomes ours, with the nearest valid key.
+    """
+    if isinstance(error, OSError) and error.errno in _PLACES:
+        error = _refused(error)
+    elif type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        error = _not_composed(error)
+    if isinstance(error, TidemillError):
+        return secrets.mask(f"{type(error).__name__}: {error}")
+    shown = "".join(traceback.format_exception(error))
+    return secrets.mask(f"{shown}This is a fault of Tidemill's, not of your settings or data; please report it.")
+
+
+def _refused(error: OSError) -> TidemillError:
+    place = error.filename or "a file of the run"
+    return TidemillError(
+        "The run's folder, and every file that is named, can be read and written",
+        observed=f"{place}: {error.strerror}",
+        remedy="make room or give permission there, or choose another hydra.run.dir; the registry is as it was",
+    )
+
+
+def _not_composed(error: Exception) -> SettingsError:
+    text = re.sub(r"\s*(To append to your config|Config search path:).*", "", str(error), flags=re.DOTALL).strip()
+    if found := re.search(r"Could not find '(.+)/([^/']+)'\s+Available options in '[^']+':\s+(.*)", text, re.DOTALL):
+        group, name, there = found[1], found[2], found[3].split()
+        near = nearest_key(name, there)
+        text = f"no {group}={name}; there are {', '.join(there)}"
+        remedy = f"write {group}={near}" if near else f"choose one of them, like {group}={there[0]}"
+    elif found := re.search(r"\s*To append to your default list use (\S+)", text):
+        text, remedy = text[: found.start()], f"write {found[1]}"
+    elif found := re.search(r"Environment variable '(.+)' not found", text):
+        text, remedy = found[0], f"set {found[1]}, or write the value in its place"
+    else:
+        match = re.search(r"full_key: (\S+)", text) or re.search(r"override '([^'=]+)'", text)
+        near = nearest_key(match[1], known_keys()) if match else None
+        remedy = f"write {near}" if near else "`python train.py --help` shows what there is"
+    return SettingsError("Settings must compose", observed=text, remedy=remedy)

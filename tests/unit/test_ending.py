@@ -1,0 +1,97 @@
+"""However a job ends, a person reads what to do about it, and no secret."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from hydra.errors import ConfigCompositionException, MissingConfigException
+
+from tidemill import ending
+from tidemill.errors import SourceError
+from tidemill.training.resume import FILE
+
+
+def test_what_the_user_can_mend_is_said_in_three_parts() -> None:
+    problem = SourceError("A file must exist", observed="none of x://u:hunter2@h", remedy="make one")
+    assert ending.explain(problem) == "SourceError: A file must exist. Got: none of x://u:***@h. Remedy: make one."
+
+
+def test_sentences_end_once() -> None:
+    problem = SourceError("A file must exist.", observed="it said so..", remedy="did you mean x?")
+    assert str(problem) == "A file must exist. Got: it said so. Remedy: did you mean x?"
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    try:
+        raise ZeroDivisionError("at postgresql://me:hunter2@h")
+    except ZeroDivisionError as error:
+        text = ending.explain(error)
+    assert "Traceback" in text and "test_ending.py" in text and "ZeroDivisionError" in text
+    assert "hunter2" not in text
+    assert text.endswith("This is a fault of Tidemill's, not of your settings or data; please report it.")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EACCES, errno.EEXIST])
+def test_a_place_that_cannot_be_written_is_named(number: int) -> None:
+    text = ending.explain(OSError(number, "No room", "/run/model.onnx"))
+    assert text.startswith("TidemillError: The run's folder, and every file that is named, can be read and written.")
+    assert "Got: /run/model.onnx: No room." in text
+    assert ending.explain(OSError(number, "No room")).count("Got: a file of the run: No room.") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ConfigCompositionException("Could not override 'training.max_epoch'.\nfull_key: training.max_epoch"),
+            "write training.max_epochs.",
+        ),
+        (
+            MissingConfigException(
+                "In 'config': Could not find 'model/tabn'\n\nAvailable options in 'model':\n\tmlp\n\ttabm"
+            ),
+            "Got: no model=tabn; there are mlp, tabm. Remedy: write model=tabm.",
+        ),
+        (
+            MissingConfigException(
+                "In 'config': Could not find 'model/zzz'\n\nAvailable options in 'model':\n\tmlp\n\ttabm"
+            ),
+            "Remedy: choose one of them, like model=mlp.",
+        ),
+        (
+            ConfigCompositionException("No match.\nTo append to your default list use +experiment=table"),
+            "Got: No match. Remedy: write +experiment=table.",
+        ),
+        (
+            ConfigCompositionException("KeyError raised: \"Environment variable 'DB' not found\""),
+            "Got: Environment variable 'DB' not found. Remedy: set DB, or write the value in its place.",
+        ),
+        (ConfigCompositionException("Odd."), "Got: Odd. Remedy: `python train.py --help` shows what there is."),
+    ],
+)
+def test_what_hydra_refuses_is_said_in_our_words(error: Exception, said: str) -> None:
+    text = ending.explain(error)
+    assert text.startswith("SettingsError: Settings must compose. ")
+    assert said in text
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(folder: Path | None) -> str:
+        with pytest.raises(SystemExit) as caught, ending.told("python train.py a=b", folder):
+            raise KeyboardInterrupt
+        assert caught.value.code == 130
+        return capsys.readouterr().err
+
+    nothing = "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was.\n"
+    assert stop(None).endswith(nothing)
+    folder = tmp_path / "a run"
+    assert stop(folder).endswith(nothing)
+    (folder / FILE).parent.mkdir(parents=True)
+    (folder / FILE).touch()
+    assert f"  python train.py a=b 'training.resume={folder}'\n" in stop(folder)
+
+
+def test_other_errors_end_the_process_with_their_message() -> None:
+    with pytest.raises(SystemExit) as caught, ending.told("python train.py"):
+        raise SourceError("A", observed="b", remedy="c")
+    assert caught.value.code == "SourceError: A. Got: b. Remedy: c."
