@@ -27,6 +27,5 @@ if [ "$(cat "$venv/.tidemill" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 echo "── Setting up $venv with the extras $extras (a few minutes the first time)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt -e ".[$extras]" \
-  | grep -vE '^(Requirement already satisfied|Looking in|  )' || true
-"$venv/bin/python" -c 'import tidemill' # pip's own failure would otherwise be lost in the pipe
+  | { grep -vE '^(Requirement already satisfied|Looking in|  )' || true; } # pip's own failure ends this script
 echo "$wanted" >"$venv/.tidemill"
