@@ -25,7 +25,7 @@ def columns(schema: Schema, settings: EvaluationSettings) -> tuple[Column, ...]:
     """The columns that cut slices: those of `evaluation.slices`, then the sensitive ones.
 
     Raises:
-        SettingsError: `evaluation.slices` names a column that the schema lacks.
+        SettingsError: `evaluation.slices` names a column that the schema lacks or ignores.
     """
     known = [column.name for column in schema.columns]
     for name in settings.slices:
@@ -34,6 +34,12 @@ def columns(schema: Schema, settings: EvaluationSettings) -> tuple[Column, ...]:
                 "evaluation.slices must name columns of the table",
                 observed=f"{name!r}; the table has {', '.join(known)}",
                 remedy="correct the name in evaluation.slices",
+            )
+        if schema[name].role is Role.IGNORED:
+            raise SettingsError(
+                "evaluation.slices must name columns that are read",
+                observed=f"{name!r}, which is ignored" + (f" ({schema[name].reason})" if schema[name].reason else ""),
+                remedy="name it in data.sensitive instead of data.ignored: it is no feature then, but is read",
             )
     sensitive = [column.name for column in schema.with_role(Role.SENSITIVE)]
     return tuple(schema[name] for name in dict.fromkeys([*settings.slices, *sensitive]))

@@ -139,3 +139,12 @@ def test_a_column_that_is_not_there_is_named() -> None:
     schema = Schema(columns=(Column(name="age", kind=Kind.NUMERIC),))
     with pytest.raises(SettingsError, match=r"evaluation\.slices must name columns.*'agee'; the table has age"):
         slices.columns(schema, settings(slices=["agee"]))
+
+
+def test_a_column_that_is_not_read_cannot_cut() -> None:
+    ignored = Column(name="note", kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="prose")
+    schema = Schema(columns=(Column(name="age", kind=Kind.NUMERIC), ignored))
+    with pytest.raises(
+        SettingsError, match=r"columns that are read.*'note', which is ignored \(prose\).*data\.sensitive"
+    ):
+        slices.columns(schema, settings(slices=["note"]))
