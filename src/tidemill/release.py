@@ -33,7 +33,7 @@ from tidemill.evaluation.evaluate import Tables, evaluate
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
-from tidemill.report import gallery, page
+from tidemill.report import curves, gallery, page
 from tidemill.report.content import Calibration, ReportContent, Verdict
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import DataSettings, Settings
@@ -254,13 +254,8 @@ def _calibration(fitted: Temperature | Conformal | None, opened: Opened, evaluat
         return Calibration(measures={}, coverage=fitted.coverage)
     if fitted is None:
         return None
-    logits = fitted.value * np.log(np.maximum(opened.answers["probabilities"].astype(np.float64), 1e-30))
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    before = Answered(
-        objective=evaluation.objective,
-        labels=opened.labels,
-        answers={"probabilities": odds / odds.sum(axis=1, keepdims=True)},
-    )
+    plain = curves.uncalibrated(opened.answers["probabilities"], fitted.value)
+    before = Answered(objective=evaluation.objective, labels=opened.labels, answers={"probabilities": plain})
     values = {metric.name: metric.value for metric in compute(before, Bootstrap(level=0.95, number=0, seed=0))}
     after = {metric.name: metric.value for metric in evaluation.metrics}
     both = ("log_loss", "brier", "ece")

@@ -96,7 +96,7 @@ def test_every_key_is_listed_and_the_nearest_is_found() -> None:
 def test_a_component_is_found_by_name_or_the_choices_are_listed() -> None:
     assert component("tidemill.data.sources", "flights", having="read", key="data.source").__name__.endswith("flights")
     for wrong in ("flight", "", "tidemill.errors", "nowhere.at.all"):
-        with pytest.raises(SettingsError, match="data.source must name a module with a function read") as caught:
+        with pytest.raises(SettingsError, match=r"data\.source must name a module with a function read") as caught:
             component("tidemill.data.sources", wrong, having="read", key="data.source")
         assert "files, flights, sql" in str(caught.value)
     assert choices("tidemill.data.sources", "read") == ["files", "flights", "sql"]

@@ -1,4 +1,4 @@
-r"""Personal data: columns that seem to hold it must be declared (quality.allow_personal) or dropped (data.ignored).
+"""Personal data: columns that seem to hold it must be declared (quality.allow_personal) or dropped (data.ignored).
 
 Two signs count: what a column is called and what its values look like. Values decide where a kind of
 personal data has a form of its own (e-mail addresses, checked card numbers, …); where it has none

@@ -21,7 +21,7 @@ class Target:
     """What is predicted.
 
     classes: labels as text, in the order of the model's outputs (empty for regression). For binary,
-        classes[1] is the positive class, the one whose probability `answers["probability"]` is.
+        classes[1] is the positive class: `answers["probabilities"][:, 1]` is its probability.
     """
 
     name: str

@@ -4,14 +4,12 @@ import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 
 from tidemill.report import sections, summary
 from tidemill.report.content import ReportContent
-from tidemill.report.gallery import figures
 from tidemill.report.markup import Html, join, tag
 from tidemill.report.style import template
 
@@ -19,17 +17,8 @@ from tidemill.report.style import template
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
-def write(content: ReportContent, path: Path, drawn: Mapping[str, go.Figure] | None = None) -> Path:
-    """Write the report to `path`.
-
-    Args:
-        drawn: `gallery.figures(content)`, if they have been made already.
-    """
-    path.write_text(render(content, figures(content) if drawn is None else drawn), encoding="utf-8")
-    return path
-
-
 def render(content: ReportContent, drawn: Mapping[str, go.Figure]) -> str:
+    """The whole page. `drawn` are its figures, `gallery.figures(content)`."""
     parts = sections.all_of(content, _Places(drawn))
     links = [tag("a", title, href=f"#{_anchor(title)}") for title, _ in parts]
     body = [tag("section", tag("h2", title, id=_anchor(title)), part) for title, part in parts]

@@ -27,7 +27,6 @@ class Fit:
         best_epoch: the epoch (from 1) with the lowest validation loss, `best_loss`.
         epochs: trained in all.
         seconds: spent in epochs, by all processes that this run was continued in.
-        stopped_early: whether patience ended before max_epochs.
         device: what the last epoch was computed on.
     """
 
@@ -37,7 +36,6 @@ class Fit:
     best_loss: float
     epochs: int
     seconds: float
-    stopped_early: bool
     device: str
 
 
@@ -107,7 +105,6 @@ def _result(end: resume.Checkpoint, network: nn.Module, settings: TrainingSettin
         best_loss=end.history[best - 1]["validation_loss"],
         epochs=len(end.history),
         seconds=sum(entry["seconds"] for entry in end.history),
-        stopped_early=len(end.history) < settings.max_epochs,
         device=end.device,
     )
 

@@ -3,7 +3,6 @@ import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,13 +192,13 @@ def test_infinite_and_missing_figures_can_be_shown() -> None:
 
 
 @pytest.mark.parametrize("objective", NAMES)
-def test_many_rows_and_columns_stay_quick_and_small(objective: Objective, tmp_path: Path) -> None:
+def test_many_rows_and_columns_stay_quick_and_small(objective: Objective) -> None:
     content = example(objective, rows=168_000, columns=200)
     gallery.figures(example(objective))  # imports plotly
     start = time.process_time()
-    file = page.write(content, tmp_path / "report.html")
+    text = page.render(content, gallery.figures(content))
     assert time.process_time() - start < 5
-    assert file.stat().st_size < 8_000_000
+    assert len(text) < 8_000_000
 
 
 @pytest.mark.parametrize("objective", NAMES)

@@ -35,11 +35,7 @@ def same(one, other):
         assert torch.equal(tensor, other.network.state_dict()[name]), name
     for before, after in zip(one.history, other.history, strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
-    assert (one.best_epoch, one.best_loss, one.stopped_early) == (
-        other.best_epoch,
-        other.best_loss,
-        other.stopped_early,
-    )
+    assert (one.best_epoch, one.best_loss, one.epochs) == (other.best_epoch, other.best_loss, other.epochs)
 
 
 class StopError(Exception):
@@ -79,7 +75,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, elsewhere):
 def test_early_stopping_counts_on_over_an_interruption(tmp_path):
     chosen = settings(max_epochs=60, patience=2, learning_rate=0.3, batch_size=4)
     whole = run(tmp_path / "whole", chosen)
-    assert whole.stopped_early
+    assert whole.epochs < 60
     interrupted(tmp_path / "cut", chosen, step=75 * (whole.best_epoch + 1) + 40)
     same(whole, run(tmp_path / "cut", replace(chosen, resume=str(tmp_path / "cut"))))
 
