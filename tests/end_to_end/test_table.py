@@ -68,6 +68,7 @@ def test_every_column_is_read_for_what_it_is(inferred: Run) -> None:
     assert kinds["Stadt"] == ("categorical", "feature")
     assert kinds["seit"] == ("timestamp", "feature")
     assert kinds["verkauft"] == ("categorical", "target")
+    assert kinds["Bemerkung"] == ("categorical", "feature")
     assert kinds["leer"][1] == kinds["auch leer"][1] == "ignored"
     assert len(kinds) == 8
     assert sum(inferred.manifest["data"]["rows"].values()) == ROWS
@@ -77,12 +78,12 @@ def test_every_column_is_read_for_what_it_is(inferred: Run) -> None:
 def test_the_bundle_answers(inferred: Run) -> None:
     assert inferred.name == "Angebote"
     predictor = Predictor(inferred.bundle)
-    row = {"Größe": 71.25, "Preis in €": 12_345.67, "Stadt": "Köln; Süd", "seit": "2019-02-28", "Bemerkung": None}
-    known = {column.name for column in predictor.columns}
-    sent = from_rows([{name: value for name, value in row.items() if name in known}], predictor.columns)
+    row: dict[str, object] = {"Größe": 71.25, "Preis in €": 12_345.67, "Stadt": "Köln; Süd", "seit": "2019-02-28"}
+    row["Bemerkung"] = 'erste Zeile\nzweite "Zeile" 2'
+    sent = from_rows([row], predictor.columns)
     served = predictor.predict(sent)
-    graph = {entry["name"] for entry in inferred.manifest["interface"]["inputs"]}
-    plain = Plain(inferred.bundle)({name: values for name, values in sent.items() if name in graph})
+    assert sent.keys() == {entry["name"] for entry in inferred.manifest["interface"]["inputs"]}
+    plain = Plain(inferred.bundle)(sent)
     assert np.array_equal(plain["probabilities"], served["probabilities"])
     assert served["label"][0] in ("ja", "nein")
     auroc = next(m for m in inferred.manifest["results"]["test"]["metrics"] if m["name"] == "auroc")
