@@ -274,8 +274,8 @@ class ModelSettings:
 @dataclass(kw_only=True, slots=True)
 class TrainingSettings:
     max_epochs: Annotated[int, AtLeastOne]
-    batch_size: Annotated[int, AtLeastOne]
-    """Rows per optimiser step over all devices together."""
+    batch_size: Annotated[int, AtLeastOne] | None
+    """Rows per optimiser step over all devices together; null takes 64 to 1,024 by the size of the training split."""
     learning_rate: Annotated[float, Positive]
     weight_decay: Annotated[float, NotNegative]
     warmup_epochs: Annotated[float, NotNegative]

@@ -1,5 +1,6 @@
 """Train a network: Lightning's loop over resident tensors, exact resumption, one or several processes."""
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -63,7 +64,7 @@ def fit(
         TrainingError: the device is not there, the loss is not finite, memory or disk is full, or
             `settings.resume` does not fit.
     """
-    settings = decided(settings)
+    settings = decided(settings, len(train))
     train, validation = weighted(train, validation, settings.class_weights, objective)
     _check_batch_norm(settings, network, len(train))
     identity = resume.identity(
@@ -88,7 +89,7 @@ def fit(
         job = Job(
             settings=settings,
             module=Module(network, objective=objective, settings=settings, seed=seed, done=done),
-            data=DataModule(train, validation, batch_size=settings.batch_size, seed=seed, done=done),
+            data=DataModule(train, validation, batch_size=_batch_size(settings), seed=seed, done=done),
             record=Record(folder, identity, started=started, patience=settings.patience),
         )
         processes.run(job, log)
@@ -123,13 +124,13 @@ def preflight(settings: TrainingSettings) -> None:
     Raises:
         TrainingError: it is not.
     """
-    decided(settings)
+    decided(settings, rows=1)
     if settings.resume is not None:
         resume.read(Path(settings.resume))
 
 
-def decided(settings: TrainingSettings) -> TrainingSettings:
-    """With `auto` replaced by what this machine has.
+def decided(settings: TrainingSettings, rows: int) -> TrainingSettings:
+    """With `auto` replaced by what this machine has, and batch_size=null by what suits the training rows.
 
     Raises:
         TrainingError: the accelerator, the number of devices or the precision asked for is not there.
@@ -153,14 +154,29 @@ def decided(settings: TrainingSettings) -> TrainingSettings:
             observed="training.precision=16-mixed on the CPU",
             remedy="set training.precision=32-true (or bf16-mixed)",
         )
-    return replace(settings, accelerator=Accelerator.GPU if on_gpu else Accelerator.CPU, precision=precision)
+    return replace(
+        settings,
+        accelerator=Accelerator.GPU if on_gpu else Accelerator.CPU,
+        precision=precision,
+        batch_size=settings.batch_size or usual_batch_size(rows),
+    )
+
+
+def _batch_size(settings: TrainingSettings) -> int:
+    assert settings.batch_size is not None, "it has been decided"
+    return settings.batch_size
+
+
+def usual_batch_size(rows: int) -> int:
+    """The largest power of two from 64 to 1,024 that leaves 200 steps in an epoch: small tables need their steps."""
+    return max(64, min(1024, 1 << int(math.log2(max(rows // 200, 1)))))
 
 
 def _check_batch_norm(settings: TrainingSettings, network: nn.Module, rows: int) -> None:
     """Batch normalisation is trained on what one process sees of a batch; make sure that it is the batch."""
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
         return
-    limits = edges(rows, settings.batch_size)
+    limits = edges(rows, _batch_size(settings))
     smallest = min(stop - start for start, stop in pairwise(limits))
     if smallest < 2:
         raise TrainingError(

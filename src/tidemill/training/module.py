@@ -9,6 +9,7 @@ from tidemill.models import heads
 from tidemill.settings import Objective, Precision, TrainingSettings
 from tidemill.training.datamodule import Batch, stream
 from tidemill.training.schedule import rate
+from tidemill.training.tensors import Tensors
 
 
 class Module(LightningModule):
@@ -77,7 +78,12 @@ class Module(LightningModule):
         return loss if batch.share is None else loss * batch.share
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.validation_sum.add(self._loss(batch), batch)
+        rows = batch.rows
+        answer_BK = heads.pool(
+            self._logits(rows), self.objective
+        )  # judged by the joint answer, trained member by member
+        loss = heads.loss(answer_BK[:, None], rows.target, self.objective, weight_B=rows.weight)
+        self.validation_sum.add(loss, batch)
 
     def recent_loss(self) -> float:
         """Mean training loss of this process since the last call.
@@ -107,8 +113,11 @@ class Module(LightningModule):
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         rows = batch.rows
-        logits_BEK = self.__dict__["answer"](rows.numeric, rows.categorical)
-        return heads.loss(logits_BEK, rows.target, self.objective, weight_B=rows.weight)
+        return heads.loss(self._logits(rows), rows.target, self.objective, weight_B=rows.weight)
+
+    def _logits(self, rows: Tensors) -> torch.Tensor:
+        logits_BEK: torch.Tensor = self.__dict__["answer"](rows.numeric, rows.categorical)
+        return logits_BEK.float()
 
     def _check(self, loss: float, split: str) -> None:
         if loss - loss == 0:  # neither NaN nor infinite

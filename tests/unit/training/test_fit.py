@@ -9,7 +9,7 @@ from training_parts import Network, network, settings, split
 from tidemill.errors import TrainingError
 from tidemill.models import heads
 from tidemill.settings import Accelerator, ClassWeights, Objective, Precision
-from tidemill.training.fit import decided, fit
+from tidemill.training.fit import decided, fit, usual_batch_size
 from tidemill.training.module import decayed
 from tidemill.training.record import best_epoch, no_better
 from tidemill.training.tensors import Tensors
@@ -198,7 +198,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_too(tmp_path):
 def test_a_gpu_that_is_not_there_is_named(tmp_path):
     with pytest.raises(TrainingError, match=r"training.accelerator=gpu, training.devices=1, and 0 GPU\(s\)"):
         run(tmp_path, settings(accelerator=Accelerator.GPU))
-    assert decided(settings(accelerator=Accelerator.AUTO)).accelerator is Accelerator.CPU
+    assert decided(settings(accelerator=Accelerator.AUTO), rows=100).accelerator is Accelerator.CPU
 
 
 def test_half_precision_needs_a_gpu(tmp_path):
@@ -256,3 +256,8 @@ def test_a_compiler_that_is_missing_is_named(tmp_path, monkeypatch):
         warnings.simplefilter("ignore")
         with pytest.raises(TrainingError, match=r"and a C\+\+ compiler.*set training.compile=false"):
             run(tmp_path, settings(compile=True), model=network(width=9))
+
+
+@pytest.mark.parametrize(("rows", "size"), [(5, 64), (13_209, 64), (26_048, 128), (137_915, 512), (10_000_000, 1024)])
+def test_an_epoch_has_two_hundred_steps_where_the_batch_size_is_left_open(rows: int, size: int) -> None:
+    assert usual_batch_size(rows) == size
