@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tidemill import ending, pipeline, secrets
-from tidemill.settings import from_config
+from tidemill.settings import addable, from_config
 
 COMMAND = "python train.py"
 OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(".")[0] or "table")
@@ -35,5 +36,6 @@ def train(config: DictConfig) -> float:
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of exit, so that errors can be explained
+    sys.argv[1:] = map(addable, sys.argv[1:])
     with ending.told(COMMAND):
         train()

@@ -2,15 +2,16 @@
 
 `build(Settings, mapping)` walks the dataclass and the mapping together. What it refuses, it refuses
 by full key: unknown keys (with the nearest valid one), missing keys, wrong types, values outside an
-Enum's choices or outside a `Rule`.
+Enum's choices or outside a `Rule`, and values that do not fit each other.
 """
 
 import dataclasses
 import difflib
 import importlib
+import math
 import pkgutil
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,18 @@ class Rule:
 
     text: str
     holds: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conflict:
+    """A value that keeps its own rule and does not fit the others.
+
+    A dataclass of settings that has a method `conflicts()` yields these; `key` counts from the dataclass.
+    """
+
+    key: str
+    got: object
+    rule: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +80,15 @@ def keys(kind: type, prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if dataclasses.is_dataclass(hint):
             yield from keys(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+
+
+def open_keys(kind: type, prefix: str = "") -> Iterator[str]:
+    """Full keys of the mappings inside `kind` whose own keys are the user's: columns, options."""
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is dict:
+            yield prefix + name
+        elif dataclasses.is_dataclass(hint):
+            yield from open_keys(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
 
 
 def nearest_key(key: str, known: list[str]) -> str | None:
@@ -129,7 +151,12 @@ def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Prob
             values[name] = _value(hint, mapping[name], dot + name, problems)
         else:
             problems.append(_Problem(dot + name, "nothing", "must be set"))
-    return kind(**values) if not problems else None  # type: ignore[return-value]
+    if problems:
+        return None  # type: ignore[return-value]
+    made = kind(**values)
+    conflicts: Callable[[], Iterable[Conflict]] = getattr(made, "conflicts", tuple)
+    problems += [_Problem(dot + found.key, repr(found.got), found.rule) for found in conflicts()]
+    return made
 
 
 def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
@@ -176,8 +203,8 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
         return float(value)
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # a name like 2013 reads as a number in YAML
-    if type(value) is hint and value == value:
+    if type(value) is hint and (hint is not float or math.isfinite(value)):
         return value
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     problems.append(_Problem(key, repr(value), f"must be {names.get(hint, hint.__name__)}"))
     return None

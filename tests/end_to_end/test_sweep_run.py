@@ -47,6 +47,8 @@ def test_a_failed_trial_is_listed_and_stops_nothing(sweep: Run, ranking: list[di
     order = [line["overrides"] for line in sorted(ranking, key=lambda line: int(line["folder"]))]
     assert FAILS in order[0]  # it failed first, and the others came after
     assert "Ranking by validation loss" in sweep.output
+    assert sweep.output.count("failed: The loss must stay finite.") == 2
+    assert "model=mlp" in sweep.output[sweep.output.index("Train the best and test it: python train.py") :]
 
 
 def test_no_trial_opens_the_test_split(sweep: Run, ranking: list[dict[str, str]]) -> None:

@@ -47,6 +47,12 @@ def test_a_place_that_cannot_be_written_is_named(number: int) -> None:
             "write training.max_epochs.",
         ),
         (
+            ConfigCompositionException(
+                "Could not override 'model.width'.\nTo append to your config use +model.width=3"
+            ),
+            "Remedy: leave model.width out, or choose the model that has it.",
+        ),
+        (
             MissingConfigException(
                 "In 'config': Could not find 'model/tabn'\n\nAvailable options in 'model':\n\tmlp\n\ttabm"
             ),

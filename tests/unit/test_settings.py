@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from tidemill.composition import keys
 from tidemill.errors import SettingsError
-from tidemill.settings import Settings, from_config, known_keys
+from tidemill.settings import Settings, addable, from_config, known_keys
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -73,3 +73,29 @@ def test_an_unknown_model_lists_the_models_there_are() -> None:
     config["model"] = {"name": "mpl"}
     with pytest.raises(SettingsError, match="ft_transformer, linear, mlp, resnet, tabm"):
         from_config(config)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.kinds.city=categorical",
+        "data.kinds={city: categorical, size: numeric}",
+        "data.quality.ranges.size=[0,null]",
+        "data.quality.domains.city=[a,b]",
+        "data.options.columns=[a,b]",
+    ],
+)
+def test_what_errors_advise_about_columns_and_options_can_be_typed(word: str) -> None:
+    from_config(compose(addable(word)))
+    from_config(compose("+experiment=flights_live", addable(word)))
+
+
+def test_options_that_are_set_already_can_be_set() -> None:
+    assert compose("+experiment=flights_live", addable("data.options.origin_delay=false"))["data"]["options"] == {
+        "origin_delay": False
+    }
+
+
+@pytest.mark.parametrize("word", ["data.path=x", "+data.kinds.a=numeric", "data.kind=x", "-m", "~data.options", "a"])
+def test_other_words_stay_as_they_are(word: str) -> None:
+    assert addable(word) == word

@@ -126,21 +126,22 @@ def print_table(trials: list[Trial]) -> None:
 
     shared = set.intersection(*(set(trial.overrides) for trial in trials)) if len(trials) > 1 else set()
     title = "Ranking by validation loss" + (f" ({' '.join(sorted(shared))})" if shared else "")
-    metrics = _metrics(trials)[:4]  # a line has to fit; ranking.csv has all of them
+    metrics = _metrics(trials)[:2]  # a line has to fit; ranking.csv has all of them
     table = Table(title=Text(title), title_justify="left")
     table.add_column("", justify="right")
-    table.add_column("trial", overflow="fold")
+    table.add_column("trial", overflow="fold", min_width=26)
     for name in ("loss", *metrics, "seconds"):
         table.add_column(Text(name), justify="right", no_wrap=True)
     for place, trial in enumerate(trials, start=1):
         own = " ".join(override for override in trial.overrides if override not in shared) or trial.folder
         figures = [_figure(value) for value in (trial.validation_loss, *map(trial.validation.get, metrics))]
-        if trial.status == "failed":
-            own = f"{own}\n{trial.error or 'failed'}"
         style = "bold" if place == 1 and not _key(trial)[0] else ("red" if trial.status == "failed" else "")
         table.add_row(str(place), Text(own), *figures, _figure(trial.seconds, 0), style=style)
     console = Console()
     console.print(table)
+    for place, trial in enumerate(trials, start=1):
+        if trial.status == "failed":
+            console.print(Text(f"{place} failed: {trial.error or 'no reason was kept'}", style="red"), soft_wrap=True)
     if not _key(trials[0])[0]:
         console.print(
             Text(f"Train the best and test it: python train.py {shlex.join(trials[0].overrides)}"), soft_wrap=True
