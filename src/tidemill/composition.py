@@ -203,7 +203,7 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
         return float(value)
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # a name like 2013 reads as a number in YAML
-    if type(value) is hint and (hint is not float or math.isfinite(value)):
+    if type(value) is hint and (not isinstance(value, float) or math.isfinite(value)):
         return value
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     problems.append(_Problem(key, repr(value), f"must be {names.get(hint, hint.__name__)}"))

@@ -54,13 +54,14 @@ def test_right_values_become_a_dataclass_with_the_declared_types() -> None:
         ({"count": None}, "group.count = None: must be a whole number"),
         ({"flag": "yes"}, "group.flag = 'yes': must be true or false"),
         ({"inner": {"share": 1.5}}, "group.inner.share = 1.5: must be between 0 and 1"),
-        ({"inner": {"share": float("nan")}}, "group.inner.share = nan: must be a number"),
+        ({"inner": {"share": float("nan")}}, "group.inner.share = nan: must be a finite number"),
         ({"inner": {"colour": "reed"}}, "group.inner.colour = 'reed': must be one of red, blue; did you mean red?"),
         ({"inner": {"shape": 1}}, "group.inner.shape = 1: no such key, there are share, colour; did you mean"),
         ({"items": "a"}, "group.items = 'a': must be a list"),
         ({"items": [["a"]]}, "group.items[0] = ['a']: must be text"),
+        ({"table": {"x": float("inf")}}, "group.table.x = inf: must be a finite number"),
         ({"table": [1]}, "group.table = [1]: must be a mapping"),
-        ({"table": {"x": "y"}}, "group.table.x = 'y': must be a number"),
+        ({"table": {"x": "y"}}, "group.table.x = 'y': must be a finite number"),
     ],
 )
 def test_a_broken_rule_names_the_full_key_the_value_and_the_rule(changes: dict[str, Any], message: str) -> None:

@@ -12,9 +12,8 @@ import numpy as np
 from tidemill.data.target import Labels, Target
 from tidemill.evaluation.comparison import compare, excess, row_losses
 from tidemill.evaluation.results import Answered, Answers, Baseline, Comparison
-from tidemill.settings import GateSettings, Objective
+from tidemill.settings import BaselineName, GateSettings, Objective
 
-TRIVIAL = "trivial"
 FEWEST = 10
 """Test rows. On two or three, all differences may be equal by chance: an interval of no width that proves nothing."""
 
@@ -66,7 +65,7 @@ def decide(
 
 
 def _first(baselines: tuple[Baseline, ...]) -> Decision:
-    trivial = [baseline for baseline in baselines if baseline.name == TRIVIAL]
+    trivial = [baseline for baseline in baselines if baseline.name == BaselineName.TRIVIAL]
     assert trivial, "the trivial baseline always runs"
     comparison = trivial[0].comparison
     passed = comparison.upper < 0

@@ -152,12 +152,11 @@ def _bounded(column: Column, settings: DataSettings) -> Column:
     name = column.name
     if name in settings.quality.ranges:
         ends = settings.quality.ranges[name]
-        numbers = all(end is None or (isinstance(end, int | float) and not isinstance(end, bool)) for end in ends)
-        if column.kind is not Kind.NUMERIC or len(ends) != 2 or not numbers:
+        if column.kind is not Kind.NUMERIC:
             raise SchemaError(
-                "A range is [smallest, largest] of a numeric column, null where it is open",
+                "A range is for numeric columns",
                 observed=f"data.quality.ranges.{name} = {ends}, and the column is {column.kind}",
-                remedy=f"write data.quality.ranges.{name}=[0,null], or use data.quality.domains",
+                remedy=f"use data.quality.domains.{name}, or set data.kinds.{name}=numeric",
             )
         column = replace(column, minimum=ends[0], maximum=ends[1])
     if name in settings.quality.domains:

@@ -7,17 +7,18 @@ time keep the table's row order.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
+from tidemill.data.raw import EPOCH
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sealed import SealedTest
 from tidemill.data.tables import counted
 from tidemill.data.target import Target
 from tidemill.errors import SplitError
-from tidemill.settings import Kind, Objective, SplitMethod, SplitSettings
+from tidemill.settings import Kind, Objective, SplitMethod, SplitSettings, instant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +62,6 @@ def split(
     cut = _METHODS[settings.method](table, schema, target)
     rest: Rows = np.arange(table.height)
     if test_table is None:
-        _check_order(settings)
         rest, chosen = cut(rest, _Cut(split="test", share=settings.test, seed=settings.seed, start=settings.test_from))
         test_table = table[chosen]
     train, validation = cut(
@@ -147,7 +147,7 @@ def _by_time(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Met
     def cut_late(rows: Rows, cut: _Cut) -> tuple[Rows, Rows]:
         if len(rows) == 0:
             return rows, rows
-        start = _nearest_instant(times[rows], cut.share) if cut.start is None else _microseconds(cut)
+        start = _nearest_instant(times[rows], cut.share) if cut.start is None else _microseconds(cut.start)
         late = times[rows] >= start
         return rows[~late], rows[late]
 
@@ -170,33 +170,9 @@ def _nearest_instant(times: np.ndarray, share: float) -> int:
     return int(instants[np.argmin(np.abs(len(times) - first - share * len(times)))])
 
 
-def _microseconds(cut: _Cut) -> int:
-    """The instant in µs since 1970 UTC; text without an offset is UTC."""
-    assert cut.start is not None
-    return (_instant(f"{cut.split}_from", cut.start) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def _instant(key: str, text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SplitError(
-            f"data.split.{key} must be an instant in ISO 8601",
-            observed=repr(text),
-            remedy=f"write it like data.split.{key}=2013-06-01 or 2013-06-01T12:00:00Z",
-        ) from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
-def _check_order(settings: SplitSettings) -> None:
-    if settings.validation_from is None or settings.test_from is None or settings.method is not SplitMethod.TIME:
-        return
-    if _instant("validation_from", settings.validation_from) >= _instant("test_from", settings.test_from):
-        raise SplitError(
-            "data.split.validation_from must lie before data.split.test_from",
-            observed=f"{settings.validation_from} and {settings.test_from}",
-            remedy="set an earlier validation_from or a later test_from",
-        )
+def _microseconds(start: str) -> int:
+    """The instant in µs since 1970 UTC."""
+    return (instant(start) - EPOCH) // timedelta(microseconds=1)
 
 
 def _role_column(table: pl.DataFrame, schema: Schema, role: Role, method: SplitMethod) -> Column:

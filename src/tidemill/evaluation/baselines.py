@@ -18,12 +18,11 @@ import polars as pl
 
 from tidemill.data.schema import Schema
 from tidemill.data.target import Labels
-from tidemill.errors import SettingsError
 from tidemill.evaluation.comparison import compare
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Baseline
-from tidemill.settings import Kind, Objective
+from tidemill.settings import BaselineName, Kind, Objective
 
 MOST_CATEGORIES = 500
 """Of each column, by frequency in training; the others count as missing."""
@@ -63,7 +62,7 @@ class Task:
 
 
 def run(
-    names: list[str],
+    names: list[BaselineName],
     schema: Schema,
     train: tuple[pl.DataFrame, Labels],
     test: pl.DataFrame,
@@ -74,11 +73,7 @@ def run(
 
     Args:
         train, test: typed tables; `ours` is about the rows of `test`.
-
-    Raises:
-        SettingsError: `evaluation.baselines` names one that does not exist.
     """
-    check(names)
     table, labels = train
     task = Task(
         objective=ours.objective,
@@ -89,22 +84,11 @@ def run(
         seed=bootstrap.seed,
     )
     found = []
-    for name in dict.fromkeys(["trivial", *names]):
+    for name in dict.fromkeys([BaselineName.TRIVIAL, *names]):
         theirs = Answered(objective=ours.objective, labels=ours.labels, answers=BASELINES[name](task))
         comparison = compare(ours, theirs, level=bootstrap.level, seed=bootstrap.seed)
-        found.append(Baseline(name=name, metrics=compute(theirs, bootstrap), comparison=comparison))
+        found.append(Baseline(name=str(name), metrics=compute(theirs, bootstrap), comparison=comparison))
     return tuple(found)
-
-
-def check(names: list[str]) -> None:
-    """Raises SettingsError: a baseline does not exist."""
-    for name in names:
-        if name not in BASELINES:
-            raise SettingsError(
-                "evaluation.baselines must name baselines that exist",
-                observed=repr(name),
-                remedy=f"use some of {', '.join(BASELINES)}",
-            )
 
 
 def columns(train: pl.DataFrame, table: pl.DataFrame, schema: Schema) -> Columns:
@@ -212,4 +196,8 @@ def _answers(model: Any, inputs: Any, task: Task) -> Answers:
     return {"probabilities": probabilities}
 
 
-BASELINES: dict[str, Callable[[Task], Answers]] = {"trivial": trivial, "linear": linear, "boosting": boosting}
+BASELINES: dict[BaselineName, Callable[[Task], Answers]] = {
+    BaselineName.TRIVIAL: trivial,
+    BaselineName.LINEAR: linear,
+    BaselineName.BOOSTING: boosting,
+}

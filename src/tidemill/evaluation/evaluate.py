@@ -38,7 +38,7 @@ def evaluate(
         importance: from `importance.permute`, measured on validation.
 
     Raises:
-        SettingsError: a slice's column or a baseline does not exist (`check` finds that before training).
+        SettingsError: a slice's column does not exist (`check` finds that before training).
         TrainingError: an answer is not a finite number.
     """
     bootstrap = Bootstrap(level=settings.level, number=settings.bootstrap, seed=seed)
@@ -61,6 +61,5 @@ def evaluate(
 
 
 def check(schema: Schema, settings: EvaluationSettings) -> None:
-    """Raises SettingsError for names in the settings that do not exist; to be called before training."""
+    """Raises SettingsError for slices by columns that are not there; to be called before training."""
     slices.columns(schema, settings)
-    baselines.check(settings.baselines)

@@ -4,7 +4,6 @@ Here the settings are held against the schema, before any statistic is computed.
 """
 
 import difflib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -67,7 +66,6 @@ def kinds_of(schema: Schema, settings: PreparationSettings) -> dict[str, Kind]:
                 remedy="give it another name",
             )
         kinds[feature.name] = _kind_of(feature, raw)
-    _check_finite(settings.numeric.missing_value, "preparation.numeric.missing_value")
     for name in settings.numeric.log:
         _known(name, kinds, "preparation.numeric.log")
         if kinds[name] is not Kind.NUMERIC:
@@ -106,13 +104,6 @@ def categorical_plan(name: str, settings: PreparationSettings) -> CategoricalPla
 def _kind_of(feature: FeatureSettings, raw: dict[str, Kind]) -> Kind:
     """The derived column's kind, once its own columns are found to be right."""
     key = f"preparation.features.{feature.name}"
-    needed = 1 if feature.operation is FeatureOperation.LOOKUP else 2
-    if len(feature.columns) != needed:
-        raise PreparationError(
-            f"A {feature.operation} is made of {needed} raw column{'s' * (needed > 1)}",
-            observed=f"{key}.columns = {feature.columns}",
-            remedy=f"name {needed}",
-        )
     for name in feature.columns:
         _known(name, raw, f"{key}.columns")
     kinds = [raw[name] for name in feature.columns]
@@ -136,17 +127,6 @@ def _check_override(name: str, kind: Kind, override: ColumnPreparation) -> None:
         if getattr(override, setting) is not None and setting not in fitting:
             right = "numeric" if setting in numeric else "categorical"
             raise _wrong_kind(f"preparation.columns.{name}.{setting}", name, kind, right)
-    if override.missing_value is not None:
-        _check_finite(override.missing_value, f"preparation.columns.{name}.missing_value")
-
-
-def _check_finite(value: float, key: str) -> None:
-    if not math.isfinite(value):
-        raise PreparationError(
-            "What takes the place of a missing value must be a finite number",
-            observed=f"{key} = {value}",
-            remedy="give a number",
-        )
 
 
 def _known(name: str, names: Iterable[str], key: str) -> None:

@@ -204,8 +204,7 @@ def test_what_cannot_be_is_refused() -> None:
     assert "of kind numeric must hold" in refusal(frame, kinds={"n": "numeric"})
     assert "data.weight must name a numeric" in refusal(frame, weight="x")
     assert "data.time must name" in refusal(frame, time="x")
-    assert "A range is [smallest, largest]" in refusal(frame, quality={"ranges": {"x": [0, 1]}})
-    assert "A range is [smallest, largest]" in refusal(frame, quality={"ranges": {"y": [0]}})
+    assert "A range is for numeric columns" in refusal(frame, quality={"ranges": {"x": [0, 1]}})
     assert "A table must have rows" in refusal(frame.clear())
     assert "at least one feature" in refusal(frame.select("y"), target="y")
 

@@ -151,18 +151,6 @@ def test_instants_outside_the_data() -> None:
         split(table(50), SCHEMA, cut, BINARY)
 
 
-def test_instants_in_the_wrong_order() -> None:
-    cut = settings(SplitMethod.TIME, validation_from="2013-07-01", test_from="2013-06-01")
-    with pytest.raises(SplitError, match="validation_from must lie before"):
-        split(table(50), SCHEMA, cut, BINARY)
-
-
-def test_an_instant_that_is_none() -> None:
-    cut = settings(SplitMethod.TIME, validation_from=None, test_from="July")
-    with pytest.raises(SplitError, match=r"data\.split\.test_from must be an instant in ISO 8601.*'July'"):
-        split(table(50), SCHEMA, cut, BINARY)
-
-
 @pytest.mark.parametrize("method, role", [(SplitMethod.TIME, "time"), (SplitMethod.GROUPED, "group")])
 def test_a_method_without_its_column(method: SplitMethod, role: str) -> None:
     bare = schema(row=(Kind.NUMERIC, Role.FEATURE), y=(Kind.CATEGORICAL, Role.TARGET))

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import SettingsError
 from tidemill.evaluation import baselines
 from tidemill.evaluation.baselines import Columns, Task
 from tidemill.evaluation.intervals import Bootstrap
@@ -125,11 +124,6 @@ def test_a_class_that_training_lacks_and_columns_without_values(name: str) -> No
     assert probabilities.shape == (60, 3)
     assert probabilities.sum(axis=1) == pytest.approx(1)
     assert probabilities[0, 0] == pytest.approx(probabilities[0, 2])
-
-
-def test_an_unknown_baseline_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"'forest'.*trivial, linear, boosting"):
-        baselines.check(["linear", "forest"])
 
 
 @pytest.mark.slow

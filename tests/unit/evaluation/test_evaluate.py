@@ -49,8 +49,7 @@ def test_everything_is_measured_on_the_same_rows() -> None:
     assert len(found.metrics) == 9
 
 
-@pytest.mark.parametrize(("slices", "baselines", "named"), [(["z"], [], "'z'"), ([], ["z"], "'z'")])
-def test_names_are_checked_before_training(slices: list[str], baselines: list[str], named: str) -> None:
+def test_names_of_slices_are_checked_before_training() -> None:
     check(SCHEMA, settings(["x"], ["boosting"]))
-    with pytest.raises(SettingsError, match=named):
-        check(SCHEMA, settings(slices, baselines))
+    with pytest.raises(SettingsError, match="'z'"):
+        check(SCHEMA, settings(["z"], []))

@@ -7,7 +7,7 @@ from preparation_parts import feature, fitted, numeric, own, schema_of, settings
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import PreparationError
 from tidemill.preparation.fit import fit
-from tidemill.settings import FeatureOperation, Imputation, Kind, PreparationSettings
+from tidemill.settings import FeatureOperation, Kind, PreparationSettings
 
 TABLE = pl.DataFrame(
     {
@@ -31,16 +31,9 @@ CROSS, DIFFERENCE = FeatureOperation.CROSS, FeatureOperation.DIFFERENCE
         (settings(columns={"city": own(clip=1.0)}), "preparation.columns.city.clip is for columns of kind numeric"),
         (settings(columns={"age": own(min_count=2)}), "preparation.columns.age.min_count is for columns of kind categ"),
         (settings(columns={"left": own(log=True)}), "Got: 'left' is timestamp"),
-        (
-            settings(columns={"age": own(missing=Imputation.CONSTANT, missing_value=float("inf"))}),
-            "preparation.columns.age.missing_value = inf",
-        ),
-        (settings(numeric=numeric(missing_value=float("-inf"))), "preparation.numeric.missing_value = -inf"),
         (settings(features=[feature("age", RATIO, ["age", "fare"])]), "'age', which is empty or taken"),
         (settings(features=[feature("", RATIO, ["age", "fare"])]), "'', which is empty or taken"),
         (settings(features=[feature("r", RATIO, ["age", "fare"])] * 2), "'r', which is empty or taken"),
-        (settings(features=[feature("r", RATIO, ["age"])]), "A ratio is made of 2 raw columns"),
-        (settings(features=[feature("r", LOOKUP, ["city", "age"])]), "A lookup is made of 1 raw column. Got"),
         (settings(features=[feature("r", RATIO, ["age", "fair"])]), r"'fair' \(did you mean 'fare'\?\)"),
         (settings(features=[feature("r", RATIO, ["age", "city"])]), "numeric for this ratio. Got: 'city'"),
         (settings(features=[feature("r", DIFFERENCE, ["left", "age"])]), "timestamp for this difference. Got: 'age'"),

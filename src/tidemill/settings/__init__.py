@@ -1,0 +1,137 @@
+"""What can be set, and the rule for each setting: types, allowed values, ranges.
+
+The *values* stand in `conf/`, one YAML file a choice, composed by Hydra; the *rules* stand here.
+`tidemill.composition.build` turns the composed mapping into `Settings` in one pass, before any data
+is read, and reports every broken rule with its full key. No class here has a default: a key that
+`conf/` does not set is an error, so there is one place to look a value up.
+
+A model's own settings (`model.width`, …) stand beside the model, in `tidemill/models/<name>.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tidemill.composition import build, choices, component, keys, open_keys
+from tidemill.settings.data import DataSettings, Kind, Objective, QualitySettings, SplitMethod, SplitSettings
+from tidemill.settings.preparation import (
+    CalendarPart,
+    CategoricalSettings,
+    ColumnPreparation,
+    FeatureOperation,
+    FeatureSettings,
+    Imputation,
+    NumericSettings,
+    PreparationSettings,
+    Scaling,
+    TimestampSettings,
+)
+from tidemill.settings.release import (
+    BaselineName,
+    EvaluationSettings,
+    GateSettings,
+    RegistrySettings,
+    TrackingSettings,
+    WandbMode,
+)
+from tidemill.settings.rules import (
+    AtLeastOne,
+    NotNegative,
+    PlainName,
+    Positive,
+    Share,
+    ShareOrEnd,
+    ShareOrNone,
+    instant,
+)
+from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
+
+__all__ = [
+    "Accelerator",
+    "AtLeastOne",
+    "BaselineName",
+    "CalendarPart",
+    "CategoricalSettings",
+    "ClassWeights",
+    "ColumnPreparation",
+    "DataSettings",
+    "EvaluationSettings",
+    "FeatureOperation",
+    "FeatureSettings",
+    "GateSettings",
+    "Imputation",
+    "Kind",
+    "ModelSettings",
+    "NotNegative",
+    "NumericSettings",
+    "Objective",
+    "PlainName",
+    "Positive",
+    "Precision",
+    "PreparationSettings",
+    "QualitySettings",
+    "RegistrySettings",
+    "Scaling",
+    "Settings",
+    "Share",
+    "ShareOrEnd",
+    "ShareOrNone",
+    "SplitMethod",
+    "SplitSettings",
+    "TimestampSettings",
+    "TrackingSettings",
+    "TrainingSettings",
+    "WandbMode",
+    "addable",
+    "from_config",
+    "instant",
+    "known_keys",
+]
+
+
+@dataclass(kw_only=True, slots=True)
+class Settings:
+    """Everything one run depends on."""
+
+    name: Annotated[str, PlainName]
+    """The model's name in the registry."""
+    seed: Annotated[int, NotNegative]
+    data: DataSettings
+    preparation: PreparationSettings
+    model: ModelSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    gate: GateSettings
+    registry: RegistrySettings
+    tracking: TrackingSettings
+
+
+def from_config(config: Mapping[str, Any]) -> Settings:
+    """Check a composed configuration and make `Settings` of it, before anything is read.
+
+    Args:
+        config: plain nested mapping, as Hydra composes it from `conf/`.
+
+    Raises:
+        SettingsError: every broken rule, by full key.
+    """
+    model = dict(config.get("model") or {})
+    name = str(model.pop("name", ""))
+    module = component("tidemill.models", name, having="build", key="model.name")
+    parameters = build(module.Settings, model, "model")
+    return build(Settings, {**config, "model": {"name": name, "parameters": parameters}})
+
+
+def known_keys() -> list[str]:
+    """Every full key that a run's settings may have, those of all models included."""
+    found = [key for key in keys(Settings) if key != "model.parameters"]
+    for name in choices("tidemill.models", "build"):
+        module = component("tidemill.models", name, having="build", key="model.name")
+        found += keys(module.Settings, "model.")
+    return found
+
+
+def addable(word: str) -> str:
+    """A word of the command line as Hydra takes it: a key of a column or an option is new to it, and needs "++"."""
+    key = word.split("=")[0]
+    return f"++{word}" if any(f"{key}.".startswith(f"{known}.") for known in open_keys(Settings)) else word

@@ -1,0 +1,134 @@
+"""The group `data`: where the table is, what its columns are for, how it is checked and split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from tidemill.composition import Conflict, Rule
+from tidemill.settings.rules import AtLeastOne, Instant, NotNegative, Share, ShareOrEnd, instant
+
+
+class Objective(StrEnum):
+    """What the model answers; `auto` decides by the target column's kind and classes."""
+
+    AUTO = "auto"
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class Kind(StrEnum):
+    """What a column's values are. (`text` and `image` join here.)"""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+
+
+def _is_range(ends: list[Any]) -> bool:
+    numbers = all(end is None or (isinstance(end, int | float) and not isinstance(end, bool)) for end in ends)
+    return len(ends) == 2 and numbers
+
+
+Range = Rule("[smallest, largest], with null where it is open", _is_range)
+
+
+class SplitMethod(StrEnum):
+    RANDOM = "random"
+    STRATIFIED = "stratified"
+    GROUPED = "grouped"
+    TIME = "time"
+
+
+@dataclass(kw_only=True, slots=True)
+class SplitSettings:
+    """Test is cut off first, then validation from what is left.
+
+    random, stratified: scikit-learn's `train_test_split` on row numbers, `random_state=seed` for the
+    test split and `seed + 1` for validation, so published splits can be named by their seeds.
+    """
+
+    method: SplitMethod
+    validation: Annotated[float, Share]
+    """Share of the rows left after the test split."""
+    test: Annotated[float, Share]
+    """Share of all rows. Not used when `data.test_path` names the test split."""
+    seed: Annotated[int, NotNegative]
+    validation_from: Annotated[str, Instant] | None
+    """method=time: first instant of validation; null cuts by share instead."""
+    test_from: Annotated[str, Instant] | None
+    """method=time: first instant of the test split; null cuts by share instead."""
+
+
+@dataclass(kw_only=True, slots=True)
+class QualitySettings:
+    max_missing: Annotated[float, ShareOrEnd]
+    """A feature with a larger share of missing values on the training split gives a warning."""
+    leak_threshold: Annotated[float, Rule("between 0.5 and 1", lambda value: 0.5 <= value <= 1)]
+    """A single column that predicts the target this well (AUROC, or absolute rank correlation) stops the run."""
+    allow_leaks: list[str]
+    """Columns that the leak test names and that you know to be honest."""
+    allow_personal: list[str]
+    """Columns that look like personal data and that you mean to use."""
+    max_quarantined: Annotated[float, ShareOrEnd]
+    """Stop when a larger share of the rows breaks a rule."""
+    ranges: dict[str, Annotated[list[Any], Range]]
+    """Numeric column: [smallest, largest] allowed (null: open). Rows outside are quarantined."""
+    domains: dict[str, list[Any]]
+    """Column: allowed values. Rows with others are quarantined."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DataSettings:
+    source: str
+    """`files`, `sql`, `flights`, or a module of your own with `read(settings) -> polars.LazyFrame`."""
+    path: str | None
+    """A file, a folder, a glob or a URL (s3://, …): CSV, Parquet, Arrow, JSON Lines or Delta."""
+    test_path: str | None
+    """A separate table for the test split, where one is published; otherwise null."""
+    format: str
+    """`auto` goes by the file's ending; or csv, parquet, arrow, jsonl, delta."""
+    connection: str | None
+    """source=sql: `sqlite:///file.db` or `postgresql://user@host/database`."""
+    query: str | None
+    """source=sql: the SELECT that yields the table."""
+    options: dict[str, Any]
+    """What one source alone understands."""
+    limit: Annotated[int, AtLeastOne] | None
+    """Read this many rows only: to try a run out."""
+    schema: str | None
+    """A pinned schema YAML; null infers one and writes it into the run's folder."""
+    target: str | None
+    objective: Objective
+    positive: str | None
+    """binary: the class whose probability is meant; null takes the last in sorted order."""
+    key: str | None
+    """The column that names a record; never a feature."""
+    time: str | None
+    """The moment a prediction is made. Later timestamps in features are errors."""
+    time_is_input: bool
+    """Whether the model may use `data.time` (its calendar parts) as a feature."""
+    group: str | None
+    """Rows of one group never fall into two splits (method=grouped)."""
+    weight: str | None
+    sensitive: list[str]
+    """Not features; results are reported by their values."""
+    ignored: list[str]
+    kinds: dict[str, Kind]
+    """Column: kind, where inference should not decide."""
+    split: SplitSettings
+    quality: QualitySettings
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What `data.split` asks for must be there; a pinned schema may have it where the settings do not."""
+        split = self.split
+        needed = {SplitMethod.TIME: ("time", self.time), SplitMethod.GROUPED: ("group", self.group)}
+        name, column = needed.get(split.method, ("", ""))
+        if column is None and self.schema is None:
+            yield Conflict(name, column, f"must name a column, for data.split.method={split.method}")
+        begins, ends = split.validation_from, split.test_from
+        cut_off = split.method is SplitMethod.TIME and self.test_path is None
+        if cut_off and begins and ends and instant(begins) >= instant(ends):
+            yield Conflict("split.validation_from", begins, f"must lie before data.split.test_from = {ends!r}")

@@ -1,0 +1,64 @@
+"""The groups `model` and `training`: which network, and how it is trained."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from tidemill.settings.rules import AtLeastOne, NotNegative, Positive
+
+
+class Accelerator(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Precision(StrEnum):
+    """`auto` is 32-bit on a CPU and bfloat16 mixed on a GPU that has it."""
+
+    AUTO = "auto"
+    FULL = "32-true"
+    BF16 = "bf16-mixed"
+    FP16 = "16-mixed"
+
+
+class ClassWeights(StrEnum):
+    NONE = "none"
+    BALANCED = "balanced"
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelSettings:
+    """`name` finds the module; the other keys are checked against that module's own `Settings`."""
+
+    name: str
+    parameters: Any
+    """An instance of `tidemill.models.<name>.Settings`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainingSettings:
+    max_epochs: Annotated[int, AtLeastOne]
+    batch_size: Annotated[int, AtLeastOne] | None
+    """Rows per optimiser step over all devices together; null takes 64 to 1,024 by the size of the training split."""
+    learning_rate: Annotated[float, Positive]
+    weight_decay: Annotated[float, NotNegative]
+    warmup_epochs: Annotated[float, NotNegative]
+    """The learning rate rises linearly over this many epochs …"""
+    cosine: bool
+    """… and then falls along a cosine to zero at max_epochs; false keeps it constant."""
+    gradient_clip: Annotated[float, Positive] | None
+    """Largest norm of the gradient; null does not clip."""
+    patience: Annotated[int, AtLeastOne]
+    """Stop after this many epochs without a better validation loss."""
+    class_weights: ClassWeights
+    accelerator: Accelerator
+    devices: Annotated[int, AtLeastOne]
+    precision: Precision
+    compile: bool
+    """Compile the model with torch.compile."""
+    threads: Annotated[int, AtLeastOne] | None
+    """CPU threads for torch; null leaves torch's choice."""
+    progress: bool
+    resume: str | None
+    """A run's folder (or its checkpoint): go on where that run stopped."""
