@@ -40,16 +40,20 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
         SourceError, SchemaError, SplitError, QualityError: what is wrong with the table, before work is wasted.
     """
     frame = sources.open(settings)
+    if settings.target is None and settings.schema is None:
+        raise _no_target(frame.collect_schema().names())
     schema = infer.infer(frame, settings)
     infer.write_yaml(schema, folder / "schema.yaml")
     LOG.info("Schema (pin it with data.schema=%s)\n%s", folder / "schema.yaml", _shown(schema))
-    name = _target_name(schema)
+    goal_column = schema.only(Role.TARGET)
+    if goal_column is None:
+        raise _no_target([column.name for column in schema.columns])
     table = typed.apply(frame, schema)
     test_frame = sources.open_test(settings)
     test_table = typed.apply(test_frame, schema) if test_frame is not None else None
     quarantined = [part.quarantined for part in (table, test_table) if part is not None]
     count = _keep(quarantined, folder / "quarantine.parquet")
-    goal = target.fit(table.table[name], settings)
+    goal = target.fit(table.table[goal_column.name], settings)
     parts = splits.split(table.table, schema, settings.split, goal, test_table.table if test_table else None)
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
@@ -73,15 +77,12 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
     )
 
 
-def _target_name(schema: Schema) -> str:
-    column = schema.only(Role.TARGET)
-    if column is None:
-        raise SchemaError(
-            "data.target must name the column to predict",
-            observed="nothing",
-            remedy=f"set data.target to one of {', '.join(column.name for column in schema.columns)}",
-        )
-    return column.name
+def _no_target(names: list[str]) -> SchemaError:
+    return SchemaError(
+        "data.target must name the column to predict",
+        observed="nothing",
+        remedy=f"set data.target to one of {', '.join(names)}",
+    )
 
 
 def _keep(quarantined: list[pl.DataFrame], file: Path) -> int:

@@ -1,0 +1,56 @@
+"""From a file to checked splits: what a run's folder then holds, and what is refused before work is wasted."""
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+from table_settings import settings_for
+
+from tidemill.data import dataset, infer
+from tidemill.errors import SchemaError
+
+ROWS = 400
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    draw = random.Random(0)
+    lines = [f"{draw.gauss(0, 1):.4f},{draw.choice('abc')},{draw.choice(['no', 'yes'])}" for _ in range(ROWS)]
+    path = tmp_path / "table.csv"
+    path.write_text("x,kind,bought\n" + "\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_the_folder_gets_the_schema_and_the_rows_kept_out(file: Path, tmp_path: Path) -> None:
+    wanted = settings_for(file, target="bought", quality={"domains": {"kind": ["a", "b"]}, "max_quarantined": 0.9})
+    found = dataset.load(wanted, tmp_path)
+    kept_out = pl.read_parquet(tmp_path / "quarantine.parquet")
+    assert infer.read_yaml(tmp_path / "schema.yaml") == found.schema
+    assert found.quarantined == kept_out.height > 0
+    assert set(kept_out["kind"]) == {"c"}
+    assert found.target.classes == ("no", "yes")
+    splits = found.splits
+    assert splits.train.height + splits.validation.height + splits.test.rows + kept_out.height == ROWS
+    assert splits.test.opened is None
+
+
+def test_a_missing_target_is_named_before_the_table_is_read(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match=r"data\.target must name.*one of x, kind, bought"):
+        dataset.load(settings_for(file), tmp_path)
+    assert not (tmp_path / "schema.yaml").exists()
+
+
+def test_a_pinned_schema_must_have_a_target(file: Path, tmp_path: Path) -> None:
+    dataset.load(settings_for(file, target="bought"), tmp_path)
+    pinned = tmp_path / "schema.yaml"
+    pinned.write_text(pinned.read_text().replace("role: target", "role: feature"))
+    with pytest.raises(SchemaError, match=r"data\.target must name.*one of x, kind, bought"):
+        dataset.load(settings_for(file, schema=str(pinned)), tmp_path)
+
+
+def test_a_pinned_schema_brings_its_target(file: Path, tmp_path: Path) -> None:
+    first = dataset.load(settings_for(file, target="bought"), tmp_path)
+    again = dataset.load(settings_for(file, schema=str(tmp_path / "schema.yaml")), tmp_path)
+    assert again.target == first.target
+    assert again.fingerprint == first.fingerprint
