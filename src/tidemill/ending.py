@@ -14,6 +14,7 @@ from tidemill.composition import nearest_key
 from tidemill.errors import SettingsError, TidemillError
 from tidemill.settings import known_keys
 from tidemill.training.resume import FILE
+from tidemill.training.sweep import RESULT
 
 INTERRUPTED = 130
 _PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
@@ -38,6 +39,8 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
 
 
 def _stopped(command: str, folder: Path | None) -> str:
+    if folder is not None and (folder / RESULT).is_file():
+        return "Stopped after the version was registered; only what a tracker was still to be told is missing."
     if folder is None or not (folder / FILE).is_file():
         return "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
     resume = shlex.quote(f"training.resume={folder}")

@@ -44,17 +44,9 @@ def run(settings: Settings, folder: Path, command: str) -> float:
         evaluate.check(data.schema, settings.evaluation)
         learned = learn(settings, data, folder, tracker.log)
         released = release(settings, data, learned, folder, command)
+        sweep.write(_done(learned, (), began, released.version), folder)
+        _say(settings, released)
         _track(tracker, settings, learned, released)
-    sweep.write(_done(learned, (), began, released.version), folder)
-    LOG.info(
-        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s",
-        settings.name,
-        released.version,
-        released.decision.alias if settings.registry.promote else "candidate",
-        released.bundle / "report.html",
-        secrets.mask(settings.registry.path),
-        settings.name,
-    )
     return learned.fit.best_loss
 
 
@@ -82,6 +74,18 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
         )
     sweep.write(result, folder)
     return float("inf") if result.validation_loss is None else result.validation_loss
+
+
+def _say(settings: Settings, released: Released) -> None:
+    LOG.info(
+        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s",
+        settings.name,
+        released.version,
+        released.decision.alias if settings.registry.promote else "candidate",
+        released.bundle / "report.html",
+        secrets.mask(settings.registry.path),
+        settings.name,
+    )
 
 
 def _done(learned: Learned, overrides: tuple[str, ...], began: float, version: str | None = None) -> Trial:

@@ -8,66 +8,77 @@ for each run, and answers with the child's number and later with its exit status
 
 import json
 import os
+import resource
 import runpy
+import select
 import subprocess
 import sys
-import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
+STDOUT, STDERR = "stdout.txt", "stderr.txt"
 
 
 class Warm:
     """`with Warm() as warm: warm.run([…], folder)`; runs follow one another."""
 
     def __enter__(self) -> "Warm":
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+        command = [sys.executable, __file__]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd=ROOT)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.communicate("")
+        self._process.communicate()
 
-    def start(self, arguments: Sequence[str], folder: Path, **environment: str) -> int:
-        """Start a run and give its process's number; `finish` must follow before the next."""
-        job = {"arguments": list(arguments), "folder": str(folder), "environment": environment}
+    def start(
+        self, arguments: Sequence[str], folder: Path, *, file_limit: int | None = None, **environment: str
+    ) -> int:
+        """Start a run in `folder` and give its process's number; `finish` must follow before the next.
+
+        Args:
+            file_limit: bytes that no file may grow beyond: a disk that gets full.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._arguments, self._folder = list(arguments), folder
+        job = {"arguments": self._arguments, "folder": str(folder), "limit": file_limit, "environment": environment}
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        self._folder, self._arguments = folder, list(arguments)
-        return int(self._line())
+        self._process.stdin.write(json.dumps(job).encode() + b"\n")
+        return self._number()
 
     def finish(self) -> "subprocess.CompletedProcess[str]":
         """The exit status is −9 after kill -9."""
-        status = os.waitstatus_to_exitcode(int(self._line()))
-        texts = [(self._folder / name).read_text(encoding="utf-8") for name in ("stdout.txt", "stderr.txt")]
+        status = os.waitstatus_to_exitcode(self._number())
+        texts = [(self._folder / name).read_text(encoding="utf-8") for name in (STDOUT, STDERR)]
         return subprocess.CompletedProcess(self._arguments, status, *texts)
 
-    def run(self, arguments: Sequence[str], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        self.start(arguments, folder, **environment)
+    def run(self, arguments: Sequence[str], folder: Path, **more: Any) -> "subprocess.CompletedProcess[str]":
+        self.start(arguments, folder, **more)
         return self.finish()
 
-    def _line(self) -> str:
+    def signal(
+        self, number: int, when: Callable[[], bool], arguments: Sequence[str], folder: Path, **more: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        """A run that gets a signal as soon as `when` holds, unless it has ended before."""
+        process = self.start(arguments, folder, **more)
+        while not select.select([self._process.stdout], [], [], 0.0005)[0]:
+            if when():
+                os.kill(process, number)
+                break
+        return self.finish()
+
+    def _number(self) -> int:
         assert self._process.stdout
         line = self._process.stdout.readline()
         assert line, "the warm process has died"
-        return line
-
-
-def wait_for(path: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} has not appeared"
-        time.sleep(0.01)
+        return int(line)
 
 
 def _serve() -> None:
     import torch._dynamo  # noqa: F401
-
 
     for line in sys.stdin:
         job = json.loads(line)
@@ -83,14 +94,16 @@ def _answer(number: int) -> None:
     sys.stdout.flush()
 
 
-def _run(job: dict) -> None:
+def _run(job: dict[str, Any]) -> None:
     """Never returns."""
     folder = Path(job["folder"])
     os.chdir(folder)
     os.environ.update(job["environment"])
-    for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
+    for number, name in ((1, STDOUT), (2, STDERR)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if job["limit"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["limit"], job["limit"]))
     sys.argv = [str(ROOT / "train.py"), *job["arguments"]]
     status = 0
     try:

@@ -9,6 +9,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from tidemill import ending
 from tidemill.errors import SourceError
 from tidemill.training.resume import FILE
+from tidemill.training.sweep import RESULT
 
 
 def test_what_the_user_can_mend_is_said_in_three_parts() -> None:
@@ -95,6 +96,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     (folder / FILE).parent.mkdir(parents=True)
     (folder / FILE).touch()
     assert f"  python train.py a=b 'training.resume={folder}'\n" in stop(folder)
+    (folder / RESULT).touch()
+    assert "Stopped after the version was registered" in stop(folder)
 
 
 def test_other_errors_end_the_process_with_their_message() -> None:

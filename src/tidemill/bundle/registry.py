@@ -5,6 +5,7 @@ live requests), *champion* (serves). Every change of an alias is kept with who, 
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -213,6 +214,13 @@ def _explained(place: str) -> Iterator[None]:
     except (OSError, ValueError, ImportError) as error:
         raise RegistryError(
             "The registry can be reached, read and written",
-            observed=f"{place}: {type(error).__name__}: {error}",
+            observed=f"{place}: {_first(error)}",
             remedy="check the path, its permissions and the free space; the registry is as it was before",
         ) from error
+
+
+def _first(error: Exception) -> str:
+    """What went wrong; of a folder that could not be copied, the first of its files is enough."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2])
+    return f"{type(error).__name__}: {error}"

@@ -9,12 +9,15 @@ import csv
 import json
 import math
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hydra.experimental.callback import Callback
+
+from tidemill.errors import TrainingError
 
 RESULT = "result.json"
 
@@ -169,3 +172,15 @@ class Ranking(Callback):
         if trials:
             write_table(trials, folder / "ranking.csv")
             print_table(trials)
+            _stop_if_all_failed(trials)
+
+
+def _stop_if_all_failed(trials: list[Trial]) -> None:
+    """End with a status that says so; Hydra turns any other exception of a callback into a warning."""
+    if all(_key(trial)[0] for trial in trials):
+        problem = TrainingError(
+            "At least one trial of a sweep must end well",
+            observed=f"all {len(trials)} failed, the first with: {trials[0].error}",
+            remedy="try one of them without -m first",
+        )
+        sys.exit(f"TrainingError: {problem}")
