@@ -41,8 +41,8 @@ class TidemillError(Exception):
 
 
 def _ended(text: str) -> str:
-    """Other libraries' texts, and questions, may end by themselves."""
-    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+    """Other libraries' texts, questions, and what was cut short may end by themselves."""
+    return text if text.endswith(("?", "!", "...")) else f"{text.rstrip('.')}."
 
 
 def _rebuild(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.bundle.answers import Answers
-from tidemill.data.raw import MISSING_TIMESTAMP, Raw
+from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
 from tidemill.errors import BundleError
 from tidemill.settings import Kind
@@ -28,12 +28,6 @@ _HOSTILE: dict[Kind, list[Any]] = {
     Kind.BOOLEAN: [np.nan, 0.0, 1.0],
     Kind.CATEGORICAL: ["", "never seen before", " ", "x" * 10_000, "Ünïcödé 漢字 🜁", "a\n\"b'\\\t;--"],
     Kind.TIMESTAMP: [MISSING_TIMESTAMP, _YEAR_1, _YEAR_9999, 0, -1],
-}
-_MISSING: dict[Kind, Any] = {
-    Kind.NUMERIC: np.nan,
-    Kind.BOOLEAN: np.nan,
-    Kind.CATEGORICAL: "",
-    Kind.TIMESTAMP: MISSING_TIMESTAMP,
 }
 
 
@@ -61,7 +55,7 @@ def rows(sample: Raw, columns: Sequence[Column]) -> Raw:
         for i, (name, value) in enumerate(hostile):
             if name == column.name:
                 extra[i] = value
-        extra[-1] = _MISSING[column.kind]
+        extra[-1] = MISSING[column.kind]
         result[column.name] = np.concatenate([real, extra])
     return result
 
@@ -148,7 +142,7 @@ def _number(value: float) -> float | str | None:
 def _decode(values: list[Any], kind: Kind) -> np.ndarray:
     if kind is Kind.CATEGORICAL:
         return np.array(values, dtype=object)
-    missing = _MISSING[kind]
+    missing = MISSING[kind]
     kept = [missing if value is None else value for value in values]
     return np.array(kept, dtype=np.int64) if kind is Kind.TIMESTAMP else np.array(kept, dtype=np.float64)
 
