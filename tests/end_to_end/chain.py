@@ -26,13 +26,11 @@ MISSING_TIMESTAMP = -(2**63)
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run of train.py. aliases: of the registry just after it."""
+    """A finished run of train.py, or a sweep. output: what it said on stdout."""
 
     folder: Path
     registry: Path
-    status: int
     output: str
-    errors: str
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -54,7 +52,7 @@ class Run:
 
 
 def train(folder: Path, registry: Path, *overrides: str, multirun: bool = False) -> Run:
-    """Run train.py as someone would, but in `folder`, and see that it ends well and that nothing warns."""
+    """Run train.py as someone would, with `folder` for its own; it must end well, and nothing may warn."""
     where = f"hydra.sweep.dir={folder}" if multirun else f"hydra.run.dir={folder}"
     words = [*(["-m"] if multirun else []), *overrides, where, f"registry.path={registry}"]
     if not any(word.startswith("tracking.wandb=") for word in words):
@@ -66,7 +64,7 @@ def train(folder: Path, registry: Path, *overrides: str, multirun: bool = False)
     print(f"{time.monotonic() - began:.1f} s: python train.py {' '.join(words)}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning" not in done.stderr.lower(), done.stderr
-    return Run(folder=folder, registry=registry, status=done.returncode, output=done.stdout, errors=done.stderr)
+    return Run(folder=folder, registry=registry, output=done.stdout)
 
 
 def _clean(folder: Path) -> dict[str, str]:
