@@ -86,7 +86,7 @@ def _not_composed(error: Exception) -> SettingsError:
     else:
         match = re.search(r"full_key: (\S+)", text) or re.search(r"override '([^'=]+)'", text)
         near = nearest_key(match[1], known_keys()) if match else None
-        if match and near == match[1]:  # what one model has, another may lack
+        if match and near is not None and near == match[1]:  # what one model has, another may lack
             remedy = f"leave {near} out, or choose the {near.split('.')[0]} that has it"
         else:
             remedy = f"write {near}" if near else "`python train.py --help` shows what there is"
