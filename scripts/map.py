@@ -1,7 +1,7 @@
 """Write the README's map from the tree: every room and file with the first sentence of its docstring.
 
-    python scripts/map.py            rewrites the map in README.md
-    python scripts/map.py --check    exit status 1 when it is out of date
+python scripts/map.py            rewrites the map in README.md
+python scripts/map.py --check    exit status 1 when it is out of date
 """
 
 import ast

@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TidemillError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
+    except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

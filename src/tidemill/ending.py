@@ -1,6 +1,7 @@
 """How a job ends that did not go well: what a person reads instead of a traceback, and the exit status."""
 
 import errno
+import os
 import re
 import shlex
 import sys
@@ -13,7 +14,7 @@ from tidemill import secrets
 from tidemill.composition import nearest_key
 from tidemill.errors import SettingsError, TidemillError
 from tidemill.settings import known_keys
-from tidemill.training.resume import FILE
+from tidemill.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
 
 INTERRUPTED = 130
@@ -29,10 +30,14 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
         command: that started the job.
         folder: the run's, to be named when the run was stopped by Ctrl-C and can go on.
     """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of ending the process, so that we can explain
     try:
         yield
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{_stopped(command, folder)}\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(INTERRUPTED)
     except Exception as error:  # Hydra would repeat the whole command line before it
         sys.exit(explain(error))
@@ -41,7 +46,7 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
 def _stopped(command: str, folder: Path | None) -> str:
     if folder is not None and (folder / RESULT).is_file():
         return "Stopped after the version was registered; only what a tracker was still to be told is missing."
-    if folder is None or not (folder / FILE).is_file():
+    if folder is None or not (folder / CHECKPOINT).is_file():
         return "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
     resume = shlex.quote(f"training.resume={folder}")
     return f"Stopped. The registry is as it was. Go on where the run left off:\n  {command} {resume}"

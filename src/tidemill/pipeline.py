@@ -29,14 +29,16 @@ from tidemill.training.tracking import Tracker
 LOG = logging.getLogger(__name__)
 
 
-def run(settings: Settings, folder: Path, command: str) -> float:
+def run(config: Mapping[str, Any], folder: Path, command: str) -> float:
     """From records to a version in the registry. Returns the validation loss.
 
     Args:
+        config: the composed settings, nested and plain.
         folder: the run's own; everything that the run writes, but for the registry, lies in it.
         command: makes the same run again.
     """
     began = time.monotonic()
+    settings = from_config(config)
     with _tracked(settings, folder) as tracker:
         preflight(settings.training)
         Registry(settings.registry.path).probe()
@@ -58,6 +60,7 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     began = time.monotonic()
     try:
         settings = from_config(config)
+        preflight(settings.training)
         with _tracked(settings, folder, group=folder.parent.name) as tracker:
             data = dataset.load(settings.data, folder)
             learned = learn(settings, data, folder, tracker.log)
@@ -81,7 +84,7 @@ def _say(settings: Settings, released: Released) -> None:
         "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s",
         settings.name,
         released.version,
-        released.decision.alias if settings.registry.promote else "candidate",
+        released.alias,
         released.bundle / "report.html",
         secrets.mask(settings.registry.path),
         settings.name,
@@ -111,8 +114,8 @@ def _track(tracker: Tracker, settings: Settings, learned: Learned, released: Rel
             **metrics,
             "validation_loss": learned.fit.best_loss,
             "version": released.version,
-            "gate_passed": released.decision.passed,
-            "gate_reasons": " ".join(released.decision.reasons),
+            "gate_passed": released.verdict.passed,
+            "gate_reasons": " ".join(released.verdict.reasons),
         }
     )
     if settings.tracking.log_bundle:

@@ -17,7 +17,7 @@ from plotly.graph_objects import Figure
 from tidemill import secrets
 from tidemill.bundle import export, folder, gate, manifest
 from tidemill.bundle.export import Exported
-from tidemill.bundle.gate import Contender, Decision
+from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.bundle.runtime import Runtime
 from tidemill.data import raw
@@ -34,7 +34,7 @@ from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
 from tidemill.report import curves, gallery, page
-from tidemill.report.content import Calibration, ReportContent, Verdict
+from tidemill.report.content import Calibration, ReportContent
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import DataSettings, Settings
 from tidemill.training.learn import Learned
@@ -60,7 +60,8 @@ class Released:
     """A version in the registry, with what its report shows and the figures drawn for it."""
 
     version: str
-    decision: Decision
+    alias: Alias
+    verdict: Verdict
     content: ReportContent
     figures: Mapping[str, Figure]
     bundle: Path
@@ -82,9 +83,9 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     LOG.info("Parity on %s rows: largest difference %.1e", f"{exported.parity.rows:,}", exported.parity.difference)
     LOG.info("Evaluating: metrics with intervals, slices, baselines, importance")
     evaluation = _evaluate(settings, data, learned, exported, opened)
-    decision = _decide(settings, registry, data.target, opened, evaluation)
-    described = _manifest(settings, data, learned, exported, opened, evaluation, decision)
-    content = _content(described, settings, data, learned, opened, evaluation, command)
+    verdict = _decide(settings, registry, data.target, opened, evaluation)
+    described = _manifest(settings, data, learned, exported, opened, evaluation, verdict)
+    content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
     figures = gallery.figures(content)
     folder.write(
         run_folder / STAGED,
@@ -96,10 +97,13 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     )
     version = registry.add(settings.name, run_folder / STAGED)
     registry.promote(settings.name, version, Alias.CANDIDATE, by=BY, reason="newest")
-    if decision.passed and settings.registry.promote:
-        registry.promote(settings.name, version, Alias.CHAMPION, by=BY, reason=" ".join(decision.reasons))
-    LOG.info("Gate: %s", " ".join(decision.reasons))
-    return Released(version=version, decision=decision, content=content, figures=figures, bundle=run_folder / STAGED)
+    alias = Alias.CHAMPION if verdict.passed and settings.registry.promote else Alias.CANDIDATE
+    if alias is Alias.CHAMPION:
+        registry.promote(settings.name, version, alias, by=BY, reason=" ".join(verdict.reasons))
+    LOG.info("Gate: %s", " ".join(verdict.reasons))
+    return Released(
+        version=version, alias=alias, verdict=verdict, content=content, figures=figures, bundle=run_folder / STAGED
+    )
 
 
 def _export(data: Dataset, learned: Learned) -> tuple[Exported, Opened]:
@@ -139,7 +143,7 @@ def _importance(settings: Settings, data: Dataset, learned: Learned, exported: E
     )
 
 
-def _decide(settings: Settings, registry: Registry, target: Target, opened: Opened, evaluation: Evaluation) -> Decision:
+def _decide(settings: Settings, registry: Registry, target: Target, opened: Opened, evaluation: Evaluation) -> Verdict:
     """Let the gate compare with the champion on the test rows; one that cannot answer them stays, with the reason."""
     new = Contender(target=target, answers=opened.answers)
     version = registry.aliases(settings.name).get(Alias.CHAMPION)
@@ -149,7 +153,7 @@ def _decide(settings: Settings, registry: Registry, target: Target, opened: Open
             champion = _contender(Predictor(registry.fetch(settings.name, version)), opened)
         except TidemillError as error:
             reason = f"Champion {version} could not answer the test rows, so nothing was compared: {error}"
-            return Decision(passed=False, alias="candidate", reasons=(reason,), comparison=None)
+            return Verdict(passed=False, reasons=(reason,), comparison=None)
     return gate.decide(new, champion, opened.labels, evaluation.baselines, settings.gate, seed=settings.seed)
 
 
@@ -169,7 +173,7 @@ def _manifest(
     exported: Exported,
     opened: Opened,
     evaluation: Evaluation,
-    decision: Decision,
+    verdict: Verdict,
 ) -> manifest.Manifest:
     splits = data.splits
     return manifest.compose(
@@ -199,7 +203,7 @@ def _manifest(
             "calibration": learned.calibration,
             "test": evaluation,
             "parity": exported.parity,
-            "gate": decision,
+            "gate": verdict,
         },
         settings=secrets.hidden(dataclasses.asdict(settings)),
     )
@@ -212,9 +216,9 @@ def _content(
     learned: Learned,
     opened: Opened,
     evaluation: Evaluation,
+    verdict: Verdict,
     command: str,
 ) -> ReportContent:
-    gate_says = described.results["gate"]
     return ReportContent(
         name=settings.name,
         version=None,  # the registry gives it when the bundle, report included, is whole
@@ -235,7 +239,7 @@ def _content(
         level=settings.evaluation.level,
         calibration=_calibration(learned.calibration, opened, evaluation),
         parity={name: value for name, value in described.results["parity"].items() if not isinstance(value, list)},
-        verdict=Verdict(passed=gate_says["passed"], reasons=gate_says["reasons"]),
+        verdict=verdict,
         command=command,
         versions={"tidemill": described.code.tidemill, **described.code.dependencies},
     )

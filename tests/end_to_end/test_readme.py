@@ -124,7 +124,11 @@ def test_help_is_worth_reading() -> None:
     done = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "{" not in done.stdout
-    for said in ("+experiment=table data.path=FILE", "model: ft_transformer, linear, mlp, resnet, tabm", "--cfg job"):
+    for said in (
+        "+experiment=table data.path=FILE",
+        "model: ft_transformer, linear, mlp, mlp_small, resnet, tabm",
+        "--cfg job",
+    ):
         assert said in done.stdout
 
 

@@ -8,7 +8,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 
 from tidemill import ending
 from tidemill.errors import SourceError
-from tidemill.training.resume import FILE
+from tidemill.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
 
 
@@ -93,8 +93,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert stop(None).endswith(nothing)
     folder = tmp_path / "a run"
     assert stop(folder).endswith(nothing)
-    (folder / FILE).parent.mkdir(parents=True)
-    (folder / FILE).touch()
+    (folder / CHECKPOINT).parent.mkdir(parents=True)
+    (folder / CHECKPOINT).touch()
     assert f"  python train.py a=b 'training.resume={folder}'\n" in stop(folder)
     (folder / RESULT).touch()
     assert "Stopped after the version was registered" in stop(folder)

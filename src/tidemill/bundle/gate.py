@@ -5,7 +5,6 @@ more than a margin, shown at a one-sided level by a paired test on the same test
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -30,11 +29,10 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
+class Verdict:
     """What the gate says. comparison: with the champion, or with the trivial baseline when there is none."""
 
     passed: bool
-    alias: Literal["champion", "candidate"]
     reasons: tuple[str, ...]
     comparison: Comparison | None
 
@@ -47,7 +45,7 @@ def decide(
     settings: GateSettings,
     *,
     seed: int,
-) -> Decision:
+) -> Verdict:
     """Pass a new bundle, or say why not.
 
     Args:
@@ -56,34 +54,34 @@ def decide(
         baselines: of the same rows; "trivial" must be among them.
     """
     if reasons := _unusable(new, "The new bundle", labels):
-        return _decision(False, reasons, None)
+        return _verdict(False, reasons, None)
     if champion is None:
         return _first(baselines)
     if reasons := _differences(new.target, champion.target) or _unusable(champion, "The champion", labels):
-        return _decision(False, reasons, None)
+        return _verdict(False, reasons, None)
     return _against(new.on(labels), champion.on(labels), settings, seed)
 
 
-def _first(baselines: tuple[Baseline, ...]) -> Decision:
+def _first(baselines: tuple[Baseline, ...]) -> Verdict:
     trivial = [baseline for baseline in baselines if baseline.name == BaselineName.TRIVIAL]
     assert trivial, "the trivial baseline always runs"
     comparison = trivial[0].comparison
     passed = comparison.upper < 0
     verdict = "It beats the trivial baseline" if passed else "It does not beat the trivial baseline for certain"
-    return _decision(
+    return _verdict(
         passed,
         (f"{verdict}: {_difference(comparison)}.", "There was no champion before it." if passed else ""),
         comparison,
     )
 
 
-def _against(new: Answered, champion: Answered, settings: GateSettings, seed: int) -> Decision:
+def _against(new: Answered, champion: Answered, settings: GateSettings, seed: int) -> Verdict:
     comparison = compare(new, champion, level=settings.level, seed=seed)
     bound = excess(new, champion, margin=settings.margin, level=settings.level, seed=seed)
     passed = bound <= 0
     allowed = f"{settings.margin:.2%} of the champion's {_words(comparison.loss)} of {row_losses(champion).mean():.6g}"
     verdict = "It is not worse than the champion" if passed else "It is not shown to be no worse than the champion"
-    return _decision(
+    return _verdict(
         passed,
         (
             f"{verdict} by more than the margin of {allowed}: {_difference(comparison)}.",
@@ -120,10 +118,9 @@ def _differences(new: Target, champion: Target) -> tuple[str, ...]:
     )
 
 
-def _decision(passed: bool, reasons: tuple[str, ...], comparison: Comparison | None) -> Decision:
-    return Decision(
+def _verdict(passed: bool, reasons: tuple[str, ...], comparison: Comparison | None) -> Verdict:
+    return Verdict(
         passed=passed,
-        alias="champion" if passed else "candidate",
         reasons=tuple(reason for reason in reasons if reason),
         comparison=comparison,
     )

@@ -50,7 +50,7 @@ class Columns:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Task:
+class Problem:
     """What a baseline is given: inputs of both splits, labels of the training split."""
 
     objective: Objective
@@ -75,7 +75,7 @@ def run(
         train, test: typed tables; `ours` is about the rows of `test`.
     """
     table, labels = train
-    task = Task(
+    problem = Problem(
         objective=ours.objective,
         classes=0 if ours.objective is Objective.REGRESSION else ours.probabilities.shape[1],
         train=columns(table, table, schema),
@@ -85,7 +85,7 @@ def run(
     )
     found = []
     for name in dict.fromkeys([BaselineName.TRIVIAL, *names]):
-        theirs = Answered(objective=ours.objective, labels=ours.labels, answers=BASELINES[name](task))
+        theirs = Answered(objective=ours.objective, labels=ours.labels, answers=BASELINES[name](problem))
         comparison = compare(ours, theirs, level=bootstrap.level, seed=bootstrap.seed)
         found.append(Baseline(name=str(name), metrics=compute(theirs, bootstrap), comparison=comparison))
     return tuple(found)
@@ -124,32 +124,32 @@ def _codes(train: pl.Series, values: pl.Series) -> np.ndarray:
     return codes.to_numpy()
 
 
-def trivial(task: Task) -> Answers:
+def trivial(problem: Problem) -> Answers:
     """Class frequencies in training, one row added to each so that none is impossible; or the mean."""
-    rows = len(task.test.numeric)
-    if task.objective is Objective.REGRESSION:
-        return {"value": np.full(rows, task.labels.mean())}
-    counts = np.bincount(task.labels, minlength=task.classes) + 1.0
+    rows = len(problem.test.numeric)
+    if problem.objective is Objective.REGRESSION:
+        return {"value": np.full(rows, problem.labels.mean())}
+    counts = np.bincount(problem.labels, minlength=problem.classes) + 1.0
     return {"probabilities": np.tile(counts / counts.sum(), (rows, 1))}
 
 
-def linear(task: Task) -> Answers:
+def linear(problem: Problem) -> Answers:
     """Logistic regression, or ridge regression, a penalty of 1 and missing numbers at their mean."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    rows = np.arange(len(task.labels))
+    rows = np.arange(len(problem.labels))
     if len(rows) > LINEAR_ROWS:
-        rows = np.sort(np.random.default_rng(task.seed).choice(rows, LINEAR_ROWS, replace=False))
-    train, test = (_one_hot(task.train, part) for part in (task.train, task.test))
-    if task.objective is Objective.REGRESSION:
+        rows = np.sort(np.random.default_rng(problem.seed).choice(rows, LINEAR_ROWS, replace=False))
+    train, test = (_one_hot(problem.train, part) for part in (problem.train, problem.test))
+    if problem.objective is Objective.REGRESSION:
         model: Any = Ridge(alpha=1.0, solver="lsqr")
     else:
         model = LogisticRegression(C=1.0, max_iter=LINEAR_STEPS, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the step limit is meant
-        model.fit(train[rows], task.labels[rows])
-    return _answers(model, test, task)
+        model.fit(train[rows], problem.labels[rows])
+    return _answers(model, test, problem)
 
 
 def _one_hot(train: Columns, part: Columns) -> Any:
@@ -171,32 +171,32 @@ def _one_hot(train: Columns, part: Columns) -> Any:
     return sparse.hstack(matrices, format="csr")
 
 
-def boosting(task: Task) -> Answers:
+def boosting(problem: Problem) -> Answers:
     """LightGBM's defaults: 100 trees of 31 leaves, learning rate 0.1, categories split as sets."""
     import lightgbm
 
-    kind = lightgbm.LGBMRegressor if task.objective is Objective.REGRESSION else lightgbm.LGBMClassifier
-    threads = 1 if len(task.labels) * max(1, task.classes) < MANY_TREE_ROWS else None
-    model = kind(random_state=task.seed, deterministic=True, force_row_wise=True, verbosity=-1, n_jobs=threads)
-    train, test = _joined(task.train), _joined(task.test)
-    categories = range(task.train.numeric.shape[1], train.shape[1])
-    model.fit(train, task.labels, categorical_feature=list(categories))
-    return _answers(model, test, task)
+    kind = lightgbm.LGBMRegressor if problem.objective is Objective.REGRESSION else lightgbm.LGBMClassifier
+    threads = 1 if len(problem.labels) * max(1, problem.classes) < MANY_TREE_ROWS else None
+    model = kind(random_state=problem.seed, deterministic=True, force_row_wise=True, verbosity=-1, n_jobs=threads)
+    train, test = _joined(problem.train), _joined(problem.test)
+    categories = range(problem.train.numeric.shape[1], train.shape[1])
+    model.fit(train, problem.labels, categorical_feature=list(categories))
+    return _answers(model, test, problem)
 
 
 def _joined(part: Columns) -> np.ndarray:
     return np.concatenate([part.numeric, np.where(part.categorical < 0, np.nan, part.categorical)], axis=1)
 
 
-def _answers(model: Any, inputs: Any, task: Task) -> Answers:
-    if task.objective is Objective.REGRESSION:
+def _answers(model: Any, inputs: Any, problem: Problem) -> Answers:
+    if problem.objective is Objective.REGRESSION:
         return {"value": np.asarray(model.predict(inputs), dtype=np.float64)}
-    probabilities = np.zeros((inputs.shape[0], task.classes))
+    probabilities = np.zeros((inputs.shape[0], problem.classes))
     probabilities[:, model.classes_] = model.predict_proba(inputs)  # training may lack a class
     return {"probabilities": probabilities}
 
 
-BASELINES: dict[BaselineName, Callable[[Task], Answers]] = {
+BASELINES: dict[BaselineName, Callable[[Problem], Answers]] = {
     BaselineName.TRIVIAL: trivial,
     BaselineName.LINEAR: linear,
     BaselineName.BOOSTING: boosting,

@@ -20,7 +20,6 @@ def loss(
     objective: Objective,
     *,
     weight_B: Tensor | None = None,
-    class_weight_L: Tensor | None = None,
 ) -> Tensor:
     """Mean loss over rows, each member's own: members that agreed to share an error would not differ.
 
@@ -29,13 +28,9 @@ def loss(
     Args:
         target_B: class index (int64), or the standardised value (float32).
         weight_B: weight of each row, 0 or greater.
-        class_weight_L: multiplies the weights of each class's rows.
     """
     members_BE = _MEMBER_LOSS[objective](logits_BEK.float(), target_B)
     rows_B = members_BE.mean(dim=1)
-    if class_weight_L is not None:
-        of_class_B = class_weight_L[target_B]
-        weight_B = of_class_B if weight_B is None else weight_B * of_class_B
     if weight_B is None:
         return rows_B.mean()
     tiny = torch.finfo(rows_B.dtype).tiny  # a batch may hold no weight at all

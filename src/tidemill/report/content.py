@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill.bundle.gate import Verdict
 from tidemill.data.findings import Finding
 from tidemill.data.schema import Schema
 from tidemill.data.target import Labels, Target
@@ -24,14 +25,6 @@ class Calibration:
     measures: Mapping[str, tuple[float, float]]
     temperature: float | None = None
     coverage: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """The gate's decision: whether the bundle passed, and every reason for or against."""
-
-    passed: bool
-    reasons: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

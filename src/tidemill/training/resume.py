@@ -17,9 +17,9 @@ from torch import nn
 
 from tidemill.errors import TrainingError
 from tidemill.settings import Objective, TrainingSettings
+from tidemill.training import CHECKPOINT
 from tidemill.training.tensors import Tensors
 
-FILE = Path("checkpoints") / "last.ckpt"
 FORMAT = 1
 FREE = ("resume", "progress", "threads", "accelerator", "devices", "compile")
 """Settings that say where and how to compute, not what: a resumed run may have others."""
@@ -51,7 +51,7 @@ class Checkpoint:
         Raises:
             TrainingError: it cannot be written.
         """
-        path = folder / FILE
+        path = folder / CHECKPOINT
         unfinished = path.with_suffix(".unfinished")
         buffer = BytesIO()
         torch.save({"format": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}, buffer)
@@ -79,12 +79,12 @@ def read(place: Path) -> Checkpoint:
     Raises:
         TrainingError: there is none, or it cannot be read.
     """
-    path = place / FILE if place.is_dir() else place
+    path = place / CHECKPOINT if place.is_dir() else place
     if not path.is_file():
         raise TrainingError(
             "training.resume must name a run's folder or its checkpoint",
             observed=f"{path}, which is not a file",
-            remedy=f"give the folder that holds {FILE}; a run has one after its first epoch",
+            remedy=f"give the folder that holds {CHECKPOINT}; a run has one after its first epoch",
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

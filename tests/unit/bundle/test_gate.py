@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidemill.bundle.gate import Contender, Decision, decide
+from tidemill.bundle.gate import Contender, Verdict, decide
 from tidemill.data.target import Target
 from tidemill.evaluation.comparison import compare
 from tidemill.evaluation.results import Baseline
@@ -28,7 +28,7 @@ def trivial(ours: Contender, labels: np.ndarray) -> tuple[Baseline, ...]:
     return (Baseline(name="trivial", metrics=(), comparison=comparison),)
 
 
-def gate(new: Contender, champion: Contender | None, labels: np.ndarray, **changes: Any) -> Decision:
+def gate(new: Contender, champion: Contender | None, labels: np.ndarray, **changes: Any) -> Verdict:
     return decide(new, champion, labels, trivial(new, labels), replace(SETTINGS, **changes), seed=0)
 
 
@@ -42,20 +42,20 @@ def noisy(labels: np.ndarray, scale: float, seed: int) -> Contender:
 
 
 def test_the_first_that_beats_the_trivial_baseline_is_champion(labels: np.ndarray) -> None:
-    decision = gate(noisy(labels, 0.5, 1), None, labels)
-    assert (decision.passed, decision.alias) == (True, "champion")
-    assert decision.reasons[0].startswith("It beats the trivial baseline: its squared error on 800 test rows is 0."), (
-        decision.reasons
+    verdict = gate(noisy(labels, 0.5, 1), None, labels)
+    assert verdict.passed
+    assert verdict.reasons[0].startswith("It beats the trivial baseline: its squared error on 800 test rows is 0."), (
+        verdict.reasons
     )
-    assert "lower (95% interval of the difference: -0." in decision.reasons[0]
-    assert decision.reasons[1] == "There was no champion before it."
+    assert "lower (95% interval of the difference: -0." in verdict.reasons[0]
+    assert verdict.reasons[1] == "There was no champion before it."
 
 
 def test_the_first_that_does_not_is_a_candidate(labels: np.ndarray) -> None:
-    decision = gate(noisy(labels, 1.0, 1), None, labels)
-    assert (decision.passed, decision.alias) == (False, "candidate")
-    assert decision.reasons[0].startswith("It does not beat the trivial baseline for certain: its squared error on 800")
-    assert len(decision.reasons) == 1
+    verdict = gate(noisy(labels, 1.0, 1), None, labels)
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("It does not beat the trivial baseline for certain: its squared error on 800")
+    assert len(verdict.reasons) == 1
 
 
 def test_the_same_model_again_passes(labels: np.ndarray) -> None:
@@ -65,22 +65,22 @@ def test_the_same_model_again_passes(labels: np.ndarray) -> None:
 
 
 def test_a_better_one_passes_and_says_by_how_much(labels: np.ndarray) -> None:
-    decision = gate(noisy(labels, 0.4, 2), noisy(labels, 0.6, 1), labels)
-    assert (decision.passed, decision.alias) == (True, "champion")
-    assert decision.comparison is not None and decision.comparison.upper < 0
-    assert decision.reasons[0].startswith(
+    verdict = gate(noisy(labels, 0.4, 2), noisy(labels, 0.6, 1), labels)
+    assert verdict.passed
+    assert verdict.comparison is not None and verdict.comparison.upper < 0
+    assert verdict.reasons[0].startswith(
         "It is not worse than the champion by more than the margin of 1.00% of the champion's squared error of 0.3"
     )
-    assert decision.reasons[1].startswith("With 95% confidence (one-sided) it ends 0.")
-    assert decision.reasons[1].endswith("inside the margin at worst.")
+    assert verdict.reasons[1].startswith("With 95% confidence (one-sided) it ends 0.")
+    assert verdict.reasons[1].endswith("inside the margin at worst.")
 
 
 def test_a_worse_one_is_refused_with_the_numbers(labels: np.ndarray) -> None:
-    decision = gate(noisy(labels, 0.6, 2), noisy(labels, 0.5, 1), labels)
-    assert (decision.passed, decision.alias) == (False, "candidate")
-    assert decision.reasons[0].startswith("It is not shown to be no worse than the champion by more than the margin")
-    assert "higher (95% interval of the difference: 0." in decision.reasons[0]
-    assert decision.reasons[1].endswith("outside the margin at worst.")
+    verdict = gate(noisy(labels, 0.6, 2), noisy(labels, 0.5, 1), labels)
+    assert not verdict.passed
+    assert verdict.reasons[0].startswith("It is not shown to be no worse than the champion by more than the margin")
+    assert "higher (95% interval of the difference: 0." in verdict.reasons[0]
+    assert verdict.reasons[1].endswith("outside the margin at worst.")
 
 
 def test_too_few_rows_to_tell_is_refused() -> None:
@@ -100,9 +100,9 @@ def test_classification_goes_by_log_loss() -> None:
     right = np.where(labels == 1, 0.8, 0.2)
     sure = Contender(target=CLASS, answers={"probabilities": np.stack([1 - right, right], axis=1)})
     even = Contender(target=CLASS, answers={"probabilities": np.full((200, 2), 0.5)})
-    decision = decide(sure, even, labels, (), SETTINGS, seed=0)
-    assert decision.passed
-    assert "log loss of 0.693147" in decision.reasons[0]
+    verdict = decide(sure, even, labels, (), SETTINGS, seed=0)
+    assert verdict.passed
+    assert "log loss of 0.693147" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_classification_goes_by_log_loss() -> None:
 )
 def test_another_question_is_refused(labels: np.ndarray, changed: dict[str, Any], named: str) -> None:
     champion = Contender(target=replace(VALUE, **changed), answers={"value": labels})
-    decision = gate(noisy(labels, 0.1, 1), champion, labels)
-    assert not decision.passed and decision.comparison is None
-    assert len(decision.reasons) == 1
-    assert re.search(named, decision.reasons[0])
-    assert "promote it by hand" in decision.reasons[0]
+    verdict = gate(noisy(labels, 0.1, 1), champion, labels)
+    assert not verdict.passed and verdict.comparison is None
+    assert len(verdict.reasons) == 1
+    assert re.search(named, verdict.reasons[0])
+    assert "promote it by hand" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -137,8 +137,8 @@ def test_answers_that_are_no_numbers_are_refused(labels: np.ndarray, bad: float)
 @pytest.mark.parametrize("rows", [0, 1, 9])
 def test_a_test_needs_rows(rows: int) -> None:
     new = with_value(np.zeros(rows))
-    decision = decide(new, None, np.zeros(rows), (), SETTINGS, seed=0)
-    assert decision.reasons == (f"A paired test needs at least 10 test rows, and there are {rows}.",)
+    verdict = decide(new, None, np.zeros(rows), (), SETTINGS, seed=0)
+    assert verdict.reasons == (f"A paired test needs at least 10 test rows, and there are {rows}.",)
 
 
 def test_the_gate_does_without_torch() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.evaluation import baselines
-from tidemill.evaluation.baselines import Columns, Task
+from tidemill.evaluation.baselines import Columns, Problem
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered
@@ -90,9 +90,9 @@ def test_each_learns_more_than_the_one_before_can(objective: Objective) -> None:
 def test_trivial_is_the_frequencies_or_the_mean() -> None:
     empty = Columns(numeric=np.empty((3, 0)), categorical=np.empty((3, 0), np.int64))
     common: dict[str, Any] = {"train": empty, "test": empty, "seed": 0}
-    task = Task(objective=Objective.MULTICLASS, classes=3, labels=np.array([0, 0, 1]), **common)
+    task = Problem(objective=Objective.MULTICLASS, classes=3, labels=np.array([0, 0, 1]), **common)
     assert baselines.trivial(task)["probabilities"][0] == pytest.approx([3 / 6, 2 / 6, 1 / 6])
-    task = Task(objective=Objective.REGRESSION, classes=0, labels=np.array([1.0, 2.0, 6.0]), **common)
+    task = Problem(objective=Objective.REGRESSION, classes=0, labels=np.array([1.0, 2.0, 6.0]), **common)
     assert list(baselines.trivial(task)["value"]) == [3.0] * 3
 
 
@@ -119,7 +119,7 @@ def test_a_class_that_training_lacks_and_columns_without_values(name: str) -> No
     schema = Schema(columns=(Column(name="number", kind=Kind.NUMERIC), Column(name="word", kind=Kind.CATEGORICAL)))
     inputs = baselines.columns(rows, rows, schema)
     encoded = np.arange(60) % 2 * 2  # classes 0 and 2 of 0, 1, 2
-    task = Task(objective=Objective.MULTICLASS, classes=3, train=inputs, labels=encoded, test=inputs, seed=0)
+    task = Problem(objective=Objective.MULTICLASS, classes=3, train=inputs, labels=encoded, test=inputs, seed=0)
     probabilities = baselines.BASELINES[name](task)["probabilities"]
     assert probabilities.shape == (60, 3)
     assert probabilities.sum(axis=1) == pytest.approx(1)
@@ -136,7 +136,7 @@ def test_default_boosting_is_lightgbm_by_itself(objective: Objective) -> None:
     values = np.sin(3 * inputs[:, 0]) + inputs[:, 1] * inputs[:, 2] + 0.1 * rng.normal(size=2_000)
     encoded = values if objective is Objective.REGRESSION else (values > 0).astype(np.int64)
     part = Columns(numeric=inputs, categorical=np.empty((2_000, 0), np.int64))
-    ours = baselines.boosting(Task(objective=objective, classes=2, train=part, labels=encoded, test=part, seed=0))
+    ours = baselines.boosting(Problem(objective=objective, classes=2, train=part, labels=encoded, test=part, seed=0))
     if objective is Objective.REGRESSION:
         model = lightgbm.LGBMRegressor(verbosity=-1).fit(inputs, encoded)
         np.testing.assert_allclose(ours["value"], model.predict(inputs), rtol=1e-9)

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tidemill.bundle.gate import Verdict
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.profile import profile
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.evaluation.results import Baseline, Comparison, Evaluation, Importance, Metric, Slice
 from tidemill.report import gallery, page
-from tidemill.report.content import Calibration, ReportContent, Verdict
+from tidemill.report.content import Calibration, ReportContent
 from tidemill.settings import Kind, Objective
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;\n'
@@ -80,7 +81,7 @@ def example(objective: Objective, *, rows: int = 400, columns: int = 3, name: st
         level=0.95,
         calibration=Calibration(measures={"log_loss": (0.5, 0.4)}, temperature=1.3 if classes else None, coverage=0.9),
         parity={"rows": rows, "largest_difference": 3e-7, "batches": "1, 2"},
-        verdict=Verdict(passed=False, reasons=[HOSTILE]),
+        verdict=Verdict(passed=False, reasons=(HOSTILE,), comparison=None),
         command="python train.py +experiment=mill",
         versions={"torch": "2.13.0"},
     )

@@ -144,7 +144,7 @@ def damaged(content):
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     run(tmp_path, settings(max_epochs=1))
-    path = tmp_path / resume.FILE
+    path = tmp_path / resume.CHECKPOINT
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(
