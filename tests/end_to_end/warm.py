@@ -6,6 +6,7 @@ arguments, folder, environment and output files. `python warm.py` is that proces
 for each run, and answers with the child's number and later with its exit status.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -43,6 +44,8 @@ class Warm:
             file_limit: bytes that no file may grow beyond: a disk that gets full.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        for name in (STDOUT, STDERR):
+            (folder / name).write_text("")
         self._arguments, self._folder = list(arguments), folder
         job = {"arguments": self._arguments, "folder": str(folder), "limit": file_limit, "environment": environment}
         assert self._process.stdin
@@ -77,9 +80,18 @@ class Warm:
         return int(line)
 
 
-def _serve() -> None:
-    import torch._dynamo  # noqa: F401
+HEAVY = ("tidemill.pipeline", "lightning", "onnxscript", "sklearn.model_selection", "torch._dynamo", "wandb")
 
+
+def _serve() -> None:
+    from hydra.core.plugins import Plugins
+
+    from tidemill.settings import known_keys
+
+    for name in HEAVY:
+        importlib.import_module(name)
+    known_keys()  # imports all models
+    Plugins.instance()  # Hydra looks through every package for plugins
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
