@@ -4,6 +4,8 @@ import os
 import pickle
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -24,16 +26,19 @@ def run(job: Job, log: Log) -> None:
     """
     if job.settings.devices == 1:
         return job.run(log)
-    # As plain bytes: torch would share tensors through /dev/shm, which containers keep at 64 MB.
-    payload = pickle.dumps(job)
     channel: Any = torch.multiprocessing.get_context("spawn").SimpleQueue()
     errors: list[Exception] = []
     listener = Thread(target=_listen, args=(channel, log, errors), daemon=True)
     listener.start()
     try:
-        start_processes(  # type: ignore[no-untyped-call]
-            _process, args=(payload, _free_port(), channel), nprocs=job.settings.devices, start_method="spawn"
-        )
+        # By file: torch would share tensors through /dev/shm, which containers keep at 64 MB, and what goes through
+        # a pipe is waited for, even if the process died before it read any.
+        with tempfile.NamedTemporaryFile() as file:
+            pickle.dump(job, file)
+            file.flush()
+            start_processes(  # type: ignore[no-untyped-call]
+                _process, args=(file.name, _free_port(), channel), nprocs=job.settings.devices, start_method="spawn"
+            )
     except ProcessException as error:
         _stop(channel, listener)
         if errors:
@@ -52,10 +57,10 @@ def run(job: Job, log: Log) -> None:
     return None
 
 
-def _process(rank: int, payload: bytes, port: int, channel: Any) -> None:
+def _process(rank: int, file: str, port: int, channel: Any) -> None:
     # These variables tell Lightning that its processes have been started already.
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    job: Job = pickle.loads(payload)
+    job: Job = pickle.loads(Path(file).read_bytes())
     try:
         job.run(lambda figures, step: channel.put((figures, step)))
     except TidemillError as error:
