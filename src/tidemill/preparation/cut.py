@@ -87,9 +87,12 @@ class _Texts:
 
 def _distinct(values: pl.Series) -> _Texts:
     """Missing values count as ""."""
-    values = values.fill_null("")
     # Categories of its own are numbered from 0 without a gap; the shared ones count every text of the process.
-    number_at = values.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
-    row = np.full(int(number_at.max()) + 1, -1)
+    numbers = values.cast(pl.Categorical(pl.Categories.random())).to_physical().cast(pl.UInt32)
+    highest = numbers.max()
+    count = 0 if highest is None else int(highest) + 1  # type: ignore[arg-type]
+    number_at = numbers.fill_null(count).to_numpy()
+    row = np.zeros(count + 1, dtype=np.int64)
     row[number_at] = np.arange(len(number_at))
-    return _Texts(distinct=values.gather(row).to_numpy(), number_at=number_at)
+    distinct = np.array([*values.gather(row[:count]).to_list(), ""], dtype=object)
+    return _Texts(distinct=distinct, number_at=number_at)

@@ -15,7 +15,6 @@ from spox import Var
 from tidemill.preparation import constants
 from tidemill.preparation.statistics import Landmarks, NumericStatistics
 
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def neighbours(column: NumericStatistics) -> tuple[bool, bool, bool]:
@@ -46,13 +45,30 @@ def prepare(columns: Sequence[NumericStatistics], values_FN: Var, missing_FN: Va
     columns = [column for column in columns if column.varies]
     x, missing = (rows(matrix, range(len(columns)), of) for matrix in (values_FN, missing_FN))
     x = op.where(missing, constants.column([column.fill for column in columns]), x)
-    x = op.where(op.equal(x, constants.float64(math.inf)), constants.column([column.high for column in columns]), x)
-    x = op.where(op.equal(x, constants.float64(-math.inf)), constants.column([column.low for column in columns]), x)
     x = _where(x, [column.plan.log for column in columns], lambda part, _: _signed_log(part))
     linear = [column.landmarks is None for column in columns]
     x = _where(x, linear, lambda part, chosen: _standardise(part, [columns[i] for i in chosen]))
     x = _where(x, [not flag for flag in linear], lambda part, chosen: _normal(part, [columns[i] for i in chosen]))
-    return _clip(op.cast(x, to=np.float32), [column.plan.clip or LARGEST for column in columns])
+    return _clip(_bounded(op.cast(x, to=np.float32), columns), [column.plan.clip for column in columns])
+
+
+def _bounded(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
+    """Infinity, and what float32 is too small for, becomes the extreme of the training split, prepared alike."""
+    for sign in (1, -1):
+        extremes = np.array([[_prepared(column, sign)] for column in columns], dtype=np.float32)
+        x_FN = op.where(op.equal(x_FN, op.const(np.float32(sign * math.inf))), op.const(extremes), x_FN)
+    return x_FN
+
+
+def _prepared(column: NumericStatistics, sign: int) -> float:
+    """The column's largest or smallest training value, as the graph prepares it; 0 where landmarks bound it anyway."""
+    if column.landmarks is not None:
+        return 0.0
+    value = column.high if sign > 0 else column.low
+    if column.plan.log:
+        value = math.copysign(math.log1p(abs(value)), value)
+    largest = float(np.finfo(np.float32).max)
+    return min(max((value - column.center) * _factor(column), -largest), largest)
 
 
 def _where(x_FN: Var, flags: Sequence[bool], change: Callable[[Var, list[int]], Var]) -> Var:
@@ -78,8 +94,11 @@ def _standardise(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
     if all(column.center == 0 and column.scale == 1 for column in columns):
         return x_FN
     centered = op.sub(x_FN, constants.column([column.center for column in columns]))
-    factors = [min(1 / column.scale, sys.float_info.max) for column in columns]
-    return op.mul(centered, constants.column(factors))
+    return op.mul(centered, constants.column([_factor(column) for column in columns]))
+
+
+def _factor(column: NumericStatistics) -> float:
+    return min(1 / column.scale, sys.float_info.max)
 
 
 def _normal(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
@@ -117,9 +136,11 @@ def _tables(fitted: Sequence[Landmarks], width: int) -> tuple[np.ndarray, np.nda
     return values, scores, slopes
 
 
-def _clip(x_FN: Var, limits: Sequence[float]) -> Var:
-    """float32. What float32 is too small for has become infinite and is made its largest number here."""
-    high = np.array(limits, dtype=np.float32).reshape(-1, 1)
+def _clip(x_FN: Var, limits: Sequence[float | None]) -> Var:
+    """float32; None does not clip."""
+    if all(limit is None for limit in limits):
+        return x_FN
+    high = np.array([[math.inf if limit is None else limit] for limit in limits], dtype=np.float32)
     if len(set(limits)) == 1:
         return op.clip(x_FN, op.const(-high[0, 0]), op.const(high[0, 0]))
     return op.max([op.min([x_FN, op.const(high)]), op.const(-high)])
