@@ -16,7 +16,6 @@ from tidemill.preparation import constants
 from tidemill.preparation.statistics import Landmarks, NumericStatistics
 
 
-
 def neighbours(column: NumericStatistics) -> tuple[bool, bool, bool]:
     """A key to sort by: columns that are treated alike become neighbours, those that do not vary the last."""
     return not column.varies, column.landmarks is not None, column.plan.log
