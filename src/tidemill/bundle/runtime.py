@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
 from tidemill.bundle import graph
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Interface
-from tidemill.data.raw import Raw
+from tidemill.data.raw import MISSING, Raw
 from tidemill.errors import BundleError, SettingsError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -32,6 +33,7 @@ class Runtime:
     ) -> None:
         self._session = _session(content, threads, provider)
         self._inputs = [entry.name for entry in interface.inputs]
+        self._missing = {entry.name: MISSING[entry.kind] for entry in interface.inputs}
         self._outputs = {output.tensor: output.name for output in interface.outputs}
         inputs = [value.name for value in self._session.get_inputs()]
         outputs = [value.name for value in self._session.get_outputs()]
@@ -45,8 +47,14 @@ class Runtime:
 
     def __call__(self, raw: Raw) -> Answers:
         """Answers to N raw rows, by answer name; N may be 0. Columns that the graph does not read are passed over."""
-        found: list[Any] = self._session.run(list(self._outputs), {name: raw[name] for name in self._inputs})
-        return dict(zip(self._outputs.values(), found, strict=True))
+        given = {name: raw[name] for name in self._inputs}
+        none = not any(map(len, given.values()))
+        if none:  # without a row, fused operators of some ONNX Runtimes divide by zero, which ends the process
+            given = {name: np.full(1, self._missing[name], values.dtype) for name, values in given.items()}
+        found: list[Any] = self._session.run(list(self._outputs), given)
+        return {
+            name: values[:0] if none else values for name, values in zip(self._outputs.values(), found, strict=True)
+        }
 
 
 def _session(content: bytes, threads: int | None, provider: str) -> onnxruntime.InferenceSession:

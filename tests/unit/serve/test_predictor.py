@@ -1,4 +1,5 @@
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -47,9 +48,19 @@ def test_answers_by_name_and_type(small):
         assert answers["lower"] < answers["value"] < answers["upper"]
 
 
-def test_no_rows_give_no_answers(small):
-    predictor = Predictor(small.folder)
-    assert {len(values) for values in predictor.predict(from_rows([], predictor.columns)).values()} == {0}
+def test_no_rows_give_no_answers_and_never_reach_onnxruntime(small, monkeypatch):
+    predictor, given = Predictor(small.folder), []
+    one = predictor.predict(from_rows([{"open": True, "city": "nowhere"}], predictor.columns))
+    session = predictor._runtime._session
+
+    def run(outputs, inputs):
+        given.extend(map(len, inputs.values()))
+        return session.run(outputs, inputs)
+
+    monkeypatch.setattr(predictor._runtime, "_session", SimpleNamespace(run=run))
+    none = predictor.predict(from_rows([], predictor.columns))
+    assert {len(values) for values in none.values()} == {0} and set(given) == {1}
+    assert {n: (v.dtype, v.shape[1:]) for n, v in none.items()} == {n: (v.dtype, v.shape[1:]) for n, v in one.items()}
 
 
 def test_a_flipped_bit_is_found(copy):
