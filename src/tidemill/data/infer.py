@@ -83,9 +83,10 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
 
 
 def _names_classes(fact: Facts) -> bool:
-    """Whether a text target's values are labels: "yes" and "no" stay, "true" and "1" are read."""
+    """Whether a text target's values are labels: "yes" and "no" stay, "true", "1" and "1,5" are read."""
     words = {text.strip().lower() for text in fact.sample}
-    return fact.dtype == pl.String and fact.numbers == 0 and not words <= {"true", "false"}
+    read = words <= {"true", "false"} or kinds.written_as_numbers(fact)
+    return fact.dtype == pl.String and fact.numbers == 0 and not read
 
 
 def _fit_for_role(column: Column, fact: Facts) -> Column:

@@ -50,13 +50,18 @@ def decide(
     decided: dict[str, Column | None] = {}
     for name, columns in tries.items():
         if name not in open_:
-            decided[name] = columns[0]
+            decided[name] = columns[0] if wanted.get(name, columns[0].kind) is columns[0].kind else None
             continue
         counts = reads[name]
         best = max(range(len(counts)), key=counts.__getitem__)
         enough = counts[best] > 0 if name in wanted else counts[best] >= READABLE * found[name].values > 0
         decided[name] = columns[best] if enough else None if name in wanted else columns[-1]
     return decided
+
+
+def written_as_numbers(fact: Facts) -> bool:
+    """Whether texts, none of them a plain number, are numbers in another notation: 1.234,5 or 1 234."""
+    return len(_numbers("text", fact)) > 1
 
 
 def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mapping[str, Facts]) -> dict[str, list[int]]:
@@ -112,6 +117,8 @@ def _notations(name: str, fact: Facts, wanted: Kind | None, *, first_time: bool)
     tries: list[Column] = []
     if first_time or wanted is Kind.TIMESTAMP:
         tries += _timestamps(name, fact.first)
+    if wanted is Kind.TIMESTAMP and fact.numbers:
+        tries.append(Column(name=name, kind=Kind.TIMESTAMP, format=_epoch(fact)))
     if wanted in (None, Kind.NUMERIC) and not (wanted is None and fact.codes):
         tries += _numbers(name, fact)
     if wanted in (None, Kind.BOOLEAN):

@@ -129,6 +129,8 @@ def _category(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | N
 
 
 def _timestamp(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:
+    if dtype == pl.String and column.format in EPOCHS:
+        value, dtype = value.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None), pl.Float64()
     if dtype == pl.String and column.format is not None:
         return timestamp(value, column.format)
     if isinstance(dtype, pl.Datetime):

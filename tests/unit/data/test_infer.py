@@ -165,6 +165,7 @@ def test_settings_decide_where_they_speak() -> None:
     assert column(["1", "0"], kinds={"x": "boolean"}).kind is Kind.BOOLEAN
     assert column([1356998400, 1356998401], kinds={"x": "timestamp"}).format == "epoch_s"
     assert column([1356998400123, 1356998400124], kinds={"x": "timestamp"}).format == "epoch_ms"
+    assert column(["1356998400", "1356998401"], kinds={"x": "timestamp"}).format == "epoch_s"
     assert column(["20130131", "20130201"], kinds={"x": "timestamp"}).format == "%Y%m%d"
     assert column(["20130131", "20130201"], time="x", time_is_input=True).format == "%Y%m%d"
     assert column([1, 2], time="x", time_is_input=True).kind is Kind.NUMERIC
@@ -177,6 +178,13 @@ def test_a_text_target_keeps_its_labels() -> None:
     assert infer.infer(frame.lazy(), settings_for(target="y"))["y"].kind is Kind.CATEGORICAL
     frame = frame.with_columns(y=pl.Series(["TRUE", "FALSE"] * 100))
     assert infer.infer(frame.lazy(), settings_for(target="y"))["y"].kind is Kind.BOOLEAN
+
+
+def test_a_target_of_numbers_in_another_notation_is_numeric() -> None:
+    frame = pl.DataFrame({"x": [1.5, 2.5] * 100, "y": ["5942,59", "990,00"] * 100, "z": ["A 1,5", "B 2"] * 100})
+    target = infer.infer(frame.lazy(), settings_for(target="y"))["y"]
+    assert target.kind is Kind.NUMERIC and target.decimal_comma
+    assert infer.infer(frame.lazy(), settings_for(target="z"))["z"].kind is Kind.CATEGORICAL
 
 
 def test_roles_are_never_ignored_by_inference() -> None:
@@ -201,6 +209,7 @@ def test_named_columns_must_be_there() -> None:
 def test_what_cannot_be_is_refused() -> None:
     frame = pl.DataFrame({"x": ["a", "b"], "y": [1.5, 2.5], "n": [[1], [2]]})
     assert "as numeric: 'a', 'b'" in refusal(frame, kinds={"x": "numeric"})
+    assert "as timestamp: 'a', 'b'" in refusal(frame, kinds={"x": "timestamp"})
     assert "of kind numeric must hold" in refusal(frame, kinds={"n": "numeric"})
     assert "data.weight must name a numeric" in refusal(frame, weight="x")
     assert "data.time must name" in refusal(frame, time="x")

@@ -47,6 +47,12 @@ def read(values: list[Any] | pl.Series, kind: Kind, **rules: Any) -> typed.Typed
         ),
         (["31.1.2013", None], T, {"format": "%d.%m.%Y"}, [datetime(2013, 1, 31, tzinfo=UTC), None]),
         ([1.5, None], T, {"format": "epoch_s"}, [datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC), None]),
+        (
+            ["1", " 1.5", ""],
+            T,
+            {"format": "epoch_s"},
+            [datetime(1970, 1, 1, 0, 0, 1, 0, UTC), datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC), None],
+        ),
         ([1_500], T, {"format": "epoch_ms"}, [datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)]),
         ([datetime(2013, 1, 1, 5)], T, {}, [datetime(2013, 1, 1, 5, tzinfo=UTC)]),
     ],
