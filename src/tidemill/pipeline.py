@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill import secrets
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry import Alias, Registry
 from tidemill.data import dataset
 from tidemill.errors import TidemillError
 from tidemill.evaluation import evaluate
@@ -58,6 +58,7 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     A trial that fails, be it by its settings, is recorded as failed (its loss is ∞), and the sweep goes on.
     """
     began = time.monotonic()
+    LOG.info("Trial %s: %s", folder.name, " ".join(overrides))
     try:
         settings = from_config(config)
         preflight(settings.training)
@@ -81,13 +82,14 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
 
 def _say(settings: Settings, released: Released) -> None:
     LOG.info(
-        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s",
+        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s%s",
         settings.name,
         released.version,
         released.alias,
         released.bundle / "report.html",
         secrets.mask(settings.registry.path),
         settings.name,
+        "" if released.alias is Alias.CHAMPION else f" --alias {released.version}",
     )
 
 
