@@ -1,5 +1,6 @@
 """From raw records to a checked bundle in the registry: `python train.py --help` says how."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from tidemill import ending, secrets
 from tidemill.settings import addable
 
-OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).name.split(".")[0] or "table")
+OmegaConf.register_new_resolver("stem", lambda p: re.sub(r"[^\w-]+", "-", Path(str(p)).name.split(".")[0]) or "table")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

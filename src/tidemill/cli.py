@@ -101,7 +101,12 @@ def _list(parsed: argparse.Namespace) -> None:
             identity, code = registry.describe(model, version).identity, registry.describe(model, version).code
             names = ", ".join(alias for alias, number in aliases.items() if number == version)
             lines.append((model, version, names, identity.created, str(identity.objective), code.tidemill))
-    _say(_table(header, lines) if lines else f"No models in {parsed.registry}. `python train.py` makes one.")
+    if lines:
+        _say(_table(header, lines))
+    elif parsed.model and (others := registry.models()):
+        _say(f"No model {parsed.model!r} in {parsed.registry}. There are {', '.join(others)}.")
+    else:
+        _say(f"No models in {parsed.registry}. `python train.py` makes one.")
 
 
 def _show(parsed: argparse.Namespace) -> None:

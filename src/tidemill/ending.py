@@ -86,6 +86,9 @@ def _not_composed(error: Exception) -> SettingsError:
         remedy = f"write {group}={near}" if near else f"choose one of them, like {group}={there[0]}"
     elif found := re.search(r"\s*To append to your default list use (\S+)", text):
         text, remedy = text[: found.start()], f"write {found[1]}"
+    elif "override_grammar" in text:
+        text = re.sub(r"^LexerNoViableAltException: ", "cannot read ", text.split("\n")[0])
+        remedy = "quote a value that is not plain, for the shell and for Hydra: \"data.path='my table.csv'\""
     elif found := re.search(r"Environment variable '(.+)' not found", text):
         text, remedy = found[0], f"set {found[1]}, or write the value in its place"
     else:

@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
 from tidemill import ending
 from tidemill.errors import SourceError
@@ -72,6 +72,13 @@ def test_a_place_that_cannot_be_written_is_named(number: int) -> None:
         (
             ConfigCompositionException("KeyError raised: \"Environment variable 'DB' not found\""),
             "Got: Environment variable 'DB' not found. Remedy: set DB, or write the value in its place.",
+        ),
+        (
+            OverrideParseException(
+                "data.path=ä",
+                "LexerNoViableAltException: data.path=ä\n   ^\nSee https://hydra.cc/override_grammar/basic",
+            ),
+            "Got: cannot read data.path=ä. Remedy: quote a value that is not plain, for the shell and for Hydra: ",
         ),
         (ConfigCompositionException("Odd."), "Got: Odd. Remedy: `python train.py --help` shows what there is."),
     ],

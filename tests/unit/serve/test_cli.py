@@ -44,6 +44,11 @@ def test_an_empty_registry_says_what_to_do(tmp_path, capsys):
     assert status == 0 and "No models" in out
 
 
+def test_a_model_that_is_not_there_is_told_from_an_empty_registry(registry, capsys):
+    status, out, _ = run(capsys, "registry", "list", "ghost", "--registry", registry.path)
+    assert status == 0 and out == f"No model 'ghost' in {registry.path}. There are small.\n"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
