@@ -47,4 +47,4 @@ def template(*, dark: bool) -> dict[str, Any]:
 def label(text: object, length: int = 32) -> str:
     """A name for a figure: one line, not too long, and without meaning to Plotly, which reads tags."""
     line = " ".join(str(text).split()) or "(empty)"
-    return escape(line if len(line) <= length else line[: length - 1] + "…")
+    return escape(line if len(line) <= length else line[: length - 1] + "…", quote=False)  # Plotly knows no &quot;

@@ -56,5 +56,6 @@ def test_only_markup_passes_unescaped() -> None:
 
 def test_labels_are_one_short_line_without_tags() -> None:
     assert label("a\n<b>c</b>") == "a &lt;b&gt;c&lt;/b&gt;"
+    assert label("Ring \"A\" & 'B'") == "Ring \"A\" &amp; 'B'"
     assert label("") == "(empty)"
     assert label("x" * 99, 10) == "x" * 9 + "…"
