@@ -83,6 +83,7 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     LOG.info("Parity on %s rows: largest difference %.1e", f"{exported.parity.rows:,}", exported.parity.difference)
     LOG.info("Evaluating: metrics with intervals, slices, baselines, importance")
     evaluation = _evaluate(settings, data, learned, exported, opened)
+    _say(evaluation)
     verdict = _decide(settings, registry, data.target, opened, evaluation)
     described = _manifest(settings, data, learned, exported, opened, evaluation, verdict)
     content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
@@ -104,6 +105,17 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     return Released(
         version=version, alias=alias, verdict=verdict, content=content, figures=figures, bundle=run_folder / STAGED
     )
+
+
+def _say(evaluation: Evaluation) -> None:
+    """The figures on the test split, and how the model stands against each baseline, for who watches the run."""
+    for metric in evaluation.metrics:
+        interval = "" if metric.lower is None else f"  ({metric.lower:.4f} to {metric.upper:.4f})"
+        LOG.info("  %-18s %.4f%s", metric.name, metric.value, interval)
+    for baseline in evaluation.baselines:
+        against = baseline.comparison
+        word = "better" if against.upper < 0 else "worse" if against.lower > 0 else "no different for certain"
+        LOG.info("  than %-13s %s (difference in %s %.4f)", baseline.name, word, against.loss, against.difference)
 
 
 def _export(data: Dataset, learned: Learned) -> tuple[Exported, Opened]:

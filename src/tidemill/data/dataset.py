@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tidemill import secrets
 from tidemill.data import fingerprint, infer, quality, sources, splits, target, typed
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.schema import Role, Schema
@@ -39,6 +40,7 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
     Raises:
         SourceError, SchemaError, SplitError, QualityError: what is wrong with the table, before work is wasted.
     """
+    LOG.info("Reading %s", secrets.mask(settings.path or settings.source))
     frame = sources.open(settings)
     if settings.target is None and settings.schema is None:
         raise _no_target(frame.collect_schema().names())
@@ -61,6 +63,7 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
         settings.split.method,
         count,
     )
+    LOG.info("Target: %s, %s%s", goal.name, goal.objective, f": {', '.join(goal.classes[:20])}" if goal.classes else "")
     findings = quality.check(parts, count, schema, settings, goal)
     for finding in findings:
         if finding.severity is Severity.WARNING:
