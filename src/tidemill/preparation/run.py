@@ -68,10 +68,12 @@ class Preparation:
         """
         prepared = self._empty(table.height)
         others = [column for column in self.inputs if column.kind is not Kind.CATEGORICAL]
-        for start in range(0, table.height, ROWS_READ_AT_ONCE):
-            part = table.slice(start, ROWS_READ_AT_ONCE)
-            feed = from_table(part, others) | self._cut.encode(part)
-            self._fill(prepared[start : start + part.height], self._cut.rest, feed)
+        with ThreadPoolExecutor(1) as reader:  # numbers are read while texts are numbered
+            for start in range(0, table.height, ROWS_READ_AT_ONCE):
+                part = table.slice(start, ROWS_READ_AT_ONCE)
+                numbers = reader.submit(from_table, part, others)
+                feed = self._cut.encode(part) | numbers.result()
+                self._fill(prepared[start : start + part.height], self._cut.rest, feed)
         return prepared
 
     def _empty(self, rows: int) -> Prepared:

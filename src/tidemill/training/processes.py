@@ -66,6 +66,11 @@ def _process(rank: int, file: str, port: int, channel: Any) -> None:
     except TidemillError as error:
         channel.put(error)
         sys.exit(1)
+    # All is said and written. An orderly end would run the destructors of torch's process group, which now and then
+    # abort ("terminate called without an active exception") and turn a finished training into a failed one.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _listen(channel: Any, log: Log, errors: list[Exception]) -> None:
