@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 8_192
 """Keeps what one run computes in the processor's cache, and memory bounded."""
-ROWS_READ_AT_ONCE = 262_144
+ROWS_READ_AT_ONCE = 524_288
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
