@@ -11,6 +11,7 @@
     ├── ExportError        the exported graph does not exist or does not agree with the model
     ├── BundleError        a bundle is incomplete, altered or of another format
     ├── RegistryError      a model, version or alias does not exist, or cannot be written
+    ├── LedgerError        the record of answers and labels cannot be written or read
     ├── TrackingError      an experiment tracker cannot be used as it was asked for
     └── RequestError       a request for predictions that no model could answer (HTTP 4xx)
 
@@ -92,6 +93,10 @@ class BundleError(TidemillError):
 
 class RegistryError(TidemillError):
     """A model, version or alias does not exist, or cannot be written."""
+
+
+class LedgerError(TidemillError):
+    """The record of answers and labels cannot be written or read."""
 
 
 class TrackingError(TidemillError):

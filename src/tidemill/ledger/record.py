@@ -1,0 +1,86 @@
+"""What the ledger keeps: answers given, labels received, and the descriptions that make both readable."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tidemill.bundle.answers import Answers
+
+
+class Role(StrEnum):
+    """In which part a version answered. A shadow's answers are recorded and never returned."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    SHADOW = "shadow"
+
+
+class Form(StrEnum):
+    """How `Answered.inputs` holds the raw values.
+
+    ROWS: JSON text `{"rows": [{column: value, …}, …], …}`, as a client sent it.
+    COLUMNS: MessagePack of {column: [value, …]}, by the raw input contract (see `tidemill.data.raw`).
+    NONE: nothing; the champion's entry of the same id has them (shadows).
+    """
+
+    ROWS = "rows"
+    COLUMNS = "columns"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answers of one version to one request.
+
+    Args:
+        id: of the request; the answer to its row i has the id f"{id}-{i}".
+        at: when the request arrived, nanoseconds since 1970-01-01 UTC.
+        version, role, propensity: who answered; the probability with which chance chose that version for these rows.
+        latency: microseconds from arrival until this entry was written.
+        form, inputs: the raw values, see `Form`; all rows of the request.
+        rows: which rows of the request these answers belong to; None: all of them, in order.
+        answers: by name, one array each.
+    """
+
+    id: str
+    at: int
+    version: str
+    role: Role
+    propensity: float
+    latency: int
+    form: Form
+    inputs: bytes
+    rows: tuple[int, ...] | None
+    answers: Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What turned out to be true of one answered record.
+
+    Args:
+        id: of the answer, as the client received it.
+        label: the class's name, or the value.
+        at: when it was received, nanoseconds since 1970.
+        event_at: when it came true, where the client said so.
+    """
+
+    id: str
+    label: str | float
+    at: int
+    event_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A version as the ledger must know it to make columns of its entries.
+
+    Args:
+        schema: `Schema.to_dict()` of all columns, other than the inputs too.
+        classes: in the order of `probabilities`; empty for regression.
+    """
+
+    version: str
+    schema: dict[str, Any]
+    objective: str
+    classes: tuple[str, ...]
