@@ -1,4 +1,7 @@
-"""Observers: what a replica tells about its work, and whom. An observer of one's own is one file and one setting."""
+"""Observers: what a replica tells about its work, and whom. An observer of one's own is one file and one setting.
+
+`tidemill.serve.observing` loads and feeds them; a whole one stands there.
+"""
 
 from dataclasses import dataclass
 
@@ -26,11 +29,11 @@ class Refused:
 
 
 class Observer:
-    """Subclass what you care about; the other events are passed over.
+    """Override what you care about; the other events are passed over.
 
-    Methods run on one thread of their own per replica, in the order of the events, and after the answer has left: an
-    observer can delay or fail no answer. Where it falls behind, events are dropped for it and counted; what it raises
-    is logged and counted.
+    Methods run on one thread of the observer's own in each replica, in the order of the events, and after the answer has
+    left: an observer can delay or fail no answer and no other observer. Where it falls behind, the newest events are
+    dropped for it and counted; what it raises is logged (once a minute) and counted. `close` comes last, on that thread.
     """
 
     def answered(self, event: Answered) -> None: ...

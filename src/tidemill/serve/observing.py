@@ -1,0 +1,224 @@
+"""Attaches observers to a replica: events reach each on a thread of its own, after the answer has left.
+
+A whole observer, to be named by the setting as `slow.py:Slow` (a file) or `package.module:Slow`:
+
+    from tidemill.ledger.record import Answered
+    from tidemill.serve.observer import Observer
+
+    class Slow(Observer):
+        \"\"\"Appends the ids of slow answers to a file.\"\"\"
+
+        def __init__(self, path: str, milliseconds: float = 100.0) -> None:
+            self._file, self._limit = open(path, "a"), 1000 * milliseconds
+
+        def answered(self, event: Answered) -> None:
+            if event.latency > self._limit:
+                print(event.id, event.latency, file=self._file, flush=True)
+
+        def close(self) -> None:
+            self._file.close()
+"""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tidemill.errors import SettingsError
+from tidemill.ledger.record import Answered, Label
+from tidemill.serve.observer import Observer, Refused, Swapped
+
+log = logging.getLogger(__name__)
+
+Event = Answered | Label | Swapped | Refused
+
+_METHODS = {Answered: "answered", Label: "labelled", Swapped: "swapped", Refused: "refused"}
+_POLL = 0.05  # seconds; looking costs the event loop less than being woken for each event
+_QUIET = 60.0  # seconds between two logs of failures of one observer
+_FORMS = "package.module:Class or path/to/file.py:Class"
+
+
+class Observers:
+    """All observers of one replica.
+
+    Args:
+        observers: each gets the events whose method it has overridden, in order.
+        capacity: how many events may wait for one observer; what comes on top is dropped for it and counted.
+    """
+
+    emit: Callable[[Event], None]
+    """Hands an event over; for the event loop: it never waits and never raises."""
+
+    def __init__(self, observers: Sequence[Observer], capacity: int = 10_000) -> None:
+        self._deliveries = [_Delivery(observer, capacity) for observer in observers]
+        self._by_event: dict[type, tuple[_Delivery, ...]] = {
+            kind: tuple(delivery for delivery in self._deliveries if kind in delivery.methods) for kind in _METHODS
+        }
+        self.emit = self._emit if any(self._by_event.values()) else _nothing
+        self._names = _unique([type(observer).__name__ for observer in observers])
+        for delivery, name in zip(self._deliveries, self._names, strict=True):
+            delivery.start(name)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Events that an observer did not get, by the name of its class (a second one of a class is `Class-2`)."""
+        return {name: delivery.dropped for name, delivery in zip(self._names, self._deliveries, strict=True)}
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Exceptions that an observer raised, by name."""
+        return {name: delivery.failures for name, delivery in zip(self._names, self._deliveries, strict=True)}
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Deliver what waits and close every observer, for at most `seconds` in all; the rest counts as dropped."""
+        self.emit = _nothing
+        until = time.monotonic() + seconds
+        for delivery in self._deliveries:
+            delivery.stop(until)
+        for delivery in self._deliveries:
+            delivery.join(until)
+
+    def _emit(self, event: Event) -> None:
+        for delivery in self._by_event.get(type(event), ()):
+            if len(delivery.queue) < delivery.capacity:
+                delivery.queue.append(event)
+            else:
+                delivery.dropped += 1
+
+
+class _Delivery:
+    """One observer, its queue and its thread."""
+
+    def __init__(self, observer: Observer, capacity: int) -> None:
+        self.queue: deque[Event] = deque()
+        self.capacity = capacity
+        self.dropped = self.failures = 0
+        self.methods: dict[type, Callable[[Any], None]] = {
+            kind: getattr(observer, name)
+            for kind, name in _METHODS.items()
+            if getattr(type(observer), name) is not getattr(Observer, name)
+        }
+        self._observer = observer
+        self._closing = threading.Event()
+        self._until = float("inf")
+        self._logged = -_QUIET
+        self._thread: threading.Thread | None = None
+
+    def start(self, name: str) -> None:
+        self._thread = threading.Thread(target=self._run, args=(name,), name=f"observer {name}", daemon=True)
+        self._thread.start()
+
+    def stop(self, until: float) -> None:
+        self._until = until
+        self._closing.set()
+
+    def join(self, until: float) -> None:
+        if self._thread is not None:
+            self._thread.join(max(0.0, until - time.monotonic()))
+        self.dropped += len(self.queue)
+        self.queue.clear()
+
+    def _run(self, name: str) -> None:
+        closing = False
+        while not closing:
+            closing = self._closing.wait(_POLL)
+            while self.queue and time.monotonic() < self._until:
+                event = self.queue.popleft()
+                self._call(name, self.methods[type(event)], event)
+        self._call(name, self._observer.close)
+
+    def _call(self, name: str, method: Callable[..., None], *event: Event) -> None:
+        try:
+            method(*event)
+        except BaseException:  # a panic of Rust's, or sys.exit(), must not end the thread either
+            self.failures += 1
+            now = time.monotonic()
+            if now - self._logged >= _QUIET:
+                self._logged = now
+                log.exception("Observer %s failed (%d so far); answers are not affected", name, self.failures)
+
+
+def load(spec: str, **options: Any) -> Observer:
+    """The observer that a setting names.
+
+    Args:
+        spec: package.module:Class, or path/to/file.py:Class.
+        options: for the class's constructor.
+
+    Raises:
+        SettingsError: there is no such module, file or class, it is no `Observer`, or it cannot be made.
+    """
+    place, separator, name = spec.rpartition(":")
+    if not separator or not place or not name.isidentifier():
+        raise SettingsError(f"An observer is named as {_FORMS}", observed=repr(spec), remedy="correct the setting")
+    module = _module(spec, place)
+    found = getattr(module, name, None)
+    if found is None:
+        near = difflib.get_close_matches(name, vars(module), n=1)
+        raise SettingsError(
+            "An observer's module has the class that the setting names",
+            observed=f"{place} has no {name}",
+            remedy=f"did you mean {near[0]}?" if near else "correct the class",
+        )
+    if not isinstance(found, type) or not issubclass(found, Observer):
+        raise SettingsError(
+            "An observer is a subclass of tidemill.serve.observer.Observer",
+            observed=f"{spec} is {found!r:.200}",
+            remedy=f"write class {name}(Observer)",
+        )
+    try:
+        return found(**options)
+    except Exception as error:
+        raise SettingsError(
+            "An observer can be made from its options",
+            observed=f"{spec} with {sorted(options) or 'no options'}: {type(error).__name__}: {error}",
+            remedy="correct the options, or the constructor",
+        ) from error
+
+
+def _module(spec: str, place: str) -> ModuleType:
+    try:
+        return _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:
+        raise SettingsError(
+            "An observer's module can be imported",
+            observed=f"{spec}: {type(error).__name__}: {error}",
+            remedy=f"name it as {_FORMS}, where every replica can read it",
+        ) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    name = f"tidemill_observer_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None, "a .py file always has a loader"
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    given: list[str] = []
+    for index, name in enumerate(names):
+        before = list(names[:index]).count(name)
+        given.append(f"{name}-{before + 1}" if before else name)
+    return given
+
+
+def _nothing(event: Event) -> None:
+    """What `emit` is while nobody listens."""
