@@ -31,9 +31,10 @@ class Refused:
 class Observer:
     """Override what you care about; the other events are passed over.
 
-    Methods run on one thread of the observer's own in each replica, in the order of the events, and after the answer has
-    left: an observer can delay or fail no answer and no other observer. Where it falls behind, the newest events are
-    dropped for it and counted; what it raises is logged (once a minute) and counted. `close` comes last, on that thread.
+    Methods run on one thread of the observer's own in each replica, in the order of the events, and after the answer
+    has left: an observer can delay or fail no answer and no other observer. Where it falls behind, the newest events
+    are dropped for it and counted; what it raises is logged (once a minute) and counted. `close` comes last, on that
+    thread too.
     """
 
     def answered(self, event: Answered) -> None: ...
