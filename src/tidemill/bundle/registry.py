@@ -1,42 +1,28 @@
-"""The registry: `<path>/<model>/<version>/` holds a bundle, `<path>/<model>/aliases.json` says which one is which.
+"""The registry: `<path>/<model>/<version>/` holds a bundle; two files beside it say which one is which.
 
-Aliases: *candidate* (the newest that was registered), *challenger* (compared with the champion on
-live requests), *champion* (serves). Every change of an alias is kept with who, when and why.
+aliases.json: *candidate* (the newest that was registered), *challenger* (compared with the champion on live
+requests), *champion* (serves), and the history: every change with who, when and why. desired.json: what
+replicas shall hold now; it follows from the history, and is written again by the next change if a writer was killed
+between the two.
 """
 
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
-from tidemill.bundle import checksums, manifest
+from tidemill.bundle import checksums, manifest, rollout
+from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.bundle.store import is_version, open_store
 from tidemill.errors import RegistryError
 from tidemill.settings import PlainName
 
 _ALIASES = "aliases.json"
+_DESIRED = "desired.json"
 
-
-class Alias(StrEnum):
-    CANDIDATE = "candidate"
-    CHALLENGER = "challenger"
-    CHAMPION = "champion"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """One entry of the history. action: promote or rollback; at: UTC, ISO 8601."""
-
-    alias: str
-    version: str
-    action: str
-    at: str
-    by: str
-    reason: str
+__all__ = ["Alias", "Change", "Registry"]
 
 
 class Registry:
@@ -51,6 +37,7 @@ class Registry:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        self._verified: set[tuple[str, str]] = set()
         with _explained(self.path):
             self._store = open_store(self.path)
 
@@ -84,7 +71,7 @@ class Registry:
 
     def aliases(self, model: str) -> dict[str, str]:
         """Alias → version."""
-        return {change.alias: change.version for change in self.history(model)}
+        return rollout.aliases(self.history(model))
 
     def history(self, model: str) -> list[Change]:
         """Every change of an alias, oldest first."""
@@ -113,8 +100,30 @@ class Registry:
             )
         return version
 
+    def desired(self, model: str) -> Desired:
+        """What replicas shall hold now: from desired.json, or from the history of a registry that has none yet."""
+        _check_name(model)
+        with _explained(self.path):
+            content = self._store.read(model, _DESIRED)
+        try:
+            return rollout.desired(self.history(model)) if content is None else rollout.decode(content)
+        except ValueError as error:
+            raise RegistryError(
+                f"A model's {_DESIRED} is one that the registry wrote",
+                observed=f"{self.path}/{model}/{_DESIRED}: {error}",
+                remedy="delete the file and repeat the last change (`tidemill registry show` tells it)",
+            ) from error
+
+    def state_mark(self, model: str) -> str | None:
+        """A text that is another one whenever `desired` may have changed; one look at a file's description."""
+        _check_name(model)
+        with _explained(self.path):
+            return self._store.mark(model, _DESIRED) or self._store.mark(model, _ALIASES)
+
     def fetch(self, model: str, name: str) -> Path:
-        """A local folder with the verified files of a version (the registry's own one where it is local).
+        """A local folder with the verified files of a version; give it to `discard` after use.
+
+        It is the registry's own folder where the registry is local.
 
         Raises:
             BundleError: a file is missing or altered.
@@ -122,8 +131,25 @@ class Registry:
         version = self.resolve(model, name)
         with _explained(f"{self.path}/{model}/{version}"):
             folder = self._store.fetch(model, version)
-        checksums.verify(folder)
+        try:
+            checksums.verify(folder)
+        except BaseException:
+            self.discard(folder)
+            raise
         return folder
+
+    def discard(self, fetched: Path) -> None:
+        """Remove what `fetch` copied here; of a local registry nothing is removed."""
+        self._store.discard(fetched)
+
+    @contextmanager
+    def fetched(self, model: str, name: str) -> Iterator[Path]:
+        """`fetch`, and `discard` at the block's end."""
+        folder = self.fetch(model, name)
+        try:
+            yield folder
+        finally:
+            self.discard(folder)
 
     def describe(self, model: str, name: str) -> manifest.Manifest:
         """A version's manifest, without its other files being read."""
@@ -134,30 +160,66 @@ class Registry:
 
     def verify(self, model: str, name: str) -> None:
         """Compare a version's files with their checksums; raises BundleError as `fetch` does."""
-        self._store.discard(self.fetch(model, name))
+        version = self.resolve(model, name)
+        self.discard(self.fetch(model, version))
+        self._verified.add((model, version))
 
     def promote(self, model: str, name: str, alias: Alias = Alias.CHAMPION, *, by: str, reason: str) -> str:
         """Let `alias` stand for a version; returns the version. Nothing changes where it does so already."""
         version = self.resolve(model, name)
-        self.verify(model, version)
+        self._verify_once(model, version)
         with self._changing(model) as history:
-            if _stack(history, alias)[-1:] != [version]:
-                history.append(_change(alias, version, "promote", by, reason))
+            standing = rollout.aliases(history)
+            if alias is Alias.CHALLENGER and standing.get(Alias.CHAMPION) == version:
+                raise RegistryError(
+                    "A challenger is another version than the champion",
+                    observed=f"{model} {version} is champion",
+                    remedy="name another version",
+                )
+            if standing.get(alias) != version:
+                history.append(rollout.change(alias, version, Action.PROMOTE, by=by, reason=reason))
         return version
 
     def rollback(self, model: str, *, by: str, reason: str) -> str:
         """Make the champion before this one champion again; returns its version. Can be repeated."""
         with self._changing(model) as history:
-            stack = _stack(history, Alias.CHAMPION)
+            stack = rollout.stack(history, Alias.CHAMPION)
             if len(stack) < 2:
                 raise RegistryError(
                     "A rollback needs a champion before the present one",
                     observed=f"{model} had {'only version ' + stack[0] if stack else 'none'} as champion",
                     remedy=f"promote a version: tidemill registry promote {model} VERSION",
                 )
-            self.verify(model, stack[-2])
-            history.append(_change(Alias.CHAMPION, stack[-2], "rollback", by, reason))
+            self._verify_once(model, stack[-2])
+            history.append(rollout.change(Alias.CHAMPION, stack[-2], Action.ROLLBACK, by=by, reason=reason))
             return stack[-2]
+
+    def set_rollout(self, model: str, mode: Mode, share: float | None = None, *, by: str, reason: str) -> Desired:
+        """Say what the challenger does; share: of the requests, for a canary. Returns what is desired now."""
+        with self._changing(model) as history:
+            state = rollout.desired(history)
+            mode, portion = rollout.checked(state, mode, share)
+            if (mode, portion) != (state.mode, state.share):
+                about = {"mode": str(mode), "share": portion or None}
+                challenger = str(state.challenger)
+                history.append(
+                    rollout.change(Alias.CHALLENGER, challenger, Action.ROLLOUT, by=by, reason=reason, **about)
+                )
+        return self.desired(model)
+
+    def set_serving(self, model: str, serving: bool, *, by: str, reason: str) -> Desired:
+        """Let replicas answer requests, or refuse them all. Returns what is desired now."""
+        champion = self.resolve(model, Alias.CHAMPION)
+        with self._changing(model) as history:
+            if rollout.desired(history).serving != serving:
+                action = Action.LOAD if serving else Action.UNLOAD
+                history.append(rollout.change(Alias.CHAMPION, champion, action, by=by, reason=reason))
+        return self.desired(model)
+
+    def _verify_once(self, model: str, version: str) -> None:
+        """Reading a whole bundle again tells nothing new; replicas check it once more before they use it."""
+        if (model, version) not in self._verified:
+            self.verify(model, version)
 
     def _has(self, model: str, version: str) -> bool:
         _check_name(model)
@@ -172,23 +234,12 @@ class Registry:
         with _explained(f"{self.path}/{model}/{_ALIASES}"), self._store.lock(model):
             history = self.history(model)
             yield history
-            aliases = {change.alias: change.version for change in history}
-            content = {"format": 1, "aliases": aliases, "history": [asdict(change) for change in history]}
+            aliases = rollout.aliases(history)
+            content = {"format": 1, "aliases": aliases, "history": [change.to_dict() for change in history]}
             self._store.replace(model, _ALIASES, json.dumps(content, indent=2, ensure_ascii=False).encode())
-
-
-def _stack(history: list[Change], alias: Alias) -> list[str]:
-    """Versions that `alias` stood for and may come back to, the present one last."""
-    stack: list[str] = []
-    for change in history:
-        if change.alias == alias:
-            stack = stack[:-1] if change.action == "rollback" else [*stack, change.version]
-    return stack
-
-
-def _change(alias: Alias, version: str, action: str, by: str, reason: str) -> Change:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Change(alias=str(alias), version=version, action=action, at=now, by=by, reason=reason)
+            state = rollout.desired(history).encode()
+            if state != self._store.read(model, _DESIRED):
+                self._store.replace(model, _DESIRED, state)
 
 
 def _stamp(folder: Path, model: str, version: str) -> None:

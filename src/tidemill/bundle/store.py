@@ -32,6 +32,10 @@ Stamp = Callable[[Path, str], None]
 _CLAIM = ".claim"
 _STAGING = ".staging-"
 _SWEEP_AFTER = 86_400.0  # seconds
+_LOCK = ".lock"
+_PATIENCE, _BREAK_AFTER = 30.0, 60.0  # seconds
+_TELLING = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "mtime", "created")
+"""What object stores call the things that differ between two writes of a file."""
 
 
 def open_store(path: str) -> "Store":
@@ -69,20 +73,54 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def mark(self, model: str, name: str) -> str | None:
+        """A text that changes when the file does, from what the store tells of it; None where there is no such file."""
+        self.filesystem.invalidate_cache(f"{self.root}/{model}")
+        try:
+            told = self.filesystem.info(f"{self.root}/{model}/{name}")
+        except FileNotFoundError:
+            return None
+        return repr([told[key] for key in (*_TELLING, "size") if told.get(key) is not None])
+
     def replace(self, model: str, name: str, content: bytes) -> None:
         """Write a file so that readers see the old content or the new, never a part."""
         self.filesystem.pipe_file(f"{self.root}/{model}/{name}", content)
 
     @contextlib.contextmanager
     def lock(self, model: str) -> Iterator[None]:
-        """Keep other writers of the same machine out; object stores have no such means: the last one wins."""
-        yield
+        """Keep other writers out, by a file that only one can create; a killed writer's is broken after a minute."""
+        held = f"{self.root}/{model}/{_LOCK}"
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.filesystem.pipe_file(held, str(time.time()).encode(), mode="create")
+                break
+            except FileExistsError:
+                since = self.read(model, _LOCK)
+                if since and time.time() - float(since) > _BREAK_AFTER:
+                    self._release(held)
+                elif time.monotonic() > until:
+                    raise OSError(errno.EAGAIN, f"another writer has held {held} for {_PATIENCE:.0f} s") from None
+                else:
+                    time.sleep(0.05)
+        try:
+            yield
+        finally:
+            self._release(held)
+
+    def _release(self, held: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.rm_file(held)
 
     def fetch(self, model: str, version: str) -> Path:
         """A local folder with the version's files; `discard` it when it has been used."""
         folder = Path(tempfile.mkdtemp(prefix=f"{model}-{version}-"))
-        for name in self._names(f"{self.root}/{model}/{version}"):
-            self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
+        try:
+            for name in self._names(f"{self.root}/{model}/{version}"):
+                self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
+        except BaseException:
+            self.discard(folder)
+            raise
         return folder
 
     def discard(self, fetched: Path) -> None:
@@ -134,6 +172,13 @@ class Store:
 class LocalStore(Store):
     """A folder on this machine (or a mounted one whose renames are atomic)."""
 
+    def mark(self, model: str, name: str) -> str | None:
+        try:
+            told = Path(self.root, model, name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{told.st_ino}-{told.st_mtime_ns}-{told.st_size}"
+
     def replace(self, model: str, name: str, content: bytes) -> None:
         target = Path(self.root, model, name)
         staged = target.with_name(f"{_STAGING}{uuid.uuid4().hex}")
@@ -150,7 +195,7 @@ class LocalStore(Store):
     def lock(self, model: str) -> Iterator[None]:
         import fcntl
 
-        with Path(self.root, model, ".lock").open("w") as file:
+        with Path(self.root, model, _LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
