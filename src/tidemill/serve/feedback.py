@@ -1,0 +1,172 @@
+"""POST /feedback in JSON: labels of answers given before, whenever they become known.
+
+POST {"labels": [{"id": "5f0c…-0", "label": "yes" or 3.2, and if wanted "at": when it came true, in ISO 8601}, …]}
+→    {"received": n}
+
+The same id may come again: the last label holds. An id that nothing is known of is kept too, as its answer may still be
+on its way. All labels of a request are taken, or none.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from tidemill.bundle.manifest import Identity
+from tidemill.data.raw import EPOCH
+from tidemill.errors import RequestError
+from tidemill.ledger.record import Label
+from tidemill.serve.protocol import Limits, dumps, refused, too_large
+from tidemill.settings import Objective
+
+_ID = re.compile(r"[0-9a-f]{1,64}-(0|[1-9][0-9]{0,8})", re.ASCII)
+_FORM = '{"labels": [{"id": "…", "label": …}, …]}'
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    id: str
+    label: str | int | float
+    at: datetime | None = None
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    labels: list[_Entry]
+
+
+_DECODER = msgspec.json.Decoder(_Request)
+
+
+def decode(body: bytes, identity: Identity, limits: Limits, at: int) -> list[Label]:
+    """The labels in a request's body.
+
+    Args:
+        identity: of the model, whose classes (or numbers, for regression) labels are.
+        at: when they were received, nanoseconds since 1970 UTC.
+
+    Raises:
+        RequestError: 400 no JSON or other keys, 413 too many or too large, 422 the first wrong label, by its index.
+    """
+    if len(body) > limits.bytes:
+        raise too_large(limits, f"{len(body)} bytes")
+    try:
+        entries: Sequence[Any] = _DECODER.decode(body).labels
+        read = _plain
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        entries = _entries(body)
+        read = _checked
+    if len(entries) > limits.rows:
+        raise too_large(limits, f"{len(entries)} labels")
+    classes = None if identity.objective is Objective.REGRESSION else frozenset(identity.classes)
+    return [read(entry, index, classes, at) for index, entry in enumerate(entries)]
+
+
+def encode(labels: Sequence[Label]) -> bytes:
+    return dumps({"received": len(labels)})
+
+
+def _plain(entry: _Entry, index: int, classes: frozenset[str] | None, at: int) -> Label:
+    """The quick way; what it does not take, `_checked` accepts or refuses."""
+    if (
+        _ID.fullmatch(entry.id)
+        and entry.at is None
+        and (type(entry.label) is float if classes is None else entry.label in classes)
+    ):
+        return Label(entry.id, entry.label, at)
+    given: dict[str, Any] = {"id": entry.id, "label": entry.label}
+    if entry.at is not None:
+        given["at"] = entry.at.isoformat()
+    return _checked(given, index, classes, at)
+
+
+def _checked(entry: Any, index: int, classes: frozenset[str] | None, at: int) -> Label:
+    if not isinstance(entry, dict) or not {"id", "label"} <= entry.keys() <= {"id", "label", "at"}:
+        rule = "A label is an object with the keys 'id' and 'label', and perhaps 'at'"
+        raise _wrong(index, rule, _keys(entry), f"send {_FORM}")
+    id_, label = entry["id"], entry["label"]
+    if type(id_) is not str or not _ID.fullmatch(id_):
+        rule = "The id of a label is that of an answer, as /predict gave it"
+        raise _wrong(index, rule, f"id {_shown(id_)}", 'send the "id" of a prediction')
+    value = _number(label, index) if classes is None else _class(label, index, classes)
+    event_at = None if entry.get("at") is None else _moment(entry["at"], index)
+    return Label(id_, value, at, event_at)
+
+
+def _number(label: Any, index: int) -> float:
+    if type(label) in (int, float):
+        try:
+            value = float(label)
+        except OverflowError:
+            value = math.inf
+        if math.isfinite(value):
+            return value
+    raise _wrong(index, "A label of a regression is a finite number", f"label {_shown(label)}", "send a number")
+
+
+def _class(label: Any, index: int, classes: frozenset[str]) -> str:
+    """A number or truth value is the class that is written like it."""
+    for text in _texts(label):
+        if text in classes:
+            return text
+    known = sorted(classes)
+    near = difflib.get_close_matches(str(label), known, n=1) if isinstance(label, str) else []
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    rule = "A label is one of the model's classes"
+    raise _wrong(index, rule, f"label {_shown(label)}", f"{hint}The classes are {there}")
+
+
+def _texts(label: Any) -> tuple[str, ...]:
+    if isinstance(label, str):
+        return (label,)
+    if isinstance(label, bool):
+        return str(label).lower(), str(label)
+    if isinstance(label, int):
+        return str(label), f"{label}.0"
+    if isinstance(label, float):
+        return (repr(label), str(int(label))) if label.is_integer() else (repr(label),)
+    return ()
+
+
+def _moment(text: Any, index: int) -> int:
+    """Nanoseconds since 1970; without an offset the time is UTC's."""
+    try:
+        moment = datetime.fromisoformat(text)
+        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH
+        nanoseconds = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+        if -(2**63) < nanoseconds < 2**63:
+            return nanoseconds
+    except (TypeError, ValueError):
+        pass
+    rule = "The time of a label is ISO 8601 text between the years 1678 and 2261"
+    raise _wrong(index, rule, f"at {_shown(text)}", "send a time like 2013-06-30T14:05:00+02:00, or leave it out")
+
+
+def _entries(body: bytes) -> list[Any]:
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        observed = str(error)[:200]
+        raise refused(400, "A request's body is standard JSON in UTF-8", observed, f"send {_FORM}") from error
+    if not isinstance(content, dict) or content.keys() != {"labels"}:
+        raise refused(400, "Feedback is an object with the one key 'labels'", _keys(content), f"send {_FORM}")
+    labels = content["labels"]
+    if not isinstance(labels, list):
+        raise refused(422, "'labels' is a list of objects", _shown(labels), f"send {_FORM}")
+    return labels
+
+
+def _keys(content: Any) -> str:
+    return f"the keys {_shown(list(content))}" if isinstance(content, dict) else _shown(content)
+
+
+def _wrong(index: int, rule: str, observed: str, remedy: str) -> RequestError:
+    return refused(422, rule, f"label {index}, {observed}", remedy)
+
+
+def _shown(value: Any) -> str:
+    text = dumps(value).decode()
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,136 @@
+import json
+
+import pytest
+
+from tidemill.bundle.manifest import Identity
+from tidemill.errors import RequestError
+from tidemill.ledger.record import Label
+from tidemill.serve import feedback
+from tidemill.serve.protocol import Limits
+from tidemill.settings import Objective
+
+ID = "0123456789ab1f-0"
+NOW = 1_700_000_000_000_000_000
+
+
+def decode(content, classes=("no", "yes"), limits=None):
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    objective = Objective.BINARY if classes else Objective.REGRESSION
+    identity = Identity(model="m", version="7", created="", objective=objective, classes=list(classes))
+    return feedback.decode(body, identity, limits or Limits(), NOW)
+
+
+def one(entry, classes=("no", "yes")):
+    (label,) = decode({"labels": [entry]}, classes)
+    return label
+
+
+def test_labels_by_id():
+    labels = decode({"labels": [{"id": ID, "label": "yes"}, {"label": "no", "id": "ff-12", "at": None}]})
+    assert labels == [Label(ID, "yes", NOW), Label("ff-12", "no", NOW)]
+    assert json.loads(feedback.encode(labels)) == {"received": 2}
+    assert decode({"labels": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "nanoseconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01", 0),
+        ("1970-01-01T01:00:00.000001+01:00", 1000),
+        ("1970-01-01 00:00:01", 1_000_000_000),
+        ("1969-12-31T23:59:59", -1_000_000_000),
+        ("2261-12-31T00:00:00Z", 9_214_560_000_000_000_000),
+    ],
+)
+def test_the_time_of_the_event(at, nanoseconds):
+    assert one({"id": ID, "label": "no", "at": at}) == Label(ID, "no", NOW, nanoseconds)
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "expected"),
+    [
+        (1, ("0", "1"), "1"),
+        (1.0, ("0", "1"), "1"),
+        (1, ("0.0", "1.0"), "1.0"),
+        (1.0, ("0.0", "1.0"), "1.0"),
+        (2.5, ("1.5", "2.5"), "2.5"),
+        (True, ("false", "true"), "true"),
+        (False, ("False", "True"), "False"),
+        ("1", ("0", "1"), "1"),
+        ("ä b", ("ä b", "c"), "ä b"),
+        (2**60 + 1, (str(2**60 + 1), "0"), str(2**60 + 1)),
+    ],
+)
+def test_numbers_and_truth_values_are_the_class_written_like_them(label, classes, expected):
+    assert one({"id": ID, "label": label}, classes).label == expected
+
+
+@pytest.mark.parametrize(("label", "value"), [(3.25, 3.25), (3, 3.0), (-1e300, -1e300), (2**64, 2.0**64)])
+def test_values_of_a_regression(label, value):
+    got = one({"id": ID, "label": label}, ()).label
+    assert got == value and type(got) is float
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "text"),
+    [
+        (b"", 400, "standard JSON in UTF-8"),
+        (b'{"labels": [', 400, "standard JSON in UTF-8"),
+        (b'{"labels": ["\xff"]}', 400, "standard JSON in UTF-8"),
+        (b'{"labels": [{"id": "a-0", "label": NaN}]}', 400, "standard JSON in UTF-8"),
+        (b"[" * 50_000, 400, "standard JSON in UTF-8"),
+        ([], 400, r"the one key 'labels'. Got: \[\]"),
+        ({}, 400, r"the one key 'labels'. Got: the keys \[\]"),
+        ({"labels": [], "label": 1}, 400, r'Got: the keys \["labels","label"\]'),
+        ({"labels": {}}, 422, "'labels' is a list of objects. Got: {}"),
+        ({"labels": [{"id": ID, "label": "no"}, 3]}, 422, "keys 'id' and 'label', and perhaps 'at'. Got: label 1, 3"),
+        ({"labels": [{"id": ID}]}, 422, r'label 0, the keys \["id"\]'),
+        ({"labels": [{"id": ID, "label": "no", "when": 1}]}, 422, r'\["id","label","when"\]'),
+        ({"labels": [{"id": "x-0", "label": "no"}]}, 422, 'as /predict gave it. Got: label 0, id "x-0"'),
+        ({"labels": [{"id": "ab", "label": "no"}]}, 422, 'id "ab"'),
+        ({"labels": [{"id": "ab-01", "label": "no"}]}, 422, 'id "ab-01"'),
+        ({"labels": [{"id": "ab-0\n", "label": "no"}]}, 422, "id "),
+        ({"labels": [{"id": "a" * 65 + "-0", "label": "no"}]}, 422, r"a\.\.\."),
+        ({"labels": [{"id": 5, "label": "no"}]}, 422, "id 5"),
+        ({"labels": [{"id": "\ud800", "label": "no"}]}, 400, "standard JSON in UTF-8"),
+        ({"labels": [{"id": None, "label": "no"}]}, 422, "id null"),
+        ({"labels": [{"id": ID, "label": "yess"}]}, 422, "one of the model's classes.*did you mean 'yes'.*are no, yes"),
+        ({"labels": [{"id": ID, "label": None}]}, 422, "label 0, label null. Remedy: The classes are no, yes"),
+        ({"labels": [{"id": ID, "label": True}]}, 422, "label true"),
+        ({"labels": [{"id": ID, "label": 1}]}, 422, "label 1"),
+        ({"labels": [{"id": ID, "label": ["yes"]}]}, 422, r'label \["yes"\]'),
+        ({"labels": [{"id": ID, "label": "no", "at": "soon"}]}, 422, 'The time of a label is ISO 8601.*at "soon"'),
+        ({"labels": [{"id": ID, "label": "no", "at": 5}]}, 422, "at 5"),
+        ({"labels": [{"id": ID, "label": "no", "at": "0001-01-01T00:00:00Z"}]}, 422, "between the years 1678 and 2261"),
+        ({"labels": [{"id": ID, "label": "no"}] * 4}, 413, "at most 3 rows and 1000000 bytes.*4 labels"),
+        (b" " * 1_000_001, 413, "1000001 bytes"),
+    ],
+)
+def test_what_is_no_label_is_refused(content, status, text):
+    with pytest.raises(RequestError, match=f"(?s){text}") as caught:
+        decode(content, limits=Limits(rows=3, bytes=1_000_000))
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("label", ["3.2", True, None, [], 10**400])
+def test_what_is_no_number_is_refused(label):
+    with pytest.raises(
+        RequestError, match="A label of a regression is a finite number. Got: label 1, label "
+    ) as caught:
+        decode({"labels": [{"id": ID, "label": 1}, {"id": ID, "label": label}]}, ())
+    assert caught.value.status == 422
+
+
+def test_many_classes_are_not_all_listed():
+    with pytest.raises(RequestError, match=r"The classes are c00, c01, .*, c19 and 10 more\.$"):
+        one({"id": ID, "label": "z"}, tuple(f"c{i:02}" for i in range(30)))
+
+
+def test_both_ways_read_the_same():
+    """One wrong type anywhere makes the whole body go the exact way; the others must come out alike."""
+    entries = [{"id": f"ab-{i}", "label": label} for i, label in enumerate(("1", 1, 1.0, "0"))]
+    entries.append({"id": "ab-9", "label": "1", "at": "2020-02-02T02:02:02.5+02:00"})
+    quick = decode({"labels": entries}, ("0", "1"))
+    exact = decode({"labels": [*entries, {"id": "ab-10", "label": True}]}, ("0", "1", "true"))
+    assert exact[:-1] == quick and exact[-1].label == "true"
