@@ -1,0 +1,88 @@
+"""The shipping process that a ledger keeps beside it: started, started again when it dies, told when to end.
+
+It gets its settings, secrets of the object store included, through a pipe, and ends when that pipe does: also when
+the process that holds the other end was killed.
+"""
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tidemill.ledger.settings import LedgerSettings
+
+_LONGEST_DELAY = 60.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+class Child:
+    """One shipping process. `watch` is to be called about once a second, by one thread."""
+
+    def __init__(self, settings: LedgerSettings, model: str, segments: Path) -> None:
+        self.failures = 0
+        """How often the process has died."""
+        self._note = msgspec.json.encode({"model": model, "settings": settings}) + b"\n"
+        self._command = [sys.executable, "-m", "tidemill.ledger.ship", str(segments), "--follow"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = self._next = 0.0
+        self._delay = 1.0
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def watch(self) -> None:
+        """Start the process if there is none and its time has come; count it when it has died."""
+        now = time.monotonic()
+        if self._process is not None and self._process.poll() is not None:
+            self.failures += 1
+            self._delay = 1.0 if now - self._started > _LONGEST_DELAY else min(self._delay * 2, _LONGEST_DELAY)
+            self._next = now + self._delay
+            _log.error(
+                "the ledger's shipping process ended with %s (failure %d); entries wait on the local disk, next try in "
+                "%.0f s",
+                self._process.returncode,
+                self.failures,
+                self._delay,
+            )
+            self._forget()
+        if self._process is None and now >= self._next:
+            self._start(now)
+
+    def end(self, seconds: float) -> bool:
+        """Let it ship what is left, for so long at most; false when it did not come to an end by itself."""
+        if self._process is None:
+            self._start(time.monotonic())
+        assert self._process is not None
+        self._hang_up()
+        try:
+            done = self._process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            done = False
+        self._forget()
+        return done
+
+    def _start(self, now: float) -> None:
+        environment = {**os.environ, "POLARS_MAX_THREADS": "1"}  # the cores belong to the answers
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment)
+        self._started = now
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once: the next look counts it
+            self._process.stdin.write(self._note)
+            self._process.stdin.flush()
+
+    def _hang_up(self) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def _forget(self) -> None:
+        self._hang_up()
+        self._process = None

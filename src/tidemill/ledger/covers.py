@@ -1,0 +1,77 @@
+"""Covers: which columns reach the tables as they are, as keyed digests or not at all, and the key for the digests."""
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from tidemill.data.schema import Column, Role
+from tidemill.errors import SettingsError
+from tidemill.ledger.settings import Cover, LedgerSettings
+
+VARIABLE = "TIDEMILL_LEDGER_HASH_KEY"
+_MADE = "hash.key"
+_DIGEST = 16  # bytes
+_log = logging.getLogger(__name__)
+
+
+def cover(column: Column, settings: LedgerSettings) -> Cover:
+    """What the settings say about a column: by its name, else by its role."""
+    by_role = {Role.SENSITIVE: settings.sensitive, Role.IGNORED: settings.ignored}
+    return settings.columns.get(column.name, by_role.get(column.role, Cover.KEEP))
+
+
+def digests(values: Iterable[object], key: bytes) -> dict[object, str]:
+    """Keyed BLAKE2b of each value's text (RFC 7693), 32 hexadecimal digits."""
+    return {
+        value: hashlib.blake2b(str(value).encode("utf-8", "surrogatepass"), digest_size=_DIGEST, key=key).hexdigest()
+        for value in values
+    }
+
+
+def key(settings: LedgerSettings, segments: Path) -> bytes:
+    """The key for digests: from the file or the environment, else made once and kept beside the segments.
+
+    Raises:
+        SettingsError: the file cannot be read or holds too little.
+    """
+    if settings.hash_key_file is not None:
+        try:
+            found = Path(settings.hash_key_file).read_bytes().strip()
+        except OSError as error:
+            raise _unfit(f"ledger.hash_key_file={settings.hash_key_file}: {error.strerror}") from error
+        if len(found) < 16:
+            raise _unfit(f"ledger.hash_key_file={settings.hash_key_file} with {len(found)} bytes")
+    elif VARIABLE in os.environ:
+        found = os.environ[VARIABLE].strip().encode()
+        if len(found) < 16:
+            raise _unfit(f"{VARIABLE} with {len(found)} bytes")
+    else:
+        found = _made(segments / _MADE)
+    return found if len(found) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(found).digest()
+
+
+def _made(path: Path) -> bytes:
+    """Made under another name and linked into place, so that several processes agree on one."""
+    if not path.exists():
+        staged = path.with_name(f".{_MADE}-{secrets.token_hex(8)}")
+        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(staged, path)
+            _log.info("made the key for digests, %s; other machines need the same one for equal digests", path)
+        except FileExistsError:
+            pass
+        finally:
+            staged.unlink()
+    return path.read_bytes().strip()
+
+
+def _unfit(observed: str) -> SettingsError:
+    return SettingsError(
+        "The key for digests must have 16 bytes or more, so that nobody can find values by trying",
+        observed=observed,
+        remedy="write a random text into the file, as `openssl rand -hex 32` prints",
+    )

@@ -1,0 +1,142 @@
+"""The ledger as a serving process uses it: entries go in before answers leave, and are shipped beside it."""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tidemill.errors import SettingsError, TidemillError
+from tidemill.ledger import covers, frames
+from tidemill.ledger.child import Child
+from tidemill.ledger.record import Answered, Described, Label
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.wal import Lag, Wal
+
+NOTE = "ledger.json"
+"""Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
+_TICK = 1.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Records what one process answers for one model; without `settings.path`, nothing.
+
+    `describe`, `answered` and `labelled` return once the entries are in the write-ahead segment: they survive a kill
+    of the process from then on, and reach the tables exactly once.
+
+    Raises:
+        LedgerError: the local folder cannot be written.
+    """
+
+    def __init__(self, settings: LedgerSettings, model: str) -> None:
+        self._settings = settings
+        self._wal: Wal | None = None
+        self._columns: set[str] = set()
+        if settings.path is None:
+            return
+        segments = settings.segments(model)
+        self._wal = Wal(
+            segments,
+            fsync=settings.fsync,
+            when_full=settings.when_full,
+            segment_bytes=settings.segment_bytes,
+            segment_seconds=settings.ship_seconds,
+        )
+        try:
+            covers.key(settings, segments)
+            _note(settings, model, segments)
+        except (OSError, TidemillError):
+            self._wal.close()
+            raise
+        self._child = Child(settings, model, segments)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="tidemill-ledger", daemon=True)
+        self._thread.start()
+
+    def describe(self, version: Described) -> None:
+        """Make a version known; to be called before its first answer.
+
+        Raises:
+            LedgerError: as for `answered`.
+            SettingsError: `ledger.columns` names a column that no version has: what it means to hide would not be.
+        """
+        if self._wal is None:
+            return
+        self._columns |= version.schema["columns"].keys()
+        unknown = sorted(self._settings.columns.keys() - self._columns)
+        if unknown:
+            raise SettingsError(
+                "Each name in ledger.columns must be a column of the model",
+                observed=f"{', '.join(unknown)}; the columns are {', '.join(sorted(self._columns))}",
+                remedy="correct the names in ledger.columns",
+            )
+        self._wal.describe(frames.described(version))
+
+    def answered(self, entries: Sequence[Answered]) -> None:
+        """Record a batch of answers by one write.
+
+        Raises:
+            LedgerError: they cannot be recorded and the setting is to refuse: they must not be given.
+        """
+        if self._wal is not None:
+            self._wal.append([frames.answered(entry) for entry in entries])
+
+    def labelled(self, entries: Sequence[Label]) -> None:
+        """Record labels by one write.
+
+        Raises:
+            LedgerError: as for `answered`.
+        """
+        if self._wal is not None:
+            self._wal.append([frames.label(entry) for entry in entries])
+
+    @property
+    def lost(self) -> int:
+        """Records that a full disk kept out while answers went on."""
+        return self._wal.lost if self._wal else 0
+
+    @property
+    def failures(self) -> int:
+        """How often the shipping process has died."""
+        return self._child.failures if self._wal else 0
+
+    def lag(self) -> Lag:
+        """What is not in the tables yet."""
+        return self._wal.lag() if self._wal else Lag(0, 0.0)
+
+    def close(self, seconds: float = 20.0) -> None:
+        """Take no more entries, and ship what is there; what `seconds` do not suffice for, a later process ships."""
+        if self._wal is None or self._ended.is_set():
+            return
+        self._ended.set()
+        self._thread.join()
+        self._wal.close()
+        if not self._child.end(seconds):
+            left = self._wal.lag()
+            _log.warning("%d records stay in %s until they are shipped from there", left.records, self._wal.folder)
+
+    def _watch(self) -> None:
+        assert self._wal is not None
+        while not self._ended.is_set():
+            try:
+                self._wal.tick()
+                self._child.watch()
+            except OSError:
+                _log.exception("the ledger's upkeep failed")
+            self._ended.wait(min(_TICK, self._settings.ship_seconds))
+
+
+def _note(settings: LedgerSettings, model: str, segments: Path) -> None:
+    """Only where it changes, so that a full disk does not keep a process from starting."""
+    public = {**msgspec.to_builtins(settings), "storage_options": {}}
+    content = msgspec.json.encode({"model": model, "settings": public})
+    note = segments / NOTE
+    if note.exists() and note.read_bytes() == content:
+        return
+    staged = segments / f".{NOTE}-{os.getpid()}"
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    staged.replace(note)
