@@ -115,9 +115,7 @@ def test_what_is_no_label_is_refused(content, status, text):
 
 @pytest.mark.parametrize("label", ["3.2", True, None, [], 10**400])
 def test_what_is_no_number_is_refused(label):
-    with pytest.raises(
-        RequestError, match="A label of a regression is a finite number. Got: label 1, label "
-    ) as caught:
+    with pytest.raises(RequestError, match=r"of a regression is a finite number\. Got: label 1, label ") as caught:
         decode({"labels": [{"id": ID, "label": 1}, {"id": ID, "label": label}]}, ())
     assert caught.value.status == 422
 
