@@ -1,0 +1,169 @@
+# ruff: noqa: N802 — gRPC's methods have the names of the specification
+"""The gRPC service of the Open Inference Protocol: its methods, for grpc.aio and for Ray Serve deployments alike.
+
+Ray Serve calls a deployment's methods by the name of the call. A deployment inherits from `Servicer`, and the Serve
+configuration names the registration function:
+
+    grpc_options: {grpc_servicer_functions:
+      [tidemill.serve.inference.servicer.add_GRPCInferenceServiceServicer_to_server]}
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+import grpc  # type: ignore[import-untyped]
+from google.protobuf import json_format  # type: ignore[import-untyped]
+
+from tidemill.errors import RequestError
+from tidemill.serve.inference import calls, framing, messages
+from tidemill.serve.inference.calls import Backend, Call
+
+log = logging.getLogger("ray.serve")
+SERVICE = f"{messages.PACKAGE}.GRPCInferenceService"
+_UNARY = (
+    *("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelConfig"),
+    *("ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"),
+)
+_CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    500: grpc.StatusCode.INTERNAL,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    507: grpc.StatusCode.UNAVAILABLE,
+}
+_DETAILS = 2000
+"""Characters: status details travel in HTTP/2 trailers, which clients limit to 8 KiB."""
+
+
+class Service(Backend, Protocol):
+    """What the servicer calls."""
+
+    def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
+        """Before each call. Raises RequestError: 401, 403 or 429."""
+
+    async def infer(self, message: Any, metadata: Mapping[str, str]) -> Any:
+        """A ModelInferRequest → a ModelInferResponse. Raises RequestError."""
+
+
+class Servicer:
+    """The methods of inference.GRPCInferenceService. Set `service` before the first call."""
+
+    service: Service
+
+    async def ServerLive(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ServerLive", request, grpc_context)
+
+    async def ServerReady(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ServerReady", request, grpc_context)
+
+    async def ModelReady(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ModelReady", request, grpc_context)
+
+    async def ServerMetadata(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ServerMetadata", request, grpc_context)
+
+    async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ModelMetadata", request, grpc_context)
+
+    async def ModelConfig(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ModelConfig", request, grpc_context)
+
+    async def ModelStatistics(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("ModelStatistics", request, grpc_context)
+
+    async def RepositoryIndex(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("RepositoryIndex", request, grpc_context)
+
+    async def RepositoryModelLoad(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("RepositoryModelLoad", request, grpc_context)
+
+    async def RepositoryModelUnload(self, request: Any, grpc_context: Any) -> Any:
+        return await self._document("RepositoryModelUnload", request, grpc_context)
+
+    async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:
+        metadata = _metadata(grpc_context)
+        try:
+            self.service.admit("ModelInfer", metadata)
+            return await self.service.infer(request, metadata)
+        except Exception as error:
+            return _failed(error, grpc_context, messages.ModelInferResponse())
+
+    async def ModelStreamInfer(self, request: AsyncIterator[Any], grpc_context: Any) -> AsyncIterator[Any]:
+        """Each request gets its answer or its error, in order; an error ends nothing."""
+        metadata = _metadata(grpc_context)
+        async for message in request:
+            try:
+                self.service.admit("ModelInfer", metadata)
+                answer = await self.service.infer(message, metadata)
+                yield messages.ModelStreamInferResponse(infer_response=answer)
+            except Exception as error:
+                failed = messages.ModelInferResponse(id=message.id)
+                yield messages.ModelStreamInferResponse(error_message=_reason(error)[1], infer_response=failed)
+
+    async def _document(self, rpc: str, request: Any, grpc_context: Any) -> Any:
+        response = getattr(messages, f"{rpc}Response")()
+        try:
+            self.service.admit(rpc, _metadata(grpc_context))
+            document = await calls.answer(self.service, _call(rpc, request))
+            return json_format.ParseDict(document, response, ignore_unknown_fields=True)
+        except Exception as error:
+            return _failed(error, grpc_context, response)
+
+
+def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:
+    """Register a servicer, as the function of this name in generated modules does."""
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, name),
+            request_deserializer=getattr(messages, f"{name}Request").FromString,
+            response_serializer=getattr(messages, f"{name}Response").SerializeToString,
+        )
+        for name in _UNARY
+    }
+    handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+        servicer.ModelStreamInfer,
+        request_deserializer=messages.ModelInferRequest.FromString,
+        response_serializer=messages.ModelStreamInferResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def status_code(status: int) -> grpc.StatusCode:
+    """gRPC's code for an HTTP status of 4xx or 5xx."""
+    return _CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT if status < 500 else grpc.StatusCode.INTERNAL)
+
+
+def _call(rpc: str, request: Any) -> Call:
+    if rpc.startswith("RepositoryModel"):
+        return Call(rpc, request.model_name, parameters=framing.parameters(request.parameters))
+    if rpc == "RepositoryIndex":
+        return Call(rpc, ready=request.ready)
+    return Call(rpc, getattr(request, "name", ""), getattr(request, "version", ""))
+
+
+def _metadata(context: Any) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _failed(error: Exception, context: Any, response: Any) -> Any:
+    """The status is set rather than raised: what is raised, Ray logs as a fault with its traceback."""
+    status, reason = _reason(error)
+    context.set_code(status_code(status))
+    context.set_details(reason)
+    return response
+
+
+def _reason(error: Exception) -> tuple[int, str]:
+    if isinstance(error, RequestError):
+        return error.status, str(error)[:_DETAILS]
+    log.error("A request failed", exc_info=error)
+    return 500, "The server answers every valid request. Got: a fault of its own. Remedy: see its log."

@@ -1,0 +1,98 @@
+"""Counts and durations of one version's inferences, as Triton's statistics extension reports them."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class _Duration:
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int, count: int = 1) -> None:
+        self.count += count
+        self.ns += ns
+
+    def document(self) -> dict[str, int]:
+        return {"count": self.count, "ns": self.ns}
+
+
+@dataclass(slots=True)
+class _Batches:
+    count: int = 0
+    input: int = 0
+    infer: int = 0
+    output: int = 0
+
+    def document(self, size: int) -> dict[str, Any]:
+        parts = {"compute_input": self.input, "compute_infer": self.infer, "compute_output": self.output}
+        return {"batch_size": size, **{name: {"count": self.count, "ns": ns} for name, ns in parts.items()}}
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What one version has done since it was loaded. Call it from one thread.
+
+    All durations are nanoseconds. The compute durations of a batch count for each of its requests, as all of them
+    waited for it.
+    """
+
+    _last: int = 0
+    _inferences: int = 0
+    _executions: int = 0
+    _success: _Duration = field(default_factory=_Duration)
+    _fail: _Duration = field(default_factory=_Duration)
+    _queue: _Duration = field(default_factory=_Duration)
+    _input: _Duration = field(default_factory=_Duration)
+    _infer: _Duration = field(default_factory=_Duration)
+    _output: _Duration = field(default_factory=_Duration)
+    _batches: dict[int, _Batches] = field(default_factory=dict)
+
+    def executed(self, rows: int, requests: int, read: int, run: int, write: int) -> None:
+        """One batch of `requests` requests with `rows` rows in all was read into arrays, run, and written down."""
+        self._executions += 1
+        self._inferences += rows
+        self._input.add(read * requests, requests)
+        self._infer.add(run * requests, requests)
+        self._output.add(write * requests, requests)
+        size = rows if rows < 16 else 1 << (rows - 1).bit_length()  # a bounded number of entries
+        batches = self._batches.get(size)
+        if batches is None:
+            batches = self._batches[size] = _Batches()
+        batches.count += 1
+        batches.input += read
+        batches.infer += run
+        batches.output += write
+
+    def succeeded(self, waited: int, whole: int) -> None:
+        """One request was answered: `waited` in queues, of `whole` from its arrival to its answer."""
+        self._queue.add(waited)
+        self._success.add(whole)
+        self._last = time.time_ns()
+
+    def failed(self, whole: int) -> None:
+        """One request for this version was refused or failed."""
+        self._fail.add(whole)
+        self._last = time.time_ns()
+
+    def document(self, model: str, version: str) -> dict[str, Any]:
+        """One entry of `model_stats`. Batches of 16 rows and more are counted under the next power of two."""
+        return {
+            "name": model,
+            "version": version,
+            "last_inference": self._last // 1_000_000,
+            "inference_count": self._inferences,
+            "execution_count": self._executions,
+            "inference_stats": {
+                "success": self._success.document(),
+                "fail": self._fail.document(),
+                "queue": self._queue.document(),
+                "compute_input": self._input.document(),
+                "compute_infer": self._infer.document(),
+                "compute_output": self._output.document(),
+                "cache_hit": {"count": 0, "ns": 0},
+                "cache_miss": {"count": 0, "ns": 0},
+            },
+            "batch_stats": [batches.document(size) for size, batches in sorted(self._batches.items())],
+        }
