@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tidemill.bundle import checksums, manifest, rollout
+from tidemill.bundle import checksums, manifest, rollout, signing
 from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.bundle.store import is_version, open_store
 from tidemill.errors import RegistryError
@@ -164,6 +164,19 @@ class Registry:
         self.discard(self.fetch(model, version))
         self._verified.add((model, version))
 
+    def sign(self, model: str, name: str, private_key: Path) -> str:
+        """Put a signature into a version, in the place of an earlier one; returns the version.
+
+        Raises:
+            BundleError, SettingsError: as `signing.sign`, or a file is missing or altered.
+        """
+        version = self.resolve(model, name)
+        with self.fetched(model, version) as folder:
+            content = signing.signature(folder, private_key)
+        with _explained(f"{self.path}/{model}/{version}/{signing.NAME}"):
+            self._store.replace(model, f"{version}/{signing.NAME}", content)
+        return version
+
     def promote(self, model: str, name: str, alias: Alias = Alias.CHAMPION, *, by: str, reason: str) -> str:
         """Let `alias` stand for a version; returns the version. Nothing changes where it does so already."""
         version = self.resolve(model, name)
@@ -243,6 +256,7 @@ class Registry:
 
 
 def _stamp(folder: Path, model: str, version: str) -> None:
+    (folder / signing.NAME).unlink(missing_ok=True)  # of other files: a manifest with a number was not signed yet
     described = manifest.read(folder)
     manifest.write(replace(described, identity=replace(described.identity, model=model, version=version)), folder)
     checksums.write(folder)

@@ -117,6 +117,8 @@ class Store:
         folder = Path(tempfile.mkdtemp(prefix=f"{model}-{version}-"))
         try:
             for name in self._names(f"{self.root}/{model}/{version}"):
+                if name == _CLAIM:  # the store's, no part of the bundle
+                    continue
                 self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
         except BaseException:
             self.discard(folder)
@@ -181,7 +183,7 @@ class LocalStore(Store):
 
     def replace(self, model: str, name: str, content: bytes) -> None:
         target = Path(self.root, model, name)
-        staged = target.with_name(f"{_STAGING}{uuid.uuid4().hex}")
+        staged = Path(self.root, model, f"{_STAGING}{uuid.uuid4().hex}")  # where `_sweep` finds what a kill leaves
         try:
             staged.write_bytes(content)
             _sync(staged)

@@ -1,8 +1,9 @@
 """The predictor: a bundle's folder in, answers out. It knows no HTTP and no Ray."""
 
+import contextlib
 from pathlib import Path
 
-from tidemill.bundle import checksums, folder, golden, manifest
+from tidemill.bundle import checksums, folder, golden, manifest, signing
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.raw import Raw
@@ -14,18 +15,23 @@ class Predictor:
     Args:
         bundle: a folder that holds one whole bundle.
         threads, provider: see `Runtime`.
+        public_key: of who must have signed the bundle, checked before anything of it is parsed; None: nobody.
 
     Raises:
-        BundleError: a file is altered, the graph is not self-contained, or it gives other answers than recorded.
-        SettingsError: the provider is not available here.
+        BundleError: a file is altered, the graph is not self-contained, it gives other answers than recorded, or it is
+            not signed as it must be.
+        SettingsError: the provider is not available here, or the public key is none.
     """
 
-    def __init__(self, bundle: Path, *, threads: int | None = None, provider: str = "cpu") -> None:
-        checksums.verify(bundle)
-        self.manifest = manifest.read(bundle)
-        self.columns = self.manifest.schema.inputs
-        self.golden = golden.read(bundle / golden.NAME, self.columns)
-        content = (bundle / folder.MODEL).read_bytes()
+    def __init__(
+        self, bundle: Path, *, threads: int | None = None, provider: str = "cpu", public_key: Path | None = None
+    ) -> None:
+        with signing.verified(bundle, public_key) if public_key else contextlib.nullcontext(bundle) as files:
+            checksums.verify(files)
+            self.manifest = manifest.read(files)
+            self.columns = self.manifest.schema.inputs
+            self.golden = golden.read(files / golden.NAME, self.columns)
+            content = (files / folder.MODEL).read_bytes()
         self._runtime = Runtime(content, self.manifest.interface, threads=threads, provider=provider)
         golden.replay(self._runtime, self.golden)
 

@@ -1,0 +1,204 @@
+import builtins
+import json
+import shutil
+import subprocess
+import uuid
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tidemill.bundle import checksums, signing
+from tidemill.bundle.registry import Registry
+from tidemill.errors import BundleError, RegistryError, SettingsError
+from tidemill.serve.predictor import Predictor
+
+
+def pair(folder, name="key", private=None):
+    """Paths of a private and a public key in PEM."""
+    private = private or ec.generate_private_key(ec.SECP256R1())
+    files = folder / f"{name}.pem", folder / f"{name}.pub"
+    plain = serialization.NoEncryption()
+    files[0].write_bytes(
+        private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain)
+    )
+    files[1].write_bytes(
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return files
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return pair(tmp_path)
+
+
+@pytest.fixture
+def signed(small_multiclass, tmp_path, keys):
+    folder = shutil.copytree(small_multiclass.folder, tmp_path / "signed")
+    signing.sign(folder, keys[0])
+    return folder
+
+
+def test_a_signed_bundle_is_loaded_and_its_checksums_hold(signed, keys):
+    signing.verify(signed, keys[1])
+    checksums.verify(signed)
+    assert Predictor(signed, public_key=keys[1]).manifest.identity.model == "small"
+    signing.sign(signed, keys[0])  # again, in the place of the first
+    signing.verify(signed, keys[1])
+
+
+def test_keys_that_openssl_makes_are_taken(signed, tmp_path):
+    private, public = tmp_path / "made.pem", tmp_path / "made.pub"
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)]
+    subprocess.run(make, check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)], check=True, capture_output=True
+    )
+    signing.sign(signed, private)
+    signing.verify(signed, public)
+
+
+def test_an_unsigned_bundle_is_refused(small_multiclass, keys):
+    with pytest.raises(BundleError, match=r"only signed bundles are loaded.*no model\.sig in .*registry sign"):
+        Predictor(small_multiclass.folder, public_key=keys[1])
+
+
+def test_another_key_is_refused(signed, tmp_path):
+    other = pair(tmp_path, "other")
+    with pytest.raises(BundleError, match=r"made with the private key that belongs.*other\.pub: Key mismatch"):
+        signing.verify(signed, other[1])
+
+
+@pytest.mark.parametrize("how", ["{}", "no JSON", b"\xff", "cut", "hint"])
+def test_a_forged_signature_is_refused(signed, keys, how):
+    path = signed / signing.NAME
+    content = json.loads(path.read_text())
+    if how == "cut":
+        content["dsseEnvelope"]["payload"] = content["dsseEnvelope"]["payload"][:-8] + "AAAA"
+    elif how == "hint":  # without the key's name only its mathematics is left
+        content["verificationMaterial"]["publicKey"]["hint"] = ""
+        content["dsseEnvelope"]["signatures"][0]["sig"] = "AAAA"
+    forged = json.dumps(content) if how in ("cut", "hint") else how
+    path.write_bytes(forged if isinstance(forged, bytes) else forged.encode())
+    with pytest.raises(BundleError, match="made with the private key that belongs"):
+        signing.verify(signed, keys[1])
+
+
+def _change(folder):
+    (folder / "manifest.json").write_text("{}")
+
+
+def _add(folder):
+    (folder / "more.py").write_text("import os")
+
+
+def _add_where_git_hides(folder):
+    (folder / ".gitignore").write_text("*")
+
+
+def _add_below(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "more").write_text("1")
+
+
+def _remove(folder):
+    (folder / "report.html").unlink()
+
+
+def _link(folder):
+    (folder / "link").symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("alter", "text"),
+    [
+        (_change, r"Hash mismatch for 'manifest\.json'"),
+        (_add, r"Extra files.*more\.py"),
+        (_add_where_git_hides, r"Extra files.*\.gitignore"),
+        (_add_below, r"Extra files.*sub/more"),
+        (_remove, r"Missing files.*report\.html"),
+        (_link, "link.*symlink"),
+    ],
+)
+def test_what_was_altered_is_refused_before_it_is_parsed(signed, keys, alter, text):
+    alter(signed)
+    with pytest.raises(BundleError, match=rf"holds the files that were signed, and no others.*{text}"):
+        Predictor(signed, public_key=keys[1])
+
+
+def test_checksums_that_were_made_to_fit_do_not_help(signed, keys):
+    (signed / "profile.json").write_text('{"a": 1}')
+    checksums.write(signed)
+    Predictor(signed)
+    with pytest.raises(BundleError, match="holds the files that were signed"):
+        Predictor(signed, public_key=keys[1])
+
+
+def test_what_is_read_is_what_was_verified(signed, keys):
+    with signing.verified(signed, keys[1]) as files:
+        (signed / "model.onnx").write_bytes(b"exchanged after the check")
+        checksums.verify(files)
+        assert files != signed
+    assert not files.exists()
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, keys):
+    with (
+        pytest.raises(BundleError, match=r"folder of files that can be read.*nowhere"),
+        signing.verified(tmp_path / "nowhere", keys[1]),
+    ):
+        pass
+
+
+def test_what_cannot_be_signed_is_named(signed, keys):
+    _link(signed)
+    with pytest.raises(BundleError, match=r"folder of plain files.*symlink"):
+        signing.sign(signed, keys[0])
+
+
+@pytest.mark.parametrize("kind", ["rsa", "missing", "text", "wrong half"])
+def test_keys_of_other_kinds_are_named(signed, tmp_path, keys, kind):
+    private, public = tmp_path / "bad.pem", tmp_path / "bad.pub"
+    if kind == "rsa":
+        private, public = pair(tmp_path, "bad", rsa.generate_private_key(65537, 2048))
+    elif kind == "text":
+        private.write_text("hello"), public.write_text("hello")
+    elif kind == "wrong half":
+        public, private = keys
+    with pytest.raises(SettingsError, match=r"The private key is a PEM file with an elliptic curve key"):
+        signing.sign(signed, private)
+    with pytest.raises(SettingsError, match=r"The public key is a PEM file.*openssl ecparam"):
+        Predictor(signed, public_key=public)
+
+
+def test_without_the_package_nothing_passes(signed, keys, monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *rest):
+        if name.startswith("model_signing"):
+            raise ImportError("No module named 'model_signing'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(
+        BundleError, match=r"with the package model-signing.*No module.*pip install 'tidemill\[signing\]'"
+    ):
+        Predictor(signed, public_key=keys[1])
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_versions_of_a_registry_are_signed_in_their_place(small_multiclass, tmp_path, keys, where):
+    registry = Registry(tmp_path / "registry" if where == "local" else f"memory://{uuid.uuid4().hex}")
+    registry.add("small", small_multiclass.folder)
+    for _ in range(2):
+        assert registry.sign("small", "1", keys[0]) == "1"
+    with registry.fetched("small", "1") as folder:
+        assert Predictor(folder, public_key=keys[1]).manifest.identity.version == "1"
+        registry.add("small", folder)  # another number: other files
+    with registry.fetched("small", "2") as folder:
+        assert not (folder / signing.NAME).exists()
+    registry.sign("small", "2", keys[0])
+    registry.verify("small", "2")
+    with pytest.raises(RegistryError, match="small/3"):
+        registry.sign("small", "3", keys[0])
