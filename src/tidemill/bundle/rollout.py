@@ -117,8 +117,8 @@ def desired(history: Sequence[Change]) -> Desired:
     for count, entry in enumerate(history, 1):
         after = {**_named(state), **_effect(state, entry, history[:count])}
         if after != _named(state):
-            signed = {"at": entry.at, "by": entry.by, "reason": entry.reason}
-            state = Desired(generation=state.generation + 1, **after, **signed)
+            generation = state.generation + 1
+            state = Desired(generation=generation, **after, at=entry.at, by=entry.by, reason=entry.reason)
     return state
 
 

@@ -17,7 +17,7 @@ def in_thread(work: Callable[[], T]) -> "asyncio.Future[T]":
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def settle(value: T | None, error: BaseException | None) -> None:
+    def settle(value: T | None, error: BaseException | None = None) -> None:
         if future.done():
             return
         if error is None:
@@ -25,16 +25,17 @@ def in_thread(work: Callable[[], T]) -> "asyncio.Future[T]":
         else:
             future.set_exception(error)
 
+    def post(value: T | None, error: BaseException | None = None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, error)
+
     def run() -> None:
-        value, error = None, None
         try:
             value = work()
-        except BaseException as raised:
-            error = raised
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:  # the loop was closed meanwhile: nobody waits
-            return
+        except BaseException as error:  # not kept in a variable: its traceback would keep this frame, and it that
+            post(None, error)
+        else:
+            post(value)
 
     threading.Thread(target=run, name="beside", daemon=True).start()
     return future

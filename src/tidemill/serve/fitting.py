@@ -1,0 +1,45 @@
+"""Whether a version can take another one's requests: every request that the one answers, the other must answer too."""
+
+from collections.abc import Iterator
+
+from tidemill.bundle.manifest import Manifest
+from tidemill.data.schema import Role
+from tidemill.errors import BundleError
+
+
+def check(new: Manifest, held: Manifest) -> None:
+    """Pass a version that may stand beside the champion, or follow it, without a client noticing.
+
+    Raises:
+        BundleError: another objective or other classes; a column that is unknown, of another kind, or must be given
+            where the champion does not ask for it. All differences are named.
+    """
+    differences = [*_answers(new, held), *_columns(new, held)]
+    if differences:
+        raise BundleError(
+            "A version answers every request that the champion answers, and as the champion does",
+            observed=f"version {new.identity.version} beside {held.identity.version}: {'; '.join(differences)}",
+            remedy="train with the champion's schema (data.schema), or serve the new one under another model's name",
+        )
+
+
+def _answers(new: Manifest, held: Manifest) -> Iterator[str]:
+    ours, theirs = new.identity, held.identity
+    if ours.objective is not theirs.objective:
+        yield f"objective {ours.objective} instead of {theirs.objective}"
+    elif ours.classes != theirs.classes:
+        yield f"classes {', '.join(ours.classes)} instead of {', '.join(theirs.classes)}"
+
+
+def _columns(new: Manifest, held: Manifest) -> Iterator[str]:
+    known = {column.name for column in new.schema.columns if column.role is not Role.TARGET}
+    for column in held.schema.columns:
+        if column.role is not Role.TARGET and column.name not in known:
+            yield f"column {column.name} is unknown to it"
+    given = {column.name: column for column in held.schema.inputs}
+    for column in new.schema.inputs:
+        asked = given.get(column.name)
+        if asked is not None and asked.kind is not column.kind:
+            yield f"column {column.name} is {column.kind} instead of {asked.kind}"
+        if not column.missing_allowed and (asked is None or asked.missing_allowed):
+            yield f"column {column.name} may not be missing"
