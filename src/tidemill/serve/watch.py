@@ -146,7 +146,7 @@ class Watcher(Generic[V]):
         self._unread += 1
         if self._error != str(error):
             self._error = str(error)
-            log.error("The registry cannot be read; what is held goes on. %s", error)
+            log.error("The registry cannot be read; what is held goes on. %s", self._error)
 
     async def _first(self, desired: Desired) -> tuple[str, V]:
         champion, previous = str(desired.champion), desired.previous
@@ -255,11 +255,12 @@ class Watcher(Generic[V]):
 
     def _refuse(self, alias: str, version: str, error: Exception) -> None:
         again = not isinstance(error, BundleError | SettingsError)
-        refusal = Refusal(alias=alias, version=version, error=str(error), again=again)
+        why = str(error)  # the error itself would keep what its traceback sees, and a log may keep the error
+        refusal = Refusal(alias=alias, version=version, error=why, again=again)
         if self._refused.get(alias) != refusal:
-            log.error("%s %s/%s is refused. %s", alias, self._model, version, error)
+            log.error("%s %s/%s is refused. %s", alias, self._model, version, why)
             reason = "unreachable" if again else "bundle"
-            self._replica.tell(Refused(f"{self._model}/{version}", reason, error=str(error)))
+            self._replica.tell(Refused(f"{self._model}/{version}", reason, error=why))
         self._refused[alias] = refusal
 
 
