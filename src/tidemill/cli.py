@@ -4,13 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill import __version__
+from tidemill.commands import keys, predict
+from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
 
 if TYPE_CHECKING:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry import Change, Registry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,11 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     promoted.add_argument("--to", choices=["candidate", "challenger", "champion"], default="champion")
     rolled = actions.add_parser("rollback", help="make the previous champion champion again")
     rolled.add_argument("model")
-    for action, command in ((listed, _list), (shown, _show), (promoted, _promote), (rolled, _rollback)):
+    signed = actions.add_parser("sign", help="put a signature into a version; `serve --public-key` asks for it")
+    signed.add_argument("model")
+    signed.add_argument("version", nargs="?", default="champion", help="number or alias (default: %(default)s)")
+    signed.add_argument(
+        "--private-key", type=Path, required=True, metavar="PEM", help="an elliptic curve key, by openssl"
+    )
+    commanded = ((listed, _list), (shown, _show), (promoted, _promote), (rolled, _rollback), (signed, _sign))
+    for action, command in commanded:
         action.set_defaults(command=command)
         _add_registry(action)
     for action in (promoted, rolled):
         action.add_argument("--reason", default="by hand", help="kept in the history (default: %(default)s)")
+
+    predict.add(commands.add_parser("predict", help="score files in bulk", description=predict.__doc__))
+    keys.add(commands.add_parser("keys", help="API keys: who may ask a server for what"))
     return parser
 
 
@@ -88,7 +101,7 @@ def _serve(parsed: argparse.Namespace) -> None:
         provider=parsed.provider,
         threads=parsed.threads,
     )
-    local.run(arguments, parsed.host, parsed.port, until_checked=parsed.check, say=_say)
+    local.run(arguments, parsed.host, parsed.port, until_checked=parsed.check, say=say)
 
 
 def _list(parsed: argparse.Namespace) -> None:
@@ -96,17 +109,17 @@ def _list(parsed: argparse.Namespace) -> None:
     header = ("model", "version", "aliases", "created", "objective", "code")
     lines = []
     for model in [parsed.model] if parsed.model else registry.models():
-        aliases = registry.aliases(model)
+        aliases, does = registry.aliases(model), _does(registry, model)
         for version in registry.versions(model):
             identity, code = registry.describe(model, version).identity, registry.describe(model, version).code
-            names = ", ".join(alias for alias, number in aliases.items() if number == version)
+            names = ", ".join(alias + does.get(alias, "") for alias, number in aliases.items() if number == version)
             lines.append((model, version, names, identity.created, str(identity.objective), code.tidemill))
     if lines:
-        _say(_table(header, lines))
+        say(table(header, lines))
     elif parsed.model and (others := registry.models()):
-        _say(f"No model {parsed.model!r} in {parsed.registry}. There are {', '.join(others)}.")
+        say(f"No model {parsed.model!r} in {parsed.registry}. There are {', '.join(others)}.")
     else:
-        _say(f"No models in {parsed.registry}. `python train.py` makes one.")
+        say(f"No models in {parsed.registry}. `python train.py` makes one.")
 
 
 def _show(parsed: argparse.Namespace) -> None:
@@ -116,36 +129,60 @@ def _show(parsed: argparse.Namespace) -> None:
 
     registry = _open(parsed)
     version = registry.resolve(parsed.model, parsed.version)
-    _say(json.dumps(plain(registry.describe(parsed.model, version)), indent=2, ensure_ascii=False))
+    say(json.dumps(plain(registry.describe(parsed.model, version)), indent=2, ensure_ascii=False))
     history = [
-        (change.at, change.action, change.alias, change.version, change.by, change.reason)
+        (change.at, _action(change), change.alias, change.version, change.by, change.reason)
         for change in registry.history(parsed.model)
     ]
-    _say("\n" + _table(("at", "action", "alias", "version", "by", "reason"), history))
+    say("\n" + table(("at", "action", "alias", "version", "by", "reason"), history))
 
 
 def _promote(parsed: argparse.Namespace) -> None:
     from tidemill.bundle.registry import Alias
 
     version = _open(parsed).promote(parsed.model, parsed.version, Alias(parsed.to), by=_user(), reason=parsed.reason)
-    _say(f"{parsed.model}: {parsed.to} is version {version}")
+    say(f"{parsed.model}: {parsed.to} is version {version}")
 
 
 def _rollback(parsed: argparse.Namespace) -> None:
     version = _open(parsed).rollback(parsed.model, by=_user(), reason=parsed.reason)
-    _say(f"{parsed.model}: champion is version {version} again")
+    say(f"{parsed.model}: champion is version {version} again")
+
+
+def _sign(parsed: argparse.Namespace) -> None:
+    version = _open(parsed).sign(parsed.model, parsed.version, parsed.private_key)
+    say(f"{parsed.model}: version {version} is signed")
+
+
+def _rollout(parsed: argparse.Namespace) -> None:
+    from tidemill.bundle.rollout import Mode
+
+    registry = _open(parsed)
+    mode, by, reason = Mode(parsed.mode), _user(), parsed.reason
+    state = registry.set_rollout(parsed.model, mode, parsed.share, by=by, reason=reason)
+    does = _does(registry, parsed.model).get("challenger", ": does nothing")
+    _say(f"{parsed.model}: challenger {state.challenger or 'none'}{does}")
+
+
+def _does(registry: "Registry", model: str) -> dict[str, str]:
+    """What to say after an alias: the challenger's rollout, and that a champion is not served."""
+    state = registry.desired(model)
+    share = f" {state.share:g}" if state.share else ""
+    return {
+        **({"challenger": f": {state.mode}{share}"} if state.mode != "off" else {}),
+        **({} if state.serving else {"champion": ": unloaded"}),
+    }
+
+
+def _action(change: "Change") -> str:
+    details = (change.action, change.mode, None if change.share is None else f"{change.share:g}")
+    return " ".join(text for text in details if text)
 
 
 def _open(parsed: argparse.Namespace) -> "Registry":
     from tidemill.bundle.registry import Registry
 
     return Registry(parsed.registry)
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
-    ruled = [header, ["─" * width for width in widths], *lines]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in ruled)
 
 
 def _absolute(registry: str) -> str:
@@ -160,11 +197,6 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
         return str(os.getuid())
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -73,6 +73,62 @@ def test_a_port_in_use_is_named_before_ray_starts(registry, capsys):
     assert run(capsys, "serve", "--model", "small", "--port", "99999", "--registry", registry.path)[0] == 1
 
 
+def test_sign_puts_a_signature_into_a_version(registry, tmp_path, capsys):
+    key = tmp_path / "key.pem"
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
+    subprocess.run(make, check=True, capture_output=True)
+    at = ("--private-key", str(key), "--registry", registry.path)
+    assert run(capsys, "registry", "sign", "small", "2", *at) == (0, "small: version 2 is signed\n", "")
+    with registry.fetched("small", "2") as folder:
+        assert (folder / "model.sig").is_file()
+    status, _, err = run(capsys, "registry", "sign", "small", *at)
+    assert status == 1 and "RegistryError" in err and "small/champion" in err
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
+    file = tmp_path / "keys.json"
+    at = ("--file", str(file))
+    more = ("--scopes", "predict,metrics", "--rate", "100", "--expires", "2999-01-01")
+    status, out, err = run(capsys, "keys", "create", "--name", "app", *more, *at)
+    assert status == 0 and re.fullmatch(r"tm_[0-9a-f]{8}_[0-9a-f]{64}\n", out) and "not shown again" in err
+    _, id, secret = out.strip().split("_")
+    assert secret not in err and secret not in file.read_text() and file.stat().st_mode & 0o777 == 0o600
+    assert run(capsys, "keys", "create", "--name", "other", *at)[0] == 0
+    lines = run(capsys, "keys", "list", *at)[1].splitlines()
+    assert lines[0].split() == ["id", "name", "scopes", "rate", "created", "expires"]
+    first = lines[2].split()
+    assert first[:4] == [id, "app", "predict,metrics", "100/s"] and first[5] == "2999-01-01"
+    assert lines[3].split()[1:4] == ["other", "predict,feedback", "any"] and lines[3].endswith("never")
+    assert run(capsys, "keys", "revoke", id, *at) == (0, f"The key {id} of 'app' is no longer valid\n", "")
+    assert id not in run(capsys, "keys", "list", *at)[1]
+    status, _, err = run(capsys, "keys", "revoke", id, *at)
+    assert status == 1 and "A key that is revoked is in the file" in err
+
+
+def test_a_file_without_keys_says_so(tmp_path, capsys):
+    file = tmp_path / "keys.json"
+    file.write_text('{"format": 1, "keys": []}')
+    assert run(capsys, "keys", "list", "--file", str(file)) == (0, f"No keys in {file}.\n", "")
+    for words in (("list",), ("revoke", "abcd")):
+        status, _, err = run(capsys, "keys", *words, "--file", str(tmp_path / "none"))
+        assert status == 1 and "tidemill keys create --file" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--scopes", "predict,everything"), "'everything' is not one of predict, feedback, metrics, admin"),
+        (("--rate", "0"), "not a number greater than 0"),
+        (("--rate", "many"), "not a number greater than 0"),
+        (("--expires", "soon"), "'soon' is not a date like 2027-01-01"),
+    ],
+)
+def test_keys_of_nonsense_are_wrong_usage(tmp_path, capsys, words, text):
+    with pytest.raises(SystemExit):
+        cli.main(["keys", "create", "--name", "app", "--file", str(tmp_path / "keys.json"), *words])
+    assert text in capsys.readouterr().err and not (tmp_path / "keys.json").exists()
+
+
 def test_wrong_usage_is_status_2(capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["registry", "promote", "small", "1", "--to", "king"])

@@ -1,0 +1,71 @@
+"""`tidemill predict`: score files in bulk."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tidemill.commands.output import say
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_predict)
+    parser.add_argument("--registry", default="registry", help="a folder or an fsspec URL (default: %(default)s)")
+    parser.add_argument("--model", required=True, help="its name in the registry")
+    parser.add_argument("--alias", default="champion", help="or a version's number (default: %(default)s)")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="FILES",
+        help="files, folders, globs or URLs: Parquet, Arrow, CSV, JSON Lines",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="a new folder, or that of the run to resume"
+    )
+    parser.add_argument("--workers", type=_positive, help="processes, or actors on a cluster (default: one per core)")
+    parser.add_argument("--rows-per-part", type=_positive, default=100_000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--keep",
+        nargs="*",
+        metavar="COLUMN",
+        help="columns to copy beside the answers; none: --keep alone (default: the key)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=["fail", "quarantine"],
+        default="fail",
+        help="rows that the schema cannot read stop the run, or are set aside with the reason (default: %(default)s)",
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="score on this Ray cluster (auto, ray://…, or local)")
+
+
+def _predict(parsed: argparse.Namespace) -> None:
+    """Score files through the model's predictor into Parquet parts. Repeat the command to resume it."""
+    from tidemill.bulk.run import Job, Model, run
+
+    job = Job(
+        inputs=tuple(parsed.input),
+        output=parsed.output,
+        rows_per_part=parsed.rows_per_part,
+        keep=None if parsed.keep is None else tuple(parsed.keep),
+        on_error=parsed.on_error,
+    )
+    model = Model(registry=parsed.registry, name=parsed.model, alias=parsed.alias)
+    try:
+        summary = run(model, job, workers=parsed.workers or len(os.sched_getaffinity(0)), ray=parsed.ray)
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Finished parts stay: repeat the command to resume.\n")
+        raise
+    say(
+        f"{summary['rows']:,} rows of {summary['files']:,} files scored by {summary['model']} version "
+        f"{summary['version']} in {summary['parts']:,} parts: {parsed.output}"
+    )
+    if summary["quarantined"]:
+        say(f"{summary['quarantined']:,} rows could not be read: {parsed.output / '_quarantine'} says why")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
+    return int(text)

@@ -1,0 +1,50 @@
+"""How deep JSON is nested, seen before it is parsed.
+
+Typed decoders (msgspec with a type and no unknown fields) go no deeper than their type and need no check. A decoder of
+any JSON goes as deep as the interpreter's stack, a thousand levels or more by version, and what then walks through the
+result (`repr`, comparison) may find less stack than the decoder did: a request that ends in a fault of ours.
+"""
+
+import numpy as np
+
+from tidemill.errors import RequestError
+
+LIMIT = 32
+
+_PLAIN = bytes(set(range(256)) - set(b"[]{}"))
+_OTHERS = bytes(set(_PLAIN) - set(b'"'))
+_CHUNK = 2**20
+_STEPS = np.zeros(256, np.int8)
+_STEPS[[*b"[{"]] = 1
+_STEPS[[*b"]}"]] = -1
+
+
+def check(body: bytes) -> None:
+    """Pass JSON of at most `LIMIT` levels; whether it is JSON at all is the decoder's to say.
+
+    Raises:
+        RequestError: 400, it is nested deeper.
+    """
+    if (
+        len(body.translate(None, _PLAIN)) <= 2 * LIMIT
+    ):  # too few brackets, those in texts counted, to open and close more
+        return
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if _depth(body.translate(None, _OTHERS)) > LIMIT:
+        rule = f"A request's JSON is nested at most {LIMIT} levels deep"
+        error = RequestError(rule, observed="deeper", remedy="send plain rows")
+        error.status = 400
+        raise error
+
+
+def _depth(marks: bytes) -> int:
+    """The deepest level of brackets outside of texts; counted in chunks, so that a long body needs little memory."""
+    deepest = level = quotes = 0
+    for begin in range(0, len(marks), _CHUNK):
+        chunk = np.frombuffer(marks, np.uint8, min(_CHUNK, len(marks) - begin), begin)
+        passed = quotes + np.cumsum(chunk == ord('"'), dtype=np.int64)
+        levels = level + np.cumsum(np.where(passed % 2, 0, _STEPS[chunk]), dtype=np.int64)
+        deepest = max(deepest, int(levels.max()))
+        level, quotes = int(levels[-1]), int(passed[-1])
+    return deepest

@@ -1,0 +1,52 @@
+"""Who can reach the server: this machine alone, unless keys are set or somebody says that it is meant."""
+
+import ipaddress
+import socket
+from pathlib import Path
+
+from tidemill.errors import SettingsError
+
+
+def check(host: str, keys: Path | None, override: bool) -> None:
+    """Pass an address that only this machine can reach, and any other where there are keys or `override`.
+
+    Args:
+        host: an address or a name, as the server will bind it; empty: every interface.
+        keys: the file of API keys, if one is set.
+
+    Raises:
+        SettingsError: other machines could ask without a key.
+    """
+    if keys is None and not override and not is_loopback(host):
+        raise SettingsError(
+            "A server that other machines can reach asks for API keys",
+            observed=f"{host or 'every interface'}, and no keys",
+            remedy="make keys: tidemill keys create --file keys.json --name app --scopes predict,feedback; serve with "
+            "--keys keys.json; or serve on 127.0.0.1; or, behind a gateway that lets nobody else in, with --insecure",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every address that `host` stands for is one of this machine's own loopback."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        addresses = [ipaddress.ip_address(bare)]
+    except ValueError:
+        addresses = _resolved(bare)
+    return bool(addresses) and all(map(_is_own, addresses))
+
+
+def _resolved(name: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """None for a name that stands for nothing: what cannot be known is not taken for safe."""
+    if not name:
+        return []
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        return [ipaddress.ip_address(str(address[0])) for *_, address in found]
+    except (OSError, UnicodeError, ValueError):
+        return []
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
