@@ -1,0 +1,117 @@
+"""How a file's columns are read by a bundle's schema, settled from its first rows before any work is done."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from tidemill.bulk.inputs import File
+from tidemill.data import values
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.errors import SchemaError, SettingsError
+from tidemill.settings import Kind
+
+ISO = (
+    *(f"%Y-%m-%d{gap}{time}{zone}" for zone in ("", "%#z") for gap in "T " for time in ("%H:%M:%S%.f", "%H:%M")),
+    "%Y-%m-%d",
+)
+"""Notations of ISO 8601, tried where training saw no text and so knows no notation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """schemas: of the model's inputs, by file. kept: copied columns and their types, which all files' parts share."""
+
+    schemas: tuple[Schema, ...]
+    kept: dict[str, pl.DataType]
+
+
+def settle(files: Sequence[File], schema: Schema, keep: Sequence[str] | None, answers: Sequence[str]) -> Reading:
+    """Check every file's columns and settle how they are read.
+
+    Args:
+        schema: the bundle's.
+        keep: columns to copy; None takes the schema's key where a file has it.
+        answers: the columns that each part gets; no other may have such a name.
+
+    Raises:
+        SchemaError: a file lacks an input, or has values of a type that no input of that kind can have.
+        SettingsError: a file lacks a column to keep, or that has an answer's name.
+    """
+    tables = [file for file in files if file.head.width]  # lines of JSON without a row have no columns
+    for file in tables:
+        _check_inputs(file.path, file.head, schema.inputs)
+    asked = [column.name for column in schema.with_role(Role.KEY)] if keep is None else list(dict.fromkeys(keep))
+    kept = [name for name in asked if keep is not None or any(name in file.head.columns for file in tables)]
+    if taken := [name for name in kept if name in answers]:
+        raise SettingsError(
+            f"Columns that are kept have other names than a part's own ({', '.join(answers)})",
+            observed=", ".join(map(repr, taken)),
+            remedy="rename them in the files, or name others with --keep (none of them: --keep alone)",
+        )
+    for file in tables:
+        for name in kept:
+            if name not in file.head.columns:
+                raise _no_kept(file.path, name, file.head.columns)
+    types = {name: {_type(file, name) for file in tables} for name in kept}
+    return Reading(
+        schemas=tuple(_fitted(schema, file.head if file in tables else None) for file in files),
+        kept={name: found.pop() if len(found) == 1 else pl.String() for name, found in types.items()},
+    )
+
+
+def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> None:
+    absent = [column.name for column in inputs if column.name not in head.columns]
+    if absent:
+        near = difflib.get_close_matches(absent[0], head.columns, n=1, cutoff=0.6)
+        raise SchemaError(
+            "A file must have every column that the model was trained on",
+            observed=f"no column {', '.join(map(repr, absent))} in {path}, which has {', '.join(head.columns[:50])}",
+            remedy=(f"is {near[0]!r} meant by {absent[0]!r}? " if near else "")
+            + "Add the column, empty where no value is known",
+        )
+
+
+def _no_kept(path: str, name: str, columns: Sequence[str]) -> SettingsError:
+    near = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
+    return SettingsError(
+        "Columns that are kept must be in every file",
+        observed=f"no column {name!r} in {path}",
+        remedy=f"did you mean --keep {near[0]}?" if near else f"the columns are {', '.join(columns[:50])}",
+    )
+
+
+def _type(file: File, name: str) -> pl.DataType:
+    """Text where types are guessed from values, which may be others further down."""
+    found = file.head.schema[name]
+    return pl.String() if file.frame is None or values.unreadable(found) else found
+
+
+def _fitted(schema: Schema, head: pl.DataFrame | None) -> Schema:
+    """The schema of the inputs alone, with the notation of timestamps that training knew as timestamps only.
+
+    Raises:
+        SchemaError: nothing of the column's type can be read as its kind.
+    """
+    inputs = schema.inputs
+    if head is not None:
+        inputs = tuple(_noted(column, head[column.name]) for column in inputs)
+        for column in inputs:
+            values.read(column, head.schema[column.name])
+    return replace(schema, columns=inputs)
+
+
+def _noted(column: Column, stored: pl.Series) -> Column:
+    if column.kind is not Kind.TIMESTAMP or column.format is not None or stored.dtype != pl.String:
+        return column
+    tries = [replace(column, format=notation) for notation in ISO]
+    table = stored.to_frame()
+    reads = table.select(values.read(one, stored.dtype).count().alias(str(one.format)) for one in tries).row(0)
+    return tries[reads.index(max(reads))]
+
+
+def answer_columns(classes: Sequence[str]) -> list[str]:
+    """A part's own columns: where the row came from, and what the model says about it."""
+    answers = ["label", *(f"probability_{name}" for name in classes)] if classes else ["value", "lower", "upper"]
+    return ["file", "row", *answers]

@@ -1,0 +1,147 @@
+"""One bulk run from files to parts: everything that can be wrong is looked at before the first row is scored."""
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tidemill.bulk import cluster, inputs, pool, reading
+from tidemill.bulk.folder import Folder
+from tidemill.bulk.inputs import Chunk, File
+from tidemill.bulk.progress import Progress
+from tidemill.bulk.reading import Reading
+from tidemill.bulk.worker import Work
+from tidemill.bundle import checksums, manifest
+from tidemill.bundle.registry import Registry
+from tidemill.errors import SettingsError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """Where a bundle lies. alias: or a version's number."""
+
+    registry: str
+    name: str
+    alias: str = "champion"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """inputs: files, folders, globs, URLs. keep: columns to copy; None for the key. on_error: fail or quarantine."""
+
+    inputs: tuple[str, ...]
+    output: Path
+    rows_per_part: int = 100_000
+    keep: tuple[str, ...] | None = None
+    on_error: str = "fail"
+
+
+def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict[str, Any]:
+    """Score what is not scored yet; returns the summary that `_SUCCESS` holds.
+
+    Args:
+        workers: processes, or actors on the Ray cluster at `ray` ("local" starts one here).
+
+    Raises:
+        TidemillError: before any work where that can be; parts that are finished stay, and are not done again.
+    """
+    registry = Registry(model.registry)
+    version = registry.resolve(model.name, model.alias)
+    bundle = registry.fetch(model.name, version)
+    described = manifest.read(bundle)
+    paths = _files(job)
+    files = [inputs.look(path, number) for number, path in enumerate(paths)]
+    answers = reading.answer_columns(described.identity.classes)
+    settled = reading.settle(files, described.schema, job.keep, answers)
+    if ray is not None:
+        cluster.check(files)
+    folder = Folder(job.output.expanduser().absolute())
+    with closing(folder.claim(_run(model.name, version, bundle, paths, job))):
+        if (summary := folder.summary()) is not None:
+            _say(f"{folder.path} is complete already")
+            return summary
+        done = folder.done()
+        if done:
+            _say(f"Resuming: {len(done):,} parts are done")
+        work = Work(bundle=bundle, output=folder.path, kept=settled.kept, quarantine=job.on_error == "quarantine")
+        chunks = _chunks(files, settled, job.rows_per_part, done)
+        began = time.monotonic()
+        progress = Progress(_total(files, job.rows_per_part, done), exact=all(file.sliced for file in files))
+        try:
+            scored = cluster.score(chunks, work, workers, ray) if ray else pool.score(chunks, work, workers)
+            with closing(scored):
+                for part in scored:
+                    progress.add(part.answered + part.quarantined)
+        finally:
+            progress.end()
+        answered, quarantined = folder.rows()
+        summary = {
+            "model": model.name,
+            "version": version,
+            "files": len(files),
+            "parts": len(folder.done()),
+            "rows": answered,
+            "quarantined": quarantined,
+            "seconds": round(time.monotonic() - began, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        folder.finish(summary)
+        return summary
+
+
+def _files(job: Job) -> list[str]:
+    output = job.output.expanduser().resolve()
+    for given in job.inputs:
+        if "://" not in given and Path(given).expanduser().is_dir():
+            within = Path(given).expanduser().resolve()
+            if output.is_relative_to(within):
+                raise SettingsError(
+                    "--output lies outside of the folders that are read",
+                    observed=f"{job.output} is in {given}",
+                    remedy="choose another folder, or name the files of this one by a glob",
+                )
+    return inputs.find(job.inputs)
+
+
+def _run(name: str, version: str, bundle: Path, paths: list[str], job: Job) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "model": name,
+        "version": version,
+        "bundle": hashlib.sha256((bundle / checksums.NAME).read_bytes()).hexdigest(),
+        "rows_per_part": job.rows_per_part,
+        "keep": None if job.keep is None else list(job.keep),
+        "inputs": [inputs.fingerprint(path) for path in paths],
+    }
+
+
+def _chunks(files: list[File], settled: Reading, rows: int, done: set[tuple[int, int]]) -> Iterator[Chunk]:
+    """What is not done yet. A file that can be read from its beginning only is read past the parts that are."""
+    for file, schema in zip(files, settled.schemas, strict=True):
+        columns = dict.fromkeys([*(column.name for column in schema.columns), *settled.kept])
+        start = 0
+        while (file.number, start) in done:
+            start += 1
+        for chunk in inputs.chunks(file, list(columns), schema, rows, start):
+            if (chunk.file, chunk.number) not in done:
+                yield chunk
+
+
+def _total(files: list[File], rows: int, done: set[tuple[int, int]]) -> float | None:
+    """Rows to come; parts that are done count as full ones."""
+    expected = [file.about for file in files]
+    if any(about is None for about in expected):
+        return None
+    finished = [rows * sum(number == file.number for number, _ in done) for file in files]
+    return sum(max(about - ready, 0.0) for about, ready in zip(expected, finished, strict=True) if about is not None)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

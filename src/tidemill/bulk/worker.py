@@ -1,0 +1,95 @@
+"""One worker: a predictor that scores chunks and writes their parts, in a spawned process or a Ray actor."""
+
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+
+from tidemill.bulk.folder import Folder
+from tidemill.bulk.inputs import Chunk
+from tidemill.bulk.scoring import Scored, Scorer
+from tidemill.data.typed import REASON
+from tidemill.errors import SchemaError, TidemillError
+from tidemill.serve.predictor import Predictor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """bundle: a folder that every worker can read. quarantine: whether rows that cannot be read stop the run."""
+
+    bundle: Path
+    output: Path
+    kept: Mapping[str, pl.DataType]
+    quarantine: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """answered, quarantined: rows."""
+
+    file: int
+    chunk: int
+    answered: int
+    quarantined: int
+
+
+class Worker:
+    """Scores with one thread of ONNX Runtime: as many workers as there are cores do better than its own threads."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._folder = Folder(work.output)
+        self._score = Scorer(Predictor(work.bundle, threads=1), work.kept)
+
+    def __call__(self, chunk: Chunk) -> Done:
+        """
+        Raises:
+            SourceError, SchemaError: the chunk, or a row where rows are not set aside, cannot be read.
+        """
+        scored = self._score(chunk)
+        if scored.quarantined.height and not self._work.quarantine:
+            _refuse(scored)
+        self._folder.write(chunk.file, chunk.number, scored)
+        return Done(
+            file=chunk.file,
+            chunk=chunk.number,
+            answered=scored.answers.height,
+            quarantined=scored.quarantined.height,
+        )
+
+
+def _refuse(scored: Scored) -> NoReturn:
+    bad = scored.quarantined.row(0, named=True)
+    raise SchemaError(
+        "Each row must be one that the model's schema can read",
+        observed=f"{bad['file']}, row {bad['row']} (the first is 0): {bad[REASON]}",
+        remedy="mend the file, or set such rows aside with --on-error quarantine",
+    )
+
+
+def serve(connection: Connection, work: Work) -> None:
+    """Answer chunks with `Done` or an error until the other end is closed: that process may have been killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
+    try:
+        worker = Worker(work)
+        connection.send(None)
+        while True:
+            connection.send(_answer(worker, connection.recv()))
+    except TidemillError as error:
+        connection.send(error)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _answer(worker: Worker, chunk: Chunk) -> Done | TidemillError | str:
+    try:
+        return worker(chunk)
+    except TidemillError as error:
+        return error
+    except Exception:
+        return traceback.format_exc()
