@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill import __version__
-from tidemill.commands import keys, predict
+from tidemill.commands import keys, predict, serve
 from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
 
@@ -37,17 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tidemill {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="answer requests over HTTP", description=_serve.__doc__)
-    serve.set_defaults(command=_serve)
-    _add_registry(serve)
-    serve.add_argument("--model", required=True, help="its name in the registry")
-    serve.add_argument("--alias", default="champion", help="or a version's number (default: %(default)s)")
-    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
-    serve.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
-    serve.add_argument("--threads", type=_positive, help="of ONNX Runtime (default: its own choice)")
-    serve.add_argument("--check", action="store_true", help="stop after one verified answer")
-
+    serve.add(commands.add_parser("serve", help="answer requests over HTTP", description=serve.__doc__))
     registry = commands.add_parser("registry", help="look at models and say which one serves")
     actions = registry.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="all models, or one model's versions")
@@ -61,17 +51,23 @@ def _parser() -> argparse.ArgumentParser:
     promoted.add_argument("--to", choices=["candidate", "challenger", "champion"], default="champion")
     rolled = actions.add_parser("rollback", help="make the previous champion champion again")
     rolled.add_argument("model")
-    signed = actions.add_parser("sign", help="put a signature into a version; `serve --public-key` asks for it")
+    signed = actions.add_parser("sign", help="put a signature into a version; `serve … public_key=PEM` asks for it")
     signed.add_argument("model")
     signed.add_argument("version", nargs="?", default="champion", help="number or alias (default: %(default)s)")
     signed.add_argument(
         "--private-key", type=Path, required=True, metavar="PEM", help="an elliptic curve key, by openssl"
     )
-    commanded = ((listed, _list), (shown, _show), (promoted, _promote), (rolled, _rollback), (signed, _sign))
-    for action, command in commanded:
+    rollout = actions.add_parser("rollout", help="say what the challenger does beside the champion")
+    rollout.add_argument("model")
+    rollout.add_argument(
+        "--mode", required=True, choices=["off", "shadow", "canary"], help="shadow: it answers for the record only"
+    )
+    rollout.add_argument("--share", type=float, help="of the requests that a canary answers, like 0.1")
+    changes = ((promoted, _promote), (rolled, _rollback), (rollout, _rollout))
+    for action, command in ((listed, _list), (shown, _show), (signed, _sign), *changes):
         action.set_defaults(command=command)
         _add_registry(action)
-    for action in (promoted, rolled):
+    for action, _ in changes:
         action.add_argument("--reason", default="by hand", help="kept in the history (default: %(default)s)")
 
     predict.add(commands.add_parser("predict", help="score files in bulk", description=predict.__doc__))
@@ -81,27 +77,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--registry", default="registry", help="a folder or an fsspec URL (default: %(default)s)")
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
-    return int(text)
-
-
-def _serve(parsed: argparse.Namespace) -> None:
-    """Start Ray Serve on this machine with a model of the registry, and keep serving until Ctrl-C."""
-    from tidemill.serve import local
-    from tidemill.serve.app import Arguments
-
-    arguments = Arguments(
-        registry=_absolute(parsed.registry),
-        model=parsed.model,
-        alias=parsed.alias,
-        provider=parsed.provider,
-        threads=parsed.threads,
-    )
-    local.run(arguments, parsed.host, parsed.port, until_checked=parsed.check, say=say)
 
 
 def _list(parsed: argparse.Namespace) -> None:
@@ -161,7 +136,7 @@ def _rollout(parsed: argparse.Namespace) -> None:
     mode, by, reason = Mode(parsed.mode), _user(), parsed.reason
     state = registry.set_rollout(parsed.model, mode, parsed.share, by=by, reason=reason)
     does = _does(registry, parsed.model).get("challenger", ": does nothing")
-    _say(f"{parsed.model}: challenger {state.challenger or 'none'}{does}")
+    say(f"{parsed.model}: challenger {state.challenger or 'none'}{does}")
 
 
 def _does(registry: "Registry", model: str) -> dict[str, str]:
