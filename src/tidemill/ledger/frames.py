@@ -23,6 +23,8 @@ Entry = Answered | Label | Described
 MAGIC = b"TM\xf5\x01"
 _PREFIX = struct.Struct("<4sIII")
 _ANSWERED, _LABEL, _DESCRIBED = 1, 2, 3
+_ROLES = {role.value: role for role in Role}
+_FORMS = {form.value: form for form in Form}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -102,10 +104,10 @@ def _at(content: bytes, position: int) -> tuple[Entry, int] | None:
     if begin > len(content):
         return None
     magic, length, size, crc = _PREFIX.unpack_from(content, position)
-    end = begin + length
-    if magic != MAGIC or end > len(content) or size > length:
+    split, end = begin + size, begin + length
+    if magic != MAGIC or end > len(content) or split > end:
         return None
-    header, inputs = content[begin : begin + size], content[begin + size : end]
+    header, inputs = content[begin:split], content[split:end]
     if zlib.crc32(inputs, zlib.crc32(header, size)) != crc:
         return None
     return _entry(_decode(header), inputs), end
@@ -133,7 +135,7 @@ def _entry(header: list[Any], inputs: bytes) -> Entry:
         id, at, version, role, propensity, latency, form, rows, arrays = values
         which = None if rows is None else tuple(rows)
         answers = _answers(arrays)
-        return Answered(id, at, version, Role(role), propensity, latency, Form(form), inputs, which, answers)
+        return Answered(id, at, version, _ROLES[role], propensity, latency, _FORMS[form], inputs, which, answers)
     if tag == _LABEL:
         return Label(*values)
     version, schema, objective, classes = values
@@ -144,9 +146,9 @@ def _answers(arrays: list[Any]) -> Answers:
     answers: Answers = {}
     for name, char, shape, values in arrays:
         if char == "O":
-            array = np.empty(shape, np.object_)
+            answers[name] = array = np.empty(shape, np.object_)
             array[:] = values
         else:
-            array = np.frombuffer(values, char).reshape(shape)
-        answers[name] = array
+            array = np.frombuffer(values, char)
+            answers[name] = array if len(shape) == 1 else array.reshape(shape)
     return answers

@@ -94,6 +94,11 @@ class Ledger:
             self._wal.append([frames.label(entry) for entry in entries])
 
     @property
+    def keeps(self) -> bool:
+        """Whether anything is recorded."""
+        return self._wal is not None
+
+    @property
     def lost(self) -> int:
         """Records that a full disk kept out while answers went on."""
         return self._wal.lost if self._wal else 0

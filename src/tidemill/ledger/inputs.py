@@ -1,0 +1,183 @@
+"""The raw inputs of recorded requests as typed columns: by the raw input contract, many requests at a time."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.errors import RequestError
+from tidemill.ledger.covers import cover, digests
+from tidemill.ledger.record import Answered, Form
+from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.settings import Kind
+
+APART = "\0"
+"""Between a field's name and what its values are, until the table decides what the field is called."""
+TIMESTAMP = pl.Datetime("us", "UTC")
+DTYPES = {
+    Kind.NUMERIC: pl.Float64(),
+    Kind.BOOLEAN: pl.Boolean(),
+    Kind.CATEGORICAL: pl.String(),
+    Kind.TIMESTAMP: TIMESTAMP,
+}
+_JSON: dict[Kind, Any] = {
+    Kind.NUMERIC: float | None,
+    Kind.BOOLEAN: bool | None,
+    Kind.CATEGORICAL: str | None,
+    Kind.TIMESTAMP: str | int | None,
+}
+_UNFIT = (RequestError, msgspec.DecodeError, pl.exceptions.PolarsError, ValueError, TypeError, LookupError)
+_log = logging.getLogger(__name__)
+
+
+class Inputs:
+    """Reads the inputs of requests to one version.
+
+    Args:
+        schema: of all columns. A row may hold each of them but the target.
+        key: for digests of columns that the settings hash.
+    """
+
+    def __init__(self, schema: dict[str, Any], settings: LedgerSettings, key: bytes) -> None:
+        read = Schema.from_dict(schema)
+        self._always = {column.name for column in read.inputs}
+        self._columns = tuple(
+            dataclasses.replace(column, missing_allowed=True)  # whether it may be was checked before the answer
+            for column in read.columns
+            if column.role is not Role.TARGET and column.kind in _JSON
+        )
+        self._covers = {column.name: cover(column, settings) for column in self._columns}
+        self._key = key
+        fields = [(f"f{index}", _JSON[column.kind], None) for index, column in enumerate(self._columns)]
+        row: Any = msgspec.defstruct(
+            "Row",
+            fields,
+            rename={f"f{index}": column.name for index, column in enumerate(self._columns)},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        body: Any = msgspec.defstruct("Body", [("rows", list[row])])
+        self._decode = msgspec.json.Decoder(body).decode
+
+    def read(self, requests: Sequence[Answered]) -> pl.DataFrame | None:
+        """One column for each model input and each other column that was given, a row for each answer.
+
+        Args:
+            requests: of one form.
+
+        Returns:
+            None where some request does not fit the schema.
+        """
+        try:
+            return self._frame(requests)
+        except (
+            RequestError,
+            msgspec.DecodeError,
+            pl.exceptions.PolarsError,
+            ValueError,
+            TypeError,
+            LookupError,
+        ) as error:
+            if len(requests) == 1:
+                _log.error("the inputs of the answers to request %s cannot be read: %s", requests[0].id, error)
+            return None
+
+    def _frame(self, requests: Sequence[Answered]) -> pl.DataFrame:
+        form = requests[0].form
+        if form is Form.NONE:
+            count = sum(_rows(request) for request in requests)
+            columns: Iterable[Any] = ([None] * count for _ in self._columns)
+        else:
+            columns = self._from_json(requests) if form is Form.ROWS else self._from_columns(requests)
+        found = (self._series(column, values) for column, values in zip(self._columns, columns, strict=True))
+        names = (column.name for column in self._columns)
+        return pl.DataFrame(
+            [
+                series
+                for name, series in zip(names, found, strict=True)
+                if name in self._always or series.null_count() < series.len()
+            ]
+        )
+
+    def _from_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
+        try:
+            rows = list(chain.from_iterable(_picked(self._decode(one.inputs).rows, one.rows) for one in requests))
+        except msgspec.DecodeError:  # what Python's own reader takes and this one does not, like 1e999
+            yield from self._from_any_json(requests)
+            return
+        for index, column in enumerate(self._columns):
+            values = list(map(attrgetter(f"f{index}"), rows))
+            yield _moments(values, column) if column.kind is Kind.TIMESTAMP else values
+
+    def _from_any_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
+        rows = [row for one in requests for row in _picked(json.loads(one.inputs)["rows"], one.rows)]
+        yield from from_rows(rows, self._columns).values()
+
+    def _from_columns(self, requests: Sequence[Answered]) -> Iterator[Any]:
+        given = [(msgspec.msgpack.decode(one.inputs), one) for one in requests]
+        for column in self._columns:
+            parts = [
+                _picked(_listed(columns[column.name], column.kind), one.rows)
+                if column.name in columns
+                else [MISSING[column.kind]] * _rows(one)
+                for columns, one in given
+            ]
+            yield list(chain.from_iterable(parts))
+
+    def _series(self, column: Column, values: Any) -> pl.Series:
+        series = _typed(column, values)
+        covered = self._covers[column.name]
+        name = f"{column.name}{APART}{column.kind}"
+        if covered is Cover.MASK:
+            series = pl.Series([None], dtype=series.dtype).new_from_index(0, series.len())
+        elif covered is Cover.HASH:
+            series = series.cast(pl.String)
+            digest = digests(series.drop_nulls().unique().to_list(), self._key)
+            series = series.replace_strict(list(digest), list(digest.values()), return_dtype=pl.String)
+            name = f"{column.name}{APART}{Cover.HASH}"
+        return series.alias(name)
+
+
+def _typed(column: Column, values: Any) -> pl.Series:
+    if column.kind is Kind.CATEGORICAL:
+        texts = values.tolist() if isinstance(values, np.ndarray) else values
+        series = pl.Series(texts, dtype=pl.String)
+        value = pl.col(series.name)
+        return series.to_frame().select(pl.when(~value.is_in(["", *column.missing_marks])).then(value)).to_series()
+    if column.kind is Kind.TIMESTAMP:
+        series = pl.Series(values, dtype=pl.Int64)
+        return series.set(series == MISSING_TIMESTAMP, None).cast(TIMESTAMP)
+    if column.kind is Kind.BOOLEAN:
+        return pl.Series(values, dtype=pl.Float64, strict=False).fill_nan(None).cast(pl.Boolean)
+    return pl.Series(values, dtype=pl.Float64).fill_nan(None)
+
+
+def _moments(values: list[Any], column: Column) -> Any:
+    """Microseconds, by the very rules that the answer was given by."""
+    if all(type(value) is int for value in values):
+        return values
+    return from_rows([{column.name: value} for value in values], [column])[column.name]
+
+
+def _listed(values: Any, kind: Kind) -> Any:
+    """Values of one column; numbers may also stand as the bytes of their little-endian array."""
+    if isinstance(values, bytes):
+        return np.frombuffer(values, "<i8" if kind is Kind.TIMESTAMP else "<f8").tolist()
+    return values
+
+
+def _picked(rows: Any, which: tuple[int, ...] | None) -> Any:
+    return rows if which is None else [rows[index] for index in which]
+
+
+def _rows(request: Answered) -> int:
+    return len(next(iter(request.answers.values()), ()))

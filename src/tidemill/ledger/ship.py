@@ -1,0 +1,118 @@
+"""`python -m tidemill.ledger.ship FOLDER`: ships the write-ahead segments in a folder into their tables.
+
+By hand, after a crash: it takes what ended writers have left, says what it took, and ends. FOLDER is `<wal>/<model>`;
+the tables and what is covered on the way stand in its ledger.json, the object store's secrets in the environment.
+With --follow it is the process that a ledger keeps beside it: settings come first on standard input, it goes on until
+standard input ends, and then takes what is left.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from tidemill.errors import LedgerError
+from tidemill.ledger.settings import LedgerSettings
+
+if TYPE_CHECKING:
+    from tidemill.ledger.shipper import Shipper
+
+SHIP_LOCK = "ship.lock"
+_PATIENCE = 60.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+class _Note(msgspec.Struct):
+    model: str
+    settings: LedgerSettings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tidemill.ledger.ship", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="the segments of one model: <wal>/<model>")
+    parser.add_argument("--once", action="store_true", help="ship what is there, and end: the default")
+    parser.add_argument("--follow", action="store_true", help="go on until standard input ends")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        return follow(chosen.folder) if chosen.follow else once(chosen.folder)
+    except LedgerError as error:
+        _log.error("%s", error)
+        return 1
+
+
+def once(folder: Path) -> int:
+    """Ship what ended writers have left, and the closed segments of living ones."""
+    from tidemill.ledger.ledger import NOTE
+
+    try:
+        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=_Note)
+    except (OSError, msgspec.DecodeError) as error:
+        raise LedgerError(
+            f"A folder of segments has a {NOTE} that says where they belong",
+            observed=f"{folder}: {error}",
+            remedy="name the folder <wal>/<model>, like ledger/wal/flights",
+        ) from error
+    with (folder / SHIP_LOCK).open("w") as lock:
+        if not _locked(lock, _PATIENCE):
+            raise LedgerError(
+                "One process at a time ships the segments of a folder",
+                observed=f"another one has been at {folder} for {_PATIENCE:.0f} s",
+                remedy="leave it to that one",
+            )
+        shipped = _shipper(folder, note).run()
+    _log.info("shipped %d segments of %s into %s", shipped, folder, note.settings.path)
+    return 0
+
+
+def follow(folder: Path) -> int:
+    """Ship again and again, as long as standard input lasts."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the whole group; whoever started this says when to end
+    os.nice(10)
+    note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
+    shipper = None
+    with (folder / SHIP_LOCK).open("w") as lock:
+        ended = False
+        while not ended:
+            ended = bool(select.select([sys.stdin], [], [], note.settings.ship_seconds)[0])
+            if shipper is None and _locked(lock, _PATIENCE if ended else 0.0):
+                shipper = _shipper(folder, note)
+            if shipper is not None:
+                shipper.run()
+    return 0 if shipper is not None else 1
+
+
+def _shipper(folder: Path, note: _Note) -> "Shipper":
+    from tidemill.ledger.shipper import (
+        Shipper,  # Polars and delta-rs only where they are needed: most wait for the lock
+    )
+
+    return Shipper(note.settings, note.model, folder)
+
+
+def _locked(lock: IO[str], patience: float) -> bool:
+    """Whether the lock could be had: whoever has it ships for every writer of the folder."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

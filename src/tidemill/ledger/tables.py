@@ -1,0 +1,89 @@
+"""Reading a ledger's tables: answers, labels, and answers with the labels that came for them. All of it lazily.
+
+A day's partition is read only where `since` and `until` touch it.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from tidemill.ledger.columns import ANSWERS, LABELS
+from tidemill.ledger.settings import LedgerSettings
+
+_SKEW = timedelta(days=1)
+"""By how much a label may seem older than its answer, as clocks differ."""
+
+
+def answers(
+    settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
+    """Answers by the arrival of their requests: `since` ≤ at < `until` (without an offset: UTC). Columns: `columns.py`.
+
+    A shadow's rows have the same ids as the champion's, and null `inputs`. Empty while nothing was shipped.
+    """
+    return _between(_scan(settings, model, "answers", ANSWERS), since, until)
+
+
+def labels(
+    settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
+    """Labels as they were received, repeated and corrected ones too: `since` ≤ at < `until`."""
+    return _between(_scan(settings, model, "labels", LABELS), since, until)
+
+
+def joined(
+    settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
+    """Answers with the label received last for each: `true_label` or `true_value`, `labelled_at`, `event_at`.
+
+    All four are null where no label has come. `since`, `until`: of the answers.
+    """
+    given = _latest(labels(settings, model, _aware(since) - _SKEW if since else None))
+    return answers(settings, model, since, until).join(given, on="id", how="left")
+
+
+def unknown(
+    settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
+) -> pl.LazyFrame:
+    """The latest label for each id that no answer has. `since`, `until`: of the labels.
+
+    An answer that another replica gave a moment ago may not have been shipped yet.
+    """
+    given = _latest(labels(settings, model, since, until))
+    known = answers(settings, model, until=_aware(until) + _SKEW if until else None).select("id")
+    return given.join(known, on="id", how="anti")
+
+
+def _latest(received: pl.LazyFrame) -> pl.LazyFrame:
+    order = ["at", "event_at", "label", "value"]  # all of them, so that the answer never depends on the files' order
+    latest = received.sort(order, nulls_last=False).group_by("id").last()
+    return latest.select(
+        "id",
+        pl.col("label").alias("true_label"),
+        pl.col("value").alias("true_value"),
+        pl.col("at").alias("labelled_at"),
+        "event_at",
+    )
+
+
+def _scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
+    import deltalake
+
+    uri, options = settings.table(model, name), dict(settings.storage_options) or None
+    if not deltalake.DeltaTable.is_deltatable(uri, options):
+        return pl.LazyFrame(schema=empty)
+    return pl.scan_delta(uri, storage_options=options)
+
+
+def _between(table: pl.LazyFrame, since: datetime | None, until: datetime | None) -> pl.LazyFrame:
+    if since is not None:
+        first = _aware(since)
+        table = table.filter(pl.col("day") >= first.date(), pl.col("at") >= first)
+    if until is not None:
+        last = _aware(until)
+        table = table.filter(pl.col("day") <= last.date(), pl.col("at") < last)
+    return table
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
