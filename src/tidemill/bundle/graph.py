@@ -4,6 +4,7 @@ Both sides go by it: the export refuses to make anything else, the predictor to 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 
@@ -25,7 +26,7 @@ def check(model: onnx.ModelProto) -> None:
             observed=f"operators of {', '.join(map(repr, foreign))}",
             remedy="use a model that exports to standard operators; do not load graphs from elsewhere",
         )
-    outside = sorted({tensor.name for tensor in _tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL})
+    outside = sorted({tensor.name for tensor in _tensors(model) if tensor.data_location or tensor.external_data})
     if outside:
         raise BundleError(
             "A model's weights lie in model.onnx itself",
@@ -34,30 +35,20 @@ def check(model: onnx.ModelProto) -> None:
         )
 
 
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The main graph, functions, and every branch or loop body inside them."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                waiting.extend([attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs)
-
-
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for graph in _graphs(model):
-        yield from graph.node
+    return (part for part in _parts(model) if isinstance(part, onnx.NodeProto))
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    for graph in _graphs(model):
-        if isinstance(graph, onnx.GraphProto):
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.TENSOR:
-                    yield attribute.t
-                yield from attribute.tensors
+    return (part for part in _parts(model) if isinstance(part, onnx.TensorProto))
+
+
+def _parts(model: onnx.ModelProto) -> Iterator[Any]:
+    """Every message in the file: whatever place of it holds a graph or a tensor, and whatever it is declared to be."""
+    waiting: list[Any] = [model]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for field, value in part.ListFields():
+            if field.message_type is not None:
+                waiting.extend([value] if hasattr(value, "ListFields") else value)
