@@ -178,7 +178,10 @@ class Registry:
         return version
 
     def promote(self, model: str, name: str, alias: Alias = Alias.CHAMPION, *, by: str, reason: str) -> str:
-        """Let `alias` stand for a version; returns the version. Nothing changes where it does so already."""
+        """Let `alias` stand for a version; returns the version.
+
+        Nothing changes where it does so already, but replicas that had refused the version try it again.
+        """
         version = self.resolve(model, name)
         self._verify_once(model, version)
         with self._changing(model) as history:
@@ -250,9 +253,7 @@ class Registry:
             aliases = rollout.aliases(history)
             content = {"format": 1, "aliases": aliases, "history": [change.to_dict() for change in history]}
             self._store.replace(model, _ALIASES, json.dumps(content, indent=2, ensure_ascii=False).encode())
-            state = rollout.desired(history).encode()
-            if state != self._store.read(model, _DESIRED):
-                self._store.replace(model, _DESIRED, state)
+            self._store.replace(model, _DESIRED, rollout.desired(history).encode())
 
 
 def _stamp(folder: Path, model: str, version: str) -> None:

@@ -94,7 +94,7 @@ class Watcher(Generic[V]):
                 self._unreadable(error)
                 return
             self._mark = mark
-            if desired != self._desired:
+            if desired != self._desired or self._refused:
                 self._begin(desired)
             self._readable()
 

@@ -368,7 +368,7 @@ def test_without_keep_previous_only_the_champion_stays(local):
     run(test())
 
 
-def test_a_refused_version_is_tried_again_when_something_changes_only(local):
+def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
     async def test():
         replica = Plain()
         replica.errors = {"2": BundleError("whole", observed="half", remedy="none")}
@@ -378,6 +378,9 @@ def test_a_refused_version_is_tried_again_when_something_changes_only(local):
                 await follow(watcher)
             assert replica.loads == ["1", "2"] and replica.held.champion.number == "1"
             assert len(replica.told(Refused)) == 1 and replica.told(Refused)[0].reason == "bundle"
+            local.promote("small", "2", **WHY)
+            await follow(watcher)
+            assert replica.loads == ["1", "2", "2"], "said again, it is tried again"
             before = watcher.report().behind
             await asyncio.sleep(0.02)
             await watcher.look()
@@ -385,7 +388,7 @@ def test_a_refused_version_is_tried_again_when_something_changes_only(local):
             local.promote("small", "3", Alias.CHALLENGER, **WHY)
             local.set_rollout("small", Mode.SHADOW, **WHY)
             await follow(watcher)
-            assert replica.swaps[-1][:3] == ("1", "3", Mode.SHADOW) and replica.loads.count("2") == 2
+            assert replica.swaps[-1][:3] == ("1", "3", Mode.SHADOW) and replica.loads.count("2") == 3
             del replica.errors["2"]
             local.promote("small", "3", **WHY)
             local.promote("small", "2", **WHY)
