@@ -1,0 +1,207 @@
+"""POST /predict as an Arrow IPC stream: columns in, columns out, for many rows at once.
+
+In: one column for each of the model's, under its name, in any flat type that fits its kind: integers and floats of any
+width, booleans, text (dictionary-encoded too), timestamps of any unit and zone, dates; null is missing.
+Out: `id`, then `probability_<class>` for each class and `label`, or `value`, `lower` and `upper`; and `version` where
+rows went to several.
+
+The rules are those of `tidemill.data.raw.from_rows`, in its words: what is not plainly right here is read by it.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PanicException
+
+from tidemill.bundle.manifest import Identity
+from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows
+from tidemill.data.schema import Column
+from tidemill.serve.arrow_stream import Malformed, Outline, Refused, outline
+from tidemill.serve.ask import Ask, Part
+from tidemill.serve.protocol import Limits, refused, too_large
+from tidemill.serve.reader import Reader, stand_in
+from tidemill.settings import Kind, Objective
+
+TYPE = b"application/vnd.apache.arrow.stream"
+
+_LEVEL = pl.CompatLevel.oldest()  # text as every Arrow library reads it
+_BEYOND_EXACT = (pl.Int64, pl.UInt64)
+_DAY = 86_400_000_000  # microseconds
+_PER = {"ms": 1000, "us": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A request's rows. others: columns that are recorded and not fed to the model, as plain values."""
+
+    count: int
+    raw: Raw
+    others: dict[str, list[Any]]
+
+
+def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
+    """The rows of a request's body.
+
+    Raises:
+        RequestError: 400 no such stream, 413 too large, 422 columns or values that do not fit; its `status` says which.
+    """
+    if len(body) > limits.bytes:
+        raise too_large(limits, f"{len(body)} bytes")
+    try:
+        held = outline(body)
+        if held.rows > limits.rows:
+            raise too_large(limits, f"{held.rows} rows")
+        if held.size > limits.bytes:
+            raise too_large(limits, f"{held.size} bytes, decompressed")
+        given = _read(body, held, limits)
+    except Malformed as error:
+        raise refused(
+            400, "A request's body is an Arrow IPC stream", str(error)[:200], "send record batches"
+        ) from error
+    except Refused as error:
+        rule = "A column of a request is of numbers, booleans, text, dates or timestamps"
+        raise refused(422, rule, str(error), "send one value a row") from error
+    names = {column.name for column in reader.columns}
+    for name in given:
+        if name not in names and name not in reader.others:
+            reader.checked([{name: None}])
+    raw = {column.name: _array(given.get(column.name), column, held.rows) for column in reader.columns}
+    others = {name: _plain(values) for name, values in given.items() if name not in names}
+    return Table(held.rows, raw, others)
+
+
+def encode(ask: Ask, parts: Sequence[Part]) -> bytes:
+    """The response's body: row i is the answer to the request's row i."""
+    identity = parts[0].identity
+    ids = [f"{ask.id}-{row}" for row in range(ask.count)]
+    columns = [pl.Series("id", ids, pl.String), *_answers(parts[0], identity)]
+    if len(parts) > 1:
+        order = np.argsort(np.concatenate([np.asarray(part.rows or (), np.int64) for part in parts]))
+        tables = [_with_version(part) for part in parts]
+        columns = [columns[0], *pl.concat(tables, how="diagonal")[order].get_columns()]
+    stream = io.BytesIO()
+    pl.DataFrame(columns).write_ipc_stream(stream, compat_level=_LEVEL)
+    return stream.getvalue()
+
+
+def _answers(part: Part, identity: Identity) -> list[pl.Series]:
+    answers = part.answers
+    if identity.objective is Objective.REGRESSION:
+        return [pl.Series(name, answers[name]) for name in ("value", "lower", "upper")]
+    probabilities = answers["probabilities"]
+    columns = [pl.Series(f"probability_{name}", probabilities[:, i]) for i, name in enumerate(identity.classes)]
+    return [*columns, pl.Series("label", answers["label"].tolist(), pl.String)]
+
+
+def _with_version(part: Part) -> pl.DataFrame:
+    table = pl.DataFrame(_answers(part, part.identity))
+    return table.with_columns(version=pl.lit(str(part.identity.version)))
+
+
+def _read(body: bytes, held: Outline, limits: Limits) -> dict[str, pl.Series]:
+    """The columns by name, all of `held.rows` values."""
+    if held.zones:
+        body = _in_utc(body, held.zones)
+    try:
+        frame = pl.read_ipc_stream(io.BytesIO(body))
+        columns = {column.name: column for column in frame.get_columns()}
+    except (Exception, PanicException) as error:  # of whatever kind: the stream is at fault
+        raise Malformed(f"{type(error).__name__}: {error}") from error
+    if frame.height != held.rows:
+        raise Malformed(f"{frame.height} rows instead of {held.rows}")
+    if held.shared:
+        columns = {name: _text(column) for name, column in columns.items()}
+        if held.rows * len(body) > limits.bytes:  # only then can texts that share their bytes be too long together
+            texts = [column for column in columns.values() if column.dtype == pl.String]
+            size = sum(int(column.str.len_bytes().sum()) for column in texts)
+            if size > limits.bytes:
+                raise too_large(limits, f"{size} bytes of text")
+    return columns
+
+
+def _in_utc(body: bytes, zones: Sequence[int]) -> bytes:
+    """The stream with its time zones called UTC. What they are called changes no value: those are in UTC anyway.
+
+    Polars panics on names that it does not know, +05:30 among them.
+    """
+    changed = bytearray(body)
+    for place in zones:
+        length = int.from_bytes(changed[place : place + 4], "little")
+        if 3 <= length <= len(body) - place - 4:
+            changed[place : place + 7] = b"\x03\0\0\0UTC"
+    return bytes(changed)
+
+
+def _text(column: pl.Series) -> pl.Series:
+    return column.cast(pl.String) if column.dtype == pl.Categorical else column
+
+
+def _array(values: pl.Series | None, column: Column, count: int) -> np.ndarray:
+    if not count:
+        return from_rows([], [column])[column.name]
+    if values is None:
+        return stand_in(column, count) if column.missing_allowed else _exactly([None], column)
+    kind, dtype = column.kind, values.dtype
+    if kind is Kind.CATEGORICAL and dtype == pl.String:
+        return _texts(values.to_list(), column)
+    if kind is Kind.NUMERIC and dtype.is_numeric():
+        return _numbers(values, column)
+    if kind is Kind.BOOLEAN and dtype == pl.Boolean:
+        return _present(values.cast(pl.Float64).to_numpy(), values, column)
+    if kind is Kind.TIMESTAMP and dtype in (pl.Datetime, pl.Date):
+        return _moments(values, column)
+    return _exactly(values.to_list(), column)
+
+
+def _texts(values: list[str | None], column: Column) -> np.ndarray:
+    marks = column.missing_marks
+    if not column.missing_allowed or (marks and any(mark in values for mark in marks)):
+        return _exactly(values, column)
+    return np.array([value or "" for value in values] if None in values else values, np.object_)
+
+
+def _numbers(values: pl.Series, column: Column) -> np.ndarray:
+    if values.dtype in _BEYOND_EXACT:
+        low, high = values.min(), values.max()
+        if low is not None and not -EXACT <= low <= high <= EXACT:  # type: ignore[operator]
+            return _exactly(values.to_list(), column)
+    return _present(values.to_numpy().astype(np.float64, copy=False), values, column)
+
+
+def _present(array: np.ndarray, values: pl.Series, column: Column) -> np.ndarray:
+    if not column.missing_allowed and np.isnan(array).any():
+        return _exactly(values.to_list(), column)
+    return array
+
+
+def _moments(values: pl.Series, column: Column) -> np.ndarray:
+    given = values.to_physical().cast(pl.Int64)
+    unit = getattr(values.dtype, "time_unit", None)
+    if unit == "ns":
+        return _whole(given.to_frame().select(pl.first() // 1000).to_series(), values, column)
+    factor = _DAY if unit is None else _PER[unit]
+    low, high = given.min(), given.max()
+    if low is not None and not -(2**63) < low * factor <= high * factor < 2**63:  # type: ignore[operator]
+        return _exactly([None if value is None else value * factor for value in given.to_list()], column)
+    return _whole(given * factor, values, column)
+
+
+def _whole(given: pl.Series, values: pl.Series, column: Column) -> np.ndarray:
+    if given.null_count():
+        if not column.missing_allowed:
+            return _exactly(given.to_list(), column)
+        given = given.fill_null(MISSING_TIMESTAMP)
+    return given.to_numpy()
+
+
+def _exactly(values: Sequence[Any], column: Column) -> np.ndarray:
+    """Read, or refused, as the same values in JSON would be."""
+    return from_rows([{column.name: value} for value in values], [column])[column.name]
+
+
+def _plain(values: pl.Series) -> list[Any]:
+    return (values.cast(pl.String) if values.dtype.is_temporal() else values).to_list()

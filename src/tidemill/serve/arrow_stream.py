@@ -1,0 +1,211 @@
+"""Looks through an Arrow IPC stream before anything decodes it, so that what it claims to hold can be believed.
+
+A few bytes of a stream can stand for gigabytes (compressed buffers, lengths without data) or for types nested
+without end, which end a decoder's process and not just its call. So only flat columns of known types pass,
+and every length is held against the bytes that are there.
+
+Format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format, Message.fbs and Schema.fbs of the same
+project; https://flatbuffers.dev/internals for how tables lie in the bytes.
+"""
+
+import operator
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+_MARK = 0xFFFFFFFF  # begins every message
+_SCHEMA, _DICTIONARY, _RECORDS = 1, 2, 3  # kinds of message
+_TEXT, _TIMESTAMP, _LARGE_TEXT, _TEXT_VIEW = 5, 10, 20, 24
+_TEXTS = {_TEXT, _LARGE_TEXT, _TEXT_VIEW}
+TYPES = {
+    1: "null", 2: "int", 3: "float", 4: "binary", _TEXT: "text", 6: "bool", 7: "decimal", 8: "date", 9: "time",
+    _TIMESTAMP: "timestamp", 11: "interval", 12: "list", 13: "struct", 14: "union", 15: "fixed-size binary",
+    16: "fixed-size list", 17: "map", 18: "duration", 19: "binary", _LARGE_TEXT: "text", 21: "list",
+    22: "run-end encoded", 23: "binary", _TEXT_VIEW: "text",
+}  # fmt: skip
+_READ = {1, 2, 3, 6, 8, _TIMESTAMP, *_TEXTS}
+_LONG = struct.Struct("<q")
+_UINT = struct.Struct("<I")
+_INT32 = struct.Struct("<i")
+_USHORT = struct.Struct("<H")
+_PREFIX = struct.Struct("<II")
+
+
+class Malformed(Exception):  # noqa: N818 — becomes a RequestError where the rule is known
+    """The bytes are not such a stream; says why."""
+
+
+class Refused(Exception):  # noqa: N818
+    """It is such a stream, with a column of a type that no model takes; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a stream holds.
+
+    size: bytes of its buffers once decompressed.
+    shared: whether texts may share bytes, so that together they can be longer than `size`.
+    zones: where the names of time zones lie.
+    """
+
+    rows: int
+    size: int
+    shared: bool
+    zones: tuple[int, ...]
+
+
+def outline(body: bytes) -> Outline:
+    """Look through all messages of a stream.
+
+    Raises:
+        Malformed: it is cut short, contradicts itself, or is none.
+        Refused: a column is nested or of a type without use here.
+    """
+    try:
+        return _outline(body)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise Malformed("its metadata point outside of it") from error
+
+
+def _outline(body: bytes) -> Outline:
+    view = memoryview(body)
+    place, rows, size, fields, shared = 0, 0, 0, -1, False
+    zones: tuple[int, ...] = ()
+    while place < len(body):
+        mark, length = _PREFIX.unpack_from(body, place)
+        if mark != _MARK:
+            raise Malformed(f"no message begins at byte {place}")
+        if length == 0:  # the end
+            break
+        place += 8
+        begin = place + length
+        if begin > len(body):
+            raise Malformed(f"a message at byte {place} is cut short")
+        metadata = body[place:begin]
+        kind, header, length = _message(metadata)
+        place = begin + length
+        if length < 0 or place > len(body):
+            raise Malformed(f"the data of a message at byte {begin} are cut short")
+        if kind == _SCHEMA and fields < 0:
+            fields, shared, inside = _schema(metadata)
+            zones = tuple(begin - len(metadata) + zone for zone in inside)
+        elif kind == _RECORDS and fields >= 0:
+            count, bytes_ = _batch(metadata, header, view[begin:place], fields)
+            rows, size = rows + count, size + bytes_
+        elif kind == _DICTIONARY and fields >= 0:
+            count, bytes_ = _batch(metadata, _table(metadata, header, 1), view[begin:place], 1)
+            if count > len(body):
+                raise Malformed("a dictionary has more entries than the stream has bytes")
+            size += bytes_
+        else:
+            raise Malformed(f"a message of the kind {kind} is out of place")
+    if fields < 0:
+        raise Malformed("it has no schema")
+    return Outline(rows, size, shared, zones)
+
+
+def _message(metadata: bytes) -> tuple[int, int, int]:
+    """Kind, place of the header, and length of the data that follow."""
+    root = _UINT.unpack_from(metadata)[0]
+    kind, length = _slot(metadata, root, 1), _slot(metadata, root, 3)
+    header = _table(metadata, root, 2)
+    return metadata[kind] if kind else 0, header, _LONG.unpack_from(metadata, length)[0] if length else 0
+
+
+@lru_cache(maxsize=32)  # a client sends the same schema with every request
+def _schema(metadata: bytes) -> tuple[int, bool, tuple[int, ...]]:
+    """How many columns there are, whether their texts may share bytes, and where names of time zones lie."""
+    schema = _table(metadata, _UINT.unpack_from(metadata)[0], 2)
+    endianness = _slot(metadata, schema, 0)
+    if endianness and metadata[endianness]:
+        raise Malformed("its numbers are big-endian")
+    names = set()
+    shared, zones = False, []
+    places = _vector(metadata, schema, 1)
+    for place in places:
+        field = place + _UINT.unpack_from(metadata, place)[0]
+        name, kind = _name(metadata, field), _kind(metadata, field)
+        if name in names:
+            raise Malformed(f"two columns are called {name[:60]!r}")
+        names.add(name)
+        encoded = bool(_slot(metadata, field, 4))  # by a dictionary
+        if kind not in _READ or len(_vector(metadata, field, 5)) or (encoded and kind not in _TEXTS):
+            observed = "dictionary of " * encoded + TYPES.get(kind, "an unknown type")
+            raise Refused(f"column {name[:60]!r}: {observed}")
+        shared = shared or encoded or kind == _TEXT_VIEW
+        type_ = _table(metadata, field, 3)
+        if kind == _TIMESTAMP and _slot(metadata, type_, 1):
+            zones.append(_table(metadata, type_, 1))
+    return len(places), shared, tuple(zones)
+
+
+def _kind(metadata: bytes, field: int) -> int:
+    place = _slot(metadata, field, 2)
+    return metadata[place] if place else 0
+
+
+def _name(metadata: bytes, field: int) -> str:
+    if not _slot(metadata, field, 0):
+        return ""
+    place = _table(metadata, field, 0)
+    length = _UINT.unpack_from(metadata, place)[0]
+    return metadata[place + 4 : place + 4 + length].decode()
+
+
+def _batch(metadata: bytes, batch: int, data: memoryview, fields: int) -> tuple[int, int]:
+    """Rows of a batch, and bytes of its buffers once decompressed."""
+    length = _slot(metadata, batch, 0)
+    rows: int = _LONG.unpack_from(metadata, length)[0] if length else 0
+    nodes = _longs(metadata, batch, 1)
+    nulls = nodes[1::2]
+    if len(nulls) != fields or rows < 0 or (nodes and ({*nodes[::2]} != {rows} or min(nulls) < 0 or max(nulls) > rows)):
+        raise Malformed("the lengths of its columns differ")
+    buffers = _longs(metadata, batch, 2)
+    places, sizes = buffers[::2], buffers[1::2]
+    if buffers and (min(buffers) < 0 or max(map(operator.add, places, sizes)) > len(data)):
+        raise Malformed("its buffers lie outside of its data")
+    if not _slot(metadata, batch, 3):
+        return rows, sum(sizes)
+    size = 0
+    for place, stored in zip(places, sizes, strict=True):
+        claim = _LONG.unpack_from(data, place)[0] if stored else 0
+        if claim < -1:
+            raise Malformed("a compressed buffer has no length")
+        size += stored if claim == -1 else claim
+    return rows, size
+
+
+def _slot(metadata: bytes, table: int, number: int) -> int:
+    """Where a table's field lies; 0 where it is left out."""
+    vtable = table - _INT32.unpack_from(metadata, table)[0]
+    if vtable < 0:
+        raise IndexError
+    if 4 + 2 * number >= _USHORT.unpack_from(metadata, vtable)[0]:
+        return 0
+    place: int = _USHORT.unpack_from(metadata, vtable + 4 + 2 * number)[0]
+    return table + place if place else 0
+
+
+def _table(metadata: bytes, table: int, number: int) -> int:
+    place = _slot(metadata, table, number)
+    if not place:
+        raise IndexError
+    return place + int(_UINT.unpack_from(metadata, place)[0])
+
+
+def _vector(metadata: bytes, table: int, number: int, width: int = 4) -> range:
+    """Places of a vector's elements."""
+    place = _slot(metadata, table, number)
+    if not place:
+        return range(0)
+    place += _UINT.unpack_from(metadata, place)[0]
+    count = _UINT.unpack_from(metadata, place)[0]
+    if place + 4 + count * width > len(metadata):
+        raise IndexError
+    return range(place + 4, place + 4 + count * width, width)
+
+
+def _longs(metadata: bytes, table: int, number: int) -> tuple[int, ...]:
+    """A vector of pairs of int64, flat."""
+    places = _vector(metadata, table, number, 16)
+    return struct.unpack_from(f"<{2 * len(places)}q", metadata, places.start)
