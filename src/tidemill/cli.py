@@ -160,10 +160,6 @@ def _open(parsed: argparse.Namespace) -> "Registry":
     return Registry(parsed.registry)
 
 
-def _absolute(registry: str) -> str:
-    """Replicas may run in another folder."""
-    return registry if "://" in registry else os.path.abspath(registry)  # noqa: PTH100 — "~" stays what it is
-
 
 def _user() -> str:
     import getpass

@@ -13,7 +13,7 @@
     ├── RegistryError      a model, version or alias does not exist, or cannot be written
     ├── LedgerError        the record of answers and labels cannot be written or read
     ├── TrackingError      an experiment tracker cannot be used as it was asked for
-    └── RequestError       a request for predictions that no model could answer (HTTP 4xx)
+    └── RequestError       a request that is not answered (HTTP 4xx, 503, 504)
 
 An error says three things: the rule that was broken, what was observed, and the remedy.
 """
@@ -104,6 +104,7 @@ class TrackingError(TidemillError):
 
 
 class RequestError(TidemillError):
-    """A request for predictions that no model could answer; its status is an HTTP 4xx."""
+    """A request that is not answered; status: of HTTP, 4xx or 503, 504; retry_after: seconds, where waiting helps."""
 
     status = 422
+    retry_after: int | None = None

@@ -16,7 +16,7 @@ cannot drift apart; `from_rows` needs NumPy only.
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,11 +85,11 @@ def _not_typed(column: Column, observed: str) -> SchemaError:
     )
 
 
-def from_rows(rows: Rows, columns: Sequence[Column]) -> Raw:
+def from_rows(rows: Rows, columns: Sequence[Column], others: Collection[str] = ()) -> Raw:
     """Arrays for `columns` from decoded JSON objects (N = len(rows)).
 
     JSON null, and a column that allows missing values but is left out, count as missing. Timestamps are ISO 8601 text
-    (without an offset: UTC) or whole microseconds.
+    (without an offset: UTC) or whole microseconds. Columns named in `others` may be there and are passed over.
 
     Raises:
         RequestError: names the row and column: unknown column, missing column, wrong type, bad timestamp.
@@ -102,8 +102,8 @@ def from_rows(rows: Rows, columns: Sequence[Column]) -> Raw:
             raise _wrong(
                 index, "A row must be an object of column: value", f"{_shown(row)}", 'send {"column": value, …}'
             )
-        if not row.keys() <= names:
-            raise _unknown(index, next(name for name in row if name not in names), names)
+        if not row.keys() <= names and (unknown := row.keys() - names - set(others)):
+            raise _unknown(index, next(name for name in row if name in unknown), names)
     numbers: list[float] = []
     texts: list[str] = []
     moments: list[int] = []

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import os
 import shlex
 import signal
@@ -12,6 +13,8 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,29 +23,42 @@ from tidemill.bundle import golden
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError, SettingsError
-from tidemill.serve import protocol
-from tidemill.serve.app import Arguments, build
+from tidemill.serve import ingress, protocol
+from tidemill.serve.arguments import Arguments
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
 
+SERVICER = "tidemill.serve.inference.servicer.add_GRPCInferenceServiceServicer_to_server"
+_NAME = "tidemill"  # of the application
 _POLL = 2.0  # seconds between looks at whether the replica is alive
 _TIMEOUT = 30.0  # seconds for the first request
 _OBJECT_STORE = 100 * 2**20  # bytes: requests do not pass through it
 
 
-def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say: Callable[[str], None]) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where to listen. grpc: port of the gRPC service, None: none. haproxy: see `ingress`; else Ray's own proxy."""
+
+    host: str
+    port: int
+    grpc: int | None
+    haproxy: bool
+
+
+def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM, or until the first answer has been verified.
 
     Raises:
         RegistryError, BundleError, SettingsError: there is nothing that could be served, or no port to serve it on.
     """
-    say(f"Checking {arguments.model}/{arguments.alias} in {arguments.registry} …")
-    folder = Registry(arguments.registry).fetch(arguments.model, arguments.alias)
-    predictor = Predictor(folder, threads=arguments.threads, provider=arguments.provider)
-    _check_port(host, port)
+    host, port = address.host, address.port
+    for number in (port, address.grpc):
+        if number is not None:
+            _check_port(host, number)
+    say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
     stop = threading.Event()
-    with _signals(stop), _ray(host, port) as serve:
-        say("Starting Ray Serve …")
+    with _checked(arguments) as checking, _ray(address, _cpus(arguments)) as serve, _signals(stop):
+        predictor = checking.result()
         _start(serve, arguments)
         url = f"http://{_reachable(host)}:{port}"
         rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
@@ -56,13 +72,16 @@ def run(arguments: Arguments, host: str, port: int, *, until_checked: bool, say:
         say("\nCtrl-C stops.")
         while not stop.wait(_POLL):
             _check_alive(serve)
-        say("Stopping …")
+        say("Draining …")
+        serve.delete(_NAME)  # replicas end what they have in hand; the ingress stays until they have
 
 
 def _start(serve: Any, arguments: Arguments) -> None:
     """Return when the replica has loaded the bundle."""
+    from tidemill.serve.app import build
+
     try:
-        serve.run(build(arguments), name="tidemill", logging_config=_quiet_logs())
+        serve.run(build(arguments), name=_NAME, logging_config=_quiet_logs())
     except RuntimeError as error:
         raise BundleError(
             "Ray Serve starts the model",
@@ -98,31 +117,58 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ray(host: str, port: int) -> Iterator[Any]:
-    """Ray and Serve with nothing but what this needs; both end with the block."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the future default; silences a warning
+def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
+    """The bundle is verified and replayed here too, while Ray starts: what is wrong with it is said plainly."""
+
+    def check() -> Predictor:
+        registry = Registry(arguments.registry)
+        folder = registry.fetch(arguments.model, arguments.alias)
+        return Predictor(
+            folder, threads=arguments.threads, provider=arguments.provider, public_key=arguments.public_key
+        )
+
+    registry = Registry(arguments.registry)
+    registry.resolve(arguments.model, arguments.alias)  # the commonest mistakes are told before Ray starts
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(check)
+
+
+@contextlib.contextmanager
+def _ray(address: Address, cpus: int) -> Iterator[Any]:
+    """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
+    os.environ.update(ingress.environment(haproxy=address.haproxy))
     import ray
     from ray import serve
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    for name in ("ray.serve", "ray._private.authentication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(
         address="local",
         include_dashboard=False,
-        num_cpus=max(2, os.cpu_count() or 2),  # a machine with one core still has to hold proxy and replica
+        num_cpus=cpus,  # what is asked for, even if it is more than there are: the operating system shares them out
         object_store_memory=_OBJECT_STORE,
         configure_logging=True,
         logging_level=logging.ERROR,
         log_to_driver=False,
+        _node_ip_address="127.0.0.1",
     )
     try:
-        serve.start(http_options={"host": host, "port": port}, logging_config=_quiet_logs())
+        grpc = {"port": address.grpc, "grpc_servicer_functions": [SERVICER]} if address.grpc else None
+        serve.start(
+            http_options={"host": address.host, "port": address.port},
+            grpc_options=grpc,
+            logging_config=_quiet_logs(),
+        )
         yield serve
     finally:
         with contextlib.redirect_stdout(io.StringIO()):  # Ray prints there that its own controller was stopped
             with contextlib.suppress(Exception):  # what matters then is that Ray itself goes
                 serve.shutdown()
             ray.shutdown()
+
+
+def _cpus(arguments: Arguments) -> int:
+    return math.ceil((arguments.maximum or arguments.replicas) * arguments.cpus) + 1
 
 
 def _quiet_logs() -> dict[str, Any]:
@@ -141,7 +187,9 @@ def _curl(url: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    request = urllib.request.Request(f"{url}/predict", protocol.dumps({"rows": rows}))
+    request = urllib.request.Request(
+        f"{url}/predict", protocol.dumps({"rows": rows}), {"Content-Type": "application/json"}
+    )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
     try:
         with opener.open(request, timeout=_TIMEOUT) as response:
@@ -171,7 +219,7 @@ def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predi
 
 
 def _check_alive(serve: Any) -> None:
-    application = serve.status().applications["tidemill"]
+    application = serve.status().applications[_NAME]
     if application.status in ("DEPLOY_FAILED", "UNHEALTHY", "NOT_STARTED"):
         raise BundleError(
             "A server that has started goes on answering",

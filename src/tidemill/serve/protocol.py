@@ -1,73 +1,116 @@
-"""What a request for predictions and its answer look like in JSON. It knows no HTTP server and no model.
+"""POST /predict in JSON: what a request and its answer look like. It knows no HTTP server and no model.
 
-POST {"rows": [{column: value, …}, …]}
+POST {"rows": [{column: value, …}, …]}, and if wanted "version": "3" and "keys": [a record's key, …]
 →    {"model", "version", "predictions": [{"id", "probabilities": {class: p, …}, "label"}, …]}
-     or, for regression, [{"id", "value", "interval": [lower, upper]}, …]
-or   {"error": {"rule", "observed", "remedy"}} with an HTTP status of 4xx
+     or, for regression, [{"id", "value", "interval": [lower, upper]}, …];
+     each prediction has a "version" of its own where rows went to several
+or   {"error": {"rule", "observed", "remedy"}} with an HTTP status of 4xx or 503
 """
 
 import difflib
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from tidemill.bundle.answers import Answers
-from tidemill.bundle.manifest import Identity
-from tidemill.data.raw import EPOCH, MISSING_TIMESTAMP, Raw, from_rows
+from tidemill.data.raw import EPOCH, MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, TidemillError
+from tidemill.serve.ask import Ask, Part, Reply
+from tidemill.serve.reader import Reader, Records
 from tidemill.settings import Kind, Objective
+
+_KEYS = ("rows", "version", "keys")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one request may hold."""
+    """What one request may hold, and how many seconds its body may take to arrive."""
 
     rows: int = 10_000
     bytes: int = 16 * 2**20
+    seconds: float = 10.0
 
 
-def decode(body: bytes, columns: Sequence[Column], limits: Limits) -> Raw:
-    """Raw arrays from a request's body.
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A request's rows, as records or as arrays, and what it asks for besides."""
+
+    count: int
+    records: Records | None
+    raw: Raw | None
+    version: str | None
+    keys: Sequence[str] | None
+
+
+def decode(body: bytes, reader: Reader, limits: Limits) -> Decoded:
+    """The rows of a request's body.
 
     Raises:
         RequestError: 400 no JSON, 413 too large, 422 rows that do not fit the columns; its `status` says which.
     """
     if len(body) > limits.bytes:
         raise too_large(limits, f"{len(body)} bytes")
+    plain = reader.request(body)
+    if plain is None or not plain.rows:
+        return reread(body, reader, limits)
+    count = len(plain.rows)
+    if count > limits.rows:
+        raise too_large(limits, f"{count} rows")
+    version = None if plain.version is None else str(plain.version)
+    return Decoded(count, plain.rows, None, version, _keys_of(plain.keys, count))
+
+
+def reread(body: bytes, reader: Reader, limits: Limits) -> Decoded:
+    """As `decode`, by the plain JSON decoder: for what the typed one does not take, and for its errors."""
     content = _parsed(body)
-    if not isinstance(content, dict) or content.keys() != {"rows"}:
-        raise refused(400, "A request is an object with the one key 'rows'", _keys(content), 'send {"rows": [{…}, …]}')
-    rows = content["rows"]
+    if not isinstance(content, dict) or "rows" not in content or not content.keys() <= set(_KEYS):
+        rule = "A request is an object with the key 'rows', and perhaps 'version' and 'keys'"
+        raise refused(400, rule, _wrong_keys(content), 'send {"rows": [{…}, …]}')
+    rows, version, keys = (content.get(key) for key in _KEYS)
     if not isinstance(rows, list):
         raise refused(422, "'rows' is a list of objects", type(rows).__name__, 'send {"rows": [{…}, …]}')
     if len(rows) > limits.rows:
         raise too_large(limits, f"{len(rows)} rows")
-    return from_rows(rows, columns)
+    if type(version) not in (str, int, type(None)):
+        raise refused(422, "'version' is a version's number", repr(version)[:60], 'send "version": "3"')
+    if keys is not None and not (isinstance(keys, list) and all(type(key) in (str, int) for key in keys)):
+        raise refused(422, "'keys' is a list of texts", repr(keys)[:60], 'send "keys": ["…", …]')
+    raw = reader.checked(rows)
+    return Decoded(len(rows), None, raw, None if version is None else str(version), _keys_of(keys, len(rows)))
 
 
-def encode(answers: Answers, identity: Identity) -> bytes:
-    """The response's body. Each prediction's id is unique among all that were ever given.
-
-    Floats are written so that they read back as the same float32.
-    """
-    request = uuid.uuid4().hex
-    if identity.objective is Objective.REGRESSION:
-        columns = (answers[name].tolist() for name in ("value", "lower", "upper"))
-        given = [{"value": value, "interval": [lower, upper]} for value, lower, upper in zip(*columns, strict=True)]
+def encode(ask: Ask, parts: Sequence[Part]) -> Reply:
+    """The response. Floats are written so that they read back as the same float32."""
+    identity = parts[0].identity
+    if len(parts) == 1:
+        predictions = _predictions(parts[0], [f"{ask.id}-{row}" for row in range(ask.count)])
     else:
-        both = zip(answers["probabilities"].tolist(), answers["label"].tolist(), strict=True)
-        given = [
-            {"probabilities": dict(zip(identity.classes, probabilities, strict=True)), "label": label}
-            for probabilities, label in both
-        ]
-    predictions = [{"id": f"{request}-{row}", **prediction} for row, prediction in enumerate(given)]
-    return dumps({"model": identity.model, "version": identity.version, "predictions": predictions})
+        merged: dict[int, dict[str, Any]] = {}
+        for part in parts:
+            rows = part.rows or ()
+            made = _predictions(part, [f"{ask.id}-{row}" for row in rows])
+            for row, prediction in zip(rows, made, strict=True):
+                merged[row] = {**prediction, "version": part.identity.version}
+        predictions = [merged[row] for row in range(ask.count)]
+    return Reply(_ENCODER.encode({"model": identity.model, "version": identity.version, "predictions": predictions}))
+
+
+def _predictions(part: Part, ids: Sequence[str]) -> list[dict[str, Any]]:
+    answers = part.answers
+    if part.identity.objective is Objective.REGRESSION:
+        columns = zip(ids, *(answers[name].tolist() for name in ("value", "lower", "upper")), strict=True)
+        return [{"id": id_, "value": value, "interval": [lower, upper]} for id_, value, lower, upper in columns]
+    classes = part.identity.classes
+    columns = zip(ids, answers["probabilities"].tolist(), answers["label"].tolist(), strict=True)
+    return [
+        {"id": id_, "probabilities": dict(zip(classes, probabilities, strict=True)), "label": label}
+        for id_, probabilities, label in columns
+    ]
 
 
 def encode_error(error: TidemillError) -> bytes:
@@ -80,7 +123,10 @@ def rows_of(raw: Raw, columns: Sequence[Column], count: int) -> list[dict[str, A
 
 
 def dumps(content: object) -> bytes:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(content)
+
+
+_ENCODER = msgspec.json.Encoder()
 
 
 def too_large(limits: Limits, observed: str) -> RequestError:
@@ -94,9 +140,19 @@ def refused(status: int, rule: str, observed: str, remedy: str) -> RequestError:
     return error
 
 
+def _keys_of(keys: Sequence[str | int] | None, count: int) -> Sequence[str] | None:
+    if keys is None:
+        return None
+    if len(keys) != count:
+        raise refused(
+            422, "'keys' has one key for each row", f"{len(keys)} keys, {count} rows", "send one for each row"
+        )
+    return [str(key) for key in keys]
+
+
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # the JSON and the Unicode errors are ValueErrors
         observed = str(error)[:200]
         raise refused(
@@ -108,10 +164,17 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _keys(content: object) -> str:
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:40]} is beyond the range of float64")
+    return value
+
+
+def _wrong_keys(content: object) -> str:
     if not isinstance(content, dict):
         return f"JSON of the type {type(content).__name__}"
-    unknown = [str(key) for key in content if key != "rows"]
+    unknown = [str(key) for key in content if key not in _KEYS]
     near = difflib.get_close_matches("rows", unknown, n=1)
     return f"unknown key {(near or unknown)[0][:100]!r}" if unknown else "no key 'rows'"
 

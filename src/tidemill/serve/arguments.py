@@ -1,0 +1,108 @@
+"""What can be set of serving: `args` of serving/config.yaml, and `key=value` behind `tidemill serve`."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from tidemill.errors import SettingsError
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.serve.batcher import Queues
+from tidemill.serve.protocol import Limits
+
+
+class Arguments(BaseModel):
+    """Settings of one model's serving; a key that is not among these is an error.
+
+    registry, model: what is served; alias: `champion` follows the registry, a version's number stays with that version.
+    provider, threads: of ONNX Runtime; threads None: the replica's share of cores.
+    replicas, cpus: how many, and cores for each; maximum: above `replicas`, the queue decides how many.
+    public_key: only bundles signed with its private key are loaded.
+    keys: file of API keys; None lets everybody in.
+    watch_seconds: between looks at the registry.
+    observers: `package.module:Class` or `file.py:Class`, each with its options.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    registry: str
+    model: str
+    alias: str = "champion"
+    provider: str = "cpu"
+    threads: PositiveInt | None = None
+    replicas: PositiveInt = 1
+    maximum: PositiveInt | None = None
+    cpus: PositiveFloat = 1.0
+    public_key: Path | None = None
+    keys: Path | None = None
+    watch_seconds: PositiveFloat = 0.5
+    drain_seconds: NonNegativeFloat = 20.0
+    limits: Limits = Limits()
+    queues: Queues = Queues()
+    ledger: LedgerSettings = LedgerSettings(path="ledger")
+    observers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def absolute(self, folder: str) -> "Arguments":
+        """The same with every local path seen from `folder`: replicas may run in another one."""
+
+        def seen(path: str | Path | None) -> str | None:
+            return None if path is None else str(path) if "://" in str(path) else os.path.join(folder, path)  # noqa: PTH118
+
+        ledger = replace(
+            self.ledger,
+            path=seen(self.ledger.path),
+            wal=seen(self.ledger.wal),
+            hash_key_file=seen(self.ledger.hash_key_file),
+        )
+        paths = {name: Path(found) for name in ("keys", "public_key") if (found := seen(getattr(self, name)))}
+        return self.model_copy(update={"registry": seen(self.registry), "ledger": ledger, **paths})
+
+
+def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
+    """Settings from plain values, with `key=value` texts on top (`limits.rows=100`; values are YAML).
+
+    Raises:
+        SettingsError: an unknown key, a wrong type, a value out of range; names all of them.
+    """
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            rule = "A setting is given as key=value"
+            raise SettingsError(rule, observed=repr(change), remedy="write it like limits.rows=100")
+        *path, name = key.split(".")
+        place = given
+        for step in path:
+            place = place.setdefault(step, {})
+            if not isinstance(place, dict):
+                raise SettingsError(
+                    "A key leads to a setting", observed=key, remedy=f"{step} is one value, not several"
+                )
+        place[name] = yaml.safe_load(text)
+    try:
+        return Arguments.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise SettingsError(
+            "The settings of serving are those of tidemill.serve.arguments.Arguments",
+            observed="; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+            ),
+            remedy=_nearest(error),
+        ) from error
+
+
+def _key(entry: Any) -> str:
+    return ".".join(map(str, entry["loc"]))
+
+
+def _nearest(error: pydantic.ValidationError) -> str:
+    known = [*Arguments.model_fields, *(f"limits.{name}" for name in Limits.__dataclass_fields__)]
+    known += [f"queues.{name}" for name in Queues.__dataclass_fields__]
+    known += [f"ledger.{name}" for name in LedgerSettings.__dataclass_fields__]
+    near = [match for entry in error.errors() for match in difflib.get_close_matches(_key(entry), known, n=1)]
+    return f"did you mean {', '.join(near)}?" if near else f"the keys are {', '.join(known)}"

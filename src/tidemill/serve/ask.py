@@ -1,0 +1,68 @@
+"""One request for predictions on its way through a replica, whatever protocol it came by."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.bundle.answers import Answers
+from tidemill.bundle.manifest import Identity
+from tidemill.data.raw import Raw
+from tidemill.ledger.record import Form, Role
+from tidemill.serve.reader import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What leaves: HTTP status, body, and headers besides Content-Type and Content-Length."""
+
+    body: bytes
+    status: int = 200
+    type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Answers of one version to all rows of a request, or to those at the places `rows`."""
+
+    answers: Answers
+    identity: Identity
+    role: Role
+    rows: tuple[int, ...] | None = None
+
+
+Encode = Callable[["Ask", Sequence[Part]], Any]
+"""Makes the protocol's reply (a `Reply`, or gRPC's message); of several parts, each row is in exactly one."""
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """N rows that wait for answers.
+
+    Args:
+        id: the request's; its answers have f"{id}-{row}".
+        at: arrival, nanoseconds since 1970; `arrived`: the same moment on the monotonic clock, seconds.
+        count: N.
+        records, raw: the rows, either as a Reader's records or as arrays by the raw input contract.
+        form, inputs: the rows as the ledger keeps them.
+        encode: None for a part of a request that is put together elsewhere, and for shadows.
+        deadline: when an answer is of no more use, seconds on the monotonic clock.
+    """
+
+    id: str
+    at: int
+    arrived: float
+    count: int
+    records: Records | None
+    raw: Raw | None
+    form: Form
+    inputs: bytes
+    encode: Encode | None = None
+    deadline: float | None = None
+    pinned: str | None = None
+    keys: Sequence[str] | None = None
+    rows: tuple[int, ...] | None = None
+    role: Role = Role.CHAMPION
+    propensity: float = 1.0
+    answered: "asyncio.Future[Any] | None" = field(default=None)

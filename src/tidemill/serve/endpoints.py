@@ -1,0 +1,127 @@
+"""The endpoints that are our own: /predict, /feedback, /health, /metrics and /openapi.json."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tidemill.errors import RequestError
+from tidemill.ledger.record import Form
+from tidemill.serve import arrow, feedback, protocol
+from tidemill.serve.ask import Ask, Part, Reply
+from tidemill.serve.http import JSON, Endpoint, Incoming
+from tidemill.serve.keys import Scope
+from tidemill.serve.service import Service
+
+_TIMEOUT = b"x-request-timeout-seconds"
+
+
+class Endpoints:
+    """What people and programs ask of a replica.
+
+    Args:
+        metrics: all replicas' metrics as Prometheus text.
+        report: what /health says besides its status.
+        document: the OpenAPI document.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        limits: protocol.Limits,
+        metrics: Callable[[], Awaitable[bytes]],
+        report: Callable[[], Mapping[str, object]],
+        document: Callable[[], bytes],
+    ) -> None:
+        self._service = service
+        self._limits = limits
+        self._metrics = metrics
+        self._report = report
+        self._document = document
+        get = ("GET",)
+        self.table = {
+            "/predict": Endpoint(self.predict, ("POST",), Scope.PREDICT, (JSON, arrow.TYPE), "/predict"),
+            "/feedback": Endpoint(self.feedback, ("POST",), Scope.FEEDBACK, (JSON,), "/feedback"),
+            "/health": Endpoint(self.health, get, label="/health"),
+            "/metrics": Endpoint(self.metrics, get, Scope.ADMIN, label="/metrics"),
+            "/openapi.json": Endpoint(self.openapi, get, label="/openapi.json"),
+        }
+
+    async def predict(self, request: Incoming) -> Reply:
+        if request.headers.get(b"content-type", JSON).startswith(arrow.TYPE):
+            return await self._predict_arrow(request)
+        service = self._service
+        version = service.version(None)
+        decoded = protocol.decode(request.body, version.reader, self._limits)
+        if decoded.version is not None and decoded.version != version.number:
+            decoded = protocol.decode(request.body, service.version(decoded.version).reader, self._limits)
+        ask = service.ask(decoded.count, Form.ROWS, request.body)
+        ask.records, ask.raw = decoded.records, decoded.raw
+        ask.pinned, ask.keys = decoded.version, decoded.keys
+        ask.encode = protocol.encode
+        ask.deadline = deadline(request)
+        reply: Reply = await service.predict(ask)
+        return reply
+
+    async def _predict_arrow(self, request: Incoming) -> Reply:
+        service = self._service
+        version = service.version(None)
+        table = arrow.decode(request.body, version.reader, self._limits)
+        ask = service.ask(table.count, Form.COLUMNS, columns(dict(table.raw) | table.others))
+        ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
+        reply: Reply = await service.predict(ask)
+        return reply
+
+    async def feedback(self, request: Incoming) -> Reply:
+        champion = self._service.version(None)
+        labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns())
+        await self._service.label(labels)
+        return Reply(feedback.encode(labels))
+
+    async def health(self, request: Incoming) -> Reply:
+        report = self._report()
+        return Reply(protocol.dumps(report), 200 if report["status"] == "ok" else 503)
+
+    async def metrics(self, request: Incoming) -> Reply:
+        return Reply(await self._metrics(), type=b"text/plain; version=1.0.0; charset=utf-8")
+
+    async def openapi(self, request: Incoming) -> Reply:
+        return Reply(self._document())
+
+
+def deadline(request: Incoming) -> float | None:
+    """When the client will have given up, seconds on the monotonic clock.
+
+    Raises:
+        RequestError: 400, the header holds no positive number.
+    """
+    given = request.headers.get(_TIMEOUT)
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+        if not 0 < seconds < 86_400:
+            raise ValueError
+    except ValueError as error:
+        raise _no_timeout(given) from error
+    return request.arrived + seconds
+
+
+def columns(raw: Mapping[str, Any]) -> bytes:
+    """Rows as the ledger keeps those that did not come as JSON: see `Form.COLUMNS`."""
+    plain = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in raw.items()}
+    return _PACK.encode(plain)
+
+
+_PACK = msgspec.msgpack.Encoder()
+
+
+def _encode_arrow(ask: Ask, parts: Sequence[Part]) -> Reply:
+    return Reply(arrow.encode(ask, parts), type=arrow.TYPE)
+
+
+def _no_timeout(given: bytes) -> RequestError:
+    rule = f"The header {_TIMEOUT.decode()} holds seconds, more than 0 and less than a day"
+    return protocol.refused(400, rule, given[:40].decode("latin-1"), "send a number like 2.5")

@@ -1,0 +1,229 @@
+"""The HTTP door: an ASGI application that checks a request, hands it to its endpoint, and sends what comes back.
+
+Behind Ray's ingress nothing has looked at a request before us, so limits are held here: size and time of the body,
+content type and encoding, keys and their rates. It knows no model and no Ray.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tidemill.errors import RequestError
+from tidemill.serve import compression, protocol
+from tidemill.serve.ask import Reply
+from tidemill.serve.keys import Keys, Scope
+from tidemill.serve.metrics import Metrics
+
+log = logging.getLogger("ray.serve")
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+JSON = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as endpoints see it: its body read whole and decompressed."""
+
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    arrived: float
+
+
+Handler = Callable[[Incoming], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """scope: what a key must be good for, None: open to all. types: content types of a body; empty: there is none."""
+
+    handler: Handler
+    methods: tuple[str, ...]
+    scope: Scope | None = None
+    types: tuple[bytes, ...] = ()
+    label: str = "other"
+    error_body: Callable[[RequestError], bytes] = protocol.encode_error
+
+
+Find = Callable[[str], Endpoint | None]
+"""From a path to what answers it."""
+
+
+class Application:
+    """The ASGI application of one replica.
+
+    Args:
+        find: the endpoints.
+        limits: of a request's body.
+        keys: None lets everybody in.
+        refused: is told of each request that is not answered.
+    """
+
+    def __init__(
+        self,
+        find: Find,
+        limits: protocol.Limits,
+        keys: Keys | None,
+        metrics: Metrics,
+        refused: Callable[[RequestError], None],
+    ) -> None:
+        self._find = find
+        self._limits = limits
+        self._keys = keys
+        self._metrics = metrics
+        self._refused = refused
+        self.ongoing = 0
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        if scope["type"] != "http":
+            await _other(scope["type"], receive, send)
+            return
+        arrived = time.monotonic()
+        path = scope["path"]
+        endpoint = self._find(path)
+        self.ongoing += 1
+        try:
+            reply = await self._reply(endpoint, scope, receive, arrived)
+        except RequestError as error:
+            reply = _refusal(error, endpoint)
+            self._refused(error)
+        except _Gone:
+            return
+        except Exception:
+            log.exception("A request failed")
+            reply = Reply(_FAULT, 500)
+        finally:
+            self.ongoing -= 1
+        body = b"" if scope["method"] == "HEAD" else reply.body
+        headers = [
+            (b"content-type", reply.type),
+            (b"content-length", str(len(reply.body)).encode()),
+            *reply.headers,
+        ]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._metrics.answered(path, reply.status, time.monotonic() - arrived)
+
+    async def _reply(self, endpoint: Endpoint | None, scope: _Scope, receive: _Receive, arrived: float) -> Reply:
+        path, method = scope["path"], scope["method"]
+        if endpoint is None:
+            raise protocol.refused(404, "A path is one of those in /openapi.json", path[:200], "correct the path")
+        if method not in endpoint.methods and not (method == "HEAD" and "GET" in endpoint.methods):
+            allowed = ", ".join(endpoint.methods)
+            raise protocol.refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
+        headers = dict(scope["headers"])
+        if self._keys is not None and endpoint.scope is not None:
+            self._keys.check(_key(headers), endpoint.scope)
+        body = b""
+        if method == "POST":
+            _check_type(headers.get(b"content-type", JSON), endpoint)
+            body = await self._body(headers, receive)
+        reply = await endpoint.handler(Incoming(method, path, headers, body, arrived))
+        accepted = headers.get(b"accept-encoding")
+        if accepted:
+            content, name = compression.encoded(reply.body, accepted.decode("latin-1"))
+            if name:
+                return replace(reply, body=content, headers=(*reply.headers, (b"content-encoding", name.encode())))
+        return reply
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: _Receive) -> bytes:
+        """Read no further than the limit, and no longer."""
+        most = self._limits.bytes
+        length = headers.get(b"content-length", b"0")
+        if len(length) > 15 or int(length) > most:
+            raise protocol.too_large(self._limits, f"{length[:20].decode()} bytes")
+        message = await receive() if length != b"0" else await asyncio.wait_for(receive(), self._limits.seconds)
+        body = _content(message)
+        if message.get("more_body"):
+            try:
+                async with asyncio.timeout(self._limits.seconds):
+                    body = await self._rest(body, receive)
+            except TimeoutError as error:
+                rule = f"A request's body arrives within {self._limits.seconds:g} seconds"
+                raise protocol.refused(408, rule, "it did not", "send it faster, or in several requests") from error
+        encoding = headers.get(b"content-encoding")
+        return compression.decoded(body, encoding.decode("latin-1"), most) if encoding else body
+
+    async def _rest(self, first: bytes, receive: _Receive) -> bytes:
+        parts, size = [first], len(first)
+        while True:
+            message = await receive()
+            parts.append(_content(message))
+            size += len(parts[-1])
+            if size > self._limits.bytes:
+                raise protocol.too_large(self._limits, f"more than {self._limits.bytes} bytes")
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+
+class _Gone(Exception):  # noqa: N818 — nobody is left to be told
+    """The client has gone before its request was complete."""
+
+
+async def _other(kind: str, receive: _Receive, send: _Send) -> None:
+    """What the ASGI specification has besides HTTP: starting and ending, and WebSockets, which we refuse."""
+    message = await receive()
+    while kind == "lifespan":
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+        message = await receive()
+    await send({"type": "websocket.close", "code": 1003})
+
+
+def _content(message: Mapping[str, Any]) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise _Gone
+    content: bytes = message.get("body", b"")
+    return content
+
+
+def _key(headers: Mapping[bytes, bytes]) -> str | None:
+    given = (headers.get(name) for name in (b"authorization", b"x-api-key"))
+    return presented(*(None if value is None else value.decode("latin-1") for value in given))
+
+
+def presented(authorization: str | None, own: str | None) -> str | None:
+    """The key, as a bearer token or in the header X-API-Key."""
+    if authorization is not None and authorization[:7].lower() == "bearer ":
+        return authorization[7:].strip()
+    return own
+
+
+def _check_type(given: bytes, endpoint: Endpoint) -> None:
+    if given in endpoint.types or given.split(b";", 1)[0].strip().lower() in endpoint.types:
+        return
+    if endpoint.types:
+        there = ", ".join(type_.decode() for type_ in endpoint.types)
+        observed = given[:100].decode("latin-1")
+        raise protocol.refused(415, f"The content type is {there}", observed, "send the header Content-Type")
+
+
+def _refusal(error: RequestError, endpoint: Endpoint | None) -> Reply:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if error.status == 405 and endpoint:
+        headers = ((b"allow", ", ".join(endpoint.methods).encode()),)
+    elif error.status == 401:
+        headers = ((b"www-authenticate", b"Bearer"),)
+    elif error.retry_after is not None:
+        headers = ((b"retry-after", str(error.retry_after).encode()),)
+    body = endpoint.error_body(error) if endpoint else protocol.encode_error(error)
+    return Reply(body, error.status, JSON, headers)
+
+
+_FAULT = protocol.dumps(
+    {
+        "error": {
+            "rule": "The server answers every valid request",
+            "observed": "a fault of its own",
+            "remedy": "see its log",
+        }
+    }
+)

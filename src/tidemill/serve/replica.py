@@ -1,0 +1,194 @@
+"""A replica, put together: registry → watcher → service → application. Plain asyncio; Ray is in `app.py`."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+
+from tidemill.bundle.registry import Registry
+from tidemill.bundle.store import is_version
+from tidemill.errors import BundleError, RequestError
+from tidemill.ledger.ledger import Ledger
+from tidemill.serve import observing, openapi
+from tidemill.serve.arguments import Arguments
+from tidemill.serve.endpoints import Endpoints
+from tidemill.serve.http import Application
+from tidemill.serve.inference.backend import ReplicaBackend
+from tidemill.serve.keys import Keys
+from tidemill.serve.metrics import Metrics
+from tidemill.serve.observer import Refused, Swapped
+from tidemill.serve.protocol import refused
+from tidemill.serve.service import Service
+from tidemill.serve.version import Version
+from tidemill.serve.watch import Held, Report, Watcher
+
+log = logging.getLogger("ray.serve")
+
+REASONS = {
+    401: "key",
+    403: "scope",
+    429: "rate",
+    413: "size",
+    408: "slow",
+    503: "overload",
+    504: "deadline",
+    422: "rows",
+}
+"""One word for counting, by HTTP status; others count as "request"."""
+
+
+class Replica:
+    """One process's serving of one model: `await start()`, then `application` answers, then `await stop()`.
+
+    Args:
+        name: tells replicas apart in the metrics.
+        collect: from this replica's metrics to all replicas'; None: there is no other.
+    """
+
+    application: Application
+    service: Service
+    backend: ReplicaBackend
+
+    def __init__(
+        self, arguments: Arguments, name: str, collect: Callable[[bytes], Awaitable[bytes]] | None = None
+    ) -> None:
+        self.arguments = arguments
+        self.name = name
+        self.registry = Registry(arguments.registry)
+        self.metrics = Metrics(arguments.model)
+        own = [observing.load(spec, **options) for spec, options in arguments.observers.items()]
+        self._observers = observing.Observers([self.metrics.observer, *own])
+        self._ledger = Ledger(arguments.ledger, arguments.model)
+        self._keys = Keys.read(arguments.keys) if arguments.keys else None
+        self._collect = collect
+        self._watcher: Watcher[Version] | None = None
+
+    async def start(self) -> None:
+        """Load what the registry says, and begin to follow it.
+
+        Raises:
+            RegistryError, BundleError, SettingsError: there is nothing that can be served.
+        """
+        arguments = self.arguments
+        if is_version(arguments.alias) or arguments.alias != "champion":
+            number = self.registry.resolve(arguments.model, arguments.alias)
+            self.swap(Held(champion=await asyncio.to_thread(self.load, number)))
+        else:
+            self._watcher = Watcher(self.registry, arguments.model, self, seconds=arguments.watch_seconds)
+            await self._watcher.start()
+        self._watch_metrics()
+        own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document)
+        self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self)
+        table, more = own.table, self.backend.find
+        self.application = Application(
+            lambda path: table.get(path) or more(path), arguments.limits, self._keys, self.metrics, self._refused
+        )
+
+    async def stop(self) -> None:
+        """End what is in hand, and ship what the ledger holds."""
+        if self._watcher:
+            await self._watcher.stop()
+        with contextlib.suppress(AttributeError):  # it never started
+            await self.service.close()
+        await asyncio.to_thread(self._ledger.close)
+        self._observers.close()
+
+    def load(self, version: str) -> Version:
+        """A checked version of the model, its golden rows replayed."""
+        arguments = self.arguments
+        with self.registry.fetched(arguments.model, version) as folder:
+            return Version(
+                folder,
+                threads=arguments.threads or max(1, math.floor(arguments.cpus)),
+                provider=arguments.provider,
+                public_key=arguments.public_key,
+                limits=arguments.limits,
+            )
+
+    def accepts(self, new: Version, held: Version) -> None:
+        """Raises BundleError where `new` cannot answer what clients of `held` ask."""
+        mine, theirs = new.identity, held.identity
+        if (mine.objective, mine.classes) != (theirs.objective, theirs.classes):
+            raise _unlike(new, held, f"objective {mine.objective}, classes {mine.classes}", str(theirs.classes))
+        known = {column.name: column.kind for column in held.reader.columns}
+        for column in new.reader.columns:
+            if known.get(column.name, column.kind) is not column.kind:
+                raise _unlike(new, held, f"column {column.name!r} as {column.kind}", f"{known[column.name]}")
+            if column.name not in known and not column.missing_allowed:
+                raise _unlike(new, held, f"column {column.name!r}", "no such column")
+
+    def swap(self, held: Held[Version]) -> None:
+        """Answer with these from now on."""
+        if hasattr(self, "service"):
+            self.service.held = held
+        else:
+            self.service = Service(held, self._ledger, self.metrics, self._observers, self.arguments.queues)
+
+    def tell(self, event: Swapped | Refused) -> None:
+        """Pass an event to the observers."""
+        self._observers.emit(event)
+
+    async def serve(self, serving: bool) -> None:
+        """Load or unload the model, in all replicas: by the registry, which is then looked at at once."""
+        if self._watcher is None:
+            rule = "A model is loaded and unloaded where its champion is served"
+            raise refused(409, rule, f"version {self.arguments.alias} is", "serve the alias champion")
+        model = self.arguments.model
+        await asyncio.to_thread(self.registry.set_serving, model, serving, by="the protocol", reason="asked for")
+        await self._watcher.look()
+        await self._watcher.settled()
+
+    def check(self) -> None:
+        """Raise when this replica should be replaced: its ledger refuses, or nothing is held."""
+        if not hasattr(self, "service"):
+            raise RuntimeError("nothing is held")
+
+    @property
+    def ongoing(self) -> int:
+        """Requests in hand, running or waiting."""
+        return self.application.ongoing
+
+    def report(self) -> Mapping[str, object]:
+        """What /health says."""
+        held = self.service.held
+        model = {"model": self.arguments.model, "version": held.champion.number}
+        status = "ok" if held.serving else "unloaded"
+        rollout: dict[str, object] = {"replica": self.name, "process": os.getpid()}
+        if self._watcher:
+            report: Report = self._watcher.report()
+            rollout |= {name: value for name, value in asdict(report).items() if name != "versions"}
+            rollout["versions"] = report.versions
+        return {"status": status, **model, "rollout": rollout}
+
+    def _document(self) -> bytes:
+        return openapi.document(self.service.held.champion.predictor, keys=self._keys is not None)
+
+    async def _scrape(self) -> bytes:
+        text = self.metrics.text()
+        return await self._collect(text) if self._collect else text
+
+    def _refused(self, error: RequestError) -> None:
+        self._observers.emit(Refused("request", REASONS.get(error.status, "request"), error.status, str(error)))
+
+    def _watch_metrics(self) -> None:
+        service, ledger, observers = self.service, self._ledger, self._observers
+        watch = self.metrics.watch
+        watch("queue_rows", lambda: service.waiting)
+        watch("queue_requests", lambda: self.ongoing)
+        watch("versions", lambda: {name: version.number for name, version in service.versions.items()})
+        watch("shadow_lag", lambda: service.shadow.lag)
+        watch("ledger_lag", lambda: ledger.lag().seconds)
+        watch("ledger_lost", lambda: ledger.lost)
+        watch("observer_failures", lambda: observers.failures)
+        watch("observer_dropped", lambda: observers.dropped)
+
+
+def _unlike(new: Version, held: Version, observed: str, there: str) -> BundleError:
+    return BundleError(
+        f"A version answers what clients of version {held.number} ask",
+        observed=f"version {new.number} has {observed}; version {held.number} has {there}",
+        remedy="serve it as a model of its own, or restart the replicas to take it up as it is",
+    )
