@@ -1,0 +1,247 @@
+"""Requests per second and latencies of `tidemill serve` against other servers of the same ONNX file, on this machine.
+
+    python scripts/bench/serving.py [--cache FOLDER] [--peers bare,triton,…] [--seconds 6] [--repetitions 3]
+
+Raw-column JSON to a small perceptron (small_model.py). Each server runs alone, is started anew in every repetition, and
+must give ONNX Runtime's own answers before it is measured; the medians over the repetitions count. The load comes from
+one process (load.py), and all share the same cores. Peers are installed into virtual environments under FOLDER, which
+takes some minutes once; one that cannot be installed or started stands in the table with the reason, and then the
+targets are not met. The request ledger of ours is on, but in the line that says off.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from load import Load, request, run
+from peers.catalogue import PEERS, install
+from servers import Server, ServerError, ask, ours, started
+from small_model import Model, Rows, arrow_body, prepare, probabilities, rows_body
+
+PORT = 8400
+OURS, OFF = "ours", "ours, ledger off"
+NO_LEDGER = "ledger.path=null"
+ARROW = "application/vnd.apache.arrow.stream"
+TITLES = {OURS: "tidemill", OFF: "tidemill, ledger off"} | {name: peer.title for name, peer in PEERS.items()}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How many rows a request has, over how many connections, and for which servers; none given: for all."""
+
+    name: str
+    rows: int
+    connections: int
+    servers: tuple[str, ...] = ()
+    arrow: bool = False
+
+
+SCENARIOS = (
+    Scenario("1 row × 32", 1, 32),
+    Scenario("1 row × 1", 1, 1, (OURS, "bare")),
+    Scenario("64 rows × 8", 64, 8, (OURS, "bare")),
+    Scenario("64 rows × 8, Arrow", 64, 8, (OURS,), arrow=True),
+)
+MAIN, SINGLE, MANY, BULK = (scenario.name for scenario in SCENARIOS)
+AT_LEAST = {
+    "of_bare": 0.8,
+    "over_triton": 2.0,
+    "over_mlserver": 3.0,
+    "over_litserve": 4.0,
+    "over_bentoml": 4.0,
+    "over_ray": 15.0,
+    "rows_of_bare": 0.8,
+    "arrow_rows_of_bare": 0.9,
+    "ledger_on_of_off": 0.9,
+}
+AT_MOST = {"p50_ms_of_one_connection": 0.4, "p99_of_the_lowest_peer": 1.0}
+
+
+@dataclass
+class Measured:
+    """One server's figures by scenario, one entry a repetition, or why there are none."""
+
+    rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    p50: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    p99: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    server_us: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failed: int = 0
+    ready: list[float] = field(default_factory=list)
+    reason: str | None = None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cache = Path(tempfile.gettempdir()) / "tidemill-bench"
+    parser.add_argument("--cache", type=Path, default=cache, help="model and peers (default: %(default)s)")
+    parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--repetitions", type=int, default=3)
+    chosen = parser.parse_args()
+    peers = [name for name in chosen.peers.split(",") if name]
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}")
+    print("Preparing the model and the peers …", flush=True)
+    model = prepare(chosen.cache / "model")
+    measured = {name: Measured() for name in (OURS, OFF, *peers)}
+    for name in peers:
+        _explained(measured[name], lambda name=name: install(PEERS[name], chosen.cache / name))
+    for repetition in range(chosen.repetitions):
+        for name, found in measured.items():
+            if found.reason is None:
+                print(f"repetition {repetition + 1}: {TITLES[name]}", flush=True)
+                _explained(found, lambda name=name, found=found: measure(name, found, model, chosen))
+    figures = compare(measured)
+    show(measured, figures)
+
+
+def _explained(found: Measured, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except ServerError as error:
+        found.reason = str(error)
+        print(f"  {error}", flush=True)
+
+
+def measure(name: str, found: Measured, model: Model, chosen: argparse.Namespace) -> None:
+    """Start the server, compare its answers with ONNX Runtime's, and put it under each scenario's load."""
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
+        first = _request(name, model.rows[:1])
+        with _server(name, model, first, chosen.cache, Path(place)) as server:
+            found.ready.append(server.ready_seconds)
+            for scenario in SCENARIOS:
+                if name not in (scenario.servers or (name,)) or (name == OFF and scenario.name != MAIN):
+                    continue
+                requests = [
+                    _request(name, model.rows[at : at + scenario.rows], scenario.arrow)
+                    for at in range(0, len(model.rows), scenario.rows)
+                ]
+                _check(server.port, requests, scenario, model)
+                load = Load(
+                    port=server.port, requests=requests, connections=scenario.connections, seconds=chosen.seconds
+                )
+                _measure(server, load, scenario, found)
+
+
+def _measure(server: Server, load: Load, scenario: Scenario, found: Measured) -> None:
+    before = server.cpu_seconds()
+    result = run(load)
+    used = sum(seconds - before.get(pid, 0.0) for pid, seconds in server.cpu_seconds().items())
+    sent = (load.warmup + load.seconds) / load.seconds * len(result.accepted)
+    milliseconds = result.milliseconds()
+    found.rates[scenario.name].append(result.rate * scenario.rows)
+    found.p50[scenario.name].append(milliseconds.get("p50", float("inf")))
+    found.p99[scenario.name].append(milliseconds.get("p99", float("inf")))
+    found.server_us[scenario.name].append(used / max(1.0, sent) * 1e6)
+    found.failed += result.failed
+
+
+def _server(name: str, model: Model, first: bytes, cache: Path, place: Path) -> AbstractContextManager[Server]:
+    log = place / "log"
+    if name in (OURS, OFF):
+        return ours(model, PORT, first, log, *([NO_LEDGER] if name == OFF else [f"ledger.path={place}/ledger"]))
+    return _peer(name, model, first, cache, log)
+
+
+@contextmanager
+def _peer(name: str, model: Model, first: bytes, cache: Path, log: Path) -> Iterator[Server]:
+    peer, place = PEERS[name], cache / name
+    paths = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "PLAN": str(model.plan)}
+    command = peer.start(place, model.plan, PORT)
+    here = Path(__file__).with_name("peers")
+    with started(command, PORT, first, log, folder=here, **paths, **peer.environment) as server:
+        yield server
+
+
+def _request(name: str, rows: Rows, arrow: bool = False) -> bytes:
+    if arrow:
+        return request("/predict", arrow_body(rows), content=ARROW, Accept=ARROW)
+    if name in (OURS, OFF):
+        return request("/predict", rows_body(rows))
+    return request(PEERS[name].path, PEERS[name].body(rows))
+
+
+def _check(port: int, requests: list[bytes], scenario: Scenario, model: Model) -> None:
+    """Raises ServerError where an answer is not the graph's own."""
+    expected = model.expected("1")
+    for number in (0, len(requests) - 1):
+        status, body = ask(port, requests[number])
+        wanted = expected[number * scenario.rows : (number + 1) * scenario.rows]
+        if status != 200:
+            raise ServerError(f"{scenario.name}: it answers {status}: {body[:300]!r}")
+        if not np.allclose(probabilities(body), wanted, rtol=1e-5, atol=1e-6):
+            raise ServerError(f"{scenario.name}: its answers are not the graph's own")
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def compare(measured: dict[str, Measured]) -> dict[str, float | None]:
+    """The figures that have targets; None where a server could not be measured."""
+    rate = {name: _median(found.rates[MAIN]) for name, found in measured.items()}
+    p99 = [value for name, found in measured.items() if name in PEERS and (value := _median(found.p99[MAIN]))]
+    own, bare = measured[OURS], measured.get("bare", Measured())
+
+    def ratio(over: float | None, under: float | None) -> float | None:
+        return round(over / under, 3) if over and under else None
+
+    rows = _median(bare.rates[MANY])
+    single = _median(own.p50[SINGLE])
+    return {
+        "of_bare": ratio(rate[OURS], rate.get("bare")),
+        **{f"over_{name}": ratio(rate[OURS], rate.get(name)) for name in PEERS if name != "bare"},
+        "rows_of_bare": ratio(_median(own.rates[MANY]), rows),
+        "arrow_rows_of_bare": ratio(_median(own.rates[BULK]), rows),
+        "ledger_on_of_off": ratio(rate[OURS], rate[OFF]),
+        "p50_ms_of_one_connection": single and round(single, 3),
+        "p99_of_the_lowest_peer": ratio(_median(own.p99[MAIN]), min(p99, default=None)),
+    }
+
+
+def show(measured: dict[str, Measured], figures: dict[str, float | None]) -> None:
+    """The table, then the line of JSON."""
+    print(f"\n{'':28}{'requests':>20}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'server µs/request':>19}")
+    for scenario in SCENARIOS:
+        for name, found in measured.items():
+            if found.rates[scenario.name]:
+                columns = (found.rates, found.p50, found.p99, found.server_us)
+                rate, p50, p99, used = (_median(column[scenario.name]) for column in columns)
+                line = f"{rate:>10,.0f}{p50:>9.2f}{p99:>9.2f}{used:>19,.0f}"
+                print(f"{TITLES[name]:28}{scenario.name:>20}{line}" + _failures(found))
+    for name, found in measured.items():
+        if found.reason:
+            print(f"{TITLES[name]:28} not measured: {found.reason}")
+    if ready := _median(measured[OURS].ready):
+        print(f"\nfrom `tidemill serve` to the first answer: {ready:.1f} s")
+    met = True
+    for name, value in figures.items():
+        bound = AT_LEAST.get(name, AT_MOST.get(name))
+        if bound is not None:
+            holds = value is not None and (value >= bound if name in AT_LEAST else value <= bound)
+            met = met and holds
+            print(f"{name:28}{value!s:>10}   {'≥' if name in AT_LEAST else '≤'} {bound:<6}{'yes' if holds else 'NO'}")
+    met = met and not any(found.failed for found in measured.values())
+    raw: dict[str, Any] = {
+        name: {"reason": found.reason, "rows_per_s": found.rates, "p50_ms": found.p50, "p99_ms": found.p99}
+        for name, found in measured.items()
+    }
+    content = {"bench": "serving", "figures": {**figures, "ready_s": measured[OURS].ready, "servers": raw}}
+    print(json.dumps({**content, "targets": {"at_least": AT_LEAST, "at_most": AT_MOST}, "met": met}))
+
+
+def _failures(found: Measured) -> str:
+    return f"   {found.failed} failed" if found.failed else ""
+
+
+if __name__ == "__main__":
+    main()
