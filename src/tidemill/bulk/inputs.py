@@ -25,6 +25,18 @@ from tidemill.settings import DataSettings
 HEAD = 10_000
 """Rows looked at before the work begins."""
 
+_WORDS = {
+    "data.path": "--input",
+    " or data.format": "",
+    "set data.format, or give": "give",
+    "set data.format to one of csv, parquet, arrow, jsonl, delta": "give the file one of them",
+    "set data.format to what it is": "give the file the right ending",
+    ", or set data.options.separator": "",
+    "set data.options.encoding (for example latin-1), or store": "store",
+    "set data.options.columns=[…] if the file has no header line": "put one above it if there is none",
+}
+"""Errors of the sources speak of training's settings; these are the words here."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class File:
@@ -195,9 +207,8 @@ def _named(path: str) -> Iterator[None]:
         yield
     except (SourceError, SettingsError) as error:
         observed = error.observed if path in error.observed else f"{path}: {error.observed}"
-        words = {"data.path": "--input", "set data.format, or give": "give", "set data.options.": "mend the file's "}
         rule, remedy = error.rule, error.remedy
-        for word, ours in words.items():
+        for word, ours in _WORDS.items():
             rule, remedy = rule.replace(word, ours), remedy.replace(word, ours)
         raise SourceError(rule, observed=observed, remedy=remedy) from error
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:

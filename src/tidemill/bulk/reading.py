@@ -19,6 +19,10 @@ ISO = (
 """Notations of ISO 8601, tried where training saw no text and so knows no notation."""
 
 
+NAN = ("NaN", "nan")
+"""NaN, which means a missing number, as it is written into text."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """schemas: of the model's inputs, by file. kept: copied columns and their types, which all files' parts share."""
@@ -89,7 +93,7 @@ def _type(file: File, name: str) -> pl.DataType:
 
 
 def _fitted(schema: Schema, head: pl.DataFrame | None) -> Schema:
-    """The schema of the inputs alone, with the notation of timestamps that training knew as timestamps only.
+    """The schema of the inputs alone; what training knew as numbers and timestamps can be read from text too.
 
     Raises:
         SchemaError: nothing of the column's type can be read as its kind.
@@ -103,6 +107,8 @@ def _fitted(schema: Schema, head: pl.DataFrame | None) -> Schema:
 
 
 def _noted(column: Column, stored: pl.Series) -> Column:
+    if column.kind is Kind.NUMERIC:
+        return replace(column, missing_marks=tuple(dict.fromkeys([*column.missing_marks, *NAN])))
     if column.kind is not Kind.TIMESTAMP or column.format is not None or stored.dtype != pl.String:
         return column
     tries = [replace(column, format=notation) for notation in ISO]
