@@ -11,15 +11,18 @@ or says what is wrong, so that the rules stand in one place.
 | timestamp | INT64, microseconds since 1970 UTC; BYTES, ISO 8601 | -2^63, "", JSON null |
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, from_rows
+from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows
 from tidemill.data.schema import Column
 from tidemill.serve.inference.tensors import DTYPES, texts_array
 from tidemill.serve.protocol import refused
 from tidemill.settings import Kind
+
+Binary = bytes | memoryview
 
 OFFERED = {Kind.NUMERIC: "FP64", Kind.BOOLEAN: "BOOL", Kind.CATEGORICAL: "BYTES", Kind.TIMESTAMP: "INT64"}
 """The datatype that metadata name, by kind; the first of those that are taken."""
@@ -67,6 +70,23 @@ def to_raw(column: Column, values: np.ndarray | list[Any]) -> np.ndarray:
     return from_rows([{column.name: value} for value in values], [column])[column.name]
 
 
+def doubles(given: Sequence[tuple[Column, list[Any] | Binary]], rows: int) -> Raw:
+    """Numeric columns sent as FP64, all in one turn, by name: making arrays is what a small request's time goes into.
+
+    Left out is what `to_raw` has to look at: values that are not all floats, and NaN where none may be missing.
+    """
+    lists = [(column, data) for column, data in given if isinstance(data, list) and len(data) == rows]
+    parts = [(column, data) for column, data in given if not isinstance(data, list) and len(data) == 8 * rows]
+    found: Raw = {}
+    flat = [value for _, data in lists for value in data]
+    if lists and set(map(type, flat)) <= {float}:
+        found.update(_block([column for column, _ in lists], np.array(flat, np.float64), rows))
+    if parts:
+        joined = np.frombuffer(b"".join(data for _, data in parts), "<f8").astype(np.float64)
+        found.update(_block([column for column, _ in parts], joined, rows))
+    return found
+
+
 def absent(column: Column, count: int) -> np.ndarray:
     """N missing values.
 
@@ -80,6 +100,16 @@ def absent(column: Column, count: int) -> np.ndarray:
     if column.kind is Kind.TIMESTAMP:
         return np.full(count, MISSING_TIMESTAMP, dtype=np.int64)
     return np.full(count, np.nan)
+
+
+def _block(columns: Sequence[Column], values: np.ndarray, rows: int) -> Raw:
+    block = values.reshape(len(columns), rows)
+    missing = np.isnan(block).any(axis=1).tolist()
+    return {
+        column.name: row
+        for column, row, some in zip(columns, block, missing, strict=True)
+        if column.missing_allowed or not some
+    }
 
 
 def _plain(column: Column, values: np.ndarray) -> np.ndarray | None:
@@ -109,10 +139,6 @@ def _plain_texts(column: Column, values: np.ndarray) -> np.ndarray | None:
     texts = values.tolist()
     missing = {"", *column.missing_marks}
     if missing.isdisjoint(texts):
-        try:
-            "".join(texts).encode()  # JSON can hold half a surrogate pair
-        except UnicodeEncodeError:
-            return None
         return values
     if not column.missing_allowed:
         return None

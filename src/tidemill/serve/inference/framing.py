@@ -131,7 +131,7 @@ def typed_contents(entry: Any) -> list[Any]:
         rule = f"Typed contents are of {', '.join(_CONTENTS)}"
         raise refused(400, rule, f"input {_name(entry)}: {entry.datatype[:40]!r}", "use raw_input_contents")
     values = list(getattr(entry.contents, field))
-    if not values and any(entry.shape):
+    if not values and all(entry.shape):
         raise _no_data(entry.name)
     if field != "bytes_contents":
         return values
@@ -166,7 +166,9 @@ def _parsed(text: bytes) -> _Request:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:  # NaN and Infinity are not JSON, but what Triton's clients send for them
-        return msgspec.convert(json.loads(text), _Request)
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()  # no half surrogate pairs: they could not be sent back
+        return msgspec.convert(content, _Request)
     except msgspec.ValidationError as error:
         observed = str(error)
         rule = "A request is an object with 'inputs', each with 'name', 'datatype', 'shape' and 'data'"

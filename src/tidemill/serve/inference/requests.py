@@ -17,6 +17,7 @@ from tidemill.serve.inference import columns as by_column
 from tidemill.serve.inference import framing, tensors
 from tidemill.serve.inference.framing import Head, Parameters
 from tidemill.serve.protocol import Limits, refused, too_large
+from tidemill.settings import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Decoder:
         limits: Limits | None = None,
     ) -> None:
         self._columns = {column.name: column for column in columns}
+        self._numeric = {column.name: column for column in columns if column.kind is Kind.NUMERIC}
         self._outputs = tuple(outputs)
         self._others = frozenset(others) - self._columns.keys()
         self._limits = limits or Limits()
@@ -139,12 +141,23 @@ class Decoder:
             remedy = "send each column as an input"
             raise refused(422, "A request holds at least one input", "an empty list of inputs", remedy)
         rows = self._rows(given)
+        plain = by_column.doubles(
+            [
+                (self._numeric[tensor.name], tensor.data)
+                for tensor in given
+                if tensor.datatype == "FP64" and tensor.name in self._numeric
+            ],
+            rows,
+        )
         found: Raw = {}
         others: dict[str, list[Any]] = {}
         for tensor in given:
             if tensor.name in found or tensor.name in others:
                 remedy = "send each column once"
                 raise refused(422, "Each input is sent once", f"input {tensor.name!r} again", remedy)
+            if tensor.name in plain:
+                found[tensor.name] = plain[tensor.name]
+                continue
             if tensor.name in self._others:
                 others[tensor.name] = list(_values(tensor, rows))
                 continue

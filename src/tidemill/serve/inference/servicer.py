@@ -40,8 +40,8 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
     507: grpc.StatusCode.UNAVAILABLE,
 }
-_DETAILS = 2000
-"""Characters: status details travel in HTTP/2 trailers, which clients limit to 8 KiB."""
+_DETAILS = 1000
+"""Bytes: status details travel percent-encoded in HTTP/2 trailers, which clients limit to 8 KiB."""
 
 
 class Service(Backend, Protocol):
@@ -164,6 +164,6 @@ def _failed(error: Exception, context: Any, response: Any) -> Any:
 
 def _reason(error: Exception) -> tuple[int, str]:
     if isinstance(error, RequestError):
-        return error.status, str(error)[:_DETAILS]
+        return error.status, str(error).encode()[:_DETAILS].decode(errors="ignore")
     log.error("A request failed", exc_info=error)
     return 500, "The server answers every valid request. Got: a fault of its own. Remedy: see its log."

@@ -27,7 +27,7 @@ _LENGTH = struct.Struct("<I")
 _INTEGERS = {name: np.iinfo(dtype) for name, dtype in DTYPES.items() if dtype.kind in "iu"}
 _NONE = type(None)
 _KINDS: dict[str, set[type]] = {
-    "?": {bool, _NONE},
+    "b": {bool, _NONE},
     "i": {int, _NONE},
     "u": {int, _NONE},
     "f": {float, int, _NONE},
