@@ -1,10 +1,25 @@
-"""Whether a version can take another one's requests: every request that the one answers, the other must answer too."""
+"""Whether a loaded version is the one that was asked for, and can take over the requests of another one."""
 
 from collections.abc import Iterator
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.data.schema import Role
 from tidemill.errors import BundleError
+
+
+def named(loaded: Manifest, model: str, version: str) -> None:
+    """Pass a bundle that lies where its manifest says: answers are recorded under the manifest's name.
+
+    Raises:
+        BundleError: it was carried there by hand.
+    """
+    identity = loaded.identity
+    if (identity.model, identity.version) != (model, version):
+        raise BundleError(
+            "A bundle lies under the model and version that its manifest names",
+            observed=f"{identity.model}/{identity.version} in the place of {model}/{version}",
+            remedy="add bundles through the registry (`Registry.add`), which gives them their number",
+        )
 
 
 def check(new: Manifest, held: Manifest) -> None:

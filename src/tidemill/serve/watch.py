@@ -52,6 +52,7 @@ class Watcher(Generic[V]):
         self._unread = 0
         self._error: str | None = None
         self._turn = asyncio.Lock()
+        self._passed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
 
@@ -80,6 +81,7 @@ class Watcher(Generic[V]):
         for load in self._loading.values():
             load.cancel()
         self._loading.clear()
+        self._passed.set()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look(self) -> None:
@@ -99,9 +101,8 @@ class Watcher(Generic[V]):
             self._readable()
 
     async def settled(self) -> None:
-        """Wait until what was seen last is brought about or refused; what cannot be reached is waited for."""
-        while self._moving is not None and not self._moving.done():
-            await asyncio.wait({self._moving})
+        """Wait until what was seen last is brought about or refused, for good or for now."""
+        await self._passed.wait()
 
     def report(self) -> Report:
         held = self._held
@@ -165,6 +166,7 @@ class Watcher(Generic[V]):
         """Follow a new state in place of the one before, finished or not."""
         self._desired, self._seen = desired, time.monotonic()
         self._refused.clear()
+        self._passed.clear()
         for version in self._loading.keys() - _wanted(desired).values():
             self._loading.pop(version).cancel()
         if self._moving is not None:
@@ -183,6 +185,7 @@ class Watcher(Generic[V]):
                     self._take(desired)
             except Exception:
                 log.exception("What the registry says could not be brought about; it is tried again")
+            self._passed.set()
             if self._held.generation == desired.generation:
                 return
             await asyncio.sleep(pause)

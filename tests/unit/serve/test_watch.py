@@ -80,8 +80,10 @@ class Real(Plain):
 
     def load(self, version):
         self.loads.append(version)
-        with self.registry.fetched("small", version) as folder:
-            return Loaded(version, Predictor(folder, threads=1))
+        with self.registry.fetched("small", version, verify=False) as folder:
+            predictor = Predictor(folder, threads=1)
+        fitting.named(predictor.manifest, "small", version)
+        return Loaded(version, predictor)
 
     def accepts(self, new, held):
         fitting.check(new.predictor.manifest, held.predictor.manifest)
@@ -416,8 +418,9 @@ def test_what_cannot_be_reached_is_tried_again(local, monkeypatch):
             assert refusal.again and refusal.error == "connection lost"
             assert len(replica.told(Refused)) == 1 and replica.told(Refused)[0].reason == "unreachable"
             assert replica.swaps[-1][:2] == ("1", "3"), "the challenger need not wait for it"
-            replica.errors.clear()
             await asyncio.wait_for(watcher.settled(), 20)
+            replica.errors.clear()
+            await until(lambda: replica.held.generation == watcher.report().wanted)
             assert replica.swaps[-1][:2] == ("2", "3") and watcher.report().refused == ()
 
     run(test())
@@ -511,6 +514,7 @@ def test_a_replica_that_fails_to_swap_is_asked_again(local, monkeypatch):
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
             await follow(watcher)
+            await until(lambda: replica.held.generation == watcher.report().wanted)
             assert replica.held.champion.number == "2" == watcher.report().versions["champion"]
             assert replica.loads == ["1", "2"] and replica.failures == 0
 
@@ -611,3 +615,20 @@ def test_what_takes_more_fits(described):
     more = {"new": {"kind": "numeric"}, "open": {"kind": "boolean"}, "size": {"kind": "numeric", "role": "ignored"}}
     fitting.check(_with(described, more), described)
     fitting.check(described, described)
+
+
+def test_a_bundle_that_was_carried_to_another_number_is_refused(local, tmp_path):
+    async def test():
+        shutil.copytree(tmp_path / "registry/small/1", tmp_path / "registry/small/6")
+        replica = Real(local)
+        async with following(local, replica) as watcher:
+            local.promote("small", "6", **WHY)
+            await follow(watcher)
+            (refusal,) = watcher.report().refused
+            assert (
+                "lies under the model and version" in refusal.error
+                and "small/1 in the place of small/6" in refusal.error
+            )
+            assert replica.held.champion.number == "1"
+
+    run(test())
