@@ -1,7 +1,7 @@
 """A token for a Ray that we start ourselves: without it nobody on the network can use Ray's ports, which run any code.
 
-Ray turns to token mode by itself when it starts a local instance and RAY_AUTH_MODE is not set. Only the token is set here,
-and not the mode: Ray reads the mode once, on import, and a mode that is set after that ends `ray.init` (seen with 2.60).
+Ray turns to token mode by itself when it starts a local instance and RAY_AUTH_MODE is not set. Only the token is set
+here and not the mode: Ray reads the mode once, on import, and one that is set later ends `ray.init` (seen with 2.60).
 """
 
 import os
