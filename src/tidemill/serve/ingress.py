@@ -60,6 +60,41 @@ def has_haproxy() -> bool:
     return True
 
 
+class _Whole:
+    """A connection that sends a response's head together with its body: uvicorn makes two system calls of them, and
+    so two packets that the ingress reads one by one."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, content: bytes) -> None:
+        if self._head is None:
+            self._head = content
+        else:
+            self._transport.write(self._head + content)
+            self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def whole(send: _Send) -> _Send:
+    """What sends a response with a body in one piece; with another server than uvicorn, `send` as it is."""
+    cycle: Any = getattr(send, "__self__", None)
+    if not hasattr(cycle, "transport"):
+        return send
+
+    async def send_whole(message: _Message) -> None:
+        if message["type"] == "http.response.start":
+            cycle.transport = _Whole(cycle.transport)
+        await send(message)
+
+    return send_whole
+
+
 class Door:
     """ASGI middleware in front of Ray's own application, in every process that has such a server."""
 
@@ -70,7 +105,7 @@ class Door:
         if application is None or scope["type"] != "http" or scope["path"].startswith("/-/"):  # Ray's health checks
             await self._app(scope, receive, send)
         else:
-            await application(scope, receive, send)
+            await application(scope, receive, send if scope["method"] == "HEAD" else whole(send))
 
 
 def middlewares() -> list[Any]:
