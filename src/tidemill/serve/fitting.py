@@ -47,12 +47,13 @@ def _answers(new: Manifest, held: Manifest) -> Iterator[str]:
 
 
 def _columns(new: Manifest, held: Manifest) -> Iterator[str]:
-    known = {column.name for column in new.schema.columns if column.role is not Role.TARGET}
-    for column in held.schema.columns:
+    ours, theirs = new.schema, held.schema  # each look at a manifest's schema builds it
+    known = {column.name for column in ours.columns if column.role is not Role.TARGET}
+    for column in theirs.columns:
         if column.role is not Role.TARGET and column.name not in known:
             yield f"column {column.name} is unknown to it"
-    given = {column.name: column for column in held.schema.inputs}
-    for column in new.schema.inputs:
+    given = {column.name: column for column in theirs.inputs}
+    for column in ours.inputs:
         asked = given.get(column.name)
         if asked is not None and asked.kind is not column.kind:
             yield f"column {column.name} is {column.kind} instead of {asked.kind}"
