@@ -23,7 +23,7 @@ from tidemill.bundle import golden
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError, SettingsError
-from tidemill.serve import ingress, protocol
+from tidemill.serve import ingress, protocol, ray_token
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
@@ -136,7 +136,7 @@ def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
 @contextlib.contextmanager
 def _ray(address: Address, cpus: int) -> Iterator[Any]:
     """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
-    os.environ.update(ingress.environment(haproxy=address.haproxy))
+    os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment())
     import ray
     from ray import serve
 

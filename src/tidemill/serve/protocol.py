@@ -20,6 +20,7 @@ import numpy as np
 from tidemill.data.raw import EPOCH, MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, TidemillError
+from tidemill.serve import depth
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.reader import Reader, Records
 from tidemill.settings import Kind, Objective
@@ -151,6 +152,7 @@ def _keys_of(keys: Sequence[str | int] | None, count: int) -> Sequence[str] | No
 
 
 def _parsed(body: bytes) -> Any:
+    depth.check(body)
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # the JSON and the Unicode errors are ValueErrors

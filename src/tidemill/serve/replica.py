@@ -10,11 +10,12 @@ from dataclasses import asdict
 
 from tidemill.bundle.registry import Registry
 from tidemill.bundle.store import is_version
-from tidemill.errors import BundleError, RequestError
+from tidemill.errors import RequestError
 from tidemill.ledger.ledger import Ledger
-from tidemill.serve import observing, openapi
+from tidemill.serve import fitting, observing, openapi
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import Endpoints
+from tidemill.serve.held import Held, Report
 from tidemill.serve.http import Application
 from tidemill.serve.inference.backend import ReplicaBackend
 from tidemill.serve.keys import Keys
@@ -23,7 +24,7 @@ from tidemill.serve.observer import Refused, Swapped
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
 from tidemill.serve.version import Version
-from tidemill.serve.watch import Held, Report, Watcher
+from tidemill.serve.watch import Watcher
 
 log = logging.getLogger("ray.serve")
 
@@ -100,25 +101,19 @@ class Replica:
         """A checked version of the model, its golden rows replayed."""
         arguments = self.arguments
         with self.registry.fetched(arguments.model, version) as folder:
-            return Version(
+            loaded = Version(
                 folder,
                 threads=arguments.threads or max(1, math.floor(arguments.cpus)),
                 provider=arguments.provider,
                 public_key=arguments.public_key,
                 limits=arguments.limits,
             )
+        fitting.named(loaded.predictor.manifest, arguments.model, version)
+        return loaded
 
     def accepts(self, new: Version, held: Version) -> None:
         """Raises BundleError where `new` cannot answer what clients of `held` ask."""
-        mine, theirs = new.identity, held.identity
-        if (mine.objective, mine.classes) != (theirs.objective, theirs.classes):
-            raise _unlike(new, held, f"objective {mine.objective}, classes {mine.classes}", str(theirs.classes))
-        known = {column.name: column.kind for column in held.reader.columns}
-        for column in new.reader.columns:
-            if known.get(column.name, column.kind) is not column.kind:
-                raise _unlike(new, held, f"column {column.name!r} as {column.kind}", f"{known[column.name]}")
-            if column.name not in known and not column.missing_allowed:
-                raise _unlike(new, held, f"column {column.name!r}", "no such column")
+        fitting.check(new.predictor.manifest, held.predictor.manifest)
 
     def swap(self, held: Held[Version]) -> None:
         """Answer with these from now on."""
@@ -184,11 +179,3 @@ class Replica:
         watch("ledger_lost", lambda: ledger.lost)
         watch("observer_failures", lambda: observers.failures)
         watch("observer_dropped", lambda: observers.dropped)
-
-
-def _unlike(new: Version, held: Version, observed: str, there: str) -> BundleError:
-    return BundleError(
-        f"A version answers what clients of version {held.number} ask",
-        observed=f"version {new.number} has {observed}; version {held.number} has {there}",
-        remedy="serve it as a model of its own, or restart the replicas to take it up as it is",
-    )

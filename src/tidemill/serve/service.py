@@ -22,11 +22,11 @@ from tidemill.ledger.record import Answered, Form, Label, Role
 from tidemill.serve import choice, protocol
 from tidemill.serve.ask import Ask, Part
 from tidemill.serve.batcher import Batcher, Queues
+from tidemill.serve.held import Held
 from tidemill.serve.metrics import Metrics
 from tidemill.serve.observing import Observers
 from tidemill.serve.shadow import Shadow
 from tidemill.serve.version import Computed, Version
-from tidemill.serve.watch import Held
 
 log = logging.getLogger("ray.serve")
 
