@@ -22,7 +22,7 @@ def check(host: str, keys: Path | None, override: bool) -> None:
             "A server that other machines can reach asks for API keys",
             observed=f"{host or 'every interface'}, and no keys",
             remedy="make keys: tidemill keys create --file keys.json --name app --scopes predict,feedback; serve with "
-            "--keys keys.json; or serve on 127.0.0.1; or, behind a gateway that lets nobody else in, with --insecure",
+            "keys=keys.json; or serve on 127.0.0.1; or, behind a gateway that lets nobody else in, with --insecure",
         )
 
 
