@@ -200,6 +200,8 @@ class Registry:
 
     def rollback(self, model: str, *, by: str, reason: str) -> str:
         """Make the champion before this one champion again; returns its version. Can be repeated."""
+        for version in rollout.stack(self.history(model), Alias.CHAMPION)[-2:-1]:
+            self._verify_once(model, version)  # before others must wait: it may be far away and large
         with self._changing(model) as history:
             stack = rollout.stack(history, Alias.CHAMPION)
             if len(stack) < 2:
