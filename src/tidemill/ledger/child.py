@@ -23,11 +23,11 @@ _log = logging.getLogger(__name__)
 class Child:
     """One shipping process. `watch` is to be called about once a second, by one thread."""
 
-    def __init__(self, settings: LedgerSettings, model: str, segments: Path) -> None:
+    def __init__(self, settings: LedgerSettings, model: str, segments: Path, writer: str) -> None:
         self.failures = 0
         """How often the process has died."""
         self._note = msgspec.json.encode({"model": model, "settings": settings}) + b"\n"
-        self._command = [sys.executable, "-m", "tidemill.ledger.ship", str(segments), "--follow"]
+        self._command = [sys.executable, "-m", "tidemill.ledger.ship", str(segments), "--follow", writer]
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._next = 0.0
         self._delay = 1.0

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tidemill.bundle.answers import Answers
 from tidemill.ledger.record import Answered, Described, Form, Label, Role
 
 Entry = Answered | Label | Described
@@ -130,25 +129,22 @@ def _complete(content: bytes, position: int) -> bool:
 
 
 def _entry(header: list[Any], inputs: bytes) -> Entry:
-    tag, *values = header
+    tag = header[0]
     if tag == _ANSWERED:
-        id, at, version, role, propensity, latency, form, rows, arrays = values
+        _, id, at, version, role, propensity, latency, form, rows, arrays = header
+        answers = {name: _array(char, shape, values) for name, char, shape, values in arrays}
         which = None if rows is None else tuple(rows)
-        answers = _answers(arrays)
         return Answered(id, at, version, _ROLES[role], propensity, latency, _FORMS[form], inputs, which, answers)
     if tag == _LABEL:
-        return Label(*values)
-    version, schema, objective, classes = values
+        return Label(*header[1:])
+    _, version, schema, objective, classes = header
     return Described(version, schema, objective, tuple(classes))
 
 
-def _answers(arrays: list[Any]) -> Answers:
-    answers: Answers = {}
-    for name, char, shape, values in arrays:
-        if char == "O":
-            answers[name] = array = np.empty(shape, np.object_)
-            array[:] = values
-        else:
-            array = np.frombuffer(values, char)
-            answers[name] = array if len(shape) == 1 else array.reshape(shape)
-    return answers
+def _array(char: str, shape: list[int], values: Any) -> np.ndarray:
+    if char == "O":
+        array = np.empty(shape, np.object_)
+        array[:] = values
+        return array
+    array = np.frombuffer(values, char)
+    return array if len(shape) == 1 else array.reshape(shape)

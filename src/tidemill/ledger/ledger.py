@@ -51,7 +51,7 @@ class Ledger:
         except (OSError, TidemillError):
             self._wal.close()
             raise
-        self._child = Child(settings, model, segments)
+        self._child = Child(settings, model, segments, self._wal.writer)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="tidemill-ledger", daemon=True)
         self._thread.start()

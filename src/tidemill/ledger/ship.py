@@ -8,12 +8,14 @@ standard input ends, and then takes what is left.
 
 import argparse
 import fcntl
+import gc
 import logging
 import os
 import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -39,11 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tidemill.ledger.ship", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="the segments of one model: <wal>/<model>")
     parser.add_argument("--once", action="store_true", help="ship what is there, and end: the default")
-    parser.add_argument("--follow", action="store_true", help="go on until standard input ends")
+    parser.add_argument(
+        "--follow", metavar="WRITER", help="go on until standard input ends and WRITER's segments are gone"
+    )
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
-        return follow(chosen.folder) if chosen.follow else once(chosen.folder)
+        return follow(chosen.folder, chosen.follow) if chosen.follow else once(chosen.folder)
     except LedgerError as error:
         _log.error("%s", error)
         return 1
@@ -62,7 +66,7 @@ def once(folder: Path) -> int:
             remedy="name the folder <wal>/<model>, like ledger/wal/flights",
         ) from error
     with (folder / SHIP_LOCK).open("w") as lock:
-        if not _locked(lock, _PATIENCE):
+        if not _locked(lock, _PATIENCE, lambda: False):
             raise LedgerError(
                 "One process at a time ships the segments of a folder",
                 observed=f"another one has been at {folder} for {_PATIENCE:.0f} s",
@@ -73,23 +77,31 @@ def once(folder: Path) -> int:
     return 0
 
 
-def follow(folder: Path) -> int:
-    """Ship again and again, as long as standard input lasts."""
+def follow(folder: Path, writer: str) -> int:
+    """Ship again and again, as long as standard input lasts; where another process ships, wait for that to end.
+
+    At the end that process may go on for others: it is enough when it has shipped what `writer` left.
+    """
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; whoever started this says when to end
     os.nice(10)
+    gc.set_threshold(200_000, 50, 50)  # entries make no cycles: looking for some takes an eighth of the time
     note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
     shipper = None
     with (folder / SHIP_LOCK).open("w") as lock:
         ended = False
+
+        def done() -> bool:
+            return not ended or not (folder / writer).exists()
+
         while not ended:
             ended = bool(select.select([sys.stdin], [], [], note.settings.ship_seconds)[0])
-            if shipper is None and _locked(lock, _PATIENCE if ended else 0.0):
+            if shipper is None and _locked(lock, _PATIENCE, done):
                 shipper = _shipper(folder, note)
             if shipper is not None:
                 shipper.run()
-    return 0 if shipper is not None else 1
+    return 0 if done() else 1
 
 
 def _shipper(folder: Path, note: _Note) -> "Shipper":
@@ -100,14 +112,14 @@ def _shipper(folder: Path, note: _Note) -> "Shipper":
     return Shipper(note.settings, note.model, folder)
 
 
-def _locked(lock: IO[str], patience: float) -> bool:
-    """Whether the lock could be had: whoever has it ships for every writer of the folder."""
+def _locked(lock: IO[str], patience: float, needless: Callable[[], bool]) -> bool:
+    """Whether the lock could be had before it was needless: whoever has it ships for every writer of the folder."""
     until = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= until:
+            if needless() or time.monotonic() >= until:
                 return False
             time.sleep(0.1)
         else:

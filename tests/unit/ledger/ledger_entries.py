@@ -1,6 +1,8 @@
 """Entries for the ledger's tests."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +12,9 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import record
 from tidemill.ledger.record import Answered, Described, Form
 from tidemill.settings import Kind
+
+Write = Callable[..., Path]
+"""What the fixture `write` is: segments and versions in, the writer's folder out."""
 
 AT = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 DAY = 86_400 * 10**9
