@@ -17,10 +17,10 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PanicException
 
-from tidemill.bundle.manifest import Identity
+from tidemill.data import schema
 from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows
-from tidemill.data.schema import Column
 from tidemill.serve.arrow_stream import Malformed, Outline, Refused, outline
+from tidemill.serve.arrow_write import Column, write
 from tidemill.serve.ask import Ask, Part
 from tidemill.serve.protocol import Limits, refused, too_large
 from tidemill.serve.reader import Reader, stand_in
@@ -28,7 +28,6 @@ from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"
 
-_LEVEL = pl.CompatLevel.oldest()  # text as every Arrow library reads it
 _BEYOND_EXACT = (pl.Int64, pl.UInt64)
 _DAY = 86_400_000_000  # microseconds
 _PER = {"ms": 1000, "us": 1}
@@ -76,30 +75,26 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
 
 def encode(ask: Ask, parts: Sequence[Part]) -> bytes:
     """The response's body: row i is the answer to the request's row i."""
-    identity = parts[0].identity
     ids = [f"{ask.id}-{row}" for row in range(ask.count)]
-    columns = [pl.Series("id", ids, pl.String), *_answers(parts[0], identity)]
-    if len(parts) > 1:
-        order = np.argsort(np.concatenate([np.asarray(part.rows or (), np.int64) for part in parts]))
-        tables = [_with_version(part) for part in parts]
-        columns = [columns[0], *pl.concat(tables, how="diagonal")[order].get_columns()]
+    if len(parts) == 1:
+        return write({"id": ids, **_answers(parts[0])})
+    order = np.argsort(np.concatenate([np.asarray(part.rows or (), np.int64) for part in parts]))
+    tables = [pl.DataFrame(_answers(part)).with_columns(version=pl.lit(str(part.identity.version))) for part in parts]
+    table = pl.concat(tables, how="diagonal")[order].insert_column(0, pl.Series("id", ids, pl.String))
     stream = io.BytesIO()
-    pl.DataFrame(columns).write_ipc_stream(stream, compat_level=_LEVEL)
+    table.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
     return stream.getvalue()
 
 
-def _answers(part: Part, identity: Identity) -> list[pl.Series]:
-    answers = part.answers
+def _answers(part: Part) -> dict[str, Column]:
+    answers, identity = part.answers, part.identity
     if identity.objective is Objective.REGRESSION:
-        return [pl.Series(name, answers[name]) for name in ("value", "lower", "upper")]
-    probabilities = answers["probabilities"]
-    columns = [pl.Series(f"probability_{name}", probabilities[:, i]) for i, name in enumerate(identity.classes)]
-    return [*columns, pl.Series("label", answers["label"].tolist(), pl.String)]
-
-
-def _with_version(part: Part) -> pl.DataFrame:
-    table = pl.DataFrame(_answers(part, part.identity))
-    return table.with_columns(version=pl.lit(str(part.identity.version)))
+        return {name: answers[name] for name in ("value", "lower", "upper")}
+    probabilities = answers["probabilities"].T
+    columns: dict[str, Column] = {
+        f"probability_{name}": values for name, values in zip(identity.classes, probabilities, strict=True)
+    }
+    return {**columns, "label": answers["label"].tolist()}
 
 
 def _read(body: bytes, held: Outline, limits: Limits) -> dict[str, pl.Series]:
@@ -140,7 +135,7 @@ def _text(column: pl.Series) -> pl.Series:
     return column.cast(pl.String) if column.dtype == pl.Categorical else column
 
 
-def _array(values: pl.Series | None, column: Column, count: int) -> np.ndarray:
+def _array(values: pl.Series | None, column: schema.Column, count: int) -> np.ndarray:
     if not count:
         return from_rows([], [column])[column.name]
     if values is None:
@@ -157,14 +152,14 @@ def _array(values: pl.Series | None, column: Column, count: int) -> np.ndarray:
     return _exactly(values.to_list(), column)
 
 
-def _texts(values: list[str | None], column: Column) -> np.ndarray:
+def _texts(values: list[str | None], column: schema.Column) -> np.ndarray:
     marks = column.missing_marks
     if not column.missing_allowed or (marks and any(mark in values for mark in marks)):
         return _exactly(values, column)
     return np.array([value or "" for value in values] if None in values else values, np.object_)
 
 
-def _numbers(values: pl.Series, column: Column) -> np.ndarray:
+def _numbers(values: pl.Series, column: schema.Column) -> np.ndarray:
     if values.dtype in _BEYOND_EXACT:
         low, high = values.min(), values.max()
         if low is not None and not -EXACT <= low <= high <= EXACT:  # type: ignore[operator]
@@ -172,13 +167,13 @@ def _numbers(values: pl.Series, column: Column) -> np.ndarray:
     return _present(values.to_numpy().astype(np.float64, copy=False), values, column)
 
 
-def _present(array: np.ndarray, values: pl.Series, column: Column) -> np.ndarray:
+def _present(array: np.ndarray, values: pl.Series, column: schema.Column) -> np.ndarray:
     if not column.missing_allowed and np.isnan(array).any():
         return _exactly(values.to_list(), column)
     return array
 
 
-def _moments(values: pl.Series, column: Column) -> np.ndarray:
+def _moments(values: pl.Series, column: schema.Column) -> np.ndarray:
     given = values.to_physical().cast(pl.Int64)
     unit = getattr(values.dtype, "time_unit", None)
     if unit == "ns":
@@ -190,7 +185,7 @@ def _moments(values: pl.Series, column: Column) -> np.ndarray:
     return _whole(given * factor, values, column)
 
 
-def _whole(given: pl.Series, values: pl.Series, column: Column) -> np.ndarray:
+def _whole(given: pl.Series, values: pl.Series, column: schema.Column) -> np.ndarray:
     if given.null_count():
         if not column.missing_allowed:
             return _exactly(given.to_list(), column)
@@ -198,7 +193,7 @@ def _whole(given: pl.Series, values: pl.Series, column: Column) -> np.ndarray:
     return given.to_numpy()
 
 
-def _exactly(values: Sequence[Any], column: Column) -> np.ndarray:
+def _exactly(values: Sequence[Any], column: schema.Column) -> np.ndarray:
     """Read, or refused, as the same values in JSON would be."""
     return from_rows([{column.name: value} for value in values], [column])[column.name]
 

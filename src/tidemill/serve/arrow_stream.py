@@ -104,6 +104,41 @@ def _outline(body: bytes) -> Outline:
     return Outline(rows, size, shared, zones)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A stream of one batch: its schema message, its batch's message without the data, and where lengths stand in that.
+
+    body: of the length of the data; rows: of theirs; nodes, buffers: of the lists of columns and buffers.
+    counts: of columns and of buffers.
+    """
+
+    schema: bytes
+    batch: bytes
+    body: int
+    rows: int
+    nodes: int
+    buffers: int
+    counts: tuple[int, int]
+
+
+def places(stream: bytes) -> Places:
+    """Where lengths stand in a stream of one batch that is known to be right."""
+    second = 8 + _PREFIX.unpack_from(stream)[1]
+    metadata = stream[second + 8 : second + 8 + _PREFIX.unpack_from(stream, second)[1]]
+    root = _UINT.unpack_from(metadata)[0]
+    header = _table(metadata, root, 2)
+    nodes, buffers = _vector(metadata, header, 1, 16), _vector(metadata, header, 2, 16)
+    return Places(
+        schema=stream[:second],
+        batch=stream[second : second + 8] + metadata,
+        body=8 + _slot(metadata, root, 3),
+        rows=8 + _slot(metadata, header, 0),
+        nodes=8 + nodes.start,
+        buffers=8 + buffers.start,
+        counts=(len(nodes), len(buffers)),
+    )
+
+
 def _message(metadata: bytes) -> tuple[int, int, int]:
     """Kind, place of the header, and length of the data that follow."""
     root = _UINT.unpack_from(metadata)[0]
