@@ -5,14 +5,15 @@
 The table is flights repeated to a million rows, in Parquet. The loop does the same in one process: reads the file in
 parts with Polars, makes arrays by the raw input contract, runs a session with the number of threads and of rows at once
 that serve it best, and writes labels, probabilities and keys to Parquet; it checks nothing and cannot be resumed.
-Both are whole processes, from start to exit, and take turns; the best of each counts, as does the median of the turns'
-ratios. Then a file four times as long: peak memory (the sum of what every process of a run used privately at its peak).
+Both are whole processes, from start to exit, and take turns: the median of the turns' ratios counts. Then a file four
+times as long: the private memory of all processes at its peak must be about the same.
 Without a flights model in the registry, `python train.py +experiment=flights` makes one.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -83,9 +85,21 @@ def bare(bundle: Path, path: Path, output: Path, threads: int, rows: int) -> Non
         table.write_parquet(output / f"{start}.parquet")
 
 
-def timed(command: list[str], output: Path) -> tuple[float, float]:
-    """Seconds, and MiB of private memory of all processes together at their highest."""
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one command with all its processes. seconds: until it had ended. cpu: seconds that cores worked for it.
+
+    mib: private memory of all processes together at their highest.
+    """
+
+    seconds: float
+    cpu: float
+    mib: float
+
+
+def cost(command: list[str], output: Path) -> Cost:
     shutil.rmtree(output, ignore_errors=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         peak: list[float] = [0.0]
@@ -96,7 +110,9 @@ def timed(command: list[str], output: Path) -> tuple[float, float]:
         watch.join()
     if process.returncode:
         raise SystemExit(errors)
-    return seconds, peak[0]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(seconds=seconds, cpu=cpu, mib=peak[0])
 
 
 def _watch(process: subprocess.Popen[str], peak: list[float]) -> None:
@@ -144,43 +160,50 @@ def main() -> None:
         one, four = write_tables(folder)
         ours, theirs = folder / "ours", folder / "theirs"
 
-        def predict(path: Path) -> tuple[float, float]:
+        def predict(path: Path) -> Cost:
             words = ["predict", "--registry", parsed.registry, "--model", parsed.model]
             command = [sys.executable, "-m", "tidemill.cli", *words, "--input", str(path), "--output", str(ours)]
-            return timed(command, ours)
+            return cost(command, ours)
 
-        def loop(threads: int, rows: int) -> tuple[float, float]:
+        def loop(threads: int, rows: int) -> Cost:
             words = [str(word) for word in (bundle, one, theirs, threads, rows)]
-            return timed([sys.executable, __file__, "--bare", *words], theirs)
+            return cost([sys.executable, __file__, "--bare", *words], theirs)
 
-        threads, rows = min(BARE, key=lambda settings: loop(*settings)[0])
+        threads, rows = min(BARE, key=lambda settings: loop(*settings).seconds)
         turns = [(predict(one), loop(threads, rows)) for _ in range(TURNS)]
         check_equal(ours, theirs)
         longer = predict(four)
 
-    rates = {"tidemill predict": MILLION / min(mine[0] for mine, _ in turns)}
-    rates[f"bare loop, {threads} threads, {rows:,} rows at once"] = MILLION / min(its[0] for _, its in turns)
-    ratio = statistics.median(its[0] / mine[0] for mine, its in turns)
-    memory = statistics.median(mine[1] for mine, _ in turns)
-    growth = longer[1] / memory
-    print(f"{MILLION:,} flights from Parquet, best of {TURNS} turns; ratio of the turns: {ratio:.2f}")
-    for name, rate in rates.items():
-        print(f"{name:50}{rate:12,.0f} rows/s")
-    print(f"peak memory: {memory:,.0f} MiB at 1 million rows, {longer[1]:,.0f} MiB at 4 million ({growth:.2f} ×)")
-    print(f"the bare loop's: {statistics.median(its[1] for _, its in turns):,.0f} MiB")
-    print(f"4 million rows: {4 * MILLION / longer[0]:,.0f} rows/s")
+    mine, its = ([turn[i] for turn in turns] for i in (0, 1))
+    ratio = statistics.median(other.seconds / own.seconds for own, other in turns)
+    memory = statistics.median(run.mib for run in mine)
+    growth = longer.mib / memory
+    print(f"{MILLION:,} flights from Parquet; the best of {TURNS} turns, medians of CPU seconds and of peak memory")
+    rows_of = {"tidemill predict": mine, f"bare loop: {threads} threads, {rows:,} rows at once": its}
+    for name, runs in rows_of.items():
+        print(f"{name:45}{_line(MILLION, runs)}")
+    print(f"{'tidemill predict, 4 million rows':45}{_line(4 * MILLION, [longer])}")
+    print(f"ratio of the turns {ratio:.2f}; memory at 4 million rows {growth:.2f} × that at 1 million")
     figures = {
-        "rows_per_second": round(rates["tidemill predict"]),
-        "rows_per_second_bare": round(list(rates.values())[1]),
-        "rows_per_second_of_4_million": round(4 * MILLION / longer[0]),
+        "rows_per_second": round(MILLION / min(run.seconds for run in mine)),
+        "rows_per_second_bare": round(MILLION / min(run.seconds for run in its)),
+        "rows_per_second_of_4_million": round(4 * MILLION / longer.seconds),
         "ratio": round(ratio, 2),
+        "cpu_seconds": round(statistics.median(run.cpu for run in mine), 1),
+        "cpu_seconds_bare": round(statistics.median(run.cpu for run in its), 1),
         "mib": round(memory),
-        "mib_of_4_million": round(longer[1]),
+        "mib_of_4_million": round(longer.mib),
         "growth": round(growth, 2),
     }
     targets = {"ratio": RATIO, "growth": GROWTH}
     met = ratio >= RATIO and growth <= GROWTH
     print(json.dumps({"bench": "bulk", "figures": figures, "targets": targets, "met": met}))
+
+
+def _line(rows: int, runs: list[Cost]) -> str:
+    rate = rows / min(run.seconds for run in runs)
+    cpu, mib = (statistics.median(values) for values in ([run.cpu for run in runs], [run.mib for run in runs]))
+    return f"{rate:10,.0f} rows/s {cpu:8.1f} CPU s {mib:8,.0f} MiB"
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
 """The same work on a Ray cluster: Ray Data deals the chunks to actors, each with its own predictor.
 
-Every node must reach the bundle, the input files and the output folder under the same paths. Parquet and Arrow
+Every node must reach the registry, the input files and the output folder under the same paths. Parquet and Arrow
 files only: each actor reads its own chunks.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.worker import Done, Work, Worker
+from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
 
 LOCAL = "local"
+_STORE = 100 * 2**20  # bytes: rows do not pass through it
 
 
 def check(files: Sequence[File]) -> None:
@@ -51,14 +55,24 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     import ray
     import ray.data
 
-    ray.init(address, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.init(
+        address,
+        configure_logging=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"POLARS_MAX_THREADS": "1"}},
+        **(
+            {"include_dashboard": False, "num_cpus": workers, "object_store_memory": _STORE} if address == LOCAL else {}
+        ),
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
     try:
-        todo = list(chunks)
+        todo = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
         if not todo:
             return
-        dealt = ray.data.from_items([{"chunk": pickle.dumps(chunk)} for chunk in todo], override_num_blocks=len(todo))
-        scored = dealt.map(_Actor, fn_constructor_args=(work,), concurrency=min(workers, len(todo)), num_cpus=1)
-        for row in scored.iter_rows():
+        dealt = ray.data.from_items(todo, override_num_blocks=len(todo))
+        actors = ray.data.ActorPoolStrategy(size=min(workers, len(todo)))
+        for row in dealt.map(_Actor, fn_constructor_args=(work,), compute=actors, num_cpus=1).iter_rows():
             done = pickle.loads(row["done"])
             if isinstance(done, TidemillError):
                 raise done
@@ -71,7 +85,8 @@ class _Actor:
     """Errors that name a file or row come back as values: Ray would try again, and wrap them."""
 
     def __init__(self, work: Work) -> None:
-        self._worker = Worker(work)
+        bundle = Registry(work.registry).fetch(work.model, work.version)  # an object store's lies on each node apart
+        self._worker = Worker(replace(work, bundle=bundle))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:

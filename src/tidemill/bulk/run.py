@@ -70,7 +70,15 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
         done = folder.done()
         if done:
             _say(f"Resuming: {len(done):,} parts are done")
-        work = Work(bundle=bundle, output=folder.path, kept=settled.kept, quarantine=job.on_error == "quarantine")
+        work = Work(
+            registry=model.registry if "://" in model.registry else str(Path(model.registry).absolute()),
+            model=model.name,
+            version=version,
+            bundle=bundle,
+            output=folder.path,
+            kept=settled.kept,
+            quarantine=job.on_error == "quarantine",
+        )
         chunks = _chunks(files, settled, job.rows_per_part, done)
         began = time.monotonic()
         progress = Progress(_total(files, job.rows_per_part, done), exact=all(file.sliced for file in files))

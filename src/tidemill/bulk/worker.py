@@ -20,8 +20,11 @@ from tidemill.serve.predictor import Predictor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """bundle: a folder that every worker can read. quarantine: whether rows that cannot be read stop the run."""
+    """bundle: the folder on this machine. quarantine: set rows that cannot be read aside, rather than stop."""
 
+    registry: str
+    model: str
+    version: str
     bundle: Path
     output: Path
     kept: Mapping[str, pl.DataType]

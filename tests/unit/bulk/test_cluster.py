@@ -1,0 +1,59 @@
+"""Ray Data deals the same chunks to actors: a real Ray on this machine."""
+
+import builtins
+
+import numpy as np
+import polars as pl
+import pytest
+from bulk_files import store
+
+from tidemill.bulk import cluster, inputs
+from tidemill.bulk.run import Job, Model, run
+from tidemill.data.raw import from_table
+from tidemill.errors import SchemaError, SettingsError, SourceError
+from tidemill.serve.predictor import Predictor
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of its sockets and of pandas
+def test_a_cluster_gives_the_same_parts_and_resumes_them(small_multiclass, registry, tmp_path):
+    table = small_multiclass.table.with_columns(open=pl.when(pl.arange(400) == 250).then(None).otherwise("open"))
+    path = store(table, tmp_path / "table.parquet")
+    model = Model(registry=registry, name="small")
+    job = {"inputs": (str(path),), "output": tmp_path / "out", "rows_per_part": 100, "keep": ("city",)}
+    with pytest.raises(SchemaError, match=r"table\.parquet, row 250 .*open: missing"):
+        run(model, Job(**job), workers=1, ray="local")
+    done = {entry.name: entry.stat().st_ino for entry in job["output"].glob("part-*")}
+    assert done and len(done) < 4
+    summary = run(model, Job(**job, on_error="quarantine"), workers=2, ray="local")
+    assert (summary["rows"], summary["quarantined"], summary["parts"]) == (399, 1, 4)
+    assert done.items() <= {entry.name: entry.stat().st_ino for entry in job["output"].glob("part-*")}.items()
+    found = pl.read_parquet(tmp_path / "out" / "part-*.parquet")
+    assert found["row"].to_list() == [row for row in range(400) if row != 250]
+    predictor = Predictor(small_multiclass.folder, threads=1)
+    answers = predictor.predict(from_table(small_multiclass.table, predictor.columns))
+    for i, name in enumerate(small_multiclass.target.classes):
+        expected = np.delete(answers["probabilities"][:, i], 250)
+        np.testing.assert_array_equal(found[f"probability_{name}"].to_numpy(), expected)
+
+
+def test_files_that_only_one_process_can_read_are_refused(small_multiclass, registry, tmp_path):
+    path = store(small_multiclass.table, tmp_path / "table.csv")
+    job = Job(inputs=(str(path),), output=tmp_path / "out")
+    with pytest.raises(SourceError, match=r"scores Parquet and Arrow files.*table\.csv\. Remedy: leave --ray out"):
+        run(Model(registry=registry, name="small"), job, workers=1, ray="local")
+    assert not job.output.exists()
+
+
+def test_without_ray_data_the_extra_is_named(small_multiclass, tmp_path, monkeypatch):
+    file = inputs.look(str(store(small_multiclass.table, tmp_path / "table.parquet")), 0)
+    importing = builtins.__import__
+
+    def refuse(name, *rest, **more):
+        if name == "ray.data":
+            raise ImportError("No module named 'pyarrow'")
+        return importing(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(SettingsError, match=r"needs Ray Data\. Got: No module named 'pyarrow'\. .*tidemill\[bulk\]"):
+        cluster.check([file])
