@@ -12,6 +12,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from tidemill.serve import ingress, scaling
 from tidemill.serve.arguments import Arguments
+from tidemill.serve.collection import Collection
 from tidemill.serve.inference.servicer import Servicer
 from tidemill.serve.replica import Replica
 
@@ -22,9 +23,14 @@ class Server(Servicer):
     """One replica. Its HTTP application is reached through Ray (plain proxy) or at the door (see `ingress`)."""
 
     async def __init__(self, arguments: Arguments) -> None:  # type: ignore[misc]  # Ray awaits it
-        name = serve.get_replica_context().replica_id.unique_id
-        self._replica = Replica(arguments, name)
+        context = serve.get_replica_context()
+        name = context.replica_id.unique_id
+        alone = (arguments.maximum or arguments.replicas) == 1
+        self._collection = None if alone else Collection(name, f"{context.app_name}-{context.deployment}")
+        self._replica = Replica(arguments, name, self._collection.collect if self._collection else None)
         await self._replica.start()
+        if self._collection:
+            self._collection.start(self._replica.metrics.text)
         self.service = self._replica.backend
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -39,6 +45,8 @@ class Server(Servicer):
         return {scaling.METRIC: float(self._replica.ongoing)}
 
     async def __del__(self) -> None:
+        if self._collection:
+            await self._collection.stop()
         await self._replica.stop()
 
 
