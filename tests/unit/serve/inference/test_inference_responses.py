@@ -110,7 +110,9 @@ def test_statistics_add_up():
     assert (found["version"], found["inference_count"], found["execution_count"]) == ("1", 173, 3)
     assert found["last_inference"] > 1_600_000_000_000
     stats = found["inference_stats"]
-    assert stats["compute_infer"] == {"count": 4, "ns": 44} and stats["queue"] == {"count": 1, "ns": 5}
+    assert stats["compute_input"] == {"count": 4, "ns": 22} and stats["compute_infer"] == {"count": 4, "ns": 44}
+    assert stats["compute_output"] == {"count": 4, "ns": 66}
+    assert stats["queue"] == {"count": 1, "ns": 5}
     assert stats["success"] == {"count": 1, "ns": 100} and stats["fail"] == {"count": 1, "ns": 7}
     assert [(entry["batch_size"], entry["compute_output"]) for entry in found["batch_stats"]] == [
         (3, {"count": 1, "ns": 30}),
