@@ -205,15 +205,21 @@ class Loop:
             self.left -= 1
             self.result.statuses[name] = self.result.statuses.get(name, 0) + 1
 
+    def unanswered(self, connection: Connection, why: str) -> None:
+        self.count(why)
+        if self.on_answer is not None:
+            latency = time.perf_counter() - connection.due
+            self.on_answer(connection.request, 0, why.encode(), connection.buffer, latency)
+
     def expire(self, now: float) -> None:
         for connection in [each for each in self.connections.values() if each.busy and each.expires < now]:
-            self.count("timeout")
+            self.unanswered(connection, "timeout")
             self.replace(connection)
 
     def lost(self, connection: Connection) -> None:
         """The server has closed; that is an error only where a request was under way."""
         if connection.busy:
-            self.count("connection lost")
+            self.unanswered(connection, "connection lost")
         else:
             self.idle.remove(connection)
         self.replace(connection)

@@ -21,7 +21,7 @@ from epoll_loop import LOOPBACK, Loop
 
 OnAnswer = Callable[[int, int, bytes, bytes, float], None]
 """(index in `Load.requests`, status, head, body, seconds) of every answer, those of the warm-up too; its time delays
-the loop."""
+the loop. Status 0: there was no whole answer, and `head` says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

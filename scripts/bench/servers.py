@@ -99,7 +99,7 @@ def started(
     """The server, once it answers `content` with 200. more: environment variables.
 
     Raises:
-        ServerError: it ended, or did not answer within two minutes.
+        ServerError: it did not answer within two minutes, or it ended, or the block could not reach it.
     """
     begun = time.perf_counter()
     # The log's path in the environment marks every process that belongs to this server.
@@ -116,6 +116,10 @@ def started(
             time.sleep(0.1)
         server.ready_seconds = time.perf_counter() - begun
         yield server
+        if process.poll() is not None:
+            raise ServerError(f"it ended with {process.returncode} under load: {_last_line(log)}")
+    except OSError as error:
+        raise ServerError(f"{error}; its log ends: {_last_line(log)}") from error
     finally:
         server.stop()
 

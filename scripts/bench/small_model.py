@@ -39,13 +39,17 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Model:
-    """A registry with versions 1 and 2 of the model; 1 is champion."""
+    """A registry with versions 1 and 2 of the model, 1 as champion, and the table it was trained on.
+
+    elsewhere: a registry in another folder than the table's.
+    """
 
     folder: Path
+    elsewhere: Path | None = None
 
     @property
     def registry(self) -> Path:
-        return self.folder / "registry"
+        return self.elsewhere or self.folder / "registry"
 
     @property
     def plan(self) -> Path:
@@ -83,12 +87,23 @@ def prepare(folder: Path) -> Model:
         _table().write_parquet(folder / "table.parquet")
     for version, seed in (("1", 0), ("2", 1)):
         if not model.bundle(version).exists():
-            _train(model, seed)
+            _train(folder / "table.parquet", model.registry, seed)
     _promote(model, "1")
     columns = {name: "numeric" if kind == pl.Float64 else "categorical" for name, kind in model.table.schema.items()}
     plan = {"model": str(model.bundle("1") / "model.onnx"), "columns": columns, "classes": ["no", "yes"]}
     model.plan.write_text(json.dumps(plan))
     return model
+
+
+def prepare_other(model: Model) -> Path:
+    """A bundle that clients of the model cannot use: its first text column is a number there."""
+    path, registry = model.folder / "other.parquet", model.folder / "other-registry"
+    bundle = registry / NAME / "1"
+    if not bundle.exists():
+        lengths = pl.col("text_0").str.len_chars().cast(pl.Float64) + pl.col("number_0")
+        _table().with_columns(text_0=lengths).write_parquet(path)
+        _train(path, registry, 0)
+    return bundle
 
 
 def rows_body(rows: Rows) -> bytes:
@@ -145,11 +160,12 @@ def _table() -> pl.DataFrame:
     return pl.DataFrame(numbers | texts | {"outcome": outcome})
 
 
-def _train(model: Model, seed: int) -> None:
-    where = [f"data.path={model.folder}/table.parquet", f"registry.path={model.registry}"]
-    where += [f"hydra.run.dir={model.folder}/run-{seed}", f"seed={seed}"]
-    command = [sys.executable, "train.py", "+experiment=table", f"name={NAME}", "data.target=outcome"]
-    subprocess.run([*command, *where, *SETTINGS], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=600)
+def _train(table: Path, registry: Path, seed: int) -> None:
+    where = [f"data.path={table}", f"registry.path={registry}", f"hydra.run.dir={table.parent}/run-{table.stem}-{seed}"]
+    command = [sys.executable, "train.py", "+experiment=table", f"name={NAME}", "data.target=outcome", f"seed={seed}"]
+    done = subprocess.run([*command, *where, *SETTINGS], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise RuntimeError(f"training the model failed: {done.stderr[-2000:]}")
 
 
 def _promote(model: Model, version: str) -> None:

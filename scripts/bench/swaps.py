@@ -1,0 +1,167 @@
+"""A hundred changes of version under constant load, with bad bundles offered in between: who answered what, and when.
+
+    python scripts/bench/swaps.py [--cache FOLDER] [--swaps 100] [--share 0.4]
+
+Requests come in an open loop at a share of what a closed loop gets through. Each answer's version must have been
+desired within a second before it, and its probabilities must be those of that very version. Swaps are promotions and
+rollbacks in the registry, by another process. Offered in between: a corrupt, an unsigned and a wrong-schema bundle,
+which must be refused by name, and one that takes long to load, which may serve once it is ready.
+"""
+
+import argparse
+import bisect
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from load import Load, request, run
+from offers import REFUSALS, slow, spoil
+from servers import ours
+from small_model import NAME, Model, prepare, prepare_other, rows_body
+
+from tidemill.bundle.registry import Registry
+
+PORT = 8420
+PAUSE = 1.2  # seconds between swaps
+WINDOW = 1.0  # seconds until a replica must have followed
+BALLAST = 128  # MiB
+BAD = {"3": "corrupt", "4": "unsigned", "5": "wrong schema", "6": "slow to load"}
+SLOW = "6"
+TARGETS = {"failed": 0, "wrong_version": 0, "wrong_answers": 0, "bad_taken": 0, "p99_during_over_calm": 2.0}
+
+Seen = tuple[float, float, int, int, bytes]
+"""When it came, its latency, which request, its status and body."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cache = Path(tempfile.gettempdir()) / "tidemill-bench"
+    parser.add_argument("--cache", type=Path, default=cache, help="of the model (default: %(default)s)")
+    parser.add_argument("--swaps", type=int, default=100)
+    parser.add_argument("--share", type=float, default=0.4, help="of the closed loop's rate (default: %(default)s)")
+    chosen = parser.parse_args()
+    model = prepare(chosen.cache / "model")
+    requests = [request("/predict", rows_body([row])) for row in model.rows]
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as text:
+        place = Path(text)
+        fresh = Model(model.folder, place / "registry")
+        keys = _keys(place)
+        _fill(fresh, model, place, keys[0])
+        settings = [f"ledger.path={place}/ledger", f"public_key={keys[1]}"]
+        with ours(fresh, PORT, requests[0], place / "log", *settings):
+            full = run(Load(port=PORT, requests=requests, seconds=5.0)).rate
+            load = {"port": PORT, "requests": requests, "rate": chosen.share * full}
+            calm = run(Load(**load, seconds=15.0)).milliseconds()
+            seen: list[Seen] = []
+
+            def on_answer(number: int, status: int, head: bytes, body: bytes, latency: float) -> None:
+                seen.append((time.perf_counter(), latency, number, status, body))
+
+            log = place / "offers"
+            begun = time.perf_counter()
+            given = {"registry": str(fresh.registry), "port": PORT, "log": str(log), "bad": BAD}
+            given |= {"count": chosen.swaps, "pause": PAUSE}
+            offers = Path(__file__).with_name("offers.py")
+            other = subprocess.Popen([sys.executable, str(offers), json.dumps(given)])
+            seconds = chosen.swaps * (PAUSE + 0.1) + 2 * len(BAD) * REFUSALS / 2
+            during = run(Load(**load, seconds=seconds, warmup=0.0), on_answer)
+            code = other.wait(120)
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        expected = {version: fresh.expected(version) for version in ("1", "2", SLOW)}
+    if code:
+        raise SystemExit(f"the process that swaps ended with {code}")
+    figures = judge(seen, [("1", begun)], events, expected)
+    figures |= {"rate": round(chosen.share * full, 1), "answers": len(during.accepted), "calm_ms": calm}
+    figures |= {"during_ms": during.milliseconds(), "statuses": during.statuses}
+    figures["p99_during_over_calm"] = round(during.milliseconds()["p99"] / calm["p99"], 3)
+    show(figures, events)
+
+
+def judge(
+    seen: Sequence[Seen], first: list[tuple[str, float]], events: list[dict[str, Any]], expected: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """What failed, which version answered without having been desired, whose numbers were another version's."""
+    desired = first + [
+        (event["version"], event["at"])
+        for event in events
+        if event["kind"] == "swap" or (event["kind"] == "offer" and event["version"] == SLOW)
+    ]
+    times = [at for _, at in desired]
+    failed = wrong_version = wrong_answers = 0
+    versions: Counter[str] = Counter()
+    for at, latency, number, status, body in seen:
+        if status != 200:
+            failed += 1
+            continue
+        content = json.loads(body)
+        version = content["version"]
+        versions[version] += 1
+        earliest = max(0, bisect.bisect_right(times, at - latency - WINDOW) - 1)
+        # what was desired is written down just after it was; so one entry later is allowed, too
+        allowed = {name for name, _ in desired[earliest : bisect.bisect_right(times, at) + 1]}
+        wrong_version += version not in allowed
+        given = list(content["predictions"][0]["probabilities"].values())
+        numbers = expected.get(version)
+        wrong_answers += numbers is None or not np.allclose(given, numbers[number], rtol=1e-5, atol=1e-6)
+    told = {event["what"]: event["told"] for event in events if event["kind"] == "answer"}
+    taken = [what for what, answer in told.items() if what != BAD[SLOW] and answer in ("held", "nothing")]
+    swaps = sum(event["kind"] == "swap" for event in events)
+    return {
+        "swaps": swaps,
+        "failed": failed,
+        "wrong_version": wrong_version,
+        "wrong_answers": wrong_answers,
+        "bad_taken": len(taken),
+        "by_version": dict(versions),
+        "told": told,
+    }
+
+
+def show(figures: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    offers = sum(event["kind"] == "offer" for event in events)
+    rate, answers = figures["rate"], figures["answers"]
+    print(f"{figures['swaps']} swaps and {offers} offers under {rate:,.0f} requests/s: {answers:,} answers")
+    print(f"{'':10}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    for name in ("calm", "during"):
+        milliseconds = figures[f"{name}_ms"]
+        print(f"{name:10}" + "".join(f"{milliseconds[key]:>9.2f}" for key in ("p50", "p99", "max")))
+    for what, told in figures["told"].items():
+        print(f"{what}: {told}")
+    for name, bound in TARGETS.items():
+        print(f"{name:24}{figures[name]!s:>8}   ≤ {bound:<6}{'yes' if figures[name] <= bound else 'NO'}")
+    met = all(figures[name] <= bound for name, bound in TARGETS.items())
+    print(json.dumps({"bench": "swaps", "figures": figures, "targets": TARGETS, "met": met}))
+
+
+def _fill(fresh: Model, model: Model, place: Path, private_key: Path) -> None:
+    """Versions 1 and 2 signed, then the bad ones."""
+    registry = Registry(fresh.registry)
+    sources = [model.bundle("1"), model.bundle("2"), model.bundle("2"), model.bundle("2"), prepare_other(model)]
+    sources.append(slow(place / "slow", model.bundle("1"), BALLAST))
+    for source in sources:
+        version = registry.add(NAME, source)
+        if BAD.get(version) != "unsigned":
+            registry.sign(NAME, version, private_key)
+    spoil(fresh.registry, "3")
+    registry.promote(NAME, "1", by="benchmark", reason="the first")
+
+
+def _keys(place: Path) -> tuple[Path, Path]:
+    """A private and a public key."""
+    private, public = place / "key.pem", place / "key.pub"
+    made = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)]
+    subprocess.run(made, check=True, capture_output=True)
+    shown = ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)]
+    subprocess.run(shown, check=True, capture_output=True)
+    return private, public
+
+
+if __name__ == "__main__":
+    main()
