@@ -1,4 +1,3 @@
-# ruff: noqa: N802 — gRPC's methods have the names of the specification
 """The gRPC service of the Open Inference Protocol: its methods, for grpc.aio and for Ray Serve deployments alike.
 
 Ray Serve calls a deployment's methods by the name of the call. A deployment inherits from `Servicer`, and the Serve
@@ -7,6 +6,8 @@ configuration names the registration function:
     grpc_options: {grpc_servicer_functions:
       [tidemill.serve.inference.servicer.add_GRPCInferenceServiceServicer_to_server]}
 """
+
+# ruff: noqa: N802 — gRPC's methods have the names of the specification
 
 import logging
 from collections.abc import AsyncIterator, Mapping
