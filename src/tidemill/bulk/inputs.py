@@ -40,7 +40,7 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class File:
-    """number: its place among all inputs. lines: JSON Lines. sliced: any chunk can be read by itself.
+    """number: its place among all inputs. kind: its format; JSON in one list is `json`.
 
     rows: all of them, where that is known without reading the file. about: their number by the file's size and the
     length of its first lines. head: the first rows, and so the types.
@@ -48,14 +48,19 @@ class File:
 
     number: int
     path: str
-    frame: pl.LazyFrame | None
+    kind: str
     rows: int | None
     about: float | None
     head: pl.DataFrame
 
     @property
     def sliced(self) -> bool:
+        """Whether any chunk can be read by itself."""
         return self.rows is not None
+
+    @property
+    def in_lines(self) -> bool:
+        return self.kind == "jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,16 +118,23 @@ def look(path: str, number: int) -> File:
     """
     with _named(path):
         kind = files._format(path, "auto")
-        if kind == "jsonl" and not _is_array(path):
+        if kind == "jsonl" and _is_array(path):
+            kind = "json"
+        if kind == "jsonl":
             with _opened(path) as stream:
                 head, _, _ = lines.parse([line for line in islice(stream, HEAD) if line.strip()], 0)
-            return File(number=number, path=path, frame=None, rows=None, about=_about(path), head=head)
-        settings = cast(DataSettings, SimpleNamespace(path=path, format=kind, options={}))
-        frame = files._SCANS[kind](path, settings)
+            return File(number=number, path=path, kind=kind, rows=None, about=_about(path), head=head)
+        frame = _scan(path, kind)
         sliced = kind == "parquet" or (kind == "arrow" and _is_random_access(path))
         rows = int(collect(frame.select(pl.len())).item()) if sliced else None
         about = _about(path) if rows is None else float(rows)
-        return File(number=number, path=path, frame=frame, rows=rows, about=about, head=collect(frame.head(HEAD)))
+        return File(number=number, path=path, kind=kind, rows=rows, about=about, head=collect(frame.head(HEAD)))
+
+
+def _scan(path: str, kind: str) -> pl.LazyFrame:
+    """As training reads it. Some files are held in memory whole from here on: see `_delimited` and `files`."""
+    settings = cast(DataSettings, SimpleNamespace(path=path, format=kind, options={}))
+    return files._SCANS["jsonl" if kind == "json" else kind](path, settings)
 
 
 def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start: int) -> Iterator[Chunk]:
@@ -140,14 +152,14 @@ def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start:
 def _contents(
     file: File, columns: Sequence[str], rows: int, start: int
 ) -> Iterator[pl.LazyFrame | pl.DataFrame | list[bytes]]:
-    if file.frame is None:
+    if file.in_lines:
         yield from _in_lines(file.path, rows, start)
         return
-    frame = file.frame.select(columns)
-    if file.rows is not None:
-        yield from (frame.slice(first, rows) for first in range(start * rows, max(file.rows, 1), rows))
-        return
     with _named(file.path):
+        frame = _scan(file.path, file.kind).select(columns)
+        if file.rows is not None:
+            yield from (frame.slice(first, rows) for first in range(start * rows, max(file.rows, 1), rows))
+            return
         gathered: list[pl.DataFrame] = []
         for batch in frame.slice(start * rows).collect_batches(chunk_size=rows):
             gathered.append(batch)

@@ -1,7 +1,7 @@
 """How a file's columns are read by a bundle's schema, settled from its first rows before any work is done."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -25,44 +25,50 @@ NAN = ("NaN", "nan")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """schemas: of the model's inputs, by file. kept: copied columns and their types, which all files' parts share."""
+    """files: with heads of no rows. schemas: of the model's inputs, by file.
 
+    kept: copied columns and their types, which all files' parts share.
+    """
+
+    files: tuple[File, ...]
     schemas: tuple[Schema, ...]
     kept: dict[str, pl.DataType]
 
 
-def settle(files: Sequence[File], schema: Schema, keep: Sequence[str] | None, answers: Sequence[str]) -> Reading:
+def settle(files: Iterable[File], schema: Schema, keep: Sequence[str] | None, answers: Sequence[str]) -> Reading:
     """Check every file's columns and settle how they are read.
 
     Args:
+        files: one at a time, since the first rows of many are many rows.
         schema: the bundle's.
-        keep: columns to copy; None takes the schema's key where a file has it.
+        keep: columns to copy; None takes the schema's key if every file has it.
         answers: the columns that each part gets; no other may have such a name.
 
     Raises:
         SchemaError: a file lacks an input, or has values of a type that no input of that kind can have.
         SettingsError: a file lacks a column to keep, or that has an answer's name.
     """
-    tables = [file for file in files if file.head.width]  # lines of JSON without a row have no columns
-    for file in tables:
-        _check_inputs(file.path, file.head, schema.inputs)
+    schemas, light = [], []
+    for file in files:
+        schemas.append(_fitted(schema, file))
+        light.append(replace(file, head=file.head.clear()))
+    heads = {file.path: file.head for file in light if file.head.width}
     asked = [column.name for column in schema.with_role(Role.KEY)] if keep is None else list(dict.fromkeys(keep))
-    kept = [name for name in asked if keep is not None or any(name in file.head.columns for file in tables)]
-    if taken := [name for name in kept if name in answers]:
+    if keep is None:
+        asked = [name for name in asked if all(name in head.columns for head in heads.values())]
+    if taken := [name for name in asked if name in answers]:
         raise SettingsError(
             f"Columns that are kept have other names than a part's own ({', '.join(answers)})",
             observed=", ".join(map(repr, taken)),
             remedy="rename them in the files, or name others with --keep (none of them: --keep alone)",
         )
-    for file in tables:
-        for name in kept:
-            if name not in file.head.columns:
-                raise _no_kept(file.path, name, file.head.columns)
-    types = {name: {_type(file, name) for file in tables} for name in kept}
-    return Reading(
-        schemas=tuple(_fitted(schema, file.head if file in tables else None) for file in files),
-        kept={name: found.pop() if len(found) == 1 else pl.String() for name, found in types.items()},
-    )
+    for path, head in heads.items():
+        for name in asked:
+            if name not in head.columns:
+                raise _no_kept(path, name, head.columns)
+    types = {name: {_type(file, name) for file in light if file.head.width} for name in asked}
+    kept = {name: found.pop() if len(found) == 1 else pl.String() for name, found in types.items()}
+    return Reading(files=tuple(light), schemas=tuple(schemas), kept=kept)
 
 
 def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> None:
@@ -89,20 +95,21 @@ def _no_kept(path: str, name: str, columns: Sequence[str]) -> SettingsError:
 def _type(file: File, name: str) -> pl.DataType:
     """Text where types are guessed from values, which may be others further down."""
     found = file.head.schema[name]
-    return pl.String() if file.frame is None or values.unreadable(found) else found
+    return pl.String() if file.in_lines or values.unreadable(found) else found
 
 
-def _fitted(schema: Schema, head: pl.DataFrame | None) -> Schema:
+def _fitted(schema: Schema, file: File) -> Schema:
     """The schema of the inputs alone; what training knew as numbers and timestamps can be read from text too.
 
     Raises:
-        SchemaError: nothing of the column's type can be read as its kind.
+        SchemaError: a column is not there, or nothing of its type can be read as its kind.
     """
     inputs = schema.inputs
-    if head is not None:
-        inputs = tuple(_noted(column, head[column.name]) for column in inputs)
+    if file.head.width:  # lines of JSON without a row have no columns
+        _check_inputs(file.path, file.head, inputs)
+        inputs = tuple(_noted(column, file.head[column.name]) for column in inputs)
         for column in inputs:
-            values.read(column, head.schema[column.name])
+            values.read(column, file.head.schema[column.name])
     return replace(schema, columns=inputs)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,11 +57,11 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
     bundle = registry.fetch(model.name, version)
     described = manifest.read(bundle)
     paths = _files(job)
-    files = [inputs.look(path, number) for number, path in enumerate(paths)]
+    looked = (inputs.look(path, number) for number, path in enumerate(paths))
     answers = reading.answer_columns(described.identity.classes)
-    settled = reading.settle(files, described.schema, job.keep, answers)
+    settled = reading.settle(looked, described.schema, job.keep, answers)
     if ray is not None:
-        cluster.check(files)
+        cluster.check(settled.files)
     folder = Folder(job.output.expanduser().absolute())
     with closing(folder.claim(_run(model.name, version, bundle, paths, job))):
         if (summary := folder.summary()) is not None:
@@ -79,9 +79,11 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
             kept=settled.kept,
             quarantine=job.on_error == "quarantine",
         )
-        chunks = _chunks(files, settled, job.rows_per_part, done)
+        chunks = _chunks(settled, job.rows_per_part, done)
         began = time.monotonic()
-        progress = Progress(_total(files, job.rows_per_part, done), exact=all(file.sliced for file in files))
+        progress = Progress(
+            _total(settled.files, job.rows_per_part, done), exact=all(file.sliced for file in settled.files)
+        )
         try:
             scored = cluster.score(chunks, work, workers, ray) if ray else pool.score(chunks, work, workers)
             with closing(scored):
@@ -93,7 +95,7 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
         summary = {
             "model": model.name,
             "version": version,
-            "files": len(files),
+            "files": len(settled.files),
             "parts": len(folder.done()),
             "rows": answered,
             "quarantined": quarantined,
@@ -130,9 +132,9 @@ def _run(name: str, version: str, bundle: Path, paths: list[str], job: Job) -> d
     }
 
 
-def _chunks(files: list[File], settled: Reading, rows: int, done: set[tuple[int, int]]) -> Iterator[Chunk]:
+def _chunks(settled: Reading, rows: int, done: set[tuple[int, int]]) -> Iterator[Chunk]:
     """What is not done yet. A file that can be read from its beginning only is read past the parts that are."""
-    for file, schema in zip(files, settled.schemas, strict=True):
+    for file, schema in zip(settled.files, settled.schemas, strict=True):
         columns = dict.fromkeys([*(column.name for column in schema.columns), *settled.kept])
         start = 0
         while (file.number, start) in done:
@@ -142,7 +144,7 @@ def _chunks(files: list[File], settled: Reading, rows: int, done: set[tuple[int,
                 yield chunk
 
 
-def _total(files: list[File], rows: int, done: set[tuple[int, int]]) -> float | None:
+def _total(files: Sequence[File], rows: int, done: set[tuple[int, int]]) -> float | None:
     """Rows to come; parts that are done count as full ones."""
     expected = [file.about for file in files]
     if any(about is None for about in expected):

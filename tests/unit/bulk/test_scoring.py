@@ -8,8 +8,10 @@ from bulk_files import FORMATS, store
 from tidemill.bulk import inputs, reading
 from tidemill.bulk.scoring import Scorer
 from tidemill.data.raw import from_table
+from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SourceError
 from tidemill.serve.predictor import Predictor
+from tidemill.settings import Kind
 
 REASON = "quarantined_because"
 
@@ -161,3 +163,20 @@ def test_what_breaks_in_the_middle_names_file_and_row(small, expected, tmp_path,
     monkeypatch.setattr(inputs, "HEAD", 4)
     with pytest.raises(SchemaError, match=r"nested\.jsonl, rows 4 and after: column 'size' of type List"):
         scored(expected[0], nested, 4)
+
+
+def test_the_key_is_kept_by_default_if_every_file_has_it(small, tmp_path):
+    key = Column(name="id", kind=Kind.CATEGORICAL, role=Role.KEY)
+    schema = Schema(columns=(key, *small.schema.columns))
+    with_id = small.table.with_columns(id=pl.arange(400))
+    paths = [store(with_id, tmp_path / "a.parquet"), store(with_id.cast({"id": pl.String}), tmp_path / "b.csv")]
+
+    def kept(paths, keep=None):
+        looked = (inputs.look(str(path), number) for number, path in enumerate(paths))
+        settled = reading.settle(looked, schema, keep, ["label"])
+        assert [file.head.height for file in settled.files] == [0] * len(paths)
+        return settled.kept
+
+    assert kept(paths[:1]) == {"id": pl.Int64} and kept(paths) == {"id": pl.String} and kept(paths, []) == {}
+    assert kept([*paths, store(small.table, tmp_path / "c.csv")]) == {}
+    assert kept([store(with_id, tmp_path / "d.jsonl")]) == {"id": pl.String}

@@ -1,0 +1,67 @@
+"""What a worker process meets comes back as an error, also when it is its own death."""
+
+import json
+import os
+
+import polars as pl
+import pytest
+
+from tidemill.bulk import pool
+from tidemill.bulk.inputs import Chunk
+from tidemill.bulk.worker import Work
+from tidemill.bundle import checksums
+from tidemill.errors import BundleError, SettingsError
+
+
+class Deadly:
+    """Ends the process that unpickles it, as the kernel does when memory runs out."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+@pytest.fixture
+def work(small_multiclass, tmp_path):
+    return Work(
+        registry="",
+        model="small",
+        version="1",
+        bundle=small_multiclass.folder,
+        output=tmp_path,
+        kept={},
+        quarantine=False,
+    )
+
+
+def chunk(content):
+    return Chunk(file=0, number=7, path="table.csv", first=700, content=content, schema=None)
+
+
+def test_a_worker_that_dies_is_told_from_one_that_ends(work):
+    with pytest.raises(SettingsError, match=r"exit status 9 at table\.csv, rows 700 and after\. .*repeat the command"):
+        list(pool.score(iter([chunk(Deadly())]), work, 1))
+
+
+def test_a_fault_of_ours_comes_with_its_trace(work):
+    with pytest.raises(RuntimeError, match=r"failed at table\.csv, rows 700(?s:.*)AttributeError.*'NoneType'"):
+        list(pool.score(iter([chunk(pl.DataFrame({"a": [1]}))]), work, 1))
+
+
+def test_a_bundle_that_is_altered_stops_the_start(work, small_multiclass, tmp_path, monkeypatch):
+    (tmp_path / checksums.NAME).write_text(json.dumps({"sha256": {"model.onnx": "0"}}))
+    with pytest.raises(BundleError, match=r"model\.onnx is missing"):
+        list(
+            pool.score(
+                iter([]), Work(**{name: getattr(work, name) for name in Work.__slots__} | {"bundle": tmp_path}), 1
+            )
+        )
+
+
+def test_the_environment_is_as_before(work, monkeypatch):
+    for before in (None, "3"):
+        monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+        if before is not None:
+            monkeypatch.setenv("POLARS_MAX_THREADS", before)
+        with pool._one_polars_thread():
+            assert os.environ["POLARS_MAX_THREADS"] == "1"
+        assert os.environ.get("POLARS_MAX_THREADS") == before
