@@ -7,7 +7,6 @@ import gc
 import json
 import shutil
 import threading
-import time
 import uuid
 import weakref
 
@@ -383,10 +382,9 @@ def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
             local.promote("small", "2", **WHY)
             await follow(watcher)
             assert replica.loads == ["1", "2", "2"], "said again, it is tried again"
-            before = watcher.report().behind
-            await asyncio.sleep(0.02)
+            abreast = watcher._abreast
             await watcher.look()
-            assert watcher.report().behind > before
+            assert watcher._abreast == abreast and watcher.report().behind > 0, "not as the registry says"
             local.promote("small", "3", Alias.CHALLENGER, **WHY)
             local.set_rollout("small", Mode.SHADOW, **WHY)
             await follow(watcher)
@@ -397,7 +395,7 @@ def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
             await follow(watcher)
             assert replica.held.champion.number == "2" and watcher.report().refused == ()
             await watcher.look()
-            assert watcher.report().behind < before
+            assert watcher._abreast > abreast
 
     run(test())
 
@@ -567,12 +565,9 @@ def test_loading_is_off_the_event_loop(local):
             local.promote("small", "2", **WHY)
             await watcher.look()
             await until(lambda: "2" in replica.loads)
-            turns = 0
-            begun = time.monotonic()
-            while time.monotonic() - begun < 0.05:
+            for _ in range(1000):
                 await asyncio.sleep(0)
-                turns += 1
-            assert turns > 10 and replica.held.champion.number == "1"
+            assert replica.held.champion.number == "1"
             replica.gates["2"].set()
             await asyncio.wait_for(watcher.settled(), 20)
             assert replica.held.champion.number == "2"
