@@ -7,7 +7,8 @@ content type and encoding, keys and their rates. It knows no model and no Ray.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from tidemill.serve.metrics import Metrics
 log = logging.getLogger("ray.serve")
 
 _Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Receive = Callable[[], Coroutine[Any, Any, MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
@@ -137,19 +138,35 @@ class Application:
         """Read no further than the limit, and no longer."""
         most = self._limits.bytes
         length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
+            observed = length[:20].decode("latin-1")
+            raise protocol.refused(400, "Content-Length is a number of bytes", repr(observed), "send the body's length")
         if len(length) > 15 or int(length) > most:
             raise protocol.too_large(self._limits, f"{length[:20].decode()} bytes")
-        message = await receive() if length != b"0" else await asyncio.wait_for(receive(), self._limits.seconds)
-        body = _content(message)
-        if message.get("more_body"):
-            try:
-                async with asyncio.timeout(self._limits.seconds):
-                    body = await self._rest(body, receive)
-            except TimeoutError as error:
-                rule = f"A request's body arrives within {self._limits.seconds:g} seconds"
-                raise protocol.refused(408, rule, "it did not", "send it faster, or in several requests") from error
+        first = receive()
+        try:
+            waiting = first.send(None)
+        except StopIteration as done:  # a body that has come with its head, as most do, is worth no timer
+            message = done.value
+            body = await self._in_time(self._rest(_content(message), receive)) if _more(message) else _content(message)
+        else:
+            body = await self._in_time(self._all(_resumed(first, waiting), receive))
+        if len(body) > most:  # of a length that was not told
+            raise protocol.too_large(self._limits, f"{len(body)} bytes")
         encoding = headers.get(b"content-encoding")
         return compression.decoded(body, encoding.decode("latin-1"), most) if encoding else body
+
+    async def _in_time(self, reading: Awaitable[bytes]) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await reading
+        except TimeoutError as error:
+            rule = f"A request's body arrives within {self._limits.seconds:g} seconds"
+            raise protocol.refused(408, rule, "it did not", "send it faster, or in several requests") from error
+
+    async def _all(self, first: Awaitable[MutableMapping[str, Any]], receive: _Receive) -> bytes:
+        message = await first
+        return await self._rest(_content(message), receive) if _more(message) else _content(message)
 
     async def _rest(self, first: bytes, receive: _Receive) -> bytes:
         parts, size = [first], len(first)
@@ -159,7 +176,7 @@ class Application:
             size += len(parts[-1])
             if size > self._limits.bytes:
                 raise protocol.too_large(self._limits, f"more than {self._limits.bytes} bytes")
-            if not message.get("more_body"):
+            if not _more(message):
                 return b"".join(parts)
 
 
@@ -176,6 +193,20 @@ async def _other(kind: str, receive: _Receive, send: _Send) -> None:
             return
         message = await receive()
     await send({"type": "websocket.close", "code": 1003})
+
+
+@types.coroutine
+def _resumed(begun: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
+    """What is left of a coroutine whose first step, made by hand, led to a wait."""
+    try:
+        yield waiting
+        return (yield from begun)
+    finally:
+        begun.close()
+
+
+def _more(message: Mapping[str, Any]) -> bool:
+    return bool(message.get("more_body"))
 
 
 def _content(message: Mapping[str, Any]) -> bytes:
@@ -210,6 +241,8 @@ def _refusal(error: RequestError, endpoint: Endpoint | None) -> Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if error.status == 405 and endpoint:
         headers = ((b"allow", ", ".join(endpoint.methods).encode()),)
+    elif error.status == 408:  # what it would send yet is not to be taken for its next request
+        headers = ((b"connection", b"close"),)
     elif error.status == 401:
         headers = ((b"www-authenticate", b"Bearer"),)
     elif error.retry_after is not None:
