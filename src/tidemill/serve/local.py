@@ -62,12 +62,19 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         _start(serve, arguments)
         url = f"http://{_reachable(host)}:{port}"
         rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
-        answer = _ask(url, rows)
-        _verify(answer, rows, predictor)
-        say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
-        say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
+        if arguments.keys is None:
+            answer = _ask(url, rows)
+            _verify(answer, rows, predictor)
+            say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
+            say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
+            checked = "Checked: the answer over HTTP is the bundle's own."
+        else:
+            found = _refused(url, rows)
+            say(f"Serving {found['model']} version {found['version']} at {url}\n\nAsk it with a key of yours:")
+            say(f'{_curl(url, rows)} -H "Authorization: Bearer $KEY"\n')
+            checked = "Checked: it is ready, and answers nobody without a key."
         if until_checked:
-            say("Checked: the answer over HTTP is the bundle's own.")
+            say(checked)
             return
         say("\nCtrl-C stops.")
         while not stop.wait(_POLL):
@@ -187,9 +194,25 @@ def _curl(url: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"{url}/predict", protocol.dumps({"rows": rows}), {"Content-Type": "application/json"}
-    )
+    return _answered("A server that has started answers a real record", f"{url}/predict", rows)
+
+
+def _refused(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What /health says of a server with keys. Nobody's key is known here, so a record can only be refused."""
+    found = _answered("A server that has started is ready", f"{url}/health")
+    rule = "A server with keys refuses who has none"
+    try:
+        answer = _answered(rule, f"{url}/predict", rows)
+    except BundleError as error:
+        if error.observed.startswith("401"):
+            return found
+        raise
+    raise BundleError(rule, observed=f"it answered {answer}", remedy="see that no other server answers at this address")
+
+
+def _answered(rule: str, url: str, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    body = None if rows is None else protocol.dumps({"rows": rows})
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
     try:
         with opener.open(request, timeout=_TIMEOUT) as response:
@@ -197,9 +220,7 @@ def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
             return answer
     except urllib.error.HTTPError as error:
         observed = f"{error.code}: {error.read().decode(errors='replace')[:1000]}"
-        raise BundleError(
-            "A server that has started answers a real record", observed=observed, remedy="see the server's log"
-        ) from error
+        raise BundleError(rule, observed=observed, remedy="see the server's log") from error
 
 
 def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predictor) -> None:
