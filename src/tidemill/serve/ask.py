@@ -61,7 +61,7 @@ class Ask:
     encode: Encode | None = None
     deadline: float | None = None
     pinned: str | None = None
-    keys: Sequence[str] | None = None
+    keys: Sequence[str | None] | None = None
     rows: tuple[int, ...] | None = None
     role: Role = Role.CHAMPION
     propensity: float = 1.0

@@ -45,12 +45,12 @@ class Endpoints:
             "/predict": Endpoint(self.predict, ("POST",), Scope.PREDICT, (JSON, arrow.TYPE), "/predict"),
             "/feedback": Endpoint(self.feedback, ("POST",), Scope.FEEDBACK, (JSON,), "/feedback"),
             "/health": Endpoint(self.health, get, label="/health"),
-            "/metrics": Endpoint(self.metrics, get, Scope.ADMIN, label="/metrics"),
+            "/metrics": Endpoint(self.metrics, get, Scope.METRICS, label="/metrics"),
             "/openapi.json": Endpoint(self.openapi, get, label="/openapi.json"),
         }
 
     async def predict(self, request: Incoming) -> Reply:
-        if request.headers.get(b"content-type", JSON).startswith(arrow.TYPE):
+        if request.headers.get(b"content-type", JSON)[: len(arrow.TYPE)].lower() == arrow.TYPE:
             return await self._predict_arrow(request)
         service = self._service
         version = service.version(None)
@@ -71,6 +71,7 @@ class Endpoints:
         table = arrow.decode(request.body, version.reader, self._limits)
         ask = service.ask(table.count, Form.COLUMNS, columns(dict(table.raw) | table.others))
         ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
+        ask.keys = version.reader.keys_in(table.others)
         reply: Reply = await service.predict(ask)
         return reply
 

@@ -45,7 +45,7 @@ class Decoded:
     records: Records | None
     raw: Raw | None
     version: str | None
-    keys: Sequence[str] | None
+    keys: Sequence[str | None] | None
 
 
 def decode(body: bytes, reader: Reader, limits: Limits) -> Decoded:
@@ -82,7 +82,8 @@ def reread(body: bytes, reader: Reader, limits: Limits) -> Decoded:
     if keys is not None and not (isinstance(keys, list) and all(type(key) in (str, int) for key in keys)):
         raise refused(422, "'keys' is a list of texts", repr(keys)[:60], 'send "keys": ["…", …]')
     raw = reader.checked(rows)
-    return Decoded(len(rows), None, raw, None if version is None else str(version), _keys_of(keys, len(rows)))
+    given = _keys_of(keys, len(rows)) or reader.keys_in({name: [row.get(name) for row in rows] for name in reader.keys})
+    return Decoded(len(rows), None, raw, None if version is None else str(version), given)
 
 
 def encode(ask: Ask, parts: Sequence[Part]) -> Reply:

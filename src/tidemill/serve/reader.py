@@ -6,7 +6,7 @@ through it: 20 columns decode in 2 µs instead of 40, and arrays are made once f
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -95,9 +95,15 @@ class Reader:
             raw[column.name] = self._slowly(column, [read(record) for record in records])
         return raw
 
-    def key_of(self, record: Any) -> str:
-        """The record's key as text; of several key columns, all of them."""
-        return "\x1f".join(str(getattr(record, self._fields[name])) for name in self.keys)
+    def key_of(self, record: Any) -> str | None:
+        """The record's key as text, of several key columns all of them; None: it has none."""
+        return _key([getattr(record, self._fields[name]) for name in self.keys])
+
+    def keys_in(self, columns: Mapping[str, Sequence[Any]]) -> list[str | None] | None:
+        """As `key_of`, of rows that are given as columns; None: they hold no key."""
+        if not self.keys or not columns.keys() >= set(self.keys):
+            return None
+        return [_key(values) for values in zip(*(columns[name] for name in self.keys), strict=True)]
 
     def checked(self, rows: Any) -> Raw:
         """Arrays from rows as plain JSON has them.
@@ -118,6 +124,10 @@ class Reader:
         kind = kinds.get(column.kind, str | int)
         field = self._fields[column.name]
         return (field, kind | None, None) if column.missing_allowed else (field, kind)
+
+
+def _key(values: Sequence[Any]) -> str | None:
+    return "\x1f".join(map(str, values)) if values and None not in values else None
 
 
 def _block(

@@ -146,7 +146,7 @@ class Service:
     async def _canary(self, ask: Ask, held: Held[Version], challenger: Version) -> Any:
         """Each row goes to the version that its key chooses."""
         champion = held.champion
-        keys = ask.keys or _keys(ask, champion)
+        keys = _keys(ask, champion)
         chosen = choice.assign(keys, champion.identity.model, held.share)
         if not chosen.any():
             ask.propensity = 1 - held.share
@@ -181,7 +181,12 @@ class Service:
 
     def _batcher(self, version: Version) -> Batcher:
         def finish(asks: Sequence[Ask], computed: Computed | Exception, begun: float) -> None:
-            self._finish(version, asks, computed, begun)
+            try:
+                self._finish(version, asks, computed, begun)
+            except Exception as error:  # a fault of ours: nobody may wait for ever
+                log.exception("A batch's answers were lost")
+                for ask in asks:
+                    _settle(ask, error)
 
         queues = self._queues
         return Batcher(
@@ -239,10 +244,13 @@ def _entry(ask: Ask, version: Version, answers: Answers, now: float) -> Answered
 
 
 def _keys(ask: Ask, version: Version) -> Sequence[str]:
-    """Keys of the rows; where the table has none, chance decides, by the answer's id."""
-    if version.reader.keys and ask.records is not None:
-        return [version.reader.key_of(record) for record in ask.records]
-    return [f"{ask.id}-{row}" for row in range(ask.count)]
+    """Keys of the rows; for one that has none, chance decides, by the answer's id."""
+    keys = ask.keys
+    if keys is None and version.reader.keys and ask.records is not None:
+        keys = [version.reader.key_of(record) for record in ask.records]
+    if keys is None:
+        keys = [None] * ask.count
+    return [f"{ask.id}-{row}" if key is None else key for row, key in enumerate(keys)]
 
 
 def _unrecorded(error: LedgerError) -> RequestError:

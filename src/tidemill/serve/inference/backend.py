@@ -64,7 +64,7 @@ class ReplicaBackend:
     async def infer(self, message: Any, metadata: Mapping[str, str]) -> Any:
         version = self._version(message.model_name, message.model_version)
         request = version.decoder.message(message)
-        ask = self._ask(request, message.model_version)
+        ask = self._ask(request, message.model_version, version)
         ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
         ask.deadline = _deadline(request, None)
         return await self._service.predict(ask)
@@ -116,7 +116,7 @@ class ReplicaBackend:
         call = calls.route(request.method, request.path)
         version = self._version(call.model, call.version)
         infer = version.decoder.http(request.body, request.headers.get(_LENGTH))
-        ask = self._ask(infer, call.version)
+        ask = self._ask(infer, call.version, version)
         ask.encode = lambda ask, parts: _reply(infer, parts, ask)
         ask.deadline = _deadline(infer, deadline(request))
         reply: Reply = await self._service.predict(ask)
@@ -145,13 +145,12 @@ class ReplicaBackend:
         self._known(model)
         return self._service.version(version or None)
 
-    def _ask(self, request: InferRequest, version: str) -> Ask:
+    def _ask(self, request: InferRequest, version: str, reads: Version) -> Ask:
         ask = self._service.ask(request.rows, Form.COLUMNS, columns(dict(request.raw) | request.others))
         ask.raw = request.raw
         ask.pinned = version or None
         key = request.parameters.get("key")
-        if key is not None:
-            ask.keys = [str(key)] * request.rows
+        ask.keys = reads.reader.keys_in(request.others) if key is None else [str(key)] * request.rows
         return ask
 
 
