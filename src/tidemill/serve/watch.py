@@ -180,8 +180,7 @@ class Watcher(Generic[V]):
             try:
                 self._take(desired)
                 for alias, version in self._open(desired, self._versions).items():
-                    if version not in self._kept:
-                        await self._load(alias, version)
+                    await self._load(alias, version)
                     self._take(desired)
             except Exception:
                 log.exception("What the registry says could not be brought about; it is tried again")
@@ -236,12 +235,12 @@ class Watcher(Generic[V]):
                 self._replica.tell(Swapped(alias, old, new, time.monotonic() - self._seen))
 
     def _open(self, desired: Desired, versions: dict[str, str]) -> dict[str, str]:
-        """Versions by alias that are neither in `versions` nor refused for good."""
+        """Versions by alias that are neither in `versions` nor refused for good; a champion challenges nobody."""
         final = {alias for alias, refusal in self._refused.items() if not refusal.again}
         return {
             alias: version
             for alias, version in _wanted(desired).items()
-            if versions.get(alias) != version and alias not in final
+            if version not in (versions.get(alias), versions[Alias.CHAMPION]) and alias not in final
         }
 
     def _fits(self, alias: str, version: str, champion: str, known: bool = False) -> bool:

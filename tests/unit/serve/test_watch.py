@@ -440,6 +440,23 @@ def test_a_challenger_that_does_not_fit_the_new_champion_is_dropped(local):
     run(test())
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_champion_and_challenger_change_places(local, refused):
+    async def test():
+        replica = Plain()
+        if refused:
+            replica.errors = {"2": BundleError("whole", observed="half", remedy="none")}
+        async with following(local, replica) as watcher:
+            local.promote("small", "2", **WHY)
+            local.promote("small", "1", Alias.CHALLENGER, **WHY)
+            local.set_rollout("small", Mode.SHADOW, **WHY)
+            await follow(watcher)
+            assert replica.loads == ["1", "2"] and replica.held.generation == watcher.report().wanted
+            assert replica.swaps[-1][:3] == (("1", None, Mode.OFF) if refused else ("2", "1", Mode.SHADOW))
+
+    run(test())
+
+
 def test_a_rollback_is_never_refused_for_its_schema(local):
     """Version 2 takes more than 1; the way back must stay open, also where 1 was never held."""
 
