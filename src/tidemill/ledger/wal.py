@@ -93,6 +93,9 @@ class Wal:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         staged.rename(self.folder)
         self._segment = self._opened(1)
+        if self._fsync is not Fsync.NEVER:
+            _sync(self.folder)
+            _sync(folder)
 
     def describe(self, frame: bytes) -> None:
         """Append a description, now and at the beginning of every later segment."""
@@ -128,11 +131,12 @@ class Wal:
             self._turn_if_due()
             retired, self._retired = self._retired, []
             newest = [os.dup(self._segment.descriptor)] if self._fsync is Fsync.SECOND else []
-        for descriptor in (*retired, *newest):
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with contextlib.ExitStack() as stack:  # closes them all, whatever fails
+            for descriptor in (*retired, *newest):
+                stack.callback(os.close, descriptor)
+                stack.callback(os.fsync, descriptor)
+            if retired:
+                stack.callback(_sync, self.folder)
 
     def lag(self) -> Lag:
         with self._guard:
@@ -241,10 +245,10 @@ class Wal:
             written = os.write(descriptor, content) if content else 0
             if written < len(content):
                 written += os.write(descriptor, content[written:])
-            if self._fsync is not Fsync.NEVER:
+            if self._fsync is Fsync.ALWAYS:
                 os.fsync(descriptor)
             staged.rename(self.folder / name(number))
-            if self._fsync is not Fsync.NEVER:
+            if self._fsync is Fsync.ALWAYS:
                 _sync(self.folder)
         except OSError:
             os.close(descriptor)

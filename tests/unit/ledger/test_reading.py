@@ -28,19 +28,22 @@ def test_labels_late_repeated_corrected_and_unknown(settings: LedgerSettings, wr
         Label("repeated-0", "yes", AT + 1000),
         Label("repeated-0", "yes", AT + 2000),
         Label("corrected-0", "yes", AT + 9000, event_at=AT - DAY),
+        Label("back-0", "no", AT + 9000),
+        Label("back-0", "yes", AT + 8000),
         Label("number-0", 2.5, AT),
         Label("nobody-0", "yes", AT),
         Label("nobody-0", "no", AT + 1000),
     ]
-    write(labels, [answered(f"{name}") for name in ("repeated", "corrected", "number", "none", "late")])
+    write(labels, [answered(f"{name}") for name in ("repeated", "corrected", "back", "number", "none", "late")])
     ship(settings)
     write([Label("corrected-0", "no", AT + 8000), Label("late-0", "no", AT + 90 * DAY)])
     ship(settings)
     found = {row["id"]: row for row in tables.joined(settings, "shop").collect().to_dicts()}
-    assert len(found) == 5
+    assert len(found) == 6
     assert {name: row["true_label"] for name, row in found.items()} == {
         "repeated-0": "yes",
         "corrected-0": "yes",
+        "back-0": "no",
         "number-0": None,
         "none-0": None,
         "late-0": "no",
@@ -49,7 +52,7 @@ def test_labels_late_repeated_corrected_and_unknown(settings: LedgerSettings, wr
     assert found["none-0"]["labelled_at"] is None
     assert found["late-0"]["labelled_at"] == dt.datetime(2026, 4, 1, tzinfo=dt.UTC)
     assert found["corrected-0"]["event_at"] == dt.datetime(2025, 12, 31, tzinfo=dt.UTC)
-    assert tables.labels(settings, "shop").collect().height == 9
+    assert tables.labels(settings, "shop").collect().height == 11
     unknown = tables.unknown(settings, "shop").collect().to_dicts()
     assert [(row["id"], row["true_label"]) for row in unknown] == [("nobody-0", "no")]
 
