@@ -162,7 +162,8 @@ def _decide(settings: Settings, registry: Registry, target: Target, opened: Open
     champion = None
     if version is not None:
         try:
-            champion = _contender(Predictor(registry.fetch(settings.name, version)), opened)
+            with registry.fetched(settings.name, version, verify=False) as folder:
+                champion = _contender(Predictor(folder), opened)
         except TidemillError as error:
             reason = f"Champion {version} could not answer the test rows, so nothing was compared: {error}"
             return Verdict(passed=False, reasons=(reason,), comparison=None)

@@ -5,6 +5,7 @@ Run it with `tidemill serve`, or by `serving/config.yaml` on a cluster:
     import_path: tidemill.serve.app:build
 """
 
+import sys
 from typing import Any
 
 from ray import serve
@@ -16,6 +17,8 @@ from tidemill.serve.collection import Collection
 from tidemill.serve.inference.servicer import Servicer
 from tidemill.serve.replica import Replica
 
+_TURN = 0.0005
+"""Seconds that another thread may hold the interpreter: what loads a bundle beside the event loop must not hold it up."""
 _GRACE = 30.0  # seconds, besides draining, until a replica that does not end is ended
 
 
@@ -23,6 +26,7 @@ class Server(Servicer):
     """One replica. Its HTTP application is reached through Ray (plain proxy) or at the door (see `ingress`)."""
 
     async def __init__(self, arguments: Arguments) -> None:  # type: ignore[misc]  # Ray awaits it
+        sys.setswitchinterval(_TURN)
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
         alone = (arguments.maximum or arguments.replicas) == 1
