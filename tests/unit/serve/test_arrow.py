@@ -1,6 +1,7 @@
 import datetime as dt
 import io
 import random
+import struct
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.ledger import record
 from tidemill.ledger.record import Form
-from tidemill.serve import arrow
+from tidemill.serve import arrow, arrow_stream
 from tidemill.serve.ask import Ask, Part
 from tidemill.serve.protocol import Limits
 from tidemill.serve.reader import Reader
@@ -260,6 +261,52 @@ def test_types_nested_without_end_are_refused_before_they_are_read():
         deep = pa.list_(deep)
     with pytest.raises(RequestError, match="column 'n': list"):
         decode({"n": pa.nulls(1, deep)})
+
+
+@pytest.mark.parametrize(
+    ("place", "offset", "form", "value", "text"),
+    [
+        ("rows", 0, "<q", 3, "the lengths of its columns differ"),
+        ("rows", 0, "<q", -1, "the lengths of its columns differ"),
+        ("nodes", -4, "<I", 1, "the lengths of its columns differ"),
+        ("nodes", 16, "<q", 3, "the lengths of its columns differ"),
+        ("nodes", 8, "<q", 3, "the lengths of its columns differ"),
+        ("nodes", 8, "<q", -1, "the lengths of its columns differ"),
+        ("nodes", -4, "<I", 2**31, "its metadata point outside of it"),
+        ("buffers", 24, "<q", 2**40, "its buffers lie outside of its data"),
+        ("buffers", 16, "<q", -8, "its buffers lie outside of its data"),
+        ("body", 0, "<q", -8, "are cut short"),
+        ("body", 0, "<q", 2**40, "are cut short"),
+    ],
+)
+def test_lengths_that_are_not_true_are_seen_before_anything_is_decoded(place, offset, form, value, text):
+    body = bytearray(stream({"n": pa.array([1.0, 2.0]), "m": pa.array([1, 2])}))
+    found = arrow_stream.places(bytes(body))
+    struct.pack_into(form, body, len(found.schema) + getattr(found, place) + offset, value)
+    with pytest.raises(arrow_stream.Malformed, match=text):
+        arrow_stream.outline(bytes(body))
+
+
+def test_a_compressed_buffer_without_a_length_is_refused():
+    body = bytearray(stream({"n": pa.array([1.0] * 7)}, compression="zstd"))
+    found = arrow_stream.places(bytes(body))
+    struct.pack_into("<q", body, len(found.schema) + len(found.batch), -2)
+    with pytest.raises(RequestError, match="a compressed buffer has no length"):
+        decode(bytes(body))
+
+
+def test_columns_within_columns_are_refused_whatever_they_call_themselves():
+    body = stream({"n": pa.array([[1.0]])})
+    disguised = [body[:i] + b"\x02" + body[i + 1 :] for i, byte in enumerate(body) if byte == 12]
+    assert any("column 'n': int" in refusal(one) for one in disguised)
+
+
+def refusal(body):
+    try:
+        decode(body)
+    except RequestError as error:
+        return str(error)
+    return ""
 
 
 def mutated(seeds, cases, chance):

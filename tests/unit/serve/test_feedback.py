@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -43,8 +44,12 @@ def test_labels_by_id():
         ("2261-12-31T00:00:00Z", 9_214_560_000_000_000_000),
     ],
 )
-def test_the_time_of_the_event(at, nanoseconds):
+def test_the_time_of_the_event(at, nanoseconds, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     assert one({"id": ID, "label": "no", "at": at}) == Label(ID, "no", NOW, nanoseconds)
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,15 @@ class Gated(Observer):
     """Holds its thread until the test opens the gate."""
 
     def __init__(self):
-        self.seen, self.entered, self.gate = [], threading.Event(), threading.Event()
+        self.seen, self.entered, self.gate, self.closed = [], threading.Event(), threading.Event(), False
 
     def labelled(self, event):
         self.entered.set()
         self.gate.wait(10)
         self.seen.append(event.at)
+
+    def close(self):
+        self.closed = True
 
 
 class Failing(Observer):
@@ -115,6 +118,7 @@ def test_one_that_hangs_holds_nobody_up_for_longer_than_the_limit():
     assert time.monotonic() - begun < 5 and other.closed
     assert observers.dropped == {"Gated": 4, "Everything": 0} and hanging.seen == []
     hanging.gate.set()
+    assert waits_until(lambda: hanging.closed) and hanging.seen == [0], "what counts as dropped is dropped"
 
 
 def test_failures_are_counted_and_logged_once_a_while(caplog):
