@@ -195,6 +195,10 @@ def test_versions_of_a_registry_are_signed_in_their_place(small_multiclass, tmp_
         assert registry.sign("small", "1", keys[0]) == "1"
     with registry.fetched("small", "1") as folder:
         assert Predictor(folder, public_key=keys[1]).manifest.identity.version == "1"
+        assert {file.name for file in folder.iterdir()} == {
+            *(file.name for file in small_multiclass.folder.iterdir()),
+            signing.NAME,
+        }
         registry.add("small", folder)  # another number: other files
     with registry.fetched("small", "2") as folder:
         assert not (folder / signing.NAME).exists()
