@@ -18,7 +18,7 @@ from tidemill.serve.inference.servicer import Servicer
 from tidemill.serve.replica import Replica
 
 _TURN = 0.0005
-"""Seconds that another thread may hold the interpreter: what loads a bundle beside the event loop must not hold it up."""
+"""Seconds that a thread may hold the interpreter: what loads a bundle beside the event loop must not hold it up."""
 _GRACE = 30.0  # seconds, besides draining, until a replica that does not end is ended
 
 

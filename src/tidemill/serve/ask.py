@@ -1,9 +1,13 @@
-"""One request for predictions on its way through a replica, whatever protocol it came by."""
+"""One request for predictions on its way through a replica, whatever protocol it came by.
+
+These are msgspec's structs, as several are made for each request: a frozen dataclass takes fifteen times as long.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
@@ -12,8 +16,7 @@ from tidemill.ledger.record import Form, Role
 from tidemill.serve.reader import Records
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What leaves: HTTP status, body, and headers besides Content-Type and Content-Length."""
 
     body: bytes
@@ -22,8 +25,7 @@ class Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """Answers of one version to all rows of a request, or to those at the places `rows`."""
 
     answers: Answers
@@ -36,8 +38,7 @@ Encode = Callable[["Ask", Sequence[Part]], Any]
 """Makes the protocol's reply (a `Reply`, or gRPC's message); of several parts, each row is in exactly one."""
 
 
-@dataclass(slots=True, eq=False)
-class Ask:
+class Ask(msgspec.Struct, eq=False):
     """N rows that wait for answers.
 
     Args:
@@ -65,4 +66,4 @@ class Ask:
     rows: tuple[int, ...] | None = None
     role: Role = Role.CHAMPION
     propensity: float = 1.0
-    answered: "asyncio.Future[Any] | None" = field(default=None)
+    answered: "asyncio.Future[Any] | None" = None

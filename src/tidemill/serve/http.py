@@ -9,8 +9,10 @@ import logging
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from tidemill.errors import RequestError
 from tidemill.serve import compression, protocol
@@ -27,8 +29,7 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON = b"application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A request as endpoints see it: its body read whole and decompressed."""
 
     method: str
@@ -131,7 +132,9 @@ class Application:
         if accepted:
             content, name = compression.encoded(reply.body, accepted.decode("latin-1"))
             if name:
-                return replace(reply, body=content, headers=(*reply.headers, (b"content-encoding", name.encode())))
+                return msgspec.structs.replace(
+                    reply, body=content, headers=(*reply.headers, (b"content-encoding", name.encode()))
+                )
         return reply
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: _Receive) -> bytes:

@@ -37,8 +37,7 @@ class Limits:
     seconds: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True):
     """A request's rows, as records or as arrays, and what it asks for besides."""
 
     count: int

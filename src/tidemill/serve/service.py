@@ -11,8 +11,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.rollout import Mode
@@ -161,7 +162,7 @@ class Service:
                 rows = tuple(mask.nonzero()[0].tolist())
                 mine = {name: values[mask] for name, values in raw.items()}
                 mine = version.adapted(mine)
-                part = replace(
+                part = msgspec.structs.replace(
                     ask, count=len(rows), records=None, raw=mine, rows=rows, role=role, propensity=share, encode=None
                 )
                 parts.append(self._submit(part, version))

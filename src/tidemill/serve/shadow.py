@@ -10,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+
+import msgspec
 
 from tidemill.data.raw import Raw
 from tidemill.errors import LedgerError
@@ -74,7 +75,7 @@ class Shadow:
                 now = time.time_ns()
                 self._record(
                     [
-                        replace(
+                        msgspec.structs.replace(
                             entry,
                             version=challenger.number,
                             role=Role.SHADOW,
