@@ -1,3 +1,4 @@
+import dataclasses
 import datetime as dt
 import io
 import random
@@ -299,6 +300,32 @@ def test_columns_within_columns_are_refused_whatever_they_call_themselves():
     body = stream({"n": pa.array([[1.0]])})
     disguised = [body[:i] + b"\x02" + body[i + 1 :] for i, byte in enumerate(body) if byte == 12]
     assert any("column 'n': int" in refusal(one) for one in disguised)
+
+
+def test_big_endian_numbers_are_refused():
+    body = stream({"n": pa.array([1.0])})
+    swapped = [body[:i] + b"\x04" + body[i + 1 :] for i in range(len(body) // 2)]  # one gives the field a place
+    assert any("its numbers are big-endian" in refusal(one) for one in swapped)
+
+
+def test_a_dictionary_cannot_be_longer_than_the_stream():
+    body = stream({"n": pa.array([1.0] * 7), "c": pa.array(["a", "b", "c"] * 2 + ["a"]).dictionary_encode()})
+    swollen = body.replace(struct.pack("<q", 3), struct.pack("<q", 2**40))
+    assert swollen != body and "a dictionary has more entries than the stream has bytes" in refusal(swollen)
+
+
+def test_rows_without_columns_lack_their_columns():
+    target = io.BytesIO()
+    with pa.ipc.new_stream(target, pa.schema([])) as writer:
+        writer.write_batch(pa.RecordBatch.from_pydict({"n": [1.0] * 5}).select([]))
+    assert "row 0, column 'n' (numeric) is missing" in refusal(target.getvalue())
+
+
+def test_polars_must_see_as_many_rows_as_were_allowed(monkeypatch):
+    body = stream({"n": pa.array([1.0] * 5)})
+    seen = dataclasses.replace(arrow_stream.outline(body), rows=3)
+    monkeypatch.setattr(arrow, "outline", lambda body: seen)
+    assert "5 rows instead of 3" in refusal(body)
 
 
 def refusal(body):
