@@ -11,11 +11,11 @@ Ray reads these settings from the environment when its processes start, so they 
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 _Message = MutableMapping[str, Any]
-_Receive = Callable[[], Coroutine[Any, Any, _Message]]
+_Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
 
@@ -41,7 +41,7 @@ HAPROXY = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
 }
 
-application: _App | None = None
+application: Any = None
 """This process's replica, once it stands."""
 
 
