@@ -8,6 +8,7 @@ Keys come from openssl:
     openssl ec -in key.pem -pubout -out key.pub
 """
 
+import ast
 import contextlib
 import shutil
 import tempfile
@@ -102,10 +103,10 @@ def _verify(files: Path, public_key: Path, folder: Path) -> None:
 def _refusal(error: Exception, folder: Path, public_key: Path) -> BundleError:
     """The library tells an altered folder from a bad signature by its text alone; a test holds the texts."""
     text = str(error)
-    if text.startswith(("Signature mismatch", "Cannot use")):
+    if text.startswith(("Signature mismatch: [", "Cannot use")):
         return BundleError(
             "A signed bundle holds the files that were signed, and no others",
-            observed=f"{folder}: {text.split(': Expected')[0]}".replace("Signature mismatch: ", ""),
+            observed=f"{folder}: {_differences(text)}",
             remedy="fetch or export the bundle again, or sign it again if the change is meant",
         )
     return BundleError(
@@ -113,6 +114,14 @@ def _refusal(error: Exception, folder: Path, public_key: Path) -> BundleError:
         observed=f"{folder / NAME} against {public_key}: {text.strip() or type(error).__name__}",
         remedy="set the public key of who signs your bundles; do not load bundles from elsewhere",
     )
+
+
+def _differences(text: str) -> str:
+    """Without digests, whose bytes also decide how the library's list of texts is quoted."""
+    if not text.startswith("Signature mismatch: "):
+        return text
+    found: list[str] = ast.literal_eval(text.removeprefix("Signature mismatch: "))
+    return "; ".join(one.split(": Expected")[0] for one in found)
 
 
 def _covered(library: Any) -> Any:
