@@ -1,5 +1,7 @@
 """Whatever the format, a row's answers are those of the predictor, bit for bit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -51,10 +53,18 @@ def test_every_format_gives_the_predictors_own_answers(small, expected, tmp_path
 
 
 def test_a_single_row_behind_full_runs_is_not_run_alone(small, expected, tmp_path, monkeypatch):
+    """Matrix products of one row are computed in another order, in networks wide enough to show it."""
     monkeypatch.setattr("tidemill.bulk.scoring.ROWS_AT_ONCE", 399)
     predictor, answers = expected
-    found, _, parts = scored(predictor, store(small.table, tmp_path / "table.parquet"), 1000)
-    assert parts == 1
+    sizes = []
+
+    def predict(raw):
+        sizes.append(len(raw["size"]))
+        return predictor.predict(raw)
+
+    counting = SimpleNamespace(manifest=predictor.manifest, columns=predictor.columns, predict=predict)
+    found, _, _ = scored(counting, store(small.table, tmp_path / "table.parquet"), 1000)
+    assert sizes == [200, 200]
     for name, values in answers.items():
         np.testing.assert_array_equal(found[name].to_numpy(), values)
 
