@@ -74,6 +74,7 @@ class Measured:
     p50: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     p99: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     server_us: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    parts_us: list[dict[str, float]] = field(default_factory=list)
     failed: int = 0
     ready: list[float] = field(default_factory=list)
     reason: str | None = None
@@ -135,14 +136,23 @@ def measure(name: str, found: Measured, model: Model, chosen: argparse.Namespace
 def _measure(server: Server, load: Load, scenario: Scenario, found: Measured) -> None:
     before = server.cpu_seconds()
     result = run(load)
-    used = sum(seconds - before.get(pid, 0.0) for pid, seconds in server.cpu_seconds().items())
-    sent = (load.warmup + load.seconds) / load.seconds * len(result.accepted)
+    sent = max(1.0, (load.warmup + load.seconds) / load.seconds * len(result.accepted))
+    names, parts = server.tree(), defaultdict(float)
+    for pid, seconds in server.cpu_seconds().items():
+        parts[_part(names.get(pid, ""))] += (seconds - before.get(pid, 0.0)) / sent * 1e6
+    if scenario.name == MAIN:
+        found.parts_us.append({name: round(microseconds, 1) for name, microseconds in parts.items()})
     milliseconds = result.milliseconds()
     found.rates[scenario.name].append(result.rate * scenario.rows)
     found.p50[scenario.name].append(milliseconds.get("p50", float("inf")))
     found.p99[scenario.name].append(milliseconds.get("p99", float("inf")))
-    found.server_us[scenario.name].append(used / max(1.0, sent) * 1e6)
+    found.server_us[scenario.name].append(sum(parts.values()))
     found.failed += result.failed
+
+
+def _part(process: str) -> str:
+    """What of a server's processes a process belongs to."""
+    return "replica" if "ServeReplica" in process else "haproxy" if "haproxy" in process else "rest"
 
 
 def _server(name: str, model: Model, first: bytes, cache: Path, place: Path) -> AbstractContextManager[Server]:
@@ -223,6 +233,9 @@ def show(measured: dict[str, Measured], figures: dict[str, float | None]) -> Non
             print(f"{TITLES[name]:28} not measured: {found.reason}")
     if ready := _median(measured[OURS].ready):
         print(f"\nfrom `tidemill serve` to the first answer: {ready:.1f} s")
+    print(
+        f"ours, one row: µs of CPU by process {measured[OURS].parts_us}; without the ledger {measured[OFF].parts_us}\n"
+    )
     met = True
     for name, value in figures.items():
         bound = AT_LEAST.get(name, AT_MOST.get(name))
@@ -231,12 +244,17 @@ def show(measured: dict[str, Measured], figures: dict[str, float | None]) -> Non
             met = met and holds
             print(f"{name:28}{value!s:>10}   {'≥' if name in AT_LEAST else '≤'} {bound:<6}{'yes' if holds else 'NO'}")
     met = met and not any(found.failed for found in measured.values())
-    raw: dict[str, Any] = {
-        name: {"reason": found.reason, "rows_per_s": found.rates, "p50_ms": found.p50, "p99_ms": found.p99}
-        for name, found in measured.items()
-    }
+    raw: dict[str, Any] = {name: _plain(found) for name, found in measured.items()}
     content = {"bench": "serving", "figures": {**figures, "ready_s": measured[OURS].ready, "servers": raw}}
     print(json.dumps({**content, "targets": {"at_least": AT_LEAST, "at_most": AT_MOST}, "met": met}))
+
+
+def _plain(found: Measured) -> dict[str, Any]:
+    columns = {"rows_per_s": found.rates, "p50_ms": found.p50, "p99_ms": found.p99, "server_us": found.server_us}
+    scenarios = {
+        name: {key: [round(each, 3) for each in value] for key, value in columns[name].items()} for name in columns
+    }
+    return scenarios | {"cpu_us": found.parts_us, "failed": found.failed, "reason": found.reason}
 
 
 def _failures(found: Measured) -> str:

@@ -31,6 +31,7 @@ from tidemill.bundle.registry import Registry
 PORT = 8420
 PAUSE = 1.2  # seconds between swaps
 WINDOW = 1.0  # seconds until a replica must have followed
+WRITTEN = 0.5  # seconds from a change in the registry until the process that made it has written that down
 BALLAST = 128  # MiB
 BAD = {"3": "corrupt", "4": "unsigned", "5": "wrong schema", "6": "slow to load"}
 SLOW = "6"
@@ -104,8 +105,7 @@ def judge(
         version = content["version"]
         versions[version] += 1
         earliest = max(0, bisect.bisect_right(times, at - latency - WINDOW) - 1)
-        # what was desired is written down just after it was; so one entry later is allowed, too
-        allowed = {name for name, _ in desired[earliest : bisect.bisect_right(times, at) + 1]}
+        allowed = {name for name, _ in desired[earliest : bisect.bisect_right(times, at + WRITTEN)]}
         wrong_version += version not in allowed
         given = list(content["predictions"][0]["probabilities"].values())
         numbers = expected.get(version)
