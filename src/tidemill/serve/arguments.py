@@ -3,18 +3,30 @@
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
 
 from tidemill.errors import SettingsError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.batcher import Queues
 from tidemill.serve.protocol import Limits
+
+
+_LEDGER = "ledger"
 
 
 class Arguments(BaseModel):
@@ -45,8 +57,23 @@ class Arguments(BaseModel):
     drain_seconds: NonNegativeFloat = 20.0
     limits: Limits = Limits()
     queues: Queues = Queues()
-    ledger: LedgerSettings = LedgerSettings(path="ledger")
+    ledger: LedgerSettings = LedgerSettings(path=_LEDGER)
     observers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("limits", "queues")
+    @classmethod
+    def _above_zero(cls, given: Any, about: ValidationInfo) -> Any:
+        for field in fields(given):
+            value = getattr(given, field.name)
+            if not value > 0:
+                raise ValueError(f"{about.field_name}.{field.name} must be greater than 0, not {value}")
+        return given
+
+    @field_validator("ledger", mode="before")
+    @classmethod
+    def _somewhere(cls, given: Any) -> Any:
+        """Whoever sets only another key of the ledger's means the usual place."""
+        return {"path": _LEDGER, **given} if isinstance(given, dict) else given
 
     def absolute(self, folder: str) -> "Arguments":
         """The same with every local path seen from `folder`: replicas may run in another one."""
@@ -61,7 +88,11 @@ class Arguments(BaseModel):
             hash_key_file=seen(self.ledger.hash_key_file),
         )
         paths = {name: Path(found) for name in ("keys", "public_key") if (found := seen(getattr(self, name)))}
-        return self.model_copy(update={"registry": seen(self.registry), "ledger": ledger, **paths})
+        observers = {
+            seen(spec) or spec if ".py:" in spec else spec: options for spec, options in self.observers.items()
+        }
+        changed = {"registry": seen(self.registry), "ledger": ledger, "observers": observers, **paths}
+        return self.model_copy(update=changed)
 
 
 def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
@@ -83,7 +114,11 @@ def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
                 raise SettingsError(
                     "A key leads to a setting", observed=key, remedy=f"{step} is one value, not several"
                 )
-        place[name] = yaml.safe_load(text)
+        try:
+            place[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            rule = "A setting's value is YAML"
+            raise SettingsError(rule, observed=change, remedy="put it into quotes, like 'name=\"[x\"'") from error
     try:
         return Arguments.model_validate(given)
     except pydantic.ValidationError as error:
@@ -105,4 +140,4 @@ def _nearest(error: pydantic.ValidationError) -> str:
     known += [f"queues.{name}" for name in Queues.__dataclass_fields__]
     known += [f"ledger.{name}" for name in LedgerSettings.__dataclass_fields__]
     near = [match for entry in error.errors() for match in difflib.get_close_matches(_key(entry), known, n=1)]
-    return f"did you mean {', '.join(near)}?" if near else f"the keys are {', '.join(known)}"
+    return f"did you mean {', '.join(dict.fromkeys(near))}?" if near else f"the keys are {', '.join(known)}"

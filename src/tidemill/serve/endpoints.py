@@ -13,6 +13,7 @@ from tidemill.serve import arrow, feedback, protocol
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.http import JSON, Endpoint, Incoming
 from tidemill.serve.keys import Scope
+from tidemill.serve.metrics import CONTENT_TYPE
 from tidemill.serve.service import Service
 
 _TIMEOUT = b"x-request-timeout-seconds"
@@ -86,7 +87,7 @@ class Endpoints:
         return Reply(protocol.dumps(report), 200 if report["status"] == "ok" else 503)
 
     async def metrics(self, request: Incoming) -> Reply:
-        return Reply(await self._metrics(), type=b"text/plain; version=1.0.0; charset=utf-8")
+        return Reply(await self._metrics(), type=CONTENT_TYPE.encode())
 
     async def openapi(self, request: Incoming) -> Reply:
         return Reply(self._document())

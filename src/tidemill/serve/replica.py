@@ -66,6 +66,7 @@ class Replica:
         self._keys = Keys.read(arguments.keys) if arguments.keys else None
         self._collect = collect
         self._watcher: Watcher[Version] | None = None
+        self._described: tuple[str, bytes] | None = None
 
     async def start(self) -> None:
         """Load what the registry says, and begin to follow it.
@@ -163,10 +164,14 @@ class Replica:
         return {"status": status, **model, "rollout": rollout}
 
     def _document(self) -> bytes:
-        return openapi.document(self.service.held.champion.predictor, keys=self._keys is not None)
+        champion = self.service.held.champion
+        if self._described is None or self._described[0] != champion.number:
+            document = openapi.document(champion.predictor, keys=self._keys is not None)
+            self._described = (champion.number, document)
+        return self._described[1]
 
     async def _scrape(self) -> bytes:
-        text = self.metrics.text()
+        text = await asyncio.to_thread(self.metrics.text)
         return await self._collect(text) if self._collect else text
 
     def _refused(self, error: RequestError) -> None:
