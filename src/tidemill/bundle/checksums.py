@@ -42,7 +42,7 @@ def _read(folder: Path) -> dict[str, str]:
         sums: dict[str, str] = dict(json.loads((folder / NAME).read_text(encoding="utf-8"))["sha256"])
         if any(Path(name).name != name for name in sums):
             raise ValueError("a file name leads out of the folder")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f"A bundle has a {NAME} that names its files",
             observed=f"{folder}: {type(error).__name__}: {error}",

@@ -25,7 +25,6 @@ from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.batcher import Queues
 from tidemill.serve.protocol import Limits
 
-
 _LEDGER = "ledger"
 
 

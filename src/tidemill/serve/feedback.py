@@ -20,6 +20,7 @@ from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import EPOCH
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Label
+from tidemill.serve import depth
 from tidemill.serve.protocol import Limits, dumps, refused, too_large
 from tidemill.settings import Objective
 
@@ -146,6 +147,7 @@ def _moment(text: Any, index: int) -> int:
 
 
 def _entries(body: bytes) -> list[Any]:
+    depth.check(body)
     try:
         content = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -9,12 +9,14 @@ import os
 import shlex
 import signal
 import socket
+import tempfile
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,6 +146,8 @@ def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
 def _ray(address: Address, cpus: int) -> Iterator[Any]:
     """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment())
+    if address.haproxy:  # its administration socket is open to all who can reach it
+        os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(Path(tempfile.mkdtemp(prefix="tidemill-")) / "admin.sock")
     import ray
     from ray import serve
 

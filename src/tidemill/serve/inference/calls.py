@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tidemill.serve import depth
 from tidemill.serve.protocol import refused
 
 Document = dict[str, Any]
@@ -141,6 +142,7 @@ async def rest(backend: Backend, call: Call) -> tuple[int, bytes]:
 
 
 def _content(body: bytes) -> Document:
+    depth.check(body)
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from tidemill.serve import depth
 from tidemill.serve.protocol import refused
 
 Parameters = dict[str, bool | int | float | str]
@@ -161,6 +162,7 @@ def parameters(entries: Any) -> Parameters:
 
 
 def _parsed(text: bytes) -> _Request:
+    depth.check(text)
     try:
         return _DECODER.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
