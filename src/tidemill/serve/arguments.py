@@ -138,5 +138,8 @@ def _nearest(error: pydantic.ValidationError) -> str:
     known = [*Arguments.model_fields, *(f"limits.{name}" for name in Limits.__dataclass_fields__)]
     known += [f"queues.{name}" for name in Queues.__dataclass_fields__]
     known += [f"ledger.{name}" for name in LedgerSettings.__dataclass_fields__]
-    near = [match for entry in error.errors() for match in difflib.get_close_matches(_key(entry), known, n=1)]
+    unknown = [_key(entry) for entry in error.errors() if "Extra" in entry["msg"] or "Unexpected" in entry["msg"]]
+    if not unknown:
+        return "correct the values"
+    near = [match for key in unknown for match in difflib.get_close_matches(key, known, n=1)]
     return f"did you mean {', '.join(dict.fromkeys(near))}?" if near else f"the keys are {', '.join(known)}"
