@@ -137,9 +137,14 @@ def test_wrong_usage_is_status_2(capsys):
 
 @pytest.mark.parametrize("threads", ["0", "-1", "many", "1.5"])
 def test_threads_are_a_whole_number(threads, capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["serve", "--model", "m", f"--threads={threads}"])
-    assert "whole number greater than 0" in capsys.readouterr().err
+    status, _, err = run(capsys, "serve", "--model", "m", f"threads={threads}")
+    assert status == 1 and re.search(rf"SettingsError: .*threads: .* \(got '?{threads}'?\)", err)
+
+
+def test_other_machines_are_let_in_with_keys_only(registry, capsys):
+    for host in ("0.0.0.0", "::"):
+        status, _, err = run(capsys, "serve", "--model", "small", "--host", host, "--registry", registry.path)
+        assert status == 1 and f"Got: {host}, and no keys" in err and "tidemill keys create" in err
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch):

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from tidemill.errors import BundleError
+from tidemill.ledger.record import Form, Role
 from tidemill.serve import local, protocol
-from tidemill.serve.app import Arguments
+from tidemill.serve.arguments import Arguments
+from tidemill.serve.ask import Ask, Part
 from tidemill.serve.predictor import Predictor
 
 
@@ -17,6 +19,11 @@ def other_server():
     told = {"status": 200, "body": b"{}"}
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(503 if told["status"] == 503 else 200)
+            self.end_headers()
+            self.wfile.write(told["body"] if told["status"] == 503 else b'{"status": "ok"}')
+
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(told["status"])
@@ -39,13 +46,27 @@ def test_a_server_that_refuses_a_real_record_is_no_server(other_server):
     told.update(status=503, body=b"not yet")
     with pytest.raises(BundleError, match=r"has started answers a real record.*503: not yet"):
         local._ask(url, [{}])
+    with pytest.raises(BundleError, match=r"has started is ready.*503: not yet"):
+        local._refused(url, [{}])
+
+
+def test_a_server_with_keys_answers_nobody_without_one(other_server):
+    url, told = other_server
+    with pytest.raises(BundleError, match=r"with keys refuses who has none.*it answered"):
+        local._refused(url, [{}])
+    told.update(status=401)
+    assert local._refused(url, [{}]) == {"status": "ok"}
+    told.update(status=500)
+    with pytest.raises(BundleError, match=r"with keys refuses who has none.*500"):
+        local._refused(url, [{}])
 
 
 def test_only_the_bundles_own_answer_is_accepted(small):
     predictor = Predictor(small.folder)
     rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
     first = {name: values[:1] for name, values in predictor.golden.answers.items()}
-    answer = json.loads(protocol.encode(first, predictor.manifest.identity))
+    ask = Ask("5f0c", 0, 0.0, 1, None, None, Form.ROWS, b"")
+    answer = json.loads(protocol.encode(ask, [Part(first, predictor.manifest.identity, Role.CHAMPION)]).body)
     local._verify(answer, rows, predictor)
     (prediction,) = answer["predictions"]
     if small.target.classes:
