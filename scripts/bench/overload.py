@@ -1,6 +1,6 @@
 """Twice the load that `tidemill serve` can sustain, for a minute: what is accepted, what is refused, and the memory.
 
-    python scripts/bench/overload.py [--cache FOLDER] [--seconds 60] [--rows 64] [--connections 256]
+    python scripts/bench/overload.py [--cache FOLDER] [--seconds 60] [--rows 64] [--connections 1024]
 
 The sustainable load is what a closed loop gets through. Then requests come in an open loop, at half of it and at twice
 it; latencies count from when a request was due. Requests of 64 rows fill the queue of rows; with `--rows 1` it is the
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=cache, help="of the model (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rows", type=int, default=64, help="of a request (default: %(default)s)")
-    parser.add_argument("--connections", type=int, default=256, help="of the open loops (default: %(default)s)")
+    parser.add_argument("--connections", type=int, default=1024, help="of the open loops (default: %(default)s)")
     chosen = parser.parse_args()
     model = prepare(chosen.cache / "model")
     starts = range(0, len(model.rows), chosen.rows)
