@@ -20,7 +20,7 @@ GIVEN = {"registry": "r", "model": "m"}
         ("ledger.pth=x", "did you mean ledger.path?"),
         (
             "ledger.fsync=often",
-            "ledger.fsync: Input should be 'never', 'second' or 'always' (got 'often'). Remedy: correct the values",
+            "'never', 'second' or 'always' (got 'often'). Remedy: correct the values",
         ),
         ("ledger.ship_seconds=0", "ledger.ship_seconds must be greater than 0. Got: 0"),
         ("ledger.path=s3://b/x", "ledger.wal must name a local folder"),

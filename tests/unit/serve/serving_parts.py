@@ -1,0 +1,175 @@
+"""A replica without Ray for the tests: other bundles, a client of its ASGI application, its ledger read back."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tidemill.bundle import checksums, golden, graph, manifest
+from tidemill.bundle.runtime import Runtime
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.ledger import frames
+from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.serve.arguments import Arguments
+from tidemill.serve.batcher import Queues
+from tidemill.serve.endpoints import Endpoints
+from tidemill.serve.held import Held
+from tidemill.serve.http import Application
+from tidemill.serve.inference.backend import ReplicaBackend
+from tidemill.serve.metrics import Metrics
+from tidemill.serve.observing import Observers
+from tidemill.serve.protocol import Limits
+from tidemill.serve.replica import Replica
+from tidemill.serve.service import Service
+from tidemill.serve.version import Version
+from tidemill.settings import Kind
+
+ROW = {"open": True, "city": "Zürich", "size": 61.5}
+
+
+@dataclass(frozen=True)
+class Got:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def observed(self) -> str:
+        return self.json["error"]["observed"]
+
+
+async def call(
+    application: Any,
+    method: str,
+    path: str,
+    *parts: bytes,
+    headers: Iterable[tuple[str, str]] = (),
+    disconnect: bool = False,
+) -> Got | None:
+    """What the application answers to a body in parts; None: nothing. disconnect: the client goes after them."""
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    if disconnect:
+        messages.append({"type": "http.disconnect"})
+    elif messages:
+        messages[-1]["more_body"] = False
+    else:
+        messages.append({"type": "http.request", "body": b"", "more_body": False})
+    waiting, sent = iter(messages), []
+
+    async def receive() -> Any:
+        return next(waiting)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    given = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await application({"type": "http", "method": method, "path": path, "headers": given}, receive, send)
+    if not sent:
+        return None
+    start, *rest = sent
+    found = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Got(start["status"], found, b"".join(message["body"] for message in rest))
+
+
+async def post(application: Any, path: str, content: object, **more: Any) -> Got:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    got = await call(application, "POST", path, body, **more)
+    assert got is not None
+    return got
+
+
+def arguments(registry: str, **more: Any) -> Arguments:
+    return Arguments.model_validate({"registry": registry, "model": "small", "ledger": {"path": None}, **more})
+
+
+@contextlib.asynccontextmanager
+async def started(given: Arguments) -> AsyncIterator[Replica]:
+    replica = Replica(given, "r1")
+    try:
+        await replica.start()
+        yield replica
+    finally:
+        await replica.stop()
+
+
+async def followed(replica: Replica) -> None:
+    """Look at the registry now, and wait until it is as the registry says."""
+    await replica._watcher.look()
+    await replica._watcher.settled()
+
+
+def entries(folder: Path) -> list[Any]:
+    """What the write-ahead segments below a ledger's folder hold, in order."""
+    found: list[Any] = []
+    for segment in sorted(folder.rglob("*.wal")):
+        damage = frames.Damage()
+        found += frames.entries(segment.read_bytes(), damage)
+        assert damage == frames.Damage()
+    return found
+
+
+def varied(source: Path, folder: Path, *, columns: Sequence[Column] = (), shift: float = 0.0) -> Path:
+    """A copy of a classifier's bundle whose first class is likelier by `shift`, and whose schema has more columns."""
+    shutil.copytree(source, folder)
+    described = manifest.read(folder)
+    if shift:
+        model = onnx.load(folder / "model.onnx")
+        width = len(described.identity.classes)
+        bias = next(t for t in graph._tensors(model) if list(t.dims) == [width] and t.data_type == 1)
+        moved = onnx.numpy_helper.to_array(bias) + np.array([shift, *[0] * (width - 1)], np.float32)
+        bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        rows = golden.read(folder / golden.NAME, described.schema.inputs)
+        answers = Runtime((folder / "model.onnx").read_bytes(), described.interface)(rows.raw)
+        golden.write(replace(rows, answers=answers), folder / golden.NAME)
+    schema = Schema(columns=(*described.schema.columns, *columns), time_is_input=described.schema.time_is_input)
+    interface = replace(described.interface, schema=schema.to_dict())
+    manifest.write(replace(described, interface=interface), folder)
+    checksums.write(folder)
+    return folder
+
+
+OTHERS = (
+    Column(name="id", kind=Kind.CATEGORICAL, role=Role.KEY),
+    Column(name="sex", kind=Kind.CATEGORICAL, role=Role.SENSITIVE),
+    Column(name="note", kind=Kind.CATEGORICAL, role=Role.IGNORED),
+)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A service behind its application, without the registry and its watcher."""
+
+    service: Service
+    application: Application
+    metrics: Metrics
+
+
+@contextlib.asynccontextmanager
+async def standing(
+    held: Held[Version], ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
+) -> AsyncIterator[Stand]:
+    metrics, observers, limits = Metrics("small"), Observers([]), limits or Limits()
+    ledger = ledger or Ledger(LedgerSettings(path=None), "small")
+    service = Service(held, ledger, metrics, observers, queues or Queues())
+
+    async def scrape() -> bytes:
+        return metrics.text()
+
+    own = Endpoints(service, limits, scrape, lambda: {"status": "ok"}, lambda: b"{}").table
+    more = ReplicaBackend("small", lambda: service, None, None)  # type: ignore[arg-type]  # nothing is loaded here
+    find = lambda path: own.get(path) or more.find(path)  # noqa: E731
+    yield Stand(service, Application(find, limits, None, metrics, lambda error: None), metrics)
+    await service.close()
+    observers.close()

@@ -1,0 +1,632 @@
+"""One replica's answers, end to end without Ray: batches, deadlines, the ledger, versions side by side, swaps."""
+
+import asyncio
+import io
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from serving_parts import OTHERS, ROW, Got, Stand, arguments, call, entries, followed, post, standing, started, varied
+
+from tidemill.bundle.registry import Alias, Mode, Registry
+from tidemill.data.raw import from_rows
+from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.record import Answered, Form, Label, Role
+from tidemill.ledger.settings import LedgerSettings, WhenFull
+from tidemill.serve import arrow, choice
+from tidemill.serve.batcher import Queues
+from tidemill.serve.held import Held
+from tidemill.serve.protocol import Limits
+from tidemill.serve.version import Version
+
+ARROW = [("Content-Type", arrow.TYPE.decode())]
+
+
+@dataclass(frozen=True)
+class Two:
+    """A registry with two versions that answer differently, and both loaded."""
+
+    registry: Registry
+    champion: Version
+    challenger: Version
+
+    def canary(self, share: float = 0.5) -> Held[Version]:
+        return Held(champion=self.champion, challenger=self.challenger, mode=Mode.CANARY, share=share)
+
+    def expected(self, version: Version, rows: list[dict[str, Any]]) -> np.ndarray:
+        plain = [{name: value for name, value in row.items() if name not in version.reader.others} for row in rows]
+        return version.predictor.predict(from_rows(plain, version.reader.columns))["probabilities"]
+
+
+@pytest.fixture(scope="module")
+def two(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Two:
+    place = tmp_path_factory.mktemp("two")
+    registry = Registry(place / "registry")
+    for name, shift in (("one", 0.0), ("other", 3.0)):
+        registry.add("small", varied(small_multiclass.folder, place / name, columns=OTHERS, shift=shift))
+    registry.promote("small", "1", by="me", reason="first")
+    champion, challenger = (Version(place / "registry/small" / number) for number in "12")
+    return Two(registry, champion, challenger)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A ledger that ships nothing while the tests look, and its folder."""
+
+    ledger: Ledger
+    folder: Path
+
+    def of(self, id: str) -> list[Answered]:
+        return [entry for entry in entries(self.folder) if isinstance(entry, Answered) and entry.id == id]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    folder = tmp_path_factory.mktemp("ledger")
+    ledger = Ledger(LedgerSettings(path=str(folder), ship_seconds=3600), "small")
+    yield Kept(ledger, folder)
+    ledger.close()
+
+
+def rows_of(count: int) -> list[dict[str, Any]]:
+    return [{**ROW, "size": 10.0 * row, "id": f"k{row}"} for row in range(count)]
+
+
+def probabilities(got: Got) -> np.ndarray:
+    predictions = got.json["predictions"]
+    return np.array([list(prediction["probabilities"].values()) for prediction in predictions], np.float32)
+
+
+def request_of(got: Got) -> str:
+    return str(got.json["predictions"][0]["id"]).rpartition("-")[0]
+
+
+def alone(version: Version) -> Held[Version]:
+    return Held(champion=version)
+
+
+# Batches
+
+
+def test_requests_that_come_together_are_answered_each_with_its_own(two: Two) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion)) as stand:
+            sizes = [1, 3, 2, 5, 0, 1]
+            asked = [rows_of(9)[-size:] if size else [] for size in sizes]
+            got = await asyncio.gather(*(post(stand.application, "/predict", {"rows": rows}) for rows in asked))
+            assert stand.metrics.rows.sum == sum(sizes) and sum(stand.metrics.rows.counts) == 1, "one batch"
+            ids = set()
+            for answer, rows in zip(got, asked, strict=True):
+                assert answer.status == 200
+                if rows:
+                    np.testing.assert_allclose(probabilities(answer), two.expected(two.champion, rows), atol=1e-6)
+                ids |= {prediction["id"] for prediction in answer.json["predictions"]}
+            assert len(ids) == sum(sizes)
+
+    asyncio.run(main())
+
+
+def test_one_bad_request_takes_no_other_with_it(two: Two) -> None:
+    """All four pass the typed decoder; two are found wrong only when the batch is read."""
+
+    async def main() -> None:
+        async with standing(alone(two.champion)) as stand:
+            good, odd = rows_of(2), {**ROW, "size": 2**53}
+            late, wide = {**ROW, "at": "yesterday"}, {**ROW, "size": 2**53 + 1}
+            asked = [good, [ROW, late], [odd], [wide], good]
+            got = await asyncio.gather(*(post(stand.application, "/predict", {"rows": rows}) for rows in asked))
+            assert sum(stand.metrics.rows.counts) == 1, "they came together"
+            assert [answer.status for answer in got] == [200, 422, 200, 422, 200]
+            assert "row 1, column 'at'" in got[1].observed and "row 0, column 'size'" in got[3].observed
+            for answer, rows in ((got[0], good), (got[2], [odd]), (got[4], good)):
+                np.testing.assert_allclose(probabilities(answer), two.expected(two.champion, rows), atol=1e-6)
+
+    asyncio.run(main())
+
+
+def test_a_fault_in_a_batch_is_told_to_all_of_it_and_to_nobody_else(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion)) as stand:
+
+            def fault(raw: Any) -> Any:
+                raise RuntimeError("secret of the inside")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(two.champion.predictor, "_runtime", fault)
+                got = await asyncio.gather(*(post(stand.application, "/predict", {"rows": [ROW]}) for _ in range(3)))
+            assert [answer.status for answer in got] == [500] * 3
+            assert all(b"secret" not in answer.body for answer in got)
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+
+    asyncio.run(main())
+
+
+def test_a_fault_after_a_batch_leaves_nobody_waiting(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion)) as stand:
+            with monkeypatch.context() as patch:
+                patch.setattr(stand.service._ledger, "answered", lambda entries: 1 / 0)
+                got = await asyncio.wait_for(post(stand.application, "/predict", {"rows": [ROW]}), 10)
+            assert got.status == 500 and b"division" not in got.body
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+
+    asyncio.run(main())
+
+
+class Held_up:  # noqa: N801
+    """A version's session that waits for a gate, so that what comes meanwhile gathers."""
+
+    def __init__(self, version: Version, monkeypatch: Any) -> None:
+        self.gate, self.entered, self.runs = threading.Event(), threading.Event(), 0
+        run = version.predictor._runtime
+
+        def slowly(raw: Any) -> Any:
+            self.runs += 1
+            self.entered.set()
+            assert self.gate.wait(30)
+            return run(raw)
+
+        monkeypatch.setattr(version.predictor, "_runtime", slowly)
+        monkeypatch.setattr(version.cost, "fixed", 10.0)  # so that it runs in the thread
+
+    async def begun(self) -> None:
+        assert await asyncio.to_thread(self.entered.wait, 30)
+
+
+def test_a_deadline_that_passes_in_the_queue_is_a_504_and_not_computed(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion)) as stand:
+            first = asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]}))
+            await held_up.begun()
+            short = [("X-Request-Timeout-Seconds", "0.001")]
+            late = asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(2)}, headers=short))
+            ample = [("X-Request-Timeout-Seconds", "60")]
+            other = asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(3)}, headers=ample))
+            infer = {"inputs": [{"name": "open", "datatype": "BOOL", "shape": [1], "data": [True]}]}
+            timed = {**infer, "parameters": {"timeout": 1}}
+            late_infer = asyncio.create_task(post(stand.application, "/v2/models/small/infer", timed))
+            await asyncio.sleep(0.01)
+            held_up.gate.set()
+            assert (await first).status == 200 and (await other).status == 200
+            assert (await late).status == 504 and "had waited" in (await late).observed
+            assert (await late_infer).status == 504
+            assert stand.metrics.rows.sum == 1 + 3, "rows of the late were not computed"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf", "1e9", "", "\xff"])
+def test_a_deadline_is_a_number_of_seconds(two: Two, given: str) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion)) as stand:
+            headers = [("X-Request-Timeout-Seconds", given)]
+            got = await post(stand.application, "/predict", {"rows": [ROW]}, headers=headers)
+            assert got.status == 400 and "x-request-timeout-seconds" in got.json["error"]["rule"]
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_is_a_503_with_retry_after(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion), queues=Queues(batch=4, waiting=4)) as stand:
+            tasks = [asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]}))]
+            await held_up.begun()
+            tasks += [asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(2)})) for _ in "ab"]
+            await asyncio.sleep(0)
+            assert stand.service.waiting == 4
+            refused = await post(stand.application, "/predict", {"rows": [ROW]})
+            assert refused.status == 503 and int(refused.headers["retry-after"]) >= 1
+            assert refused.observed == "4 rows wait" and "At most 4 rows" in refused.json["error"]["rule"]
+            held_up.gate.set()
+            assert [got.status for got in await asyncio.gather(*tasks)] == [200] * 3
+
+    asyncio.run(main())
+
+
+# The ledger
+
+
+def test_an_answer_is_in_the_ledger_before_it_leaves(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion), kept.ledger) as stand:
+            seen: list[bool] = []
+            body = json.dumps({"rows": rows_of(2)}).encode()
+            message = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+            async def receive() -> Any:
+                return next(message)
+
+            async def send(part: Any) -> None:
+                if part["type"] == "http.response.body":
+                    got = Got(200, {}, part["body"])
+                    seen.append(len(kept.of(request_of(got))) == 1)
+                    (entry,) = kept.of(request_of(got))
+                    assert entry.inputs == body and entry.form is Form.ROWS and entry.rows is None
+                    assert (entry.version, entry.role, entry.propensity) == ("1", Role.CHAMPION, 1.0)
+                    np.testing.assert_array_equal(entry.answers["probabilities"], probabilities(got))
+                    labels = [prediction["label"] for prediction in got.json["predictions"]]
+                    assert entry.answers["label"].tolist() == labels and entry.latency > 0
+
+            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+            await stand.application(scope, receive, send)
+            assert seen == [True]
+
+    asyncio.run(main())
+
+
+def test_a_batch_is_one_write_with_the_refused_left_out(two: Two, kept: Kept, monkeypatch: Any) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion), kept.ledger) as stand:
+            writes: list[int] = []
+            append = kept.ledger._wal.append  # type: ignore[union-attr]
+            monkeypatch.setattr(kept.ledger._wal, "append", lambda frames: (writes.append(len(frames)), append(frames)))
+            asked = [[ROW], [{**ROW, "at": "yesterday"}], [ROW, ROW]]
+            got = await asyncio.gather(*(post(stand.application, "/predict", {"rows": rows}) for rows in asked))
+            assert [answer.status for answer in got] == [200, 422, 200] and writes == [2]
+
+    asyncio.run(main())
+
+
+def test_answers_that_cannot_be_recorded_are_not_given(two: Two, kept: Kept, monkeypatch: Any) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion), kept.ledger) as stand:
+
+            def full(*_: Any) -> int:
+                raise OSError(28, "No space left on device")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "write", full)
+                got = await asyncio.gather(*(post(stand.application, "/predict", {"rows": [ROW]}) for _ in range(2)))
+                label = {"labels": [{"id": "aa-0", "label": "low"}]}
+                feedback = await post(stand.application, "/feedback", label)
+            for answer in (*got, feedback):
+                assert answer.status == 503 and answer.headers["retry-after"] == "5"
+                assert b"predictions" not in answer.body and "No space left" in answer.observed
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+
+    asyncio.run(main())
+
+
+def test_a_setting_lets_answers_go_on_without_record_and_counts_them(
+    two: Two, tmp_path: Path, monkeypatch: Any
+) -> None:
+    async def main() -> None:
+        settings = LedgerSettings(path=str(tmp_path), when_full=WhenFull.CONTINUE, ship_seconds=3600)
+        ledger = Ledger(settings, "small")
+        try:
+            async with standing(alone(two.champion), ledger) as stand:
+
+                def full(*_: Any) -> int:
+                    raise OSError(28, "No space left on device")
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(os, "write", full)
+                    got = await post(stand.application, "/predict", {"rows": [ROW]})
+                assert got.status == 200 and ledger.lost == 1
+        finally:
+            ledger.close()
+
+    asyncio.run(main())
+
+
+def test_without_a_ledger_answers_are_given_and_labels_refused(two: Two) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion)) as stand:
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+            label = {"labels": [{"id": "aa-0", "label": "low"}]}
+            got = await post(stand.application, "/feedback", label)
+            assert got.status == 404 and "set ledger.path" in got.json["error"]["remedy"]
+
+    asyncio.run(main())
+
+
+def test_labels_are_kept_by_the_ids_of_answers(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion), kept.ledger) as stand:
+            got = await post(stand.application, "/predict", {"rows": [ROW]})
+            id = got.json["predictions"][0]["id"]
+            label = {"labels": [{"id": id, "label": "low"}, {"id": "ffff-7", "label": "mid"}]}
+            assert (await post(stand.application, "/feedback", label)).json == {"received": 2}
+            wrong = await post(stand.application, "/feedback", {"labels": [{"id": id, "label": "hgih"}]})
+            assert wrong.status == 422 and "hgih" in wrong.observed
+            found = [entry for entry in entries(kept.folder) if isinstance(entry, Label)]
+            assert [(entry.id, entry.label) for entry in found] == [(id, "low"), ("ffff-7", "mid")]
+
+    asyncio.run(main())
+
+
+# Versions side by side
+
+
+def test_a_version_can_be_pinned(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(two.canary(0.01), kept.ledger) as stand:
+            rows = rows_of(4)
+            for version, role in ((two.champion, Role.CHAMPION), (two.challenger, Role.CANARY)):
+                for number in (version.number, int(version.number)):
+                    got = await post(stand.application, "/predict", {"rows": rows, "version": number})
+                    assert got.json["version"] == version.number
+                    np.testing.assert_allclose(probabilities(got), two.expected(version, rows), atol=1e-6)
+                    (entry,) = kept.of(request_of(got))
+                    assert (entry.version, entry.role, entry.propensity) == (version.number, role, 1.0)
+                infer = f"/v2/models/small/versions/{version.number}/infer"
+                body = {"inputs": [{"name": "open", "datatype": "BOOL", "shape": [1], "data": [True]}]}
+                assert (await post(stand.application, infer, body)).json["model_version"] == version.number
+            got = await post(stand.application, "/predict", {"rows": rows, "version": "9"})
+            assert got.status == 404 and got.observed == "'9'; in use: 1, 2"
+
+    asyncio.run(main())
+
+
+def split(keys: list[str], share: float = 0.5) -> list[bool]:
+    chosen: list[bool] = choice.assign(keys, "small", share).tolist()
+    return chosen
+
+
+def merged(two: Two, rows: list[dict[str, Any]], chosen: list[bool]) -> np.ndarray:
+    one, other = two.expected(two.champion, rows), two.expected(two.challenger, rows)
+    return np.where(np.array(chosen)[:, None], other, one)
+
+
+def test_a_canarys_rows_are_its_keys_and_each_row_gets_its_own_answer(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(two.canary(0.3), kept.ledger) as stand:
+            rows = rows_of(40)
+            chosen = split([f"k{row}" for row in range(40)], 0.3)
+            assert 2 < sum(chosen) < 38
+            slow = [{**row, "note": ["a list sends all rows the slow way"]} for row in rows]
+            for content in ({"rows": rows}, {"rows": rows}, {"rows": slow}):
+                got = await post(stand.application, "/predict", content)
+                predictions = got.json["predictions"]
+                assert [prediction["version"] == "2" for prediction in predictions] == chosen, "sticky"
+                np.testing.assert_allclose(probabilities(got), merged(two, rows, chosen), atol=1e-6)
+                assert [prediction["id"].rpartition("-")[2] for prediction in predictions] == [*map(str, range(40))]
+                found = {entry.role: entry for entry in kept.of(request_of(got))}
+                assert found[Role.CANARY].rows == tuple(row for row in range(40) if chosen[row])
+                assert found[Role.CHAMPION].rows == tuple(row for row in range(40) if not chosen[row])
+                assert (found[Role.CANARY].propensity, found[Role.CHAMPION].propensity) == (0.3, 0.7)
+                assert (found[Role.CANARY].version, found[Role.CHAMPION].version) == ("2", "1")
+            keys = [f"other{row}" for row in range(40)]
+            got = await post(stand.application, "/predict", {"rows": rows, "keys": keys})
+            assert [prediction["version"] == "2" for prediction in got.json["predictions"]] == split(keys, 0.3)
+            single = await post(stand.application, "/predict", {"rows": [rows[chosen.index(False)]]})
+            assert single.json["version"] == "1"
+            (entry,) = kept.of(request_of(single))
+            assert (entry.role, entry.propensity, entry.rows) == (Role.CHAMPION, 0.7, None)
+            single = await post(stand.application, "/predict", {"rows": [rows[chosen.index(True)]]})
+            (entry,) = kept.of(request_of(single))
+            assert (single.json["version"], entry.role, entry.propensity) == ("2", Role.CANARY, 0.3)
+
+    asyncio.run(main())
+
+
+def test_rows_without_a_key_are_left_to_chance(two: Two) -> None:
+    async def main() -> None:
+        async with standing(two.canary(0.5)) as stand:
+            got = await post(stand.application, "/predict", {"rows": [ROW] * 60})
+            versions = [prediction["version"] for prediction in got.json["predictions"]]
+            ids = [prediction["id"] for prediction in got.json["predictions"]]
+            assert set(versions) == {"1", "2"} and [version == "2" for version in versions] == split(ids)
+
+    asyncio.run(main())
+
+
+def test_a_wrong_row_under_a_canary_is_a_422(two: Two) -> None:
+    async def main() -> None:
+        async with standing(two.canary(0.5)) as stand:
+            got = await post(stand.application, "/predict", {"rows": [*rows_of(4), {**ROW, "at": "yesterday"}]})
+            assert got.status == 422 and "row 4, column 'at'" in got.observed
+
+    asyncio.run(main())
+
+
+def test_a_canary_by_the_open_protocol(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(two.canary(), kept.ledger) as stand:
+            count = 20
+            rows = [{"open": True, "size": 10.0 * row} for row in range(count)]
+            keys = [f"k{row}" for row in range(count)]
+            inputs = [
+                {"name": "open", "datatype": "BOOL", "shape": [count], "data": [True] * count},
+                {"name": "size", "datatype": "FP64", "shape": [count], "data": [row["size"] for row in rows]},
+            ]
+            named = {"name": "id", "datatype": "BYTES", "shape": [count], "data": keys}
+            got = await post(stand.application, "/v2/models/small/infer", {"inputs": [*inputs, named]})
+            content = got.json
+            versions = content["parameters"]["versions"].split(",")
+            assert [version == "2" for version in versions] == split(keys), "by the key's column"
+            found = {output["name"]: output["data"] for output in content["outputs"]}
+            expected = merged(two, rows, split(keys))
+            np.testing.assert_allclose(np.reshape(found["probabilities"], (count, -1)), expected, atol=1e-6)
+            found = {entry.role: entry for entry in kept.of(content["parameters"]["request_id"])}
+            assert found[Role.CANARY].propensity == 0.5 and found[Role.CANARY].form is Form.COLUMNS
+            key = next(name for name in map(str, range(99)) if split([name])[0])
+            got = await post(
+                stand.application, "/v2/models/small/infer", {"inputs": inputs, "parameters": {"key": key}}
+            )
+            assert got.json["model_version"] == "2" and got.json["parameters"]["role"] == "canary"
+
+    asyncio.run(main())
+
+
+def test_a_canary_by_arrow(two: Two) -> None:
+    async def main() -> None:
+        async with standing(two.canary()) as stand:
+            rows = [{"open": True, "size": 10.0 * row} for row in range(30)]
+            keys = [f"k{row}" for row in range(30)]
+            stream = io.BytesIO()
+            pl.DataFrame(rows).with_columns(id=pl.Series(keys)).write_ipc_stream(stream)
+            got = await post(stand.application, "/predict", stream.getvalue(), headers=ARROW)
+            assert got.status == 200 and got.headers["content-type"] == arrow.TYPE.decode()
+            table = pl.read_ipc_stream(io.BytesIO(got.body))
+            assert [version == "2" for version in table["version"]] == split(keys)
+            found = table.select(pl.col("^probability_.*$")).to_numpy()
+            np.testing.assert_allclose(found, merged(two, rows, split(keys)), atol=1e-6)
+
+    asyncio.run(main())
+
+
+# The shadow
+
+
+async def shadowed(stand: Stand) -> None:
+    while stand.service.shadow.waiting:
+        await asyncio.sleep(0.001)
+
+
+def shadow(two: Two) -> Held[Version]:
+    return Held(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
+
+
+def test_a_shadows_answers_are_recorded_and_never_returned(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(shadow(two), kept.ledger) as stand:
+            asked = [rows_of(3), [{**ROW, "at": "yesterday"}], rows_of(2)]
+            got = await asyncio.gather(*(post(stand.application, "/predict", {"rows": rows}) for rows in asked))
+            assert [answer.status for answer in got] == [200, 422, 200]
+            await shadowed(stand)
+            for answer, rows in ((got[0], asked[0]), (got[2], asked[2])):
+                assert answer.json["version"] == "1"
+                np.testing.assert_allclose(probabilities(answer), two.expected(two.champion, rows), atol=1e-6)
+                first, second = kept.of(request_of(answer))
+                assert (first.version, first.role) == ("1", Role.CHAMPION)
+                assert (second.version, second.role, second.propensity) == ("2", Role.SHADOW, 1.0)
+                assert (second.form, second.inputs, second.at) == (Form.NONE, b"", first.at)
+                expected = two.expected(two.challenger, rows)
+                np.testing.assert_allclose(second.answers["probabilities"], expected, atol=1e-6)
+            assert (stand.service.shadow.answered, stand.service.shadow.shed) == (5, 0)
+
+    asyncio.run(main())
+
+
+def test_a_shadow_that_cannot_keep_up_is_shed_and_the_champion_goes_on(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.challenger, monkeypatch)
+        async with standing(shadow(two), queues=Queues(shadow=6)) as stand:
+            got = [await post(stand.application, "/predict", {"rows": rows_of(3)}) for _ in range(4)]
+            assert [answer.status for answer in got] == [200] * 4
+            assert (stand.service.shadow.waiting, stand.service.shadow.shed) == (6, 6)
+            held_up.gate.set()
+            await shadowed(stand)
+            assert stand.service.shadow.answered == 6 and stand.service.shadow.lag == 0.0
+
+    asyncio.run(main())
+
+
+def test_a_shadow_goes_without_while_requests_wait(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(shadow(two), queues=Queues(batch=4, waiting=100, shadow=8)) as stand:
+            tasks = [asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(4)}))]
+            await held_up.begun()
+            tasks += [asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(4)})) for _ in "ab"]
+            await asyncio.sleep(0)
+            held_up.gate.set()
+            assert [got.status for got in await asyncio.gather(*tasks)] == [200] * 3
+            await shadowed(stand)
+            assert stand.service.shadow.shed >= 4 and stand.service.shadow.answered >= 4
+            assert stand.service.shadow.shed + stand.service.shadow.answered == 12
+
+    asyncio.run(main())
+
+
+def test_a_shadow_that_fails_is_counted_and_harms_nobody(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        async with standing(shadow(two)) as stand:
+            with monkeypatch.context() as patch:
+                patch.setattr(two.challenger.predictor, "_runtime", lambda raw: 1 / 0)
+                assert (await post(stand.application, "/predict", {"rows": rows_of(3)})).status == 200
+                await shadowed(stand)
+            assert (await post(stand.application, "/predict", {"rows": rows_of(2)})).status == 200
+            await shadowed(stand)
+            assert (stand.service.shadow.failed, stand.service.shadow.answered) == (3, 2)
+
+    asyncio.run(main())
+
+
+# Swaps, by the registry
+
+
+def test_a_swap_leaves_requests_in_hand_with_the_version_they_began_with(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion)) as stand:
+            tasks = [asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(2)}))]
+            await held_up.begun()
+            tasks.append(asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(3)})))
+            await asyncio.sleep(0)
+            stand.service.held = alone(two.challenger)
+            after = await post(stand.application, "/predict", {"rows": rows_of(2)})
+            assert after.json["version"] == "2", "it waits for nobody"
+            held_up.gate.set()
+            before = await asyncio.gather(*tasks)
+            assert [got.json["version"] for got in before] == ["1", "1"]
+            np.testing.assert_allclose(probabilities(before[1]), two.expected(two.champion, rows_of(3)), atol=1e-6)
+
+    asyncio.run(main())
+
+
+def test_the_registry_is_followed_unloaded_and_loaded(two: Two) -> None:
+    async def main() -> None:
+        async with started(arguments(two.registry.path, watch_seconds=60)) as replica:
+            ask = replica.application
+            assert (await post(ask, "/predict", {"rows": [ROW]})).json["version"] == "1"
+            two.registry.promote("small", "2", Alias.CHALLENGER, by="me", reason="try")
+            two.registry.set_rollout("small", Mode.SHADOW, by="me", reason="look")
+            await followed(replica)
+            health = await call(ask, "GET", "/health")
+            assert health and health.json["rollout"]["versions"] == {"champion": "1", "challenger": "2"}
+            two.registry.promote("small", "2", by="me", reason="better")
+            await followed(replica)
+            assert (await post(ask, "/predict", {"rows": [ROW]})).json["version"] == "2"
+            two.registry.rollback("small", by="me", reason="worse")
+            await followed(replica)
+            assert (await post(ask, "/predict", {"rows": [ROW]})).json["version"] == "1"
+
+            assert (await post(ask, "/v2/repository/models/small/unload", {})).status == 200
+            for path in ("/predict", "/v2/models/small/infer"):
+                got = await post(ask, path, {"rows": [ROW]})
+                assert got.status == 503 and got.headers["retry-after"] == "10" and b"unloaded" in got.body
+            health = await call(ask, "GET", "/health")
+            assert health and health.status == 503 and health.json["status"] == "unloaded"
+            ready = await call(ask, "GET", "/v2/health/ready")
+            assert ready and ready.status == 503
+            assert (await post(ask, "/v2/repository/models/other/load", {})).status == 404
+            assert (await post(ask, "/v2/repository/models/small/load", {})).status == 200
+            assert (await post(ask, "/predict", {"rows": [ROW]})).json["version"] == "1"
+
+    asyncio.run(main())
+
+
+def test_a_version_by_number_stays(two: Two) -> None:
+    async def main() -> None:
+        async with started(arguments(two.registry.path, alias="2")) as replica:
+            assert (await post(replica.application, "/predict", {"rows": [ROW]})).json["version"] == "2"
+            got = await post(replica.application, "/v2/repository/models/small/unload", {})
+            assert got.status == 409 and "version 2 is" in got.json["error"]
+
+    asyncio.run(main())
+
+
+def test_limits_of_rows_hold_in_every_protocol(two: Two) -> None:
+    async def main() -> None:
+        async with standing(alone(Version(Path(two.registry.path) / "small/1", limits=Limits(rows=2)))) as stand:
+            infer = {"inputs": [{"name": "open", "datatype": "BOOL", "shape": [3], "data": [True] * 3}]}
+            assert (await post(stand.application, "/v2/models/small/infer", infer)).status == 413
+        async with standing(alone(two.champion), limits=Limits(rows=2)) as stand:
+            assert (await post(stand.application, "/predict", {"rows": [ROW] * 3})).status == 413
+            stream = io.BytesIO()
+            pl.DataFrame([{"open": True}] * 3).write_ipc_stream(stream)
+            got = await post(stand.application, "/predict", stream.getvalue(), headers=ARROW)
+            assert got.status == 413 and got.observed == "3 rows"
+
+    asyncio.run(main())
