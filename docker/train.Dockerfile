@@ -11,7 +11,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 WORKDIR /srv/tidemill
 COPY pyproject.toml constraints.txt README.md ./
 COPY src src
-RUN pip install -c constraints.txt ".[train,sql,signing,demo,${DEVICE}]"
+RUN pip install -c constraints.txt ".[train,sql,bulk,signing,demo,${DEVICE}]"
 COPY train.py ./
 COPY conf conf
 

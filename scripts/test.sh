@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh train,demo,sql,signing,dev
+scripts/setup.sh train,demo,sql,bulk,signing,dev
 bin=${VENV:-.venv}/bin
 
 if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi
