@@ -152,7 +152,8 @@ def _measure(server: Server, load: Load, scenario: Scenario, found: Measured) ->
 
 def _part(process: str) -> str:
     """What of a server's processes a process belongs to."""
-    return "replica" if "ServeReplica" in process else "haproxy" if "haproxy" in process else "rest"
+    parts = {"ServeReplica": "replica", "HAProxyManager": "haproxy's manager", "haproxy": "haproxy"}
+    return next((part for name, part in parts.items() if name in process), "rest")
 
 
 def _server(name: str, model: Model, first: bytes, cache: Path, place: Path) -> AbstractContextManager[Server]:
