@@ -236,7 +236,7 @@ def _check_type(given: bytes, endpoint: Endpoint) -> None:
         return
     if endpoint.types:
         there = ", ".join(type_.decode() for type_ in endpoint.types)
-        observed = given[:100].decode("latin-1")
+        observed = given[:100].decode("latin-1") or "an empty one"
         raise protocol.refused(415, f"The content type is {there}", observed, "send the header Content-Type")
 
 
