@@ -53,7 +53,7 @@ async def call(
     application: Any,
     method: str,
     path: str,
-    *parts: bytes,
+    *parts: Any,
     headers: Iterable[tuple[str, str]] = (),
     disconnect: bool = False,
 ) -> Got | None:

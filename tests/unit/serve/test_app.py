@@ -1,125 +1,115 @@
+"""The thin wrapper of Ray Serve, its builder, and a replica that cannot be: all without a cluster."""
+
 import asyncio
-import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
-from starlette.requests import Request
+from serving_parts import arguments, call, post, started
 
 from tidemill.bundle.registry import Registry
-from tidemill.errors import BundleError, RegistryError
-from tidemill.serve import app
-from tidemill.serve.app import Arguments, Server
+from tidemill.errors import BundleError, RegistryError, SettingsError
+from tidemill.serve import app, ingress, scaling
+from tidemill.serve.replica import Replica
 
 
 @pytest.fixture(scope="module")
-def registry(small_multiclass, tmp_path_factory):
+def registry(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     registry = Registry(tmp_path_factory.mktemp("registry"))
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
-    return registry
+    return registry.path
 
 
-@pytest.fixture(scope="module")
-def server(registry):
-    return Server(Arguments(registry=registry.path, model="small", max_bytes=1000, max_rows=5))
+def start(given: Any) -> None:
+    async def main() -> None:
+        async with started(given):
+            pass
+
+    asyncio.run(main())
 
 
-def ask(server, method, path, *parts):
-    messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
-    messages.append({"type": "http.request", "body": b"", "more_body": False})
-    waiting = iter(messages)
-
-    async def receive():
-        return next(waiting)
-
-    scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b"", "scheme": "http"}
-    response = asyncio.run(server(Request(scope, receive)))
-    return response.status_code, response
-
-
-def test_it_answers(server):
-    status, response = ask(server, "POST", "/predict", b'{"rows":[{"op', b'en":true}]}')
-    content = json.loads(response.body)
-    assert status == 200 and content["version"] == "1" and response.media_type == "application/json"
-    assert content["predictions"][0]["label"] in ("low", "mid", "ä-high")
+def test_what_cannot_be_served_is_named(registry: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="other"):
+        start(arguments(registry, model="other"))
+    with pytest.raises(RegistryError, match="small/7"):
+        start(arguments(registry, alias="7"))
+    copy = shutil.copytree(registry, tmp_path / "copy")
+    (copy / "small/1/golden.json").write_text("{}")
+    for alias in ("champion", "1"):
+        with pytest.raises(BundleError, match=r"golden\.json in .* was altered"):
+            start(arguments(str(copy), alias=alias))
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_health_names_the_model(server, method):
-    status, response = ask(server, method, "/health")
-    assert status == 200 and json.loads(response.body) == {"status": "ok", "model": "small", "version": "1"}
+def test_a_ledger_that_cannot_hide_what_it_should_does_not_start(registry: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"Each name in ledger\.columns .* Got: nonsense"):
+        start(arguments(registry, ledger={"path": str(tmp_path / "ledger"), "columns": {"nonsense": "mask"}}))
+
+
+def test_keys_that_cannot_be_read_stop_the_start(registry: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="tidemill keys create"):
+        Replica(arguments(registry, keys=tmp_path / "none.json"), "r1")
+
+
+def test_a_bundle_that_was_carried_to_another_place_is_refused(registry: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(registry, tmp_path / "copy")
+    shutil.copytree(copy / "small/1", copy / "small/2")
+    with pytest.raises(BundleError, match="small/1 in the place of small/2"):
+        start(arguments(str(copy), alias="2"))
+
+
+def test_the_builder_makes_an_application() -> None:
+    built = app.build(arguments("r", model="m", provider="cuda", drain_seconds=5, replicas=2))
+    deployment = built._bound_deployment
+    assert deployment.ray_actor_options == {"num_cpus": 1.0, "num_gpus": 1}
+    assert deployment.num_replicas == 2 and deployment.name == "m"
+    config = deployment._deployment_config
+    assert config.graceful_shutdown_timeout_s == 35 and config.max_ongoing_requests >= 1_000_000
+    grown = app.build(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
+    scaled = grown._deployment_config.autoscaling_config
+    assert (scaled.min_replicas, scaled.max_replicas) == (2, 5) and grown.ray_actor_options["num_cpus"] == 0.5
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "observed"),
-    [
-        ("GET", "/", 404, "/"),
-        ("POST", "/predict/../x", 404, "/predict/../x"),
-        ("GET", "/predict", 405, "GET"),
-        ("DELETE", "/health", 405, "DELETE"),
-        ("POST", "/metrics", 405, "POST"),
-    ],
+    ("reported", "wanted"),
+    [({}, 3), ({"a": 0.0}, 1), ({"a": 10.0, "b": 11.0}, 3), ({"a": 20.0}, 2), ({"a": 500.0}, 5)],
 )
-def test_other_paths_and_methods_are_refused_in_json(server, method, path, status, observed):
-    got, response = ask(server, method, path)
-    assert got == status and json.loads(response.body)["error"]["observed"] == observed
-    assert ("allow" in response.headers) == (status == 405)
+def test_the_queue_decides_how_many_replicas_there_are(reported: dict[str, float], wanted: int) -> None:
+    context = SimpleNamespace(
+        aggregated_metrics={scaling.METRIC: reported} if reported else {},
+        target_num_replicas=3,
+        policy_state={"kept": 1},
+        config=SimpleNamespace(get_target_ongoing_requests=lambda: 10),
+        capacity_adjusted_min_replicas=1,
+        capacity_adjusted_max_replicas=5,
+    )
+    assert scaling.by_queue(context) == (wanted, {"kept": 1})
 
 
-def test_a_body_is_read_no_further_than_the_limit(server):
-    status, response = ask(server, "POST", "/predict", b"x" * 600, b"x" * 600, b"x" * 10**9)
-    assert status == 413 and "at most 5 rows and 1000 bytes" in json.loads(response.body)["error"]["rule"]
+def test_the_door_takes_requests_and_leaves_rays_own_alone(registry: str, monkeypatch: Any) -> None:
+    async def main() -> None:
+        async def rays(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 299, "headers": []})
+            await send({"type": "http.response.body", "body": b"Ray's"})
+
+        door = ingress.Door(rays)
+        early = await call(door, "GET", "/health")
+        assert early and early.status == 299, "before the replica stands"
+        async with started(arguments(registry)) as replica:
+            monkeypatch.setattr(ingress, "application", replica.application)
+            got = await post(door, "/predict", {"rows": [{"open": True}]})
+            assert got.status == 200 and replica.ongoing == 0
+            for path in ("/-/healthz", "/-/routes"):
+                check = await call(door, "GET", path)
+                assert check and check.body == b"Ray's"
+
+    asyncio.run(main())
 
 
-def test_wrong_rows_name_the_column(server):
-    status, response = ask(server, "POST", "/predict", b'{"rows":[{"open":true,"sizze":1}]}')
-    assert status == 422 and "sizze" in json.loads(response.body)["error"]["observed"]
-
-
-def test_a_client_that_goes_away_is_no_fault(server):
-    async def receive():
-        return {"type": "http.disconnect"}
-
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "query_string": b""}
-    assert asyncio.run(server(Request(scope, receive))).status_code == 499
-
-
-def test_a_fault_of_ours_is_a_500_without_details(server, monkeypatch):
-    monkeypatch.setattr(server, "_predict", lambda body: 1 / 0)
-    status, response = ask(server, "POST", "/predict", b"{}")
-    assert status == 500 and b"ZeroDivision" not in response.body and json.loads(response.body)["error"]["remedy"]
-
-
-def test_metrics_count_by_known_paths_only(registry):
-    server = Server(Arguments(registry=registry.path, model="small"))
-    ask(server, "POST", "/predict", b'{"rows":[{"open":true},{"open":false}]}')
-    for path in ("/a", "/b"):
-        ask(server, "GET", path)
-    status, response = ask(server, "GET", "/metrics")
-    text = response.body.decode()
-    assert status == 200 and response.headers["content-type"].startswith("text/plain")
-    assert 'tidemill_requests_total{path="/predict",status="200"} 1.0' in text
-    assert 'tidemill_requests_total{path="other",status="404"} 2.0' in text
-    assert "tidemill_errors_total 2.0" in text and "tidemill_rows_total 2.0" in text
-    assert 'tidemill_request_seconds_count{path="/predict"} 1.0' in text
-    assert 'tidemill_model_info{model="small",version="1"} 1.0' in text
-
-
-def test_what_cannot_be_served_is_named(registry, tmp_path):
-    with pytest.raises(RegistryError, match="other/champion"):
-        Server(Arguments(registry=registry.path, model="other"))
-    shutil.copytree(registry.path, tmp_path / "copy")
-    (tmp_path / "copy/small/1/golden.json").write_text("{}")
-    with pytest.raises(BundleError, match=r"golden\.json in .* was altered"):
-        Server(Arguments(registry=str(tmp_path / "copy"), model="small"))
-
-
-def test_arguments_are_checked():
-    for wrong in ({"modell": "x"}, {"max_rows": 0}, {"threads": "many"}):
-        with pytest.raises(ValidationError, match=next(iter(wrong))):
-            Arguments(**{"registry": "r", "model": "m", **wrong})
-
-
-def test_the_builder_makes_an_application():
-    application = app.build(Arguments(registry="r", model="m", provider="cuda"))
-    assert application._bound_deployment.ray_actor_options["num_gpus"] == 1
+def test_settings_of_the_environment_stay_as_somebody_set_them(monkeypatch: Any) -> None:
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_NBTHREAD", "7")
+    monkeypatch.delenv("RAY_SERVE_ENABLE_HA_PROXY", raising=False)
+    found = ingress.environment(haproxy=True)
+    assert found["RAY_SERVE_HAPROXY_NBTHREAD"] == "7" and found["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    assert "RAY_SERVE_ENABLE_HA_PROXY" not in ingress.environment(haproxy=False)
