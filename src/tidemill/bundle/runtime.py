@@ -4,24 +4,26 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from tidemill.bundle import graph
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Interface
+from tidemill.bundle.sessions import Placed, open_session
 from tidemill.data.raw import MISSING, Raw
 from tidemill.errors import BundleError, SettingsError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_WARMED = (1, 4096)
+"""Rows that a device is tried with at first: TensorRT builds its engines for the sizes between those that it has seen,
+and builds them again, for seconds, where another one comes."""
 
 
 class Runtime:
-    """One session. Safe to call from several threads.
+    """One graph, ready to run. Safe to call from several threads.
 
     Args:
         content: model.onnx.
         threads: for one run of the graph; None leaves ONNX Runtime's choice.
-        provider: cpu or cuda; another one is never used in its place.
+        provider: cpu, cuda or tensorrt; another one is never used in its place. On a GPU, text stays on the CPU.
 
     Raises:
         BundleError: the graph cannot be opened, is not self-contained, or is not what `interface` describes.
@@ -31,45 +33,50 @@ class Runtime:
     def __init__(
         self, content: bytes, interface: Interface, *, threads: int | None = None, provider: str = "cpu"
     ) -> None:
-        self._session = _session(content, threads, provider)
+        self._session = _opened(content, threads, provider)
         self._inputs = [entry.name for entry in interface.inputs]
+        self._names = frozenset(self._inputs)
         self._missing = {entry.name: MISSING[entry.kind] for entry in interface.inputs}
-        self._outputs = {output.tensor: output.name for output in interface.outputs}
+        self._tensors = [output.tensor for output in interface.outputs]
+        self._answers = [output.name for output in interface.outputs]
         inputs = [value.name for value in self._session.get_inputs()]
         outputs = [value.name for value in self._session.get_outputs()]
-        if set(inputs) != set(self._inputs) or set(outputs) != set(self._outputs):
+        if set(inputs) != self._names or set(outputs) != set(self._tensors):
             raise BundleError(
                 "A bundle's manifest describes the inputs and outputs of its graph",
                 observed=f"the graph has {', '.join(inputs)} → {', '.join(outputs)}; "
-                f"the manifest {', '.join(self._inputs)} → {', '.join(self._outputs)}",
+                f"the manifest {', '.join(self._inputs)} → {', '.join(self._tensors)}",
                 remedy="export the bundle again",
             )
+        if provider != "cpu":
+            for rows in _WARMED:
+                self._run(self._empty(rows))
 
     def __call__(self, raw: Raw) -> Answers:
         """Answers to N raw rows, by answer name; N may be 0. Columns that the graph does not read are passed over."""
-        given = {name: raw[name] for name in self._inputs}
-        none = not any(map(len, given.values()))
-        if none:  # without a row, fused operators of some ONNX Runtimes divide by zero, which ends the process
-            given = {name: np.full(1, self._missing[name], values.dtype) for name, values in given.items()}
-        found: list[Any] = self._session.run(list(self._outputs), given)
+        given = raw if raw.keys() == self._names else {name: raw[name] for name in self._inputs}
+        if len(given[self._inputs[0]]):
+            return self._run(given)
+        # without a row, fused operators of some ONNX Runtimes divide by zero, which ends the process
+        return {name: values[:0] for name, values in self._run(self._empty(1)).items()}
+
+    def _run(self, given: Raw) -> Answers:
+        return dict(zip(self._answers, self._session.run(self._tensors, given), strict=True))
+
+    def _empty(self, rows: int) -> Raw:
+        """Rows in which every value is missing."""
         return {
-            name: values[:0] if none else values for name, values in zip(self._outputs.values(), found, strict=True)
+            name: np.full(rows, value, dtype=object if isinstance(value, str) else None)
+            for name, value in self._missing.items()
         }
 
 
-def _session(content: bytes, threads: int | None, provider: str) -> onnxruntime.InferenceSession:
-    wanted = PROVIDERS.get(provider)
-    available = onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise _not_available(provider, f"this installation offers {', '.join(available)}")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    if threads is not None:
-        options.intra_op_num_threads = threads
+def _opened(content: bytes, threads: int | None, provider: str) -> Any:
     try:
-        graph.check(onnx.load_model_from_string(content))
-        session = onnxruntime.InferenceSession(content, options, providers=[wanted])
-    except BundleError:
+        model = onnx.load_model_from_string(content)
+        graph.check(model)
+        return open_session(content, threads=threads) if provider == "cpu" else Placed(model, provider, threads)
+    except (BundleError, SettingsError):
         raise
     except Exception as error:  # protobuf and ONNX Runtime raise many kinds
         raise BundleError(
@@ -77,14 +84,3 @@ def _session(content: bytes, threads: int | None, provider: str) -> onnxruntime.
             observed=f"{type(error).__name__}: {error}",
             remedy="use the onnxruntime version named in the manifest, or export the bundle again",
         ) from error
-    if session.get_providers()[0] != wanted:
-        raise _not_available(provider, f"ONNX Runtime fell back to {session.get_providers()[0]}")
-    return session
-
-
-def _not_available(provider: str, observed: str) -> SettingsError:
-    return SettingsError(
-        f"The provider that is asked for must be the one in use ({' or '.join(PROVIDERS)})",
-        observed=f"{provider!r}: {observed}",
-        remedy="install the extra `gpu` on a machine with a CUDA device, or ask for cpu",
-    )
