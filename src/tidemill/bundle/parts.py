@@ -115,9 +115,8 @@ def _touches_text(node: NodeProto, types: _Types) -> bool:
 
 
 def _is_numeric(kind: TypeProto | None) -> bool:
-    """Only of dense tensors; what has no known type may be text."""
-    text = (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
-    return kind is not None and kind.HasField("tensor_type") and kind.tensor_type.elem_type not in text
+    """Only of dense tensors, by their type: sequences have none here, and what has none may be text."""
+    return kind is not None and kind.tensor_type.elem_type not in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
 
 
 def _reads(node: NodeProto) -> set[str]:

@@ -101,7 +101,6 @@ class _Part:
         """As `run`, with one copy of each input to the device and of each output back."""
         binding = self._session.io_binding()  # one for each run: it holds state, and runs go on side by side
         for name in self._inputs:
-            values[name] = np.asarray(values[name], order="C")  # a binding takes no strides, and holds no reference
             binding.bind_cpu_input(name, values[name])
         for name in self._outputs:
             binding.bind_output(name)

@@ -85,6 +85,15 @@ def test_in_parts_no_rows_give_no_answers(small_multiclass, no_gpu):
     whole, placed, rows = runtime(small_multiclass), runtime(small_multiclass, "cuda"), golden_rows(small_multiclass)
     none = {name: values[:0] for name, values in rows.raw.items()}
     same(placed(none).values(), whole(none).values())
+    assert {len(values) for values in whole(none).values()} == {0}
+
+
+def test_a_device_is_tried_with_one_row_and_with_more_than_a_batch(small_multiclass, no_gpu, monkeypatch):
+    given, run = [], Placed.run
+    monkeypatch.setattr(Placed, "run", lambda self, outputs, rows: (given.append(rows), run(self, outputs, rows))[1])
+    runtime(small_multiclass, "cuda")
+    assert [{len(values) for values in rows.values()} for rows in given] == [{1}, {4096}]
+    assert given[0]["city"][0] == "" and np.isnan(given[0]["size"][0])
 
 
 @pytest.mark.parametrize("objective", [Objective.BINARY, Objective.MULTICLASS, Objective.REGRESSION])
