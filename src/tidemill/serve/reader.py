@@ -60,7 +60,9 @@ class Reader:
         self._decoder = msgspec.json.Decoder(request)
         self._blocks = [_block(self.columns, kind, self._fields) for kind in (Kind.NUMERIC, Kind.CATEGORICAL)]
         texts = [column for column in self.columns if column.kind is Kind.CATEGORICAL]
-        self._marked = any(column.missing_marks or not column.missing_allowed for column in texts)
+        self._special = {None, *(mark for column in texts for mark in column.missing_marks)}
+        if not all(column.missing_allowed for column in texts):
+            self._special.add("")
         self._slow = [column for column in self.columns if column.kind not in (Kind.NUMERIC, Kind.CATEGORICAL)]
 
     def request(self, body: bytes) -> Any:
@@ -86,10 +88,10 @@ class Reader:
         if texts:
             rows = [take_texts(record) for record in records]
             names = [column.name for column in texts]
-            if self._marked or any(None in row for row in rows):
-                raw.update(zip(names, map(_texts, zip(*rows, strict=True), texts), strict=True))
-            else:
+            if all(map(self._special.isdisjoint, rows)):
                 raw.update(zip(names, np.array(rows, dtype=object).T.copy(), strict=True))
+            else:
+                raw.update(zip(names, map(_texts, zip(*rows, strict=True), texts), strict=True))
         for column in self._slow:
             read = operator.attrgetter(self._fields[column.name])
             raw[column.name] = self._slowly(column, [read(record) for record in records])
