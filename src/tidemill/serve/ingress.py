@@ -9,8 +9,10 @@ Ray reads these settings from the environment when its processes start, so they 
   application at the server's door, before Ray does for each what it would need to route it to another deployment.
 """
 
+import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -22,6 +24,7 @@ _App = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
 COMMON = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; silences a warning
+    "NVIDIA_TF32_OVERRIDE": "0",  # a GPU's short floats would not give the golden rows' answers
 }
 HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -41,6 +44,14 @@ HAPROXY = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
 }
 
+_PORTS = {
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": 9500,
+}
+"""What HAProxy and Ray's proxy behind it listen on besides the service's port; Ray's own choice."""
+
 application: Any = None
 """This process's replica, once it stands."""
 
@@ -49,6 +60,20 @@ def environment(*, haproxy: bool) -> dict[str, str]:
     """What Ray's processes must find in their environment; values that are set already stay."""
     wanted = {**COMMON, **(HAPROXY if haproxy else {})}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def ports() -> dict[str, str]:
+    """Ports besides the service's: Ray's choice, or free ones where another server on this machine has those."""
+    return {name: os.environ.get(name) or str(_free(port)) for name, port in _PORTS.items()}
+
+
+def _free(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections may linger
+            probe.bind(("", port))
+            return int(probe.getsockname()[1])
+    return wanted
 
 
 def has_haproxy() -> bool:

@@ -92,11 +92,12 @@ def _start(serve: Any, arguments: Arguments) -> None:
     try:
         serve.run(build(arguments), name=_NAME, logging_config=_quiet_logs())
     except RuntimeError as error:
-        raise BundleError(
-            "Ray Serve starts the model",
-            observed=str(error)[-2000:],
-            remedy="see its log under /tmp/ray/session_latest/logs/serve",
-        ) from error
+        raise _unstarted("Ray Serve starts the model", error) from error
+
+
+def _unstarted(rule: str, error: RuntimeError) -> BundleError:
+    log = "see its log under /tmp/ray/session_latest/logs/serve"
+    return BundleError(rule, observed=str(error)[-2000:], remedy=log)
 
 
 def _check_port(host: str, port: int) -> None:
@@ -146,6 +147,8 @@ def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
 def _ray(address: Address, cpus: int) -> Iterator[Any]:
     """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment())
+    if address.haproxy:
+        os.environ.update(ingress.ports())
     if address.haproxy:  # its administration socket is open to all who can reach it
         os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(Path(tempfile.mkdtemp(prefix="tidemill-")) / "admin.sock")
     import ray
@@ -165,11 +168,14 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
     )
     try:
         grpc = {"port": address.grpc, "grpc_servicer_functions": [SERVICER]} if address.grpc else None
-        serve.start(
-            http_options={"host": address.host, "port": address.port},
-            grpc_options=grpc,
-            logging_config=_quiet_logs(),
-        )
+        try:
+            serve.start(
+                http_options={"host": address.host, "port": address.port},
+                grpc_options=grpc,
+                logging_config=_quiet_logs(),
+            )
+        except RuntimeError as error:
+            raise _unstarted("Ray Serve starts", error) from error
         yield serve
     finally:
         with contextlib.redirect_stdout(io.StringIO()):  # Ray prints there that its own controller was stopped

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,3 +114,20 @@ def test_settings_of_the_environment_stay_as_somebody_set_them(monkeypatch: Any)
     found = ingress.environment(haproxy=True)
     assert found["RAY_SERVE_HAPROXY_NBTHREAD"] == "7" and found["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert "RAY_SERVE_ENABLE_HA_PROXY" not in ingress.environment(haproxy=False)
+
+
+def test_a_second_server_finds_other_ports_for_what_stands_beside_it(monkeypatch: Any) -> None:
+    for name in ingress._PORTS:
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+        port = taken.getsockname()[1]
+        free.bind(("127.0.0.1", 0))
+        unused = free.getsockname()[1]
+        free.close()
+        monkeypatch.setitem(ingress._PORTS, "RAY_SERVE_HAPROXY_STATS_PORT", port)
+        monkeypatch.setitem(ingress._PORTS, "RAY_SERVE_HAPROXY_METRICS_PORT", unused)
+        monkeypatch.setenv("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", str(port))
+        found = ingress.ports()
+    assert int(found["RAY_SERVE_HAPROXY_STATS_PORT"]) not in (0, port)
+    assert found["RAY_SERVE_HAPROXY_METRICS_PORT"] == str(unused)
+    assert found["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] == str(port), "what somebody set stays"
