@@ -1,24 +1,40 @@
-"""`tidemill serve` as a process, asked over HTTP, against plain ONNX Runtime on raw arrays."""
+"""`tidemill serve` as a process, asked over HTTP and gRPC, against plain ONNX Runtime on raw arrays."""
 
+import asyncio
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import numpy as np
 import onnxruntime
+import polars as pl
 import pytest
 
+from tidemill import cli
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_rows, from_table
+from tidemill.ledger import tables
+from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve import protocol
+from tidemill.serve.inference import messages
+from tidemill.serve.inference.servicer import SERVICE
 
 pytestmark = pytest.mark.slow
+
+ROW = {"open": True, "city": "Zürich", "size": 61.5}
 
 
 def free_port() -> int:
@@ -26,125 +42,377 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def command(registry, port, *more):
+def command(registry: Registry, port: int, *more: str) -> list[str]:
     words = [sys.executable, "-m", "tidemill.cli", "serve", "--registry", registry.path, "--model", "small"]
     return [*words, "--port", str(port), *more]
 
 
+@dataclass
+class Server:
+    """A server that runs. said: what it printed until it was ready, and after its end the rest."""
+
+    process: "subprocess.Popen[str]"
+    port: int
+    grpc: int
+    said: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self, number: int, *, group: bool) -> str:
+        """What it says at its end; it must be a good one."""
+        (os.killpg if group else os.kill)(self.process.pid, number)
+        try:
+            rest, _ = self.process.communicate(timeout=90)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        assert self.process.returncode == 0, rest
+        return rest
+
+
+def begin(registry: Registry, *more: str) -> Server:
+    port, grpc_port = free_port(), free_port()
+    process = subprocess.Popen(
+        command(registry, port, "--grpc-port", str(grpc_port), *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    while "Ctrl-C" not in said:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
+            process.communicate(timeout=60)
+            raise AssertionError(f"the server ended: {said}")
+        said += line
+    return Server(process, port, grpc_port, said)
+
+
 @pytest.fixture(scope="module")
-def registry(small_multiclass, tmp_path_factory):
+def registry(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     registry = Registry(tmp_path_factory.mktemp("registry"))
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    registry.add("small", small_multiclass.folder)
     return registry
 
 
 @pytest.fixture(scope="module")
-def server(registry) -> Iterator[tuple[str, str]]:
-    """The server's address and what it printed; ended by Ctrl-C to all of its group, as a terminal does."""
-    port = free_port()
-    process = subprocess.Popen(
-        command(registry, port), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    said = ""
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger")
+
+
+@pytest.fixture(scope="module")
+def server(registry: Registry, ledger: Path) -> Iterator[Server]:
+    """Behind HAProxy, as by default; ended by Ctrl-C to all of its group, as a terminal does."""
+    server = begin(registry, f"ledger.path={ledger}", "ledger.ship_seconds=0.5")
+    ended = ""
     try:
-        while "Ctrl-C" not in said:
-            line = process.stdout.readline()
-            assert line, f"the server ended: {said}"
-            said += line
-        yield f"http://127.0.0.1:{port}", said
+        yield server
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            rest, _ = process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert process.returncode == 0, rest
-    assert rest.strip() == "Stopping …", "nothing else is said at the end"
+        ended = server.stop(signal.SIGINT, group=True)
+    assert ended.strip() == "Draining …", "nothing else is said at the end"
 
 
-def ask(url, path, body=None):
+def ask(url: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url + path, body), timeout=30) as response:
+        with urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=30) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
 
 
-def test_answers_over_http_are_plain_onnxruntimes(server, small_multiclass):
-    url, _ = server
+def predict(url: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    status, body = ask(url, "/predict", json.dumps({"rows": rows, **more}).encode(), **{"Content-Type": JSON})
+    assert status == 200, body
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+JSON = "application/json"
+
+
+def plain(small: Any, raw: Any) -> Any:
+    session = onnxruntime.InferenceSession(small.folder / "model.onnx")
+    return session.run(None, {value.name: raw[value.name] for value in session.get_inputs()})
+
+
+def test_answers_over_http_are_plain_onnxruntimes(server: Server, small_multiclass: Any) -> None:
     inputs = small_multiclass.schema.inputs
     raw = from_table(small_multiclass.table, inputs)
     rows = protocol.rows_of(raw, inputs, 400)
-    session = onnxruntime.InferenceSession(small_multiclass.folder / "model.onnx")
-    names = [value.name for value in session.get_inputs()]
+    everything = plain(small_multiclass, raw)
     for batch in (1, 2, 7, 400):
-        status, body = ask(url, "/predict", json.dumps({"rows": rows[:batch]}).encode())
-        assert status == 200, body
-        predictions = json.loads(body)["predictions"]
+        predictions = predict(server.url, rows[:batch])["predictions"]
         got = np.array([list(prediction["probabilities"].values()) for prediction in predictions], np.float32)
-        same_batch = session.run(None, {name: raw[name][:batch] for name in names})
+        same_batch = plain(small_multiclass, {name: values[:batch] for name, values in raw.items()})
         np.testing.assert_array_equal(got, same_batch[0])
         assert [prediction["label"] for prediction in predictions] == same_batch[1].tolist()
-        everything = session.run(None, {name: raw[name] for name in names})
         np.testing.assert_allclose(got, everything[0][:batch], atol=1e-6, rtol=0)
 
 
-def test_the_line_it_prints_works(server):
-    url, said = server
-    line = next(line for line in said.splitlines() if line.startswith("curl "))
+def test_the_line_it_prints_works(server: Server) -> None:
+    line = next(line for line in server.said.splitlines() if line.startswith("curl "))
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["version"] == "1" and url in line
-    assert "INFO" not in said and "WARNING" not in said, "Ray keeps quiet"
+    assert json.loads(done.stdout)["version"] == "1" and server.url in line
+    assert "INFO" not in server.said and "WARNING" not in server.said, "Ray keeps quiet"
 
 
 @pytest.mark.parametrize(
     ("row", "named"),
     [({}, "open"), ({"open": True, "sizze": 1}, "sizze"), ({"open": True, "size": "big"}, "size")],
 )
-def test_bad_requests_name_the_column(server, row, named):
-    status, body = ask(server[0], "/predict", json.dumps({"rows": [row]}).encode())
+def test_bad_requests_name_the_column(server: Server, row: dict[str, Any], named: str) -> None:
+    status, body = ask(server.url, "/predict", json.dumps({"rows": [row]}).encode(), **{"Content-Type": JSON})
     error = json.loads(body)["error"]
     assert status == 422 and named in error["observed"] and error["rule"] and error["remedy"]
 
 
-def test_other_doors(server):
-    url, _ = server
-    assert ask(url, "/predict", b"{")[0] == 400
+def test_other_doors(server: Server) -> None:
+    url = server.url
+    assert ask(url, "/predict", b"{", **{"Content-Type": JSON})[0] == 400
+    assert ask(url, "/predict", b"{}")[0] == 415, "urllib calls it a form"
     assert ask(url, "/predict")[0] == 405
     assert ask(url, "/nothing")[0] == 404
-    assert ask(url, "/predict", b"x" * (17 * 2**20))[0] == 413
-    assert json.loads(ask(url, "/health")[1]) == {"status": "ok", "model": "small", "version": "1"}
+    assert ask(url, "/predict", b"x" * (17 * 2**20), **{"Content-Type": JSON})[0] == 413
+    health = json.loads(ask(url, "/health")[1])
+    assert (health["status"], health["model"], health["version"]) == ("ok", "small", "1")
     status, body = ask(url, "/metrics")
-    assert status == 200 and b'tidemill_requests_total{path="/predict",status="405"} 1.0' in body
+    assert status == 200 and b"tidemill_requests_total{" in body and b'path="/predict",status="405"' in body
+    status, body = ask(url, "/openapi.json")
+    assert status == 200 and "/predict" in json.loads(body)["paths"]
 
 
-def test_missing_and_unseen_values_are_answered(server, small_multiclass):
+def test_missing_and_unseen_values_are_answered(server: Server, small_multiclass: Any) -> None:
     odd = [{"open": True}, {"open": False, "city": "never seen", "size": 1e300, "at": "9999-12-31T23:59:59Z"}]
-    status, body = ask(server[0], "/predict", json.dumps({"rows": odd}).encode())
-    got = [list(prediction["probabilities"].values()) for prediction in json.loads(body)["predictions"]]
-    session = onnxruntime.InferenceSession(small_multiclass.folder / "model.onnx")
-    raw = from_rows(odd, small_multiclass.schema.inputs)
-    expected = session.run(None, {value.name: raw[value.name] for value in session.get_inputs()})[0]
-    assert status == 200 and np.array_equal(np.array(got, np.float32), expected)
+    predictions = predict(server.url, odd)["predictions"]
+    got = [list(prediction["probabilities"].values()) for prediction in predictions]
+    expected = plain(small_multiclass, from_rows(odd, small_multiclass.schema.inputs))[0]
+    assert np.array_equal(np.array(got, np.float32), expected)
 
 
-def test_check_stops_after_the_verified_answer(registry):
-    done = subprocess.run(command(registry, free_port(), "--check"), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("Checked: the answer over HTTP is the bundle's own.\n") and not done.stderr
+def test_the_open_protocol_over_rest_and_grpc(server: Server, small_multiclass: Any) -> None:
+    expected = plain(small_multiclass, from_rows([ROW], small_multiclass.schema.inputs))[0]
+    inputs = [
+        {"name": "open", "datatype": "BOOL", "shape": [1], "data": [True]},
+        {"name": "city", "datatype": "BYTES", "shape": [1], "data": ["Zürich"]},
+        {"name": "size", "datatype": "FP64", "shape": [1], "data": [61.5]},
+    ]
+    assert ask(server.url, "/v2/health/ready")[0] == 200
+    status, body = ask(server.url, "/v2/models/small/infer", json.dumps({"id": "i", "inputs": inputs}).encode())
+    content = json.loads(body)
+    assert status == 200 and (content["id"], content["model_version"]) == ("i", "1")
+    np.testing.assert_array_equal(np.array(content["outputs"][0]["data"], np.float32), expected[0])
+
+    async def main() -> tuple[Any, Any]:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
+
+            async def rpc(name: str, request: Any) -> Any:
+                answers = getattr(messages, f"{name}Response")
+                return await channel.unary_unary(
+                    f"/{SERVICE}/{name}",
+                    request_serializer=lambda message: message.SerializeToString(),
+                    response_deserializer=answers.FromString,
+                )(request, timeout=30)
+
+            assert (await rpc("ServerReady", messages.ServerReadyRequest())).ready
+            request = messages.ModelInferRequest(model_name="small", id="g")
+            request.inputs.add(name="open", datatype="BOOL", shape=[1]).contents.bool_contents.append(True)
+            request.inputs.add(name="city", datatype="BYTES", shape=[1]).contents.bytes_contents.append(
+                "Zürich".encode()
+            )
+            request.inputs.add(name="size", datatype="FP64", shape=[1]).contents.fp64_contents.append(61.5)
+            answer = await rpc("ModelInfer", request)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await rpc("ModelInfer", messages.ModelInferRequest(model_name="other"))
+            return answer, caught.value
+
+    answer, refusal = asyncio.run(main())
+    assert answer.id == "g" and answer.outputs[0].name == "probabilities"
+    np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), expected[0])
+    assert refusal.code() is grpc.StatusCode.NOT_FOUND and "'small'" in refusal.details()
 
 
-def test_a_port_in_use_ends_at_once(server, registry):
-    port = server[0].rsplit(":", 1)[1]
+def test_answers_and_their_labels_reach_the_ledger(server: Server, ledger: Path) -> None:
+    predictions = predict(server.url, [ROW, ROW])["predictions"]
+    labels = [{"id": prediction["id"], "label": "low"} for prediction in predictions]
+    status, body = ask(server.url, "/feedback", json.dumps({"labels": labels}).encode(), **{"Content-Type": JSON})
+    assert status == 200 and json.loads(body) == {"received": 2}
+    settings, until = LedgerSettings(path=str(ledger)), time.monotonic() + 60
+    mine = pl.col("id").is_in([prediction["id"] for prediction in predictions])
+    while True:
+        assert time.monotonic() < until, "they never came"
+        try:
+            found = tables.joined(settings, "small").filter(mine).collect()
+            if found["true_label"].drop_nulls().to_list() == ["low"] * 2:
+                break
+        except Exception:  # the tables are not there yet
+            if time.monotonic() > until - 1:
+                raise
+        time.sleep(0.2)
+
+
+class Load(threading.Thread):
+    """Asks without pause on one kept connection; every answer must be a 200."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.port, self.ended = port, threading.Event()
+        self.versions: list[str] = []
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        body = json.dumps({"rows": [ROW]})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self.ended.is_set():
+            try:
+                connection.request("POST", "/predict", body, {"Content-Type": JSON})
+                response = connection.getresponse()
+                content = response.read()
+                if response.status != 200:
+                    self.failures.append(f"{response.status}: {content[:300]!r}")
+                else:
+                    self.versions.append(json.loads(content)["version"])
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+        connection.close()
+
+
+def test_a_promotion_under_load_fails_no_request(server: Server, registry: Registry) -> None:
+    loads = [Load(server.port) for _ in range(3)]
+    for load in loads:
+        load.start()
+    try:
+        for version in ("2", "1", "2", "1"):
+            registry.promote("small", version, by="me", reason="better")
+            until = time.monotonic() + 30
+            while not all(load.versions[-1:] == [version] for load in loads):
+                assert time.monotonic() < until, f"version {version} was not taken up"
+                time.sleep(0.02)
+    finally:
+        for load in loads:
+            load.ended.set()
+        for load in loads:
+            load.join()
+    assert [load.failures for load in loads] == [[], [], []]
+    for load in loads:
+        changes = [one for one, next_ in zip(load.versions, load.versions[1:], strict=False) if one != next_]
+        assert changes == ["1", "2", "1", "2"], "each version answers until the next one does"
+
+
+def test_the_service_listens_for_this_machine_only(server: Server) -> None:
+    """HAProxy's other ports, Ray's, and the inner ones of gRPC are for a firewall; SECURITY.md names them."""
+    found = listening(descendants(server.process.pid))
+    own = {port for address, port in found if address in ("127.0.0.1", "::1")}
+    abroad = {port for address, port in found} - own
+    assert {server.port, server.grpc} <= own and any(30_000 <= port <= 31_000 for port in own)
+    assert not {server.port, server.grpc, *range(30_000, 31_001)} & abroad - own
+
+
+def descendants(process: int) -> set[int]:
+    """The process and all that came of it, by the session that they share or by their parents."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found = {process}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def listening(processes: set[int]) -> set[tuple[str, int]]:
+    """Addresses and ports that any of these processes listens on (TCP, /proc/net)."""
+    sockets = set()
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                target = str(descriptor.readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in sockets:
+                host, _, port = fields[1].partition(":")
+                words = np.frombuffer(bytes.fromhex(host), ">u4").astype("<u4").tobytes()
+                found.add((socket.inet_ntop(family, words), int(port, 16)))
+    return found
+
+
+def test_a_port_in_use_ends_at_once(server: Server, registry: Registry) -> None:
+    port = server.port
     done = subprocess.run(command(registry, port), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and f"127.0.0.1:{port}" in done.stderr and "in use" in done.stderr
 
 
-def test_a_corrupt_bundle_ends_at_once(small_multiclass, tmp_path):
+def test_a_corrupt_bundle_ends_at_once(small_multiclass: Any, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "registry")
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     (tmp_path / "registry/small/1/model.onnx").write_bytes(b"")
-    done = subprocess.run(command(registry, free_port()), capture_output=True, text=True, timeout=60)
+    words = command(registry, free_port(), f"ledger.path={tmp_path / 'ledger'}")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "model.onnx" in done.stderr and "was altered" in done.stderr
+
+
+def test_check_behind_rays_own_proxy_stops_after_the_verified_answer(registry: Registry) -> None:
+    words = command(registry, free_port(), "--plain-proxy", "--check", "ledger.path=null")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("Checked: the answer over HTTP is the bundle's own.\n") and not done.stderr
+
+
+def test_with_keys_other_interfaces_may_ask_and_a_term_lets_what_is_in_hand_end(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "keys.json")
+    assert cli.main(["keys", "create", "--file", file, "--name", "app"]) == 0
+    key = capsys.readouterr().out.strip()
+    server = begin(registry, "--host", "0.0.0.0", f"keys={file}", f"ledger.path={tmp_path / 'ledger'}")
+    ended = False
+    try:
+        assert "with a key of yours" in server.said and key not in server.said
+        body = json.dumps({"rows": [ROW]}).encode()
+        status, content = ask(server.url, "/predict", body, **{"Content-Type": JSON})
+        assert status == 401 and "key" in json.loads(content)["error"]["rule"]
+        authorized = {"Authorization": f"Bearer {key}", "Content-Type": JSON}
+        assert ask(server.url, "/predict", body, **authorized)[0] == 200
+
+        with socket.create_connection(("127.0.0.1", server.port)) as slow:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+            slow.sendall(head.encode() + body[:5])
+            time.sleep(0.5)  # until it is in the replica's hands
+            os.kill(server.process.pid, signal.SIGTERM)
+            time.sleep(3.5)  # longer than the server looks away, and than Ray drains at least
+            slow.sendall(body[5:])
+            slow.settimeout(30)
+            answer = b""
+            while b"predictions" not in answer:
+                part = slow.recv(65_536)
+                assert part, f"the connection was cut: {answer!r}"
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 200")
+        rest, _ = server.process.communicate(timeout=90)
+        ended = True
+        assert server.process.returncode == 0 and rest.strip() == "Draining …", rest
+    finally:
+        if not ended:
+            os.killpg(server.process.pid, signal.SIGKILL)
+    found = tables.answers(LedgerSettings(path=str(tmp_path / "ledger")), "small").collect()
+    assert found.height == 2, "both answers were shipped before the end"
+
+
+def test_other_interfaces_without_keys_are_refused(registry: Registry) -> None:
+    words = command(registry, free_port(), "--host", "0.0.0.0")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "0.0.0.0, and no keys" in done.stderr and "tidemill keys create" in done.stderr
