@@ -312,6 +312,26 @@ def test_the_service_listens_for_this_machine_only(server: Server) -> None:
     assert {server.port, server.grpc} <= own and any(30_000 <= port <= 31_000 for port in own)
     assert not {server.port, server.grpc, *range(30_000, 31_001)} & abroad - own
 
+    inner = [port for port in abroad if 40_000 <= port <= 41_000 or port == 9500]
+    assert inner, "Ray binds gRPC's inner ports to every interface"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))  # sends nothing; tells the address that others see
+        except OSError:
+            pytest.skip("this machine has no other address")
+        elsewhere = probe.getsockname()[0]
+
+    async def live(port: int) -> None:
+        async with grpc.aio.insecure_channel(f"{elsewhere}:{port}") as channel:
+            await channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
+
+    refusals = set()
+    for port in inner:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            asyncio.run(live(port))
+        refusals.add(caught.value.code())
+    assert grpc.StatusCode.PERMISSION_DENIED in refusals, "the others are no ports of our service"
+
 
 def descendants(process: int) -> set[int]:
     """The process and all that came of it, by the session that they share or by their parents."""

@@ -34,6 +34,8 @@ def run(parsed: argparse.Namespace) -> None:
     given: dict[str, Any] = {"registry": parsed.registry, "model": parsed.model, "alias": parsed.alias}
     arguments = parse(given, parsed.settings).absolute(os.getcwd())  # noqa: PTH109 — replicas run in other folders
     exposure.check(parsed.host, arguments.keys, parsed.insecure)
+    if exposure.is_loopback(parsed.host):
+        arguments = arguments.model_copy(update={"here": True})
     address = local.Address(
         host=parsed.host,
         port=parsed.port,

@@ -37,6 +37,7 @@ class Arguments(BaseModel):
     public_key: only bundles signed with its private key are loaded.
     keys: file of API keys; None lets everybody in.
     watch_seconds: between looks at the registry.
+    here: gRPC answers this machine only, as its ports cannot be bound to one interface; `tidemill serve` sets it.
     observers: `package.module:Class` or `file.py:Class`, each with its options.
     """
 
@@ -57,6 +58,7 @@ class Arguments(BaseModel):
     limits: Limits = Limits()
     queues: Queues = Queues()
     ledger: LedgerSettings = LedgerSettings(path=_LEDGER)
+    here: bool = False
     observers: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("limits", "queues")

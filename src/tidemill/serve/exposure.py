@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from pathlib import Path
+from urllib.parse import unquote
 
 from tidemill.errors import SettingsError
 
@@ -34,6 +35,18 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         addresses = _resolved(bare)
     return bool(addresses) and all(map(_is_own, addresses))
+
+
+def is_own_peer(peer: str) -> bool:
+    """Whether a call came from this machine. peer: as gRPC names it, like `ipv4:127.0.0.1:50412`."""
+    kind, _, rest = unquote(peer).partition(":")
+    if kind == "unix":
+        return True
+    host = rest.rpartition(":")[0].strip("[]")
+    try:
+        return _is_own(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _resolved(name: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -87,7 +87,7 @@ class Replica:
         if self._keys:
             self._keys.follow()
         own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document)
-        self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self)
+        self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self, here=arguments.here)
         table, more = own.table, self.backend.find
         self.application = Application(
             lambda path: table.get(path) or more(path), arguments.limits, self._keys, self.metrics, self._refused

@@ -11,8 +11,9 @@ import pytest
 from serving_parts import arguments, call, post, started
 
 from tidemill.bundle.registry import Registry
-from tidemill.errors import BundleError, RegistryError, SettingsError
+from tidemill.errors import BundleError, RegistryError, RequestError, SettingsError
 from tidemill.serve import app, ingress, scaling
+from tidemill.serve.inference.servicer import PEER
 from tidemill.serve.replica import Replica
 
 
@@ -70,6 +71,20 @@ def test_the_builder_makes_an_application() -> None:
     grown = app.build(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
     scaled = grown._deployment_config.autoscaling_config
     assert (scaled.min_replicas, scaled.max_replicas) == (2, 5) and grown.ray_actor_options["num_cpus"] == 0.5
+
+
+def test_a_server_on_loopback_answers_no_other_machine_by_grpc(registry: str) -> None:
+    async def main() -> None:
+        async with started(arguments(registry, here=True)) as replica:
+            replica.backend.admit("ModelInfer", {PEER: "ipv4:127.0.0.1:5000"})
+            for given in ({PEER: "ipv4:192.0.2.2:5000"}, {}):
+                with pytest.raises(RequestError, match="on loopback answers its own machine") as caught:
+                    replica.backend.admit("ServerLive", given)
+                assert caught.value.status == 403
+        async with started(arguments(registry)) as replica:
+            replica.backend.admit("ModelInfer", {PEER: "ipv4:192.0.2.2:5000"})
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

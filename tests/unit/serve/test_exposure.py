@@ -31,3 +31,24 @@ def test_a_name_with_one_address_outside_is_open(monkeypatch):
     assert exposure.is_loopback("server.example")
     answers.append((socket.AF_INET, 1, 6, "", ("10.0.0.7", 0)))
     assert not exposure.is_loopback("server.example")
+
+
+@pytest.mark.parametrize(
+    ("peer", "own"),
+    [
+        ("ipv4:127.0.0.1:50412", True),
+        ("ipv4:127.9.9.9:1", True),
+        ("ipv6:%5B::1%5D:50412", True),
+        ("ipv6:[::ffff:127.0.0.1]:50412", True),
+        ("unix:", True),
+        ("unix:/tmp/socket", True),
+        ("ipv4:192.0.2.2:50412", False),
+        ("ipv6:%5Bfd00::2%5D:50412", False),
+        ("ipv6:[::ffff:192.0.2.2]:1", False),
+        ("ipv4:127.0.0.1.example:1", False),
+        ("", False),
+        ("nonsense", False),
+    ],
+)
+def test_who_calls_from_this_machine(peer, own):
+    assert exposure.is_own_peer(peer) is own

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tidemill.ledger.record import Form
+from tidemill.serve import exposure
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.endpoints import columns, deadline
 from tidemill.serve.http import Endpoint, Incoming, presented
 from tidemill.serve.inference import calls, documents, responses
 from tidemill.serve.inference.calls import INFER, Document
 from tidemill.serve.inference.requests import InferRequest
+from tidemill.serve.inference.servicer import PEER
 from tidemill.serve.keys import Keys, Scope
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
@@ -32,13 +34,23 @@ class ReplicaBackend:
     Args:
         model: its name.
         keys: None lets everybody in.
+        here: calls by gRPC come from this machine, or are refused.
     """
 
-    def __init__(self, model: str, service: Callable[[], Service], keys: Keys | None, repository: Repository) -> None:
+    def __init__(
+        self,
+        model: str,
+        service: Callable[[], Service],
+        keys: Keys | None,
+        repository: Repository,
+        *,
+        here: bool = False,
+    ) -> None:
         self._model = model
         self._of = service
         self._keys = keys
         self._repository = repository
+        self._here = here
         body = responses.error_body
         both = ("GET", "POST")
         self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, error_body=body)
@@ -56,6 +68,9 @@ class ReplicaBackend:
     # what gRPC asks
 
     def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
+        if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
+            remedy = "serve with --host and keys"
+            raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
         if self._keys is not None and (rpc == INFER or rpc in _ADMIN):
             scope = Scope.PREDICT if rpc == INFER else Scope.ADMIN
             key = presented(metadata.get("authorization"), metadata.get("x-api-key"))

@@ -21,6 +21,8 @@ from tidemill.serve.inference import calls, framing, messages
 from tidemill.serve.inference.calls import Backend, Call
 
 log = logging.getLogger("ray.serve")
+PEER = ":peer"
+"""Name in the metadata of a call under which its sender's address stands; no client can send one with a colon."""
 SERVICE = f"{messages.PACKAGE}.GRPCInferenceService"
 _UNARY = (
     *("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelConfig"),
@@ -152,7 +154,8 @@ def _call(rpc: str, request: Any) -> Call:
 
 
 def _metadata(context: Any) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    found = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return found | {PEER: context.peer() or ""}
 
 
 def _failed(error: Exception, context: Any, response: Any) -> Any:
