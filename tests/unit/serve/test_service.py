@@ -214,6 +214,21 @@ def test_a_deadline_is_a_number_of_seconds(two: Two, given: str) -> None:
     asyncio.run(main())
 
 
+def test_a_request_that_is_given_up_takes_no_other_with_it(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion)) as stand:
+            tasks = [asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]})) for _ in range(3)]
+            await held_up.begun()
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+            held_up.gate.set()
+            assert [(await task).status for task in tasks[1:]] == [200, 200]
+            assert stand.application.ongoing == 0
+
+    asyncio.run(main())
+
+
 def test_a_full_queue_is_a_503_with_retry_after(two: Two, monkeypatch: Any) -> None:
     async def main() -> None:
         held_up = Held_up(two.champion, monkeypatch)
