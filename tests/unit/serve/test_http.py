@@ -171,6 +171,7 @@ def test_a_body_is_read_no_further_than_the_limit(registry: str) -> None:
         check_error(await call(replica.application, "POST", "/predict", b"x" * 1001), 413, "1001 bytes")
         check_error(await post(replica.application, "/v2/models/small/infer", b"x" * 1001), 413)
         check_error(await post(replica.application, "/feedback", b"x" * 1001), 413)
+        check_error(await post(replica.application, "/v2/repository/index", b" " * 1001), 413, "1001 bytes")
 
     serving(registry, main)
 
