@@ -84,8 +84,6 @@ class Replica:
         self._watch_metrics()
         if self._keys:
             self._keys.follow()
-        if self._keys:
-            self._keys.follow()
         own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document)
         self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self, here=arguments.here)
         table, more = own.table, self.backend.find
@@ -97,8 +95,6 @@ class Replica:
         """End what is in hand, and ship what the ledger holds."""
         if self._watcher:
             await self._watcher.stop()
-        if self._keys:
-            self._keys.close()
         if self._keys:
             self._keys.close()
         with contextlib.suppress(AttributeError):  # it never started
