@@ -83,11 +83,11 @@ def test_a_model_may_be_named_like_a_number_or_a_truth_value() -> None:
 
 
 def test_local_paths_are_seen_from_the_folder_of_the_command() -> None:
-    given = {**GIVEN, "keys": "k.json", "ledger": {"path": "led", "wal": "w", "hash_key_file": "/abs/h"}}
+    given = {**GIVEN, "keys": "k.json", "ledger": {"path": "led", "wal": "w", "hash_key_file": "h"}}
     seen = Arguments.model_validate(given).absolute("/home/me")
     assert seen.registry == "/home/me/r" and seen.keys == Path("/home/me/k.json") and seen.public_key is None
     assert (seen.ledger.path, seen.ledger.wal) == ("/home/me/led", "/home/me/w")
-    assert seen.ledger.hash_key_file == "/abs/h"
+    assert seen.ledger.hash_key_file == "/home/me/h"
     far = {"registry": "s3://b/r", "model": "m", "ledger": {"path": "s3://b/l", "wal": "/w"}}
     seen = Arguments.model_validate(far).absolute("/home/me")
     assert (seen.registry, seen.ledger.path, seen.ledger.wal) == ("s3://b/r", "s3://b/l", "/w")
