@@ -160,7 +160,6 @@ def _open(parsed: argparse.Namespace) -> "Registry":
     return Registry(parsed.registry)
 
 
-
 def _user() -> str:
     import getpass
 

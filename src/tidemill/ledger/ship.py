@@ -85,7 +85,7 @@ def follow(folder: Path, writer: str) -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; whoever started this says when to end
-    os.nice(10)
+    os.nice(19)
     gc.set_threshold(200_000, 50, 50)  # entries make no cycles: looking for some takes an eighth of the time
     note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
     shipper = None

@@ -25,11 +25,15 @@ _MEMORY = 0.9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queues:
-    """Rows. batch: run together at most. waiting: that may wait. shadow: that may wait for the shadow."""
+    """Rows. batch: run together at most. waiting: that may wait. shadow: that may wait for the shadow.
+
+    requests: in a replica's hands at once; more are refused before their bodies are read.
+    """
 
     batch: int = 1024
     waiting: int = 4096
     shadow: int = 4096
+    requests: int = 256
 
 
 class Job(Protocol):

@@ -65,6 +65,8 @@ class Application:
         find: the endpoints.
         limits: of a request's body.
         keys: None lets everybody in.
+        admit: is asked before a request for predictions is read, with the number of requests in hand; raises
+            RequestError where that is too many.
         refused: is told of each request that is not answered.
     """
 
@@ -74,12 +76,14 @@ class Application:
         limits: protocol.Limits,
         keys: Keys | None,
         metrics: Metrics,
+        admit: Callable[[int], None],
         refused: Callable[[RequestError], None],
     ) -> None:
         self._find = find
         self._limits = limits
         self._keys = keys
         self._metrics = metrics
+        self._admit = admit
         self._refused = refused
         self.ongoing = 0
 
@@ -123,6 +127,8 @@ class Application:
         headers = dict(scope["headers"])
         if self._keys is not None and endpoint.scope is not None:
             self._keys.check(_key(headers), endpoint.scope)
+        if endpoint.scope is Scope.PREDICT:
+            self._admit(self.ongoing)
         body = b""
         if method == "POST":
             _check_type(headers.get(b"content-type", JSON), endpoint)

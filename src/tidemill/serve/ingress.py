@@ -31,6 +31,8 @@ HAPROXY = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "tidemill.serve.ingress.middlewares",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    # a line of log for each request, read by a Python process, for counts that our own metrics have
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # a client that sends nothing for so long, or a replica that answers nothing, is given up
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
     "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",

@@ -32,6 +32,7 @@ from tidemill.settings import Objective
 
 SERVICER = "tidemill.serve.inference.servicer.add_GRPCInferenceServiceServicer_to_server"
 _NAME = "tidemill"  # of the application
+_PATIENCE = 120.0  # seconds
 _POLL = 2.0  # seconds between looks at whether the replica is alive
 _TIMEOUT = 30.0  # seconds for the first request
 _OBJECT_STORE = 100 * 2**20  # bytes: requests do not pass through it
@@ -79,8 +80,9 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
             say(checked)
             return
         say("\nCtrl-C stops.")
+        unhealthy = 0.0
         while not stop.wait(_POLL):
-            _check_alive(serve)
+            unhealthy = _check_alive(serve, unhealthy)
         say("Draining …")
         serve.delete(_NAME)  # replicas end what they have in hand; the ingress stays until they have
 
@@ -249,11 +251,18 @@ def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predi
         )
 
 
-def _check_alive(serve: Any) -> None:
+def _check_alive(serve: Any, unhealthy: float) -> float:
+    """Ray replaces a replica that died; what it cannot mend in `_PATIENCE` seconds ends the server.
+
+    Args:
+        unhealthy: for how long the application has been so, seconds; returns the same for now.
+    """
     application = serve.status().applications[_NAME]
-    if application.status in ("DEPLOY_FAILED", "UNHEALTHY", "NOT_STARTED"):
+    unhealthy = unhealthy + _POLL if application.status == "UNHEALTHY" else 0.0
+    if application.status in ("DEPLOY_FAILED", "NOT_STARTED") or unhealthy > _PATIENCE:
         raise BundleError(
             "A server that has started goes on answering",
             observed=f"{application.status}: {application.message}",
             remedy="start it again; its log lies under /tmp/ray/session_latest/logs/serve",
         )
+    return unhealthy

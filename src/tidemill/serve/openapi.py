@@ -103,9 +103,11 @@ def _protocol(model: str, keys: bool) -> Schema:
     paths: Schema = {
         "/v2": _get("serverMetadata", "Name, version and extensions.", plain),
         "/v2/health/live": _get("serverLive", "Whether the process runs.", plain),
-        "/v2/health/ready": _get("serverReady", "Whether it answers.", plain, (503,)),
+        "/v2/health/ready": _get("serverReady", "Whether it answers.", plain),
         "/v2/models/stats": _get("allStatistics", "Counts and durations of all versions.", plain),
     }
+    not_ready = {"description": "It is unloaded", "content": plain}
+    paths["/v2/health/ready"]["get"]["responses"]["503"] = not_ready
     infer = {_JSON: _content("InferResponse"), _BINARY: {"schema": _BYTES}}
     named = [_path("model", {"type": "string", "examples": [model]})]
     versioned = [*named, _path("version", {"type": "string"})]

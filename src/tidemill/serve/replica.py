@@ -88,7 +88,12 @@ class Replica:
         self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self, here=arguments.here)
         table, more = own.table, self.backend.find
         self.application = Application(
-            lambda path: table.get(path) or more(path), arguments.limits, self._keys, self.metrics, self._refused
+            lambda path: table.get(path) or more(path),
+            arguments.limits,
+            self._keys,
+            self.metrics,
+            self.service.admit,
+            self._refused,
         )
 
     async def stop(self) -> None:

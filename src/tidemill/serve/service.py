@@ -92,6 +92,20 @@ class Service:
             404, "A version that is asked for is in use", f"{number[:40]!r}; in use: {there}", "leave it out"
         )
 
+    def admit(self, requests: int) -> None:
+        """Pass a request before it is read.
+
+        Args:
+            requests: in hand, this one among them.
+
+        Raises:
+            RequestError: 503, there is more in hand than can be answered soon.
+        """
+        queues, waiting = self._queues, self.waiting
+        if requests > queues.requests or waiting >= queues.waiting:
+            rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
+            raise overloaded(rule, f"{requests} requests and {waiting} rows", 1)
+
     def ask(self, count: int, form: Form, inputs: bytes) -> Ask:
         """A new request of `count` rows; the caller fills in the rest."""
         return Ask(self._new_id(), time.time_ns(), time.monotonic(), count, None, None, form, inputs)

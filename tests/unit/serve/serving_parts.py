@@ -170,6 +170,6 @@ async def standing(
     own = Endpoints(service, limits, scrape, lambda: {"status": "ok"}, lambda: b"{}").table
     more = ReplicaBackend("small", lambda: service, None, None)  # type: ignore[arg-type]  # nothing is loaded here
     find = lambda path: own.get(path) or more.find(path)  # noqa: E731
-    yield Stand(service, Application(find, limits, None, metrics, lambda error: None), metrics)
+    yield Stand(service, Application(find, limits, None, metrics, service.admit, lambda error: None), metrics)
     await service.close()
     observers.close()

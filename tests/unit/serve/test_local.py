@@ -85,15 +85,24 @@ def test_a_replica_that_does_not_start_is_explained():
         local._start(SimpleNamespace(run=run), Arguments(registry="r", model="m"))
 
 
-@pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
-def test_a_server_that_died_ends_the_command(status):
-    def serve(status):
-        application = SimpleNamespace(status=status, message="the replica ended")
-        return SimpleNamespace(status=lambda: SimpleNamespace(applications={"tidemill": application}))
+def _serve(status):
+    application = SimpleNamespace(status=status, message="the replica ended")
+    return SimpleNamespace(status=lambda: SimpleNamespace(applications={"tidemill": application}))
 
-    local._check_alive(serve("RUNNING"))
-    with pytest.raises(BundleError, match=rf"goes on answering\. Got: {status}: the replica ended"):
-        local._check_alive(serve(status))
+
+def test_a_server_that_cannot_be_deployed_ends_the_command():
+    assert local._check_alive(_serve("RUNNING"), 0.0) == 0.0
+    with pytest.raises(BundleError, match=r"goes on answering\. Got: DEPLOY_FAILED: the replica ended"):
+        local._check_alive(_serve("DEPLOY_FAILED"), 0.0)
+
+
+def test_a_replica_that_died_is_given_time_to_come_back():
+    unhealthy = 0.0
+    while unhealthy < local._PATIENCE:
+        unhealthy = local._check_alive(_serve("UNHEALTHY"), unhealthy)
+    assert local._check_alive(_serve("RUNNING"), unhealthy) == 0.0
+    with pytest.raises(BundleError, match=r"goes on answering\. Got: UNHEALTHY: the replica ended"):
+        local._check_alive(_serve("UNHEALTHY"), unhealthy)
 
 
 @pytest.mark.parametrize(

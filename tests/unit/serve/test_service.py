@@ -235,14 +235,36 @@ def test_a_full_queue_is_a_503_with_retry_after(two: Two, monkeypatch: Any) -> N
         async with standing(alone(two.champion), queues=Queues(batch=4, waiting=4)) as stand:
             tasks = [asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]}))]
             await held_up.begun()
-            tasks += [asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(2)})) for _ in "ab"]
+            tasks += [asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(3)}))]
+            await asyncio.sleep(0)
+            refused = await post(stand.application, "/predict", {"rows": rows_of(2)})
+            assert refused.status == 503 and int(refused.headers["retry-after"]) >= 1
+            assert refused.observed == "3 rows wait" and "At most 4 rows" in refused.json["error"]["rule"]
+            tasks += [asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]}))]
             await asyncio.sleep(0)
             assert stand.service.waiting == 4
-            refused = await post(stand.application, "/predict", {"rows": [ROW]})
-            assert refused.status == 503 and int(refused.headers["retry-after"]) >= 1
-            assert refused.observed == "4 rows wait" and "At most 4 rows" in refused.json["error"]["rule"]
+            refused = await post(stand.application, "/predict", "this is not read")
+            assert refused.status == 503 and int(refused.headers["retry-after"]) == 1
+            assert refused.observed == "4 requests and 4 rows" and "4 waiting rows" in refused.json["error"]["rule"]
             held_up.gate.set()
             assert [got.status for got in await asyncio.gather(*tasks)] == [200] * 3
+
+    asyncio.run(main())
+
+
+def test_more_requests_than_a_replica_may_hold_are_refused_unread(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion), queues=Queues(requests=2)) as stand:
+            tasks = [asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]}))]
+            await held_up.begun()
+            tasks += [asyncio.create_task(post(stand.application, "/predict", {"rows": [ROW]}))]
+            await asyncio.sleep(0)
+            refused = await post(stand.application, "/predict", "this is not read")
+            assert refused.status == 503 and refused.observed == "3 requests and 1 rows"
+            held_up.gate.set()
+            assert [got.status for got in await asyncio.gather(*tasks)] == [200] * 2
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
 
     asyncio.run(main())
 

@@ -52,10 +52,10 @@ class ReplicaBackend:
         self._repository = repository
         self._here = here
         body = responses.error_body
-        both = ("GET", "POST")
-        self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, error_body=body)
-        self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, error_body=body)
-        self._open = Endpoint(self._call, both, error_body=body)
+        self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, label="An inference", error_body=body)
+        self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, label="Loading", error_body=body)
+        self._index = Endpoint(self._call, ("POST",), label=calls.INDEX, error_body=body)
+        self._read = Endpoint(self._call, ("GET",), label="What only tells something", error_body=body)
 
     def find(self, path: str) -> Endpoint | None:
         """The endpoint of a path under /v2."""
@@ -63,7 +63,9 @@ class ReplicaBackend:
             return None
         if path.endswith("/infer"):
             return self._infer
-        return self._admin if path.endswith(("/load", "/unload")) else self._open
+        if path.endswith(("/load", "/unload")):
+            return self._admin
+        return self._index if path == calls.INDEX else self._read
 
     # what gRPC asks
 
@@ -77,6 +79,7 @@ class ReplicaBackend:
             self._keys.check(key, scope)
 
     async def infer(self, message: Any, metadata: Mapping[str, str]) -> Any:
+        self._service.admit(1)
         version = self._version(message.model_name, message.model_version)
         request = version.decoder.message(message)
         ask = self._ask(request, message.model_version, version)

@@ -55,6 +55,7 @@ class Call:
 
 
 INFER = "ModelInfer"
+INDEX = "/v2/repository/index"
 _MODEL = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _ROUTES = [
     ("POST", re.compile(_MODEL + "/infer"), INFER),
@@ -66,7 +67,7 @@ _ROUTES = [
     ("GET", re.compile(_MODEL + "/config"), "ModelConfig"),
     ("GET", re.compile(_MODEL + "/stats"), "ModelStatistics"),
     ("GET", re.compile("/v2/models/stats"), "ModelStatistics"),
-    ("POST", re.compile("/v2/repository/index"), "RepositoryIndex"),
+    ("POST", re.compile(INDEX), "RepositoryIndex"),
     ("POST", re.compile("/v2/repository/models/(?P<model>[^/]+)/load"), "RepositoryModelLoad"),
     ("POST", re.compile("/v2/repository/models/(?P<model>[^/]+)/unload"), "RepositoryModelUnload"),
 ]
@@ -79,7 +80,7 @@ def route(method: str, path: str, body: bytes = b"") -> Call:
         path: percent-decoded, without the query.
 
     Raises:
-        RequestError: 404 no such path, 405 another method (`allow` holds the right one), 400 a body that is no call.
+        RequestError: 404 no such path, 405 another method, 400 a body that is no call.
     """
     for wanted, pattern, rpc in _ROUTES:
         found = pattern.fullmatch(path)
