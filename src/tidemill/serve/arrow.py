@@ -155,10 +155,10 @@ def _array(values: pl.Series | None, column: schema.Column, count: int) -> np.nd
 
 
 def _texts(values: list[str | None], column: schema.Column) -> np.ndarray:
-    marks = column.missing_marks
-    if not column.missing_allowed or (marks and any(mark in values for mark in marks)):
+    special = not {None, "", *column.missing_marks}.isdisjoint(values)
+    if special and (not column.missing_allowed or column.missing_marks):
         return _exactly(values, column)
-    return np.array([value or "" for value in values] if None in values else values, np.object_)
+    return np.array([value or "" for value in values] if special else values, np.object_)
 
 
 def _numbers(values: pl.Series, column: schema.Column, type_: type) -> np.ndarray:
