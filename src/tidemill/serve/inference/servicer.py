@@ -10,15 +10,17 @@ configuration names the registration function:
 # ruff: noqa: N802 — gRPC's methods have the names of the specification
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tidemill.errors import RequestError
 from tidemill.serve.inference import calls, framing, messages
 from tidemill.serve.inference.calls import Backend, Call
+from tidemill.serve.protocol import refused
 
 log = logging.getLogger("ray.serve")
 PEER = ":peer"
@@ -96,7 +98,7 @@ class Servicer:
         metadata = _metadata(grpc_context)
         try:
             self.service.admit("ModelInfer", metadata)
-            return await self.service.infer(request, metadata)
+            return await self.service.infer(_whole(request), metadata)
         except Exception as error:
             return _failed(error, grpc_context, messages.ModelInferResponse())
 
@@ -106,17 +108,17 @@ class Servicer:
         async for message in request:
             try:
                 self.service.admit("ModelInfer", metadata)
-                answer = await self.service.infer(message, metadata)
+                answer = await self.service.infer(_whole(message), metadata)
                 yield messages.ModelStreamInferResponse(infer_response=answer)
             except Exception as error:
-                failed = messages.ModelInferResponse(id=message.id)
+                failed = messages.ModelInferResponse(id=getattr(message, "id", ""))
                 yield messages.ModelStreamInferResponse(error_message=_reason(error)[1], infer_response=failed)
 
     async def _document(self, rpc: str, request: Any, grpc_context: Any) -> Any:
         response = getattr(messages, f"{rpc}Response")()
         try:
             self.service.admit(rpc, _metadata(grpc_context))
-            document = await calls.answer(self.service, _call(rpc, request))
+            document = await calls.answer(self.service, _call(rpc, _whole(request)))
             return json_format.ParseDict(document, response, ignore_unknown_fields=True)
         except Exception as error:
             return _failed(error, grpc_context, response)
@@ -127,14 +129,14 @@ def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> No
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
             getattr(servicer, name),
-            request_deserializer=getattr(messages, f"{name}Request").FromString,
+            request_deserializer=_reading(getattr(messages, f"{name}Request")),
             response_serializer=getattr(messages, f"{name}Response").SerializeToString,
         )
         for name in _UNARY
     }
     handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
         servicer.ModelStreamInfer,
-        request_deserializer=messages.ModelInferRequest.FromString,
+        request_deserializer=_reading(messages.ModelInferRequest),
         response_serializer=messages.ModelStreamInferResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -143,6 +145,33 @@ def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> No
 def status_code(status: int) -> grpc.StatusCode:
     """gRPC's code for an HTTP status of 4xx or 5xx."""
     return _CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT if status < 500 else grpc.StatusCode.INTERNAL)
+
+
+class _Unread(str):
+    """In place of a message that could not be read: why."""
+
+
+def _reading(kind: Any) -> Callable[[bytes], Any]:
+    """What reads a message of a kind. gRPC takes an exception there for a fault of ours, and logs its traceback."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return kind.FromString(data)
+        except DecodeError as error:
+            return _Unread(error)
+
+    return read
+
+
+def _whole(message: Any) -> Any:
+    """The message, once it is known to be one.
+
+    Raises:
+        RequestError: 400, it could not be read.
+    """
+    if isinstance(message, _Unread):
+        raise refused(400, "A call's message is of the type that the call names", message[:200], "send valid protobuf")
+    return message
 
 
 def _call(rpc: str, request: Any) -> Call:

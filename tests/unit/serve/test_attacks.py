@@ -1,0 +1,89 @@
+"""What attackers sent and got a wrong answer to, once."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import jsonschema
+import pytest
+from serving_parts import arguments, call, started
+
+from tidemill.bundle.registry import Registry
+from tidemill.serve import openapi
+from tidemill.serve.inference import messages, servicer
+from tidemill.serve.predictor import Predictor
+from tidemill.serve.replica import Replica
+
+SERVICE = "/inference.GRPCInferenceService"
+
+
+@pytest.fixture(scope="module")
+def registry(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    registry = Registry(tmp_path_factory.mktemp("registry"))
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    return registry.path
+
+
+@contextlib.asynccontextmanager
+async def dialled(replica: Replica) -> AsyncIterator[Any]:
+    """A channel to the replica's gRPC service."""
+    serving = servicer.Servicer()
+    serving.service = replica.backend
+    server = grpc.aio.server()
+    servicer.add_GRPCInferenceServiceServicer_to_server(serving, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v2", "GET"),
+        ("/v2/health/ready", "GET"),
+        ("/v2/models/small/config", "GET"),
+        ("/v2/repository/index", "POST"),
+        ("/v2/repository/models/small/load", "POST"),
+        ("/v2/models/small/infer", "POST"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_one_of_each_path(registry: str, path: str, allowed: str) -> None:
+    async def main() -> None:
+        async with started(arguments(registry)) as replica:
+            for method in ("OPTIONS", "TRACE", "DELETE", {"GET": "POST", "POST": "GET"}[allowed]):
+                got = await call(replica.application, method, path)
+                assert got is not None and got.status == 405
+                assert got.headers["allow"] == allowed and f"takes {allowed}" in got.json["error"]
+
+    asyncio.run(main())
+
+
+def test_an_unready_server_answers_as_the_document_says(small_multiclass: Any) -> None:
+    document = json.loads(openapi.document(Predictor(small_multiclass.folder)))
+    described = document["paths"]["/v2/health/ready"]["get"]["responses"]["503"]
+    jsonschema.validate({"ready": False}, described["content"]["application/json"]["schema"])
+
+
+@pytest.mark.parametrize("sent", [b"\x0a", b"\xff" * 9, b"\x0a\x02\xff\xff"])
+def test_a_message_that_is_no_protobuf_is_the_clients_fault(
+    registry: str, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with started(arguments(registry)) as replica, dialled(replica) as channel:
+            for rpc in ("ModelInfer", "ModelMetadata"):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary(f"{SERVICE}/{rpc}")(sent)
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert "of the type that the call names" in refused.value.details()
+            stream = channel.stream_stream(f"{SERVICE}/ModelStreamInfer")(iter([sent, b""]))
+            answers = [messages.ModelStreamInferResponse.FromString(answer) async for answer in stream]
+            assert "of the type that the call names" in answers[0].error_message
+            assert "at least one input" in answers[1].error_message  # the stream went on
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
