@@ -36,11 +36,9 @@ HAPROXY = {
     # a client that sends nothing for so long, or a replica that answers nothing, is given up
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
     "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
-    # a killed replica is noticed at once, and what it had not begun to answer goes to another one
-    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
-    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "1",
+    # A killed replica is noticed by the requests that meet it, which go to another one. One that is merely busy must not
+    # be taken for dead: its load would fall on the others, so how often health is looked at stays as Ray has it.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_RISE": "1",
-    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
