@@ -25,6 +25,8 @@ COMMON = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; silences a warning
     "NVIDIA_TF32_OVERRIDE": "0",  # a GPU's short floats would not give the golden rows' answers
+    # gRPC reads a message whole before anybody can look for its key; Ray's own choice is 2 GiB
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(32 * 2**20),
 }
 HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -36,8 +38,8 @@ HAPROXY = {
     # a client that sends nothing for so long, or a replica that answers nothing, is given up
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
     "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
-    # A killed replica is noticed by the requests that meet it, which go to another one. One that is merely busy must not
-    # be taken for dead: its load would fall on the others, so how often health is looked at stays as Ray has it.
+    # A killed replica is noticed by the requests that meet it, which go to another one. One that is merely busy must
+    # not be taken for dead, as its load would fall on the others: how health is looked at stays as Ray has it.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_RISE": "1",
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
