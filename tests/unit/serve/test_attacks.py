@@ -12,7 +12,7 @@ import pytest
 from serving_parts import arguments, call, started
 
 from tidemill.bundle.registry import Registry
-from tidemill.serve import openapi
+from tidemill.serve import ingress, openapi, protocol
 from tidemill.serve.inference import messages, servicer
 from tidemill.serve.predictor import Predictor
 from tidemill.serve.replica import Replica
@@ -61,6 +61,24 @@ def test_a_wrong_method_is_told_the_right_one_of_each_path(registry: str, path: 
                 assert got.headers["allow"] == allowed and f"takes {allowed}" in got.json["error"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_path_that_is_none_has_no_right_method(registry: str, method: str) -> None:
+    async def main() -> None:
+        async with started(arguments(registry)) as replica:
+            for path in ("/v2/models/small/infer/", "/v2x", "/v2/repository/index/"):
+                got = await call(replica.application, method, path)
+                assert got is not None and got.status == 404
+
+    asyncio.run(main())
+
+
+def test_grpc_reads_no_more_than_it_must_before_it_looks_for_a_key() -> None:
+    """It had read 2 GiB of anybody's, and a message takes four times its size to be understood."""
+    for haproxy in (True, False):
+        most = int(ingress.environment(haproxy=haproxy)["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"])
+        assert protocol.Limits().bytes < most <= 2 * protocol.Limits().bytes
 
 
 def test_an_unready_server_answers_as_the_document_says(small_multiclass: Any) -> None:

@@ -54,8 +54,10 @@ class ReplicaBackend:
         body = responses.error_body
         self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, label="An inference", error_body=body)
         self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, label="Loading", error_body=body)
-        self._index = Endpoint(self._call, ("POST",), label=calls.INDEX, error_body=body)
-        self._read = Endpoint(self._call, ("GET",), label="What only tells something", error_body=body)
+        self._open = {
+            method: Endpoint(self._call, (method,), label="This path", error_body=body) for method in ("GET", "POST")
+        }
+        self._none = Endpoint(self._call, ("GET", "POST"), error_body=body)
 
     def find(self, path: str) -> Endpoint | None:
         """The endpoint of a path under /v2."""
@@ -65,7 +67,7 @@ class ReplicaBackend:
             return self._infer
         if path.endswith(("/load", "/unload")):
             return self._admin
-        return self._index if path == calls.INDEX else self._read
+        return self._open.get(calls.method(path), self._none)
 
     # what gRPC asks
 

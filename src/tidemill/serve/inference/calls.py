@@ -55,7 +55,6 @@ class Call:
 
 
 INFER = "ModelInfer"
-INDEX = "/v2/repository/index"
 _MODEL = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _ROUTES = [
     ("POST", re.compile(_MODEL + "/infer"), INFER),
@@ -67,10 +66,15 @@ _ROUTES = [
     ("GET", re.compile(_MODEL + "/config"), "ModelConfig"),
     ("GET", re.compile(_MODEL + "/stats"), "ModelStatistics"),
     ("GET", re.compile("/v2/models/stats"), "ModelStatistics"),
-    ("POST", re.compile(INDEX), "RepositoryIndex"),
+    ("POST", re.compile("/v2/repository/index"), "RepositoryIndex"),
     ("POST", re.compile("/v2/repository/models/(?P<model>[^/]+)/load"), "RepositoryModelLoad"),
     ("POST", re.compile("/v2/repository/models/(?P<model>[^/]+)/unload"), "RepositoryModelUnload"),
 ]
+
+
+def method(path: str) -> str:
+    """The method that a path takes besides HEAD; "" where there is no such path."""
+    return next((wanted for wanted, pattern, _ in _ROUTES if pattern.fullmatch(path)), "")
 
 
 def route(method: str, path: str, body: bytes = b"") -> Call:
