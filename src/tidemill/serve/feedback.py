@@ -113,7 +113,7 @@ def _class(label: Any, index: int, classes: frozenset[str]) -> str:
         if text in classes:
             return text
     known = sorted(classes)
-    near = difflib.get_close_matches(str(label), known, n=1) if isinstance(label, str) else []
+    near = difflib.get_close_matches(label[:100], known, n=1) if isinstance(label, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     rule = "A label is one of the model's classes"

@@ -8,6 +8,7 @@ or   {"error": {"rule", "observed", "remedy"}} with an HTTP status of 4xx or 503
 """
 
 import difflib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def _finite(text: str) -> float:
 def _wrong_keys(content: object) -> str:
     if not isinstance(content, dict):
         return f"JSON of the type {type(content).__name__}"
-    unknown = [str(key) for key in content if key not in _KEYS]
+    unknown = [str(key) for key in itertools.islice(content, 100) if key not in _KEYS]
     near = difflib.get_close_matches("rows", unknown, n=1)
     return f"unknown key {(near or unknown)[0][:100]!r}" if unknown else "no key 'rows'"
 
