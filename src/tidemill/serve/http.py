@@ -9,7 +9,7 @@ import logging
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -27,6 +27,8 @@ _Receive = Callable[[], Coroutine[Any, Any, MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
+_UNKEYED = 2**16
+"""Bytes: the longest body for an endpoint that is open to all, so that nobody without a key has much of it read."""
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ class Application:
         find: the endpoints.
         limits: of a request's body.
         keys: None lets everybody in.
-        admit: is asked before a request for predictions is read, with the number of requests in hand; raises
+        admit: is asked before a request for predictions is read, with the number of such requests in hand; raises
             RequestError where that is too many.
         refused: is told of each request that is not answered.
     """
@@ -85,6 +87,8 @@ class Application:
         self._metrics = metrics
         self._admit = admit
         self._refused = refused
+        self._unkeyed = replace(limits, bytes=min(limits.bytes, _UNKEYED))
+        self._predicting = 0
         self.ongoing = 0
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -94,7 +98,9 @@ class Application:
         arrived = time.monotonic()
         path = scope["path"]
         endpoint = self._find(path)
+        predicts = endpoint is not None and endpoint.scope is Scope.PREDICT
         self.ongoing += 1
+        self._predicting += predicts
         try:
             reply = await self._reply(endpoint, scope, receive, arrived)
         except RequestError as error:
@@ -107,6 +113,7 @@ class Application:
             reply = Reply(_FAULT, 500)
         finally:
             self.ongoing -= 1
+            self._predicting -= predicts
         body = b"" if scope["method"] == "HEAD" else reply.body
         headers = [
             (b"content-type", reply.type),
@@ -128,11 +135,11 @@ class Application:
         if self._keys is not None and endpoint.scope is not None:
             self._keys.check(_key(headers), endpoint.scope)
         if endpoint.scope is Scope.PREDICT:
-            self._admit(self.ongoing)
+            self._admit(self._predicting)  # others, which need no key, must not take their places
         body = b""
         if method == "POST":
             _check_type(headers.get(b"content-type", JSON), endpoint)
-            body = await self._body(headers, receive)
+            body = await self._body(headers, receive, self._unkeyed if endpoint.scope is None else self._limits)
         reply = await endpoint.handler(Incoming(method, path, headers, body, arrived))
         accepted = headers.get(b"accept-encoding")
         if accepted:
@@ -143,25 +150,27 @@ class Application:
                 )
         return reply
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: _Receive) -> bytes:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: _Receive, limits: protocol.Limits) -> bytes:
         """Read no further than the limit, and no longer."""
-        most = self._limits.bytes
+        most = limits.bytes
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             observed = length[:20].decode("latin-1")
             raise protocol.refused(400, "Content-Length is a number of bytes", repr(observed), "send the body's length")
         if len(length) > 15 or int(length) > most:
-            raise protocol.too_large(self._limits, f"{length[:20].decode()} bytes")
+            raise protocol.too_large(limits, f"{length[:20].decode()} bytes")
         first = receive()
         try:
             waiting = first.send(None)
         except StopIteration as done:  # a body that has come with its head, as most do, is worth no timer
             message = done.value
-            body = await self._in_time(self._rest(_content(message), receive)) if _more(message) else _content(message)
+            body = (
+                await self._in_time(_rest(_content(message), receive, limits)) if _more(message) else _content(message)
+            )
         else:
-            body = await self._in_time(self._all(_resumed(first, waiting), receive))
+            body = await self._in_time(_all(_resumed(first, waiting), receive, limits))
         if len(body) > most:  # of a length that was not told
-            raise protocol.too_large(self._limits, f"{len(body)} bytes")
+            raise protocol.too_large(limits, f"{len(body)} bytes")
         encoding = headers.get(b"content-encoding")
         return compression.decoded(body, encoding.decode("latin-1"), most) if encoding else body
 
@@ -172,21 +181,6 @@ class Application:
         except TimeoutError as error:
             rule = f"A request's body arrives within {self._limits.seconds:g} seconds"
             raise protocol.refused(408, rule, "it did not", "send it faster, or in several requests") from error
-
-    async def _all(self, first: Awaitable[MutableMapping[str, Any]], receive: _Receive) -> bytes:
-        message = await first
-        return await self._rest(_content(message), receive) if _more(message) else _content(message)
-
-    async def _rest(self, first: bytes, receive: _Receive) -> bytes:
-        parts, size = [first], len(first)
-        while True:
-            message = await receive()
-            parts.append(_content(message))
-            size += len(parts[-1])
-            if size > self._limits.bytes:
-                raise protocol.too_large(self._limits, f"more than {self._limits.bytes} bytes")
-            if not _more(message):
-                return b"".join(parts)
 
 
 class _Gone(Exception):  # noqa: N818 — nobody is left to be told
@@ -212,6 +206,23 @@ def _resumed(begun: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, An
         return (yield from begun)
     finally:
         begun.close()
+
+
+async def _all(first: Awaitable[MutableMapping[str, Any]], receive: _Receive, limits: protocol.Limits) -> bytes:
+    message = await first
+    return await _rest(_content(message), receive, limits) if _more(message) else _content(message)
+
+
+async def _rest(first: bytes, receive: _Receive, limits: protocol.Limits) -> bytes:
+    parts, size = [first], len(first)
+    while True:
+        message = await receive()
+        parts.append(_content(message))
+        size += len(parts[-1])
+        if size > limits.bytes:
+            raise protocol.too_large(limits, f"more than {limits.bytes} bytes")
+        if not _more(message):
+            return b"".join(parts)
 
 
 def _more(message: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import jsonschema
 import pytest
-from serving_parts import arguments, call, started
+from serving_parts import ROW, arguments, call, post, started
 
 from tidemill.bundle.registry import Registry
 from tidemill.errors import RequestError
@@ -154,3 +154,40 @@ def test_what_is_looked_for_among_names_is_short(small_multiclass: Any, monkeypa
     with pytest.raises(RequestError, match="unknown key 'rows9'"):
         protocol.decode(json.dumps(keys).encode(), reader, protocol.Limits())
     assert len(looked) == 2 and max(looked) <= 100
+
+
+def test_nobody_without_a_key_has_a_long_body_read(registry: str) -> None:
+    async def main() -> None:
+        async with started(arguments(registry)) as replica:
+            path, body = "/v2/repository/index", b"{" + b" " * (2**16 - 2) + b"}"
+            assert (await post(replica.application, path, body)).status == 200
+            for parts in ((body + b" ",), (body, b" "), (gzip.compress(body + b" "),)):
+                coded = [("content-encoding", "gzip")] if len(parts[0]) < 1000 else []
+                got = await call(replica.application, "POST", path, *parts, headers=coded)
+                assert got is not None and got.status == 413 and "65536 bytes" in got.json["error"]
+
+    asyncio.run(main())
+
+
+def test_requests_that_need_no_key_take_no_places_of_those_that_do(registry: str) -> None:
+    async def main() -> None:
+        async with started(arguments(registry, queues={"requests": 1})) as replica:
+            begun, ended = asyncio.Event(), asyncio.Event()
+
+            async def slow() -> Any:
+                begun.set()
+                await ended.wait()
+                return {"type": "http.request", "body": b"", "more_body": False}
+
+            async def gone(message: Any) -> None:
+                pass
+
+            scope = {"type": "http", "method": "POST", "path": "/v2/repository/index", "headers": []}
+            others = [asyncio.create_task(replica.application(scope, slow, gone)) for _ in range(5)]
+            await begun.wait()
+            assert replica.ongoing == 5
+            assert (await post(replica.application, "/predict", {"rows": [ROW]})).status == 200
+            ended.set()
+            await asyncio.gather(*others)
+
+    asyncio.run(main())
