@@ -4,11 +4,14 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from tidemill import secrets
 from tidemill.composition import nearest_key
@@ -31,16 +34,38 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
         folder: the run's, to be named when the run was stopped by Ctrl-C and can go on.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of ending the process, so that we can explain
+    with _interruptions() as interruptions:
+        try:
+            yield
+        except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(INTERRUPTED)
+        except (KeyboardInterrupt, Exception) as error:
+            if not interruptions and not isinstance(error, KeyboardInterrupt):
+                sys.exit(explain(error))  # Hydra would repeat the whole command line before it
+            sys.stderr.write(f"\n{_stopped(command, folder)}\n")
+            sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Grows with each Ctrl-C. Extension modules may lose the KeyboardInterrupt and raise an error of their own in its
+    place: Polars was seen to call a type that it was reading just then no type."""
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\n{_stopped(command, folder)}\n")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INTERRUPTED)
-    except Exception as error:  # Hydra would repeat the whole command line before it
-        sys.exit(explain(error))
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _stopped(command: str, folder: Path | None) -> str:

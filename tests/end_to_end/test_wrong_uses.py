@@ -307,7 +307,7 @@ def test_ctrl_c_before_an_epoch_says_that_nothing_is_lost(warm: Warm, place: Pat
     folder = place / "early"
     words = job(place, "early")
     end = warm.signal(signal.SIGINT, lambda: (folder / "run" / "schema.yaml").exists(), words, folder)
-    assert (end.returncode, "Traceback" in end.stderr) == (130, False)
+    assert (end.returncode, "Traceback" in end.stderr) == (130, False), end.stderr
     assert "so there is nothing to go on from. The registry is as it was." in end.stderr
 
 

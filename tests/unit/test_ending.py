@@ -1,6 +1,7 @@
 """However a job ends, a person reads what to do about it, and no secret."""
 
 import errno
+import signal
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,17 @@ def test_other_errors_end_the_process_with_their_message() -> None:
     with pytest.raises(SystemExit) as caught, ending.told("python train.py"):
         raise SourceError("A", observed="b", remedy="c")
     assert caught.value.code == "SourceError: A. Got: b. Remedy: c."
+
+
+def test_a_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_still_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as caught, ending.told("python train.py"):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("'<unprintable str object>' is not a Polars data type") from None
+    assert caught.value.code == ending.INTERRUPTED
+    assert "so there is nothing to go on from" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
