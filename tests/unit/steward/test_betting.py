@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tidemill.errors import SettingsError
-from tidemill.steward.betting import BETS, MeanEvidence, average
+from tidemill.steward.betting import BETS, PURSES, MeanEvidence, average
 
 
 def sequences(length: int) -> np.ndarray:
@@ -31,12 +31,12 @@ def test_on_the_nulls_own_side_it_is_expected_to_fall(rises: bool) -> None:
     assert (np.diff(expected) < 0).all() and expected[0] < 1
 
 
-def test_wealth_is_the_mean_of_what_constant_bets_win() -> None:
+def test_wealth_is_what_constant_bets_win_together() -> None:
     values = np.array([1.0, -0.5, 0.25])
     evidence = MeanEvidence(mean=-0.2, rises=True, low=-1.0, high=1.0)
     evidence.update(values)
     won = [np.prod(1 + bet / 0.8 * (values + 0.2)) for bet in BETS]
-    assert float(evidence.log_e) == pytest.approx(np.log(np.mean(won)))
+    assert float(evidence.log_e) == pytest.approx(np.log(np.dot(PURSES, won)))
 
 
 def test_parts_one_at_a_time_or_merged_or_restored_from_json_are_the_whole() -> None:
@@ -55,12 +55,20 @@ def test_parts_one_at_a_time_or_merged_or_restored_from_json_are_the_whole() -> 
     right.update(values[1::2])
     merged = left.merged(right)
     assert float(merged.log_e) == pytest.approx(float(whole.log_e)) and merged.count == 60
+    assert float(merged.highest) == pytest.approx(max(float(merged.log_e), 0))
+
+
+def test_what_was_once_enough_is_remembered() -> None:
+    evidence = MeanEvidence(mean=0.5, rises=True)
+    highest = float(evidence.update(np.ones(20)).max())
+    evidence.update(np.zeros(20))
+    assert float(evidence.log_e) < 1 < highest == float(evidence.highest)
 
 
 def test_nothing_new_changes_nothing() -> None:
     evidence = MeanEvidence(mean=0.4, rises=True)
     assert evidence.update([]).shape == (0,)
-    assert (float(evidence.log_e), evidence.count, float(evidence.p_value)) == (0.0, 0, 1.0)
+    assert (float(evidence.log_e), evidence.count, float(evidence.p_value)) == (pytest.approx(0.0), 0, 1.0)
 
 
 def test_streams_side_by_side_are_streams_alone() -> None:

@@ -67,6 +67,15 @@ def test_a_shift_is_found_where_it_is() -> None:
     assert evidence.distance([400, 300, 100, 200]) == pytest.approx(0.1)
 
 
+def test_a_small_shift_along_the_bins_shows_in_all_bins_up_to_one() -> None:
+    live = [300, 250, 200, 150, 100]
+    found = HistogramEvidence(reference=[2000] * 5, ordered=True).look(live)
+    assert (
+        len(found) == 5 + 3 and np.argmax(found) > 4
+    )  # [first two], [first three], [first four] after the single bins
+    assert len(HistogramEvidence(reference=[2000] * 5, ordered=False).look(live)) == 5
+
+
 def test_looks_add_up_with_their_weights_and_never_fall_and_outlive_json() -> None:
     evidence = HistogramEvidence(reference=[50, 50], ordered=False, half=2)
     expected = 0.0
