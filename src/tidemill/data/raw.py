@@ -217,7 +217,7 @@ def _missing(value: Any, column: Column, rows: Rows) -> RequestError:
 
 
 def _unknown(index: int, name: object, names: set[str]) -> RequestError:
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return _wrong(
         index,

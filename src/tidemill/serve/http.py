@@ -98,9 +98,7 @@ class Application:
         arrived = time.monotonic()
         path = scope["path"]
         endpoint = self._find(path)
-        predicts = endpoint is not None and endpoint.scope is Scope.PREDICT
         self.ongoing += 1
-        self._predicting += predicts
         try:
             reply = await self._reply(endpoint, scope, receive, arrived)
         except RequestError as error:
@@ -113,7 +111,6 @@ class Application:
             reply = Reply(_FAULT, 500)
         finally:
             self.ongoing -= 1
-            self._predicting -= predicts
         body = b"" if scope["method"] == "HEAD" else reply.body
         headers = [
             (b"content-type", reply.type),
@@ -134,13 +131,18 @@ class Application:
         headers = dict(scope["headers"])
         if self._keys is not None and endpoint.scope is not None:
             self._keys.check(_key(headers), endpoint.scope)
-        if endpoint.scope is Scope.PREDICT:
-            self._admit(self._predicting)  # others, which need no key, must not take their places
+        predicts = endpoint.scope is Scope.PREDICT
+        if predicts:
+            self._admit(self._predicting + 1)
         body = b""
         if method == "POST":
             _check_type(headers.get(b"content-type", JSON), endpoint)
             body = await self._body(headers, receive, self._unkeyed if endpoint.scope is None else self._limits)
-        reply = await endpoint.handler(Incoming(method, path, headers, body, arrived))
+        self._predicting += predicts  # from here on: who needs no key, or sends its body slowly, takes no place
+        try:
+            reply = await endpoint.handler(Incoming(method, path, headers, body, arrived))
+        finally:
+            self._predicting -= predicts
         accepted = headers.get(b"accept-encoding")
         if accepted:
             content, name = compression.encoded(reply.body, accepted.decode("latin-1"))

@@ -269,6 +269,31 @@ def test_more_requests_than_a_replica_may_hold_are_refused_unread(two: Two, monk
     asyncio.run(main())
 
 
+def test_bodies_on_their_way_take_nobodys_place(two: Two) -> None:
+    async def main() -> None:
+        async with standing(alone(two.champion), queues=Queues(requests=1)) as stand:
+            coming = asyncio.Event()
+
+            async def receive() -> Any:
+                await coming.wait()
+                return {"type": "http.request", "body": json.dumps({"rows": [ROW]}).encode(), "more_body": False}
+
+            sent: list[Any] = []
+
+            async def send(part: Any) -> None:
+                sent.append(part)
+
+            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [(b"content-length", b"500")]}
+            slow = asyncio.create_task(stand.application(scope, receive, send))
+            await asyncio.sleep(0)
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+            coming.set()
+            await slow
+            assert sent[0]["status"] == 200
+
+    asyncio.run(main())
+
+
 # The ledger
 
 
