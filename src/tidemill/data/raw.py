@@ -47,6 +47,11 @@ MISSING = {_NUMERIC: NAN, _CATEGORICAL: "", _BOOLEAN: NAN, _TIMESTAMP: MISSING_T
 _DTYPES = {_NUMERIC: np.float64, _CATEGORICAL: np.object_, _BOOLEAN: np.float64, _TIMESTAMP: np.int64}
 
 
+def missing(kind: Kind, count: int) -> np.ndarray:
+    """An array of `count` missing values of a kind."""
+    return np.full(count, MISSING[kind], _DTYPES[kind])
+
+
 def from_table(table: "pl.DataFrame", columns: Sequence[Column]) -> Raw:
     """Arrays for `columns` (N = the table's height), copying as little as the types allow.
 

@@ -18,12 +18,12 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from tidemill.data import schema
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows
+from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, missing
 from tidemill.serve.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.arrow_write import Column, write
 from tidemill.serve.ask import Ask, Part
 from tidemill.serve.protocol import Limits, refused, too_large
-from tidemill.serve.reader import Reader, stand_in
+from tidemill.serve.reader import Reader
 from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"
@@ -141,7 +141,7 @@ def _array(values: pl.Series | None, column: schema.Column, count: int) -> np.nd
     if not count:
         return from_rows([], [column])[column.name]
     if values is None:
-        return stand_in(column, count) if column.missing_allowed else _exactly([None], column)
+        return missing(column.kind, count) if column.missing_allowed else _exactly([None], column)
     kind, type_ = column.kind, type(values.dtype)  # comparing Polars' types takes a microsecond, their classes none
     if kind is Kind.NUMERIC and type_ in _NUMBERS:
         return _numbers(values, column, type_)

@@ -1,5 +1,6 @@
 """Serving on this machine: start Ray and Ray Serve, ask for one real prediction, keep serving."""
 
+import atexit
 import contextlib
 import io
 import json
@@ -7,6 +8,7 @@ import logging
 import math
 import os
 import shlex
+import shutil
 import signal
 import socket
 import tempfile
@@ -152,7 +154,9 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
     if address.haproxy:
         os.environ.update(ingress.ports())
     if address.haproxy:  # its administration socket is open to all who can reach it
-        os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(Path(tempfile.mkdtemp(prefix="tidemill-")) / "admin.sock")
+        private = Path(tempfile.mkdtemp(prefix="tidemill-"))
+        atexit.register(shutil.rmtree, private, ignore_errors=True)
+        os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(private / "admin.sock")
     import ray
     from ray import serve
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows
+from tidemill.data.raw import EXACT, Raw, from_rows
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.settings import Kind
@@ -154,12 +154,3 @@ def _texts(given: tuple[Any, ...], column: Column) -> np.ndarray:
     array = np.empty(len(given), dtype=object)
     array[:] = given
     return array
-
-
-def stand_in(column: Column, count: int) -> np.ndarray:
-    """An array of missing values."""
-    if column.kind is Kind.CATEGORICAL:
-        return np.full(count, "", dtype=object)
-    if column.kind is Kind.TIMESTAMP:
-        return np.full(count, MISSING_TIMESTAMP, dtype=np.int64)
-    return np.full(count, np.nan)

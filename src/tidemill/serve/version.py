@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tidemill.bundle.answers import Answers, names
-from tidemill.data.raw import Raw
+from tidemill.data.raw import Raw, missing
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Described
 from tidemill.serve import protocol
@@ -18,7 +18,7 @@ from tidemill.serve.batcher import Cost
 from tidemill.serve.inference.requests import Decoder
 from tidemill.serve.inference.statistics import Statistics
 from tidemill.serve.predictor import Predictor
-from tidemill.serve.reader import Reader, Unplain, stand_in
+from tidemill.serve.reader import Reader, Unplain
 
 _MANY = 256
 """Rows with which the cost of a row is measured."""
@@ -120,7 +120,7 @@ class Version:
         """Rows that were read by another version's columns: what is not among them counts as missing."""
         count = len(next(iter(raw.values())))
         return {
-            column.name: raw[column.name] if column.name in raw else stand_in(column, count)
+            column.name: raw[column.name] if column.name in raw else missing(column.kind, count)
             for column in self.predictor.columns
         }
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidemill.data.raw import from_rows
+from tidemill.data.raw import from_rows, missing
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.serve import protocol
 from tidemill.serve.protocol import Limits
-from tidemill.serve.reader import Reader, Unplain, stand_in
+from tidemill.serve.reader import Reader, Unplain
 from tidemill.settings import Kind
 
 SCHEMA = Schema(
@@ -192,4 +192,4 @@ def test_what_stands_in_for_a_column_is_missing() -> None:
     for column in Reader(SCHEMA).columns:
         if column.missing_allowed:
             expected = from_rows([{}, {}], [column])[column.name]
-            assert same({"": stand_in(column, 2)}, {"": expected})
+            assert same({"": missing(column.kind, 2)}, {"": expected})

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows
+from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, missing
 from tidemill.data.schema import Column
 from tidemill.serve.inference.tensors import DTYPES, texts_array
 from tidemill.serve.protocol import refused
@@ -95,11 +95,7 @@ def absent(column: Column, count: int) -> np.ndarray:
     """
     if not column.missing_allowed:
         from_rows([{}], [column])
-    if column.kind is Kind.CATEGORICAL:
-        return np.full(count, "", dtype=object)
-    if column.kind is Kind.TIMESTAMP:
-        return np.full(count, MISSING_TIMESTAMP, dtype=np.int64)
-    return np.full(count, np.nan)
+    return missing(column.kind, count)
 
 
 def _block(columns: Sequence[Column], values: np.ndarray, rows: int) -> Raw:
