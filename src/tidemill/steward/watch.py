@@ -1,0 +1,99 @@
+"""What a watch is: one kind of check of a served model, fed with rows, read after each period.
+
+Every module of `tidemill.steward.watches` with a `Settings` dataclass and `build(settings, watched) -> Watch` is one;
+to add another, write one more, or name a module of your own by its dotted name in the policy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from tidemill.bundle.manifest import Manifest
+
+
+class Severity(StrEnum):
+    """Harm pages somebody and may cause decisions; advice explains and never acts."""
+
+    HARM = "harm"
+    ADVICE = "advice"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What one check of one subject says at the end of a period.
+
+    check: like "missing". subject: a column, a slice like "origin=JFK", or "" for everything.
+    says: a sentence for a person, with the figures. remedy: what to do about it.
+    log_e, log_threshold: evidence so far and where it becomes an alarm, natural logs. Zero evidence is 0.
+    effect, unit: how much it matters, like 0.12 "share of rows moved". since: when it probably began, if known.
+    """
+
+    check: str
+    subject: str
+    severity: Severity
+    says: str
+    remedy: str
+    log_e: float
+    log_threshold: float
+    effect: float
+    unit: str
+    since: datetime | None = None
+
+    @property
+    def alarm(self) -> bool:
+        return self.log_e >= self.log_threshold
+
+
+class Losses(Protocol):
+    """The policy's metric: a loss of each row in [0, 1], and how to say it in its own units."""
+
+    name: str
+
+    def of(self, rows: pl.DataFrame) -> np.ndarray:
+        """Losses [rows] of labelled rows, scaled to [0, 1]."""
+
+    def unscaled(self, loss: float) -> float:
+        """A mean of scaled losses in the metric's own units."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """The version that is watched: what its bundle says, and by which loss its answers are judged.
+
+    profile: profile.json, {"inputs": …, "answers": …} (data/profile.py).
+    """
+
+    manifest: Manifest
+    profile: Mapping[str, Any]
+    losses: Losses
+
+
+class Watch(Protocol):
+    """One check, with state. Deterministic: the same rows in the same order give the same readings.
+
+    `labelled`: whether it is fed a period when its labels are in, or as soon as the period is over.
+    """
+
+    labelled: bool
+
+    def take(self, rows: pl.DataFrame) -> None:
+        """Some rows of the present period, in order of their moment; any number of them, also none.
+
+        The columns are those of the ledger's answers (ledger/columns.py: id, at, version, role, latency_us, inputs,
+        label, probabilities, …) of champion and canary (no shadows), with `moment`, and for a labelled watch only rows
+        that have a label, in `true_label` or `true_value`. `inputs` is a struct of the raw columns by name; it is null
+        where the inputs could not be read, and fields may be absent.
+        """
+
+    def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
+        """The period [begin, end) is over: what there is to say now. Also called for a period without rows."""
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it; `restore` of it into a watch newly built gives this one again."""
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
