@@ -21,14 +21,14 @@ def answers(
 
     A shadow's rows have the same ids as the champion's, and null `inputs`. Empty while nothing was shipped.
     """
-    return _between(_scan(settings, model, "answers", ANSWERS), since, until)
+    return _between(scan(settings, model, "answers", ANSWERS), since, until)
 
 
 def labels(
     settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.LazyFrame:
     """Labels as they were received, repeated and corrected ones too: `since` ≤ at < `until`."""
-    return _between(_scan(settings, model, "labels", LABELS), since, until)
+    return _between(scan(settings, model, "labels", LABELS), since, until)
 
 
 def joined(
@@ -66,7 +66,8 @@ def _latest(received: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
+def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
+    """All rows of one of a model's tables; `empty`: its columns, for while there is no table."""
     import deltalake
 
     uri, options = settings.table(model, name), dict(settings.storage_options) or None
