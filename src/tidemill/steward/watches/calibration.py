@@ -135,7 +135,7 @@ class Calibration:
             subject=subject,
             severity=Severity.ADVICE,
             says=says + (f", since about {moment:%Y-%m-%d %H:%M} UTC" if alarm else ""),
-            remedy="take probabilities as a ranking only, until a version that was calibrated on recent labels is there",
+            remedy="take probabilities as a ranking only, until a version calibrated on recent labels is there",
             log_e=log_e,
             log_threshold=threshold,
             effect=effect,
