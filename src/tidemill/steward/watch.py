@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -97,3 +97,14 @@ class Watch(Protocol):
         """As JSON holds it; `restore` of it into a watch newly built gives this one again."""
 
     def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Learner(Watch, Protocol):
+    """A watch that is fed unlabelled rows to judge (`labelled` is false), and labelled ones to learn from.
+
+    The loop asks `isinstance(watch, Learner)`.
+    """
+
+    def learn(self, rows: pl.DataFrame) -> None:
+        """Rows as a labelled watch takes them, when their labels are in; any number, between any two calls."""
