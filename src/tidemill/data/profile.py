@@ -63,12 +63,12 @@ def merge(parts: Sequence[Profile]) -> Profile:
 
 
 def cells(entry: Profile) -> np.ndarray:
-    """A column's counts in a row: missing, then other and each category; true and false; or bin after bin."""
+    """A column's counts in a row: false and true; categories and others; or all bins. Missing ones are last."""
     if entry["kind"] == Kind.BOOLEAN:
-        return np.array([entry["missing"], entry["true"], entry["false"]])
+        return np.array([entry["false"], entry["true"], entry["missing"]])
     if entry["kind"] == Kind.CATEGORICAL:
-        return np.array([entry["missing"], entry["other"], *entry["categories"].values()])
-    return np.array([entry["missing"], *entry["counts"]])
+        return np.array([*entry["categories"].values(), entry["other"], entry["missing"]])
+    return np.array([*entry["counts"], entry["missing"]])
 
 
 def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
