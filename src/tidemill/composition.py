@@ -57,11 +57,15 @@ class _Problem:
         return f"{self.key} = {self.got}: {self.rule}{hint}"
 
 
-def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
+_ALL_KEYS = "`python train.py --cfg job` shows all keys and their values"
+
+
+def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "", *, shown: str = _ALL_KEYS) -> T:
     """Check `mapping` against the dataclass `kind` and make one.
 
     Args:
         prefix: full key of `mapping` itself, put before the keys in messages ("training").
+        shown: where all keys can be seen.
 
     Raises:
         SettingsError: one or more rules are broken; the message lists all of them.
@@ -73,7 +77,7 @@ def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
         raise SettingsError(
             "Every setting must keep its rule",
             observed=lines,
-            remedy="mend what is named above; `python train.py --cfg job` shows all keys and their values",
+            remedy=f"mend what is named above; {shown}",
         )
     return value
 

@@ -19,7 +19,7 @@ from tidemill.settings import Objective
 from tidemill.steward.watch import Reading, Severity, Watch, Watched
 from watched_rows import DAY, START, period, watched
 
-CONF = Path(__file__).parents[2] / "serving" / "steward.yaml"
+CONF = Path(__file__).parents[2] / "src/tidemill/steward/policy.yaml"
 WATCHES = {
     name: importlib.import_module(f"tidemill.steward.watches.{name}")
     for name in choices("tidemill.steward.watches", "build")

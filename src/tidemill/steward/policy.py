@@ -1,6 +1,6 @@
 """The policy: what the steward weighs, how sure it must be, and what it may do by itself.
 
-One YAML file (`serving/steward.yaml` is a whole one); a key that is left out has the value that stands there.
+One YAML file; a key that it leaves out has the value that stands in policy.yaml, beside this module.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,8 +17,10 @@ from tidemill.composition import Conflict, Rule, build
 from tidemill.errors import SettingsError
 from tidemill.settings.rules import AtLeastOne, NotNegative, Positive, Share, ShareOrEnd
 from tidemill.steward import losses
+from tidemill.steward.command import RetrainSettings
 from tidemill.steward.paired import Question
-from tidemill.steward.retraining import RetrainSettings
+
+SHOWN = "src/tidemill/steward/policy.yaml has all keys and their values"
 
 
 class Mode(StrEnum):
@@ -79,7 +81,7 @@ class TrialSettings:
     slow_share: Annotated[float, Share]
     """No canary may answer more than this share of its requests later than `slow_ms` (the whole latency)."""
     probation: Annotated[int, NotNegative]
-    """Labelled records for which the replaced champion goes on answering in shadow, to be taken back if it is better."""
+    """Labelled records for which the replaced champion answers on in shadow, to be taken back if it is better."""
 
     def conflicts(self) -> Iterator[Conflict]:
         if not self.shadow and not self.canary:
@@ -153,12 +155,12 @@ def read(file: Path | None) -> Policy:
     """
     defaults = _parsed((files("tidemill.steward") / "policy.yaml").read_text(encoding="utf-8"), "the defaults")
     if file is None:
-        return build(Policy, defaults)
+        return build(Policy, defaults, shown=SHOWN)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(str(file), error) from error
-    return build(Policy, _over(defaults, _parsed(text, str(file))))
+    return build(Policy, _over(defaults, _parsed(text, str(file))), shown=SHOWN)
 
 
 def _parsed(text: str, place: str) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def _unreadable(place: str, error: Exception) -> SettingsError:
     return SettingsError(
         "A policy is a YAML file that can be read",
         observed=f"{place}: {error}",
-        remedy="start from serving/steward.yaml",
+        remedy=SHOWN,
     )
 
 
