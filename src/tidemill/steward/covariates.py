@@ -1,6 +1,6 @@
 """Inputs as small numbers, and by how much more often inputs like these come now than they did before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -34,9 +34,11 @@ class Coder:
     columns: Mapping[str, np.ndarray | list[str]]
 
     @classmethod
-    def of(cls, profile: Mapping[str, Any]) -> "Coder":
+    def of(cls, profile: Mapping[str, Any], inputs: Sequence[str]) -> "Coder":
+        """Of the inputs that a profile knows; timestamps are left out, since their present is never their past."""
         columns: dict[str, np.ndarray | list[str]] = {}
-        for name, entry in list(profile["inputs"]["columns"].items())[:_COLUMNS]:
+        known = profile["inputs"]["columns"]
+        for name, entry in [(name, known[name]) for name in inputs if name in known][:_COLUMNS]:
             if entry["kind"] == Kind.NUMERIC and len(entry["edges"]) > 1:
                 columns[name] = np.asarray(entry["edges"])
             elif entry["kind"] == Kind.BOOLEAN:

@@ -1,12 +1,58 @@
-"""Some of the rows of a stream, evenly spread, at most so many: the same ones however the stream was cut in parts."""
+"""A stream of rows in blocks, or thinned: in both the same ones, however the stream was cut in parts when it came.
+
+Sums of floating-point numbers depend on how they are cut, and what is decided must not.
+"""
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+BLOCK = 16_384
+
+
+@dataclass(kw_only=True, slots=True)
+class Blocks:
+    """Rows that wait until a block of them is full, or the period is over.
+
+    Attributes:
+        waiting: columns of numbers, of as many rows each.
+    """
+
+    waiting: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, *columns: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """The blocks that are full with these rows; all of them must be taken."""
+        before = self.waiting or [column[:0] for column in columns]
+        joined = [np.concatenate(pair) for pair in zip(before, columns, strict=True)]
+        full = len(joined[0]) // BLOCK * BLOCK
+        self.waiting = [column[full:] for column in joined]
+        for first in range(0, full, BLOCK):
+            yield [column[first : first + BLOCK] for column in joined]
+
+    def rest(self) -> Iterator[list[np.ndarray]]:
+        """What waits, if anything does; a period ends."""
+        columns, self.waiting = self.waiting, []
+        if columns and len(columns[0]):
+            yield columns
+
+    def state(self) -> list[Any]:
+        """As JSON holds it: `Blocks(waiting=[unpacked(column) for column in state])`."""
+        return [packed(column) for column in self.waiting]
+
+
+def packed(array: np.ndarray) -> list[Any]:
+    """An array as JSON holds it."""
+    return [array.dtype.str, list(array.shape), base64.b64encode(zlib.compress(array.tobytes())).decode()]
+
+
+def unpacked(kept: list[Any]) -> np.ndarray:
+    """The inverse of `packed`."""
+    kind, shape, text = kept
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=kind).reshape(shape)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,17 +89,11 @@ class Thinned:
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it: `restored(state)`."""
-        packed = {
-            name: [array.dtype.str, list(array.shape), base64.b64encode(zlib.compress(array.tobytes())).decode()]
-            for name, array in self.arrays.items()
-        }
-        return {"most": self.most, "seen": self.seen, "stride": self.stride, "arrays": packed}
+        arrays = {name: packed(array) for name, array in self.arrays.items()}
+        return {"most": self.most, "seen": self.seen, "stride": self.stride, "arrays": arrays}
 
 
 def restored(state: Mapping[str, Any]) -> Thinned:
     """What `state` was taken of."""
-    arrays = {
-        name: np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=kind).reshape(shape)
-        for name, (kind, shape, text) in state["arrays"].items()
-    }
+    arrays = {name: unpacked(kept) for name, kept in state["arrays"].items()}
     return Thinned(**{**state, "arrays": arrays})

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.data.schema import Role
 from tidemill.errors import SettingsError
 from tidemill.settings import Kind
 from tidemill.steward.watch import Watched
@@ -81,7 +82,7 @@ def cut(watched: Watched, column: str, *, most: int, bins: int, key: str) -> Cut
     Raises:
         SettingsError: there is no such column, or it cannot be cut.
     """
-    kinds = {found.name: found.kind for found in watched.manifest.schema.columns}
+    kinds = {found.name: found.kind for found in watched.manifest.schema.columns if found.role is not Role.TARGET}
     entry: Mapping[str, Any] | None = watched.profile["inputs"]["columns"].get(column)
     kind = kinds.get(column)
     if kind is Kind.NUMERIC and entry is not None:

@@ -13,7 +13,6 @@ from tidemill.composition import build as checked
 from tidemill.settings import Objective
 from tidemill.steward import losses
 from tidemill.steward.covariates import Coder, weights
-from tidemill.steward.sampling import Thinned, restored
 from tidemill.steward.watch import Learner, Reading, Severity, Watched
 from tidemill.steward.watches.expected import Expected, Settings, build
 
@@ -78,7 +77,7 @@ def test_evidence_comes_with_inputs_that_moved_and_not_without() -> None:
 
 
 def test_without_labels_the_models_own_word_is_held_to_the_bundle_or_its_past() -> None:
-    for upper, than in ((LOSS, "0.3685 allowed"), (None, "before")):
+    for upper, than in ((LOSS, "0.3685 allowed."), (None, "before.")):
         (reading,) = fed(watch(upper), [rows(1000, seed=1)])[0]
         assert reading.says.endswith(than) and "labelled" not in reading.says and not reading.alarm
 
@@ -100,10 +99,8 @@ def test_parts_json_and_empty_periods_make_no_difference() -> None:
         return found
 
     whole = run(1, keep=False)
-    assert whole[1][0].says == "no answers in this period" and whole[1][0].effect == 0
-    for other in (run(7, keep=False), run(3, keep=True)):
-        for (ours,), (theirs,) in zip(whole, other, strict=True):
-            assert (ours.says, ours.since, ours.log_e) == (theirs.says, theirs.since, pytest.approx(theirs.log_e))
+    assert whole[1][0].says == "no answers in this period." and whole[1][0].effect == 0
+    assert whole == run(7, keep=False) == run(3, keep=True)
 
 
 def test_a_regression_learns_where_its_errors_are() -> None:
@@ -144,8 +141,8 @@ def test_weights_are_the_ratio_of_densities() -> None:
 
 
 def test_codes_tell_missing_rare_and_absent_apart() -> None:
-    coder = Coder.of(watched().profile)
-    assert [*coder.columns][:3] == ["wind", "city", "rain"]
+    coder = Coder.of(watched().profile, ["wind", "city", "rain"])
+    assert [*coder.columns] == ["wind", "city", "rain"]
     given = pl.DataFrame({"wind": [None, -99.0, 99.0], "city": ["JFK", "Oz", ""], "rain": [True, None, False]})
     codes = coder.codes(pl.DataFrame({"inputs": given.to_struct()}))
     edges = coder.columns["wind"]
@@ -153,14 +150,3 @@ def test_codes_tell_missing_rare_and_absent_apart() -> None:
     assert np.abs(coder.design(codes)).max() <= 1.5
     absent = coder.codes(pl.DataFrame({"inputs": given.select("rain").to_struct()}))
     assert absent[:, :2].max() == 0 and absent[0, 2] == 3
-
-
-@pytest.mark.parametrize("parts", [[100], [1] * 100, [37, 0, 63], [5, 95]])
-def test_the_same_rows_are_kept_however_they_come(parts: list[int]) -> None:
-    kept, start = Thinned(most=16), 0
-    for number in parts:
-        places = kept.places(number)
-        kept.add({"row": start + places})
-        kept = restored(json.loads(json.dumps(kept.state())))
-        start += number
-    assert kept.arrays["row"].tolist() == list(range(0, 100, 8)) and len(kept) == 13

@@ -84,14 +84,9 @@ def test_parts_and_json_make_no_difference() -> None:
     given = periods(0, 0, 0, 1.5, number=300)
     given.insert(2, given[0].clear())
     whole = fed(watch(burn_in=100), given)
-    for other in (fed(watch(burn_in=100), given, parts=7), fed(watch(burn_in=100), given, parts=2, keep=True)):
-        for ours, theirs in zip(whole, other, strict=True):
-            for one, two in zip(ours, theirs, strict=True):
-                assert (one.subject, one.says, one.since) == (two.subject, two.says, two.since)
-                assert (one.log_e, one.effect) == (pytest.approx(two.log_e), pytest.approx(two.effect))
-    assert whole[2][0].says == "no labels in this period" and whole[2][0].log_e == pytest.approx(
-        fed(watch(burn_in=100), given[:2])[1][0].log_e, abs=5
-    )
+    assert whole == fed(watch(burn_in=100), given, parts=7) == fed(watch(burn_in=100), given, parts=2, keep=True)
+    assert whole[2][0].says == "no labels in this period."
+    assert any(reading.log_e > 1 for reading in whole[-1])
 
 
 def test_labels_of_unknown_classes_and_unreadable_inputs_are_counted() -> None:
@@ -103,7 +98,7 @@ def test_labels_of_unknown_classes_and_unreadable_inputs_are_counted() -> None:
     followed = watch(None, slices=["city"])
     followed.take(odd)
     found = followed.close(BEGIN, BEGIN)
-    assert found[0].says.endswith("3 labels are none of the model's classes")
+    assert found[0].says.endswith("3 labels are none of the model's classes.")
     assert sum(int(reading.says.split(", ")[-1].split()[0]) for reading in found[1:]) == 50
     followed.take(given.with_columns(inputs=pl.struct(other=pl.lit(1))))
     assert all("no labels" in reading.says for reading in followed.close(BEGIN, BEGIN)[1:])

@@ -21,12 +21,12 @@ from tidemill.settings import Objective
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.limits import NOTHING, log_mean
 from tidemill.steward.losses import probabilities_of
+from tidemill.steward.sampling import Blocks, unpacked
 from tidemill.steward.watch import Reading, Severity, Watched
 
 CHECK = "calibration"
 SHIFTS = np.array([-1.6, -0.8, -0.4, -0.2, 0.2, 0.4, 0.8, 1.6])
 """Log odds ratios of the alternatives; 0.2 moves a probability of .5 to .55."""
-_AT_ONCE = 65_536
 _SUMS = 3  # per stream: of y, of p, of 1
 
 
@@ -52,6 +52,7 @@ class Calibration:
         calibration = watched.manifest.results.get("calibration") or {}
         self._coverage: float | None = calibration.get("coverage")
         streams = 1 + settings.bins
+        self._blocks = Blocks()
         self._sums = np.zeros((streams, _SUMS))
         self._costs = np.zeros((streams, len(SHIFTS)))
         self._periods = np.zeros(streams)
@@ -64,9 +65,9 @@ class Calibration:
         self._bins = np.zeros((settings.bins, len(SHIFTS), _SUMS))
 
     def take(self, rows: pl.DataFrame) -> None:
-        for part in rows.iter_slices(_AT_ONCE):
-            answered, came_true = self._pairs(part)
-            self._add(answered, came_true)
+        if rows.height:
+            for block in self._blocks.add(*self._pairs(rows)):
+                self._add(*block)
 
     def _pairs(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Probability of each row, and whether it came true; rows without a number are left out."""
@@ -94,6 +95,8 @@ class Calibration:
         self._costs += found[:, _SUMS:]
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
+        for block in self._blocks.rest():
+            self._add(*block)
         there = self._sums[:, 2] > 0
         if there.any():
             self._bet(begin, there)
@@ -119,7 +122,7 @@ class Calibration:
     def _reading(self, stream: int) -> Reading:
         number = self._settings.bins
         threshold = float(-np.log(self._settings.alpha / 2 / (1 if stream == 0 else number)))
-        log_e = float(log_mean(self._total[stream]))
+        log_e = max(float(log_mean(self._total[stream])), 0.0)
         best, alarm = int(np.argmax(self._peak[stream])), log_e >= threshold
         moment = datetime.fromtimestamp(self._since[stream, best], UTC)
         sums = self._window[stream, best] if alarm else self._ever[stream]
@@ -134,7 +137,7 @@ class Calibration:
             check=CHECK,
             subject=subject,
             severity=Severity.ADVICE,
-            says=says + (f", since about {moment:%Y-%m-%d %H:%M} UTC" if alarm else ""),
+            says=says + (f", since about {moment:%Y-%m-%d %H:%M} UTC." if alarm else "."),
             remedy="take probabilities as a ranking only, until a version calibrated on recent labels is there",
             log_e=log_e,
             log_threshold=threshold,
@@ -144,9 +147,10 @@ class Calibration:
         )
 
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self, f"_{name}").tolist() for name in _STATE}
+        return {"blocks": self._blocks.state(), **{name: getattr(self, f"_{name}").tolist() for name in _STATE}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        self._blocks = Blocks(waiting=[unpacked(column) for column in state["blocks"]])
         for name in _STATE:
             setattr(self, f"_{name}", np.asarray(state[name], dtype=np.float64))
 

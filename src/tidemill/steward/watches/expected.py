@@ -61,7 +61,7 @@ class Expected:
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched
-        self._coder = Coder.of(watched.profile)
+        self._coder = Coder.of(watched.profile, [column.name for column in watched.manifest.schema.inputs])
         bound = promised(watched.losses, watched.manifest)
         self._rise = Rise(
             detector=RiseDetector(
@@ -78,10 +78,14 @@ class Expected:
         """Coefficients of the recalibration [1 + d], and its standard error."""
 
     def learn(self, rows: pl.DataFrame) -> None:
+        if not rows.height:
+            return
         kept = rows[self._past.places(rows.height)]
         self._past.add({**self._arrays(kept), "loss": self._watched.losses.of(kept).astype(np.float32)})
 
     def take(self, rows: pl.DataFrame) -> None:
+        if not rows.height:
+            return
         kept = rows[self._present.places(rows.height)]
         self._present.add({**self._arrays(kept), "moment": microseconds(kept["moment"])})
 
@@ -164,7 +168,7 @@ class Expected:
             check=CHECK,
             subject="",
             severity=Severity.ADVICE,
-            says=says + since,
+            says=f"{says}{since}.",
             remedy="see which inputs moved (drift); ask for labels of these rows sooner, as only they can tell",
             log_e=look.log_e,
             log_threshold=look.log_threshold,

@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
-from tidemill.steward.bounds import MeanBounds
 from tidemill.steward.detectors import RiseDetector
 from tidemill.steward.promise import promised
 from tidemill.steward.rises import Look, Rise, microseconds, restored
@@ -64,12 +63,9 @@ class Performance:
             cut(watched, column, most=settings.most, bins=settings.bins, key=f"watches.{CHECK}.slices")
             for column in settings.slices
         ]
-        self._overall = Rise(detector=self._detector(settings.alpha / 2 if self._cuts else settings.alpha))
+        alpha = settings.alpha / 2 if self._cuts else settings.alpha
+        self._overall = Rise(detector=self._detector(alpha), interval=settings.alpha)
         self._sliced: list[dict[str, Rise]] = [{} for _ in self._cuts]
-        self._begin_period()
-
-    def _begin_period(self) -> None:
-        self._bounds = MeanBounds(alpha=self._settings.alpha)
         self._unknown = 0
 
     def _detector(self, alpha: float, column: str = "", value: str = "") -> RiseDetector:
@@ -90,7 +86,6 @@ class Performance:
             return
         losses, moments = self._watched.losses.of(rows), microseconds(rows["moment"])
         self._overall.update(losses, moments)
-        self._bounds.update(losses)
         classes = self._watched.manifest.identity.classes
         if classes:
             self._unknown += int((~rows["true_label"].is_in(classes)).sum())
@@ -108,7 +103,7 @@ class Performance:
         readings = [self._reading("", self._overall)]
         for by, rises in zip(self._cuts, self._sliced, strict=True):
             readings += [self._reading(f"{by.column}={name}", rises[name]) for name in by.names if name in rises]
-        self._begin_period()
+        self._unknown = 0
         return readings
 
     def _reading(self, subject: str, rise: Rise) -> Reading:
@@ -138,19 +133,18 @@ class Performance:
             text = f"{losses.name}{where} rose to {losses.unscaled(look.mean_since):.4g} from {before} ({named})"
             text += f" about {look.since:%Y-%m-%d %H:%M} UTC"
         elif look.rows:
-            low, high = (losses.unscaled(float(bound)) for bound in (self._bounds.lower, self._bounds.upper))
+            low, high = losses.unscaled(look.low), losses.unscaled(look.high)
             interval = "" if subject else f" ({low:.4g} to {high:.4g})"
             text = f"{losses.name}{where} is {losses.unscaled(look.mean):.4g}{interval}, {named} {before}"
             text += f", {look.rows:,} rows"
         else:
-            return f"no labels{where} in this period"
+            return f"no labels{where} in this period."
         unknown = self._unknown if not subject else 0
-        return text + (f"; {unknown:,} labels are none of the model's classes" if unknown else "")
+        return text + (f"; {unknown:,} labels are none of the model's classes." if unknown else ".")
 
     def state(self) -> dict[str, Any]:
         return {
             "overall": self._overall.state(),
-            "bounds": self._bounds.state(),
             "unknown": self._unknown,
             "sliced": [
                 {
@@ -164,7 +158,7 @@ class Performance:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._overall = restored(state["overall"])
-        self._bounds, self._unknown = MeanBounds(**state["bounds"]), state["unknown"]
+        self._unknown = state["unknown"]
         for index, (by, kept) in enumerate(zip(self._cuts, state["sliced"], strict=True)):
             by.values, by.free = list(kept["values"]), kept["free"]
             self._sliced[index] = {name: restored(rise) for name, rise in kept["rises"].items()}

@@ -72,7 +72,7 @@ class Service:
         if not rows.height:
             return
         requests = rows["request"]
-        first = (requests.is_first_distinct() & requests.ne_missing(self._last)).to_numpy()
+        first = requests.ne_missing(requests.shift(1, fill_value=self._last)).to_numpy()
         self._last = requests[-1]
         moments = microseconds(rows["moment"])
         slow = (rows["latency_us"].to_numpy() > 1000 * self._settings.slow_ms).astype(np.float64)
@@ -95,7 +95,7 @@ class Service:
             check=check,
             subject="",
             severity=Severity.ADVICE if check == "slower" else Severity.HARM,
-            says="no requests in this period" if quiet else counted,
+            says="no requests in this period." if quiet else f"{counted}.",
             remedy=_REMEDY[check],
             log_e=look.log_e,
             log_threshold=look.log_threshold,
