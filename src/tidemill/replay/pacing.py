@@ -1,6 +1,11 @@
-"""Pacing: simulated time waits for the steward, so that what happens does not depend on how quick a machine is."""
+"""Pacing: simulated time waits for the steward, so that what happens does not depend on how quick a machine is.
+
+A status is written at the end of a look at the ledger, and what was decided at that look is done at the next. So it
+takes two of them that say the same until there is nothing left to do.
+"""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +18,7 @@ from tidemill.errors import ReplayError
 STATUS = "status.json"
 _POLL = 0.02  # seconds between looks at the status
 _TAKEN_UP = 1.0  # seconds for replicas to take up what was decided, beside their own `watch_seconds`
+_QUIET = 100  # looks without news, after which nothing more is awaited
 _ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,12 +43,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return self.champion, self.challenger, self.stage
 
 
-def read(file: Path) -> Status | None:
-    """None: there is none yet."""
+def read(file: Path) -> tuple[Status | None, int]:
+    """The status, and when it was written (a mark that each writing changes). None: there is none yet."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Status)
+        with file.open("rb") as stream:  # of one and the same file, though another may take its place meanwhile
+            return msgspec.json.decode(stream.read(), type=Status), os.fstat(stream.fileno()).st_mtime_ns
     except FileNotFoundError:
-        return None
+        return None, 0
     except msgspec.MsgspecError as error:
         raise ReplayError(
             "The steward's status is JSON with the keys of tidemill.replay.pacing.Status",
@@ -70,6 +77,11 @@ class Pace:
         self._patience, self._check = patience, check
         self._standing: tuple[str | None, ...] | None = None
 
+    @property
+    def champion(self) -> str | None:
+        """At the end of the last wait."""
+        return self._standing[0] if self._standing else None
+
     async def weighed(self, latest: datetime) -> None:
         """Return when every period is weighed that is over at `latest`, the moment of the newest record.
 
@@ -80,14 +92,20 @@ class Pace:
         wanted = self._over(latest)
         moved = begun
         last: tuple[datetime | None, int | None] | None = None
+        once: tuple[int, tuple[str | None, ...]] | None = None
         while True:
             self._check()
-            status = read(self._file)
+            status, written = read(self._file)
             now = time.monotonic()
-            if status is not None:
-                if status.retraining is None and status.seen_until is not None and _utc(status.seen_until) >= wanted:
+            if status is not None and _has_weighed(status, wanted):
+                if once is None or once[1] != status.standing:
+                    once = written, status.standing
+                if once[0] != written:
                     break
-                sign = status.seen_until, self._file.stat().st_mtime_ns if status.retraining is not None else None
+            else:
+                once = None
+            if status is not None:
+                sign = status.seen_until, written if once or status.retraining is not None else None
                 if sign != last:
                     moved, last = now, sign
             if now - moved > self._patience:
@@ -97,6 +115,23 @@ class Pace:
             await asyncio.sleep(_TAKEN_UP)
         self._standing = status.standing
         self.waited += time.monotonic() - begun
+
+    async def settled(self, seconds: float) -> None:
+        """After the last record: return when the steward has nothing more to do, or after so many seconds.
+
+        The last period is never over, as nothing later comes.
+        """
+        end, quiet, last = time.monotonic() + seconds, 0, None
+        while time.monotonic() < end and quiet < _QUIET:
+            self._check()
+            status, _ = read(self._file)
+            sign = status and (status.standing, status.seen_until, status.labelled_until)
+            running = status is not None and status.retraining is not None
+            if running:
+                end = time.monotonic() + seconds
+            quiet = 0 if running or sign != last else quiet + 1
+            last = sign
+            await asyncio.sleep(_POLL)
 
     def _over(self, latest: datetime) -> datetime:
         """The end of the last period that is over."""
@@ -110,6 +145,10 @@ class Pace:
             else f"after {self._patience:.0f} s there is no {self._file}",
             remedy="see its log in the replay's folder; --no-wait lets time run on without it",
         )
+
+
+def _has_weighed(status: Status, wanted: datetime) -> bool:
+    return status.retraining is None and status.seen_until is not None and _utc(status.seen_until) >= wanted
 
 
 def _utc(moment: datetime) -> datetime:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def test_until_the_last_period_that_is_over(
         write(file, not_yet)
         assert not await finished(waiting)
         write(file, enough)
+        assert not await finished(waiting), "what was decided at this look is done at the next"
+        write(file, enough)
         assert await finished(waiting, 2.0)
         assert paced.waited >= 0.3
 
@@ -71,7 +74,11 @@ def test_time_stands_still_while_a_retraining_runs(tmp_path: Path) -> None:
         for _ in range(5):  # longer than the patience, as the steward is heard of
             assert not await finished(waiting)
             write(file, "2013-04-03T00:00:00Z", retraining="r-1")
-        write(file, "2013-04-03T00:00:00Z", retraining=None)
+        write(file, "2013-04-03T00:00:00Z", champion="1")
+        assert not await finished(waiting)
+        write(file, "2013-04-03T00:00:00Z", champion="2")
+        assert not await finished(waiting), "something has changed between the two"
+        write(file, "2013-04-03T00:00:00Z", champion="2")
         assert await finished(waiting, 2.0)
 
     asyncio.run(main())
@@ -86,8 +93,11 @@ def test_replicas_get_a_moment_to_take_up_another_champion(tmp_path: Path) -> No
         for champion in ("1", "1", "2", "2"):
             write(file, "2013-04-03T00:00:00Z", champion=champion)
             before = paced.waited
-            await paced.weighed(LATEST)
+            waiting = asyncio.create_task(paced.weighed(LATEST))
+            while not await finished(waiting, 0.05):
+                write(file, "2013-04-03T00:00:00Z", champion=champion)
             waited.append(paced.waited - before)
+            assert paced.champion == champion
         return waited
 
     waited = asyncio.run(main())
@@ -104,6 +114,22 @@ def test_a_steward_that_stands_still(tmp_path: Path) -> None:
     write(file, "2013-04-03T00:00:00Z", retraining=3)
     with pytest.raises(ReplayError, match="retraining=3"):
         asyncio.run(pace(file, patience=0.1).weighed(LATEST))
+
+
+def test_after_the_last_record_until_nothing_happens_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "status.json"
+
+    async def main() -> None:
+        waiting = asyncio.create_task(pace(file).settled(30.0))
+        for day in (1, 2, 3):
+            write(file, f"2013-04-0{day}T00:00:00Z", retraining="r-1" if day == 2 else None)
+            assert not await finished(waiting, 1.0)
+        assert await finished(waiting, 5.0)
+        begun = time.monotonic()
+        await pace(file).settled(0.2)
+        assert 0.2 <= time.monotonic() - begun < 2.0
+
+    asyncio.run(main())
 
 
 def test_a_process_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
