@@ -13,6 +13,7 @@
     ├── RegistryError      a model, version or alias does not exist, or cannot be written
     ├── LedgerError        the record of answers and labels cannot be written or read
     ├── TrackingError      an experiment tracker cannot be used as it was asked for
+    ├── ReplayError        a stretch of time cannot be replayed, or what takes part in it stands still
     └── RequestError       a request that is not answered (HTTP 4xx, 503, 504)
 
 An error says three things: the rule that was broken, what was observed, and the remedy.
@@ -101,6 +102,10 @@ class LedgerError(TidemillError):
 
 class TrackingError(TidemillError):
     """An experiment tracker cannot be used as it was asked for."""
+
+
+class ReplayError(TidemillError):
+    """A stretch of time cannot be replayed, or what takes part in it stands still."""
 
 
 class RequestError(TidemillError):

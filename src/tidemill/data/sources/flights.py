@@ -16,6 +16,10 @@ from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import DataSettings
 
 HORIZON = pl.duration(hours=1)
+TAXI = pl.duration(hours=1)
+"""On the ground, at both ends together: nearly always less."""
+GIVEN_UP = pl.duration(hours=6)
+"""After departure, or when it should have been, a flight that has not landed counts as cancelled or diverted."""
 WINDOW = pl.duration(hours=2)
 WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
@@ -41,10 +45,19 @@ def read(settings: DataSettings) -> pl.LazyFrame:
         flights.join(_weather(folder), on=["origin", "weather_hour"], how="left")
         .join(_planes(folder), on="tailnum", how="left")
         .sort("departure_utc", "flight_id")
-        .drop("departure_utc", "weather_hour", "tailnum", "dep_delay")
+        .drop("departure_utc", "weather_hour", "tailnum", "dep_delay", "labelled_at")
         .collect()
         .lazy()  # joined once, though inference and typing both read it
     )
+
+
+def labelled_at(settings: DataSettings) -> pl.LazyFrame:
+    """When it was known of each flight whether it was disrupted: once it had landed, or was given up.
+
+    Returns:
+        `flight_id` and `labelled_at`, on the clock of `scheduled_departure`.
+    """
+    return _flights(_folder()).select("flight_id", "labelled_at")
 
 
 def _folder() -> Path:
@@ -68,6 +81,8 @@ def _flights(folder: Path) -> pl.LazyFrame:
     departure = pl.datetime("year", "month", "day") + pl.duration(minutes=minute_of_day["departure"])
     hour_utc = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ")
     late = pl.col("arr_delay").is_null() | (pl.col("arr_delay") > 15)
+    left = departure + pl.duration(minutes=pl.col("dep_delay").fill_null(0))
+    landed = left + pl.duration(minutes="air_time") + TAXI
     timetable = table.lazy().select(
         pl.format("{}{}-{}-{}", "carrier", "flight", "origin", departure.dt.strftime("%Y%m%dT%H%M")).alias("flight_id"),
         departure.alias("scheduled_departure"),
@@ -82,6 +97,7 @@ def _flights(folder: Path) -> pl.LazyFrame:
         (hour_utc + pl.duration(minutes="minute")).alias("departure_utc"),
         (hour_utc - HORIZON).alias("weather_hour"),
         late.alias("disrupted"),
+        pl.coalesce(landed, left + GIVEN_UP).alias("labelled_at"),
     )
     same_hour = pl.col("scheduled_departure").dt.truncate("1h")
     return timetable.with_columns(

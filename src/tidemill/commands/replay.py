@@ -1,0 +1,104 @@
+"""`tidemill replay`: a stretch of the past through the whole loop, and a page that shows what came of it."""
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tidemill.commands.output import say
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=run)
+    parser.add_argument(
+        "words", nargs="*", metavar="SETTING", help="as behind `python train.py`: +experiment=flights, key=value …"
+    )
+    begin = "training ends there and traffic begins (default: %(default)s)"
+    parser.add_argument("--from", dest="since", type=_moment, metavar="DATE", default="2013-04-01", help=begin)
+    parser.add_argument("--until", type=_moment, metavar="DATE", help="traffic ends there (default: with the table)")
+    parser.add_argument("--speed", type=_speed, default=None, help="simulated days a second, or max (default: max)")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="KIND:COLUMN[=FROM/TO]@BEGIN[..END], like missing:visib@2013-08-01; may be repeated. "
+        "Kinds: missing, celsius, kilometres, renamed",
+    )
+    parser.add_argument("--labels", choices=["true", "shuffled"], default="true", help="shuffled: the null experiment")
+    parser.add_argument("--seed", type=int, default=0, help="of shuffled labels (default: %(default)s)")
+    parser.add_argument("--label-time", metavar="COLUMN", help="when a record's label becomes known")
+    parser.add_argument("--label-delay", type=float, metavar="HOURS", help="or so long after the record")
+    folder = Path("outputs/replay")
+    parser.add_argument("--folder", type=Path, default=folder, help="new or empty (default: %(default)s)")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="of the steward; what it sets goes before our own")
+    parser.add_argument("--start", metavar="REGISTRY", help="begin with the champion there, instead of training one")
+    parser.add_argument("--rows", type=_positive, default=1, help="records in one request (default: %(default)s)")
+    parser.add_argument("--connections", type=_positive, default=16, help="(default: %(default)s)")
+    parser.add_argument("--no-wait", action="store_true", help="let time run on while the steward weighs or trains")
+    parser.add_argument("--no-steward", action="store_true", help="only serve and send: nothing is decided")
+    parser.add_argument(
+        "--patience", type=float, default=300.0, help="seconds the steward may stand still (%(default)s)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="two days of it with a hastily trained model: does it run?"
+    )
+
+
+_HASTY = ("training.max_epochs=1", "evaluation.bootstrap=50", "evaluation.importance_rows=50")
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Train on the time before a date, serve, send what came after it in order of time, and let the steward act."""
+    from tidemill.replay import faults
+    from tidemill.replay.run import Plan
+    from tidemill.replay.run import run as replay
+    from tidemill.replay.timeline import Known
+    from tidemill.replay.traffic import Manner
+
+    delay = None if parsed.label_delay is None else timedelta(hours=parsed.label_delay)
+    until: Any = parsed.until
+    if parsed.check and until is None:
+        until = parsed.since + timedelta(days=2)
+    plan = Plan(
+        words=[*parsed.words, *(_HASTY if parsed.check else ())],
+        folder=parsed.folder,
+        since=parsed.since,
+        until=until,
+        known=Known(column=parsed.label_time, delay=delay),
+        faults=[faults.parse(text) for text in parsed.fault],
+        manner=Manner(connections=parsed.connections, rows=parsed.rows, speed=parsed.speed),
+        shuffled=parsed.seed if parsed.labels == "shuffled" else None,
+        policy=parsed.policy,
+        start=parsed.start,
+        steward=not parsed.no_steward,
+        wait=not parsed.no_wait,
+        patience=parsed.patience,
+    )
+    replay(plan, say)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-04-01") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number greater than 0 nor max")
+    return speed
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
+    return int(text)

@@ -1,0 +1,248 @@
+"""The outcome: what the year came to, from the ledger, the registry and the steward's book."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tidemill.bundle.answers import Answers
+from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.rollout import Action
+from tidemill.data.raw import from_table
+from tidemill.errors import ReplayError
+from tidemill.evaluation.comparison import row_losses
+from tidemill.evaluation.results import Answered
+from tidemill.ledger import tables
+from tidemill.ledger.record import Role
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.replay import book, difference
+from tidemill.replay.book import Named
+from tidemill.replay.difference import Course, Difference
+from tidemill.replay.faults import Fault
+from tidemill.replay.timeline import Timeline
+from tidemill.replay.traffic import Sent
+from tidemill.serve.predictor import Predictor
+from tidemill.settings import Objective
+
+_CHUNK = 50_000  # records through a predictor at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reign:
+    """A version as champion: from the first record that arrived after the change until the next change's.
+
+    action: what made it champion; until: None: it still is. against: this version and the one before it, by their
+    bundles, on the records of this reign; harmful: it was worse than that one by more than the margin, for certain.
+    """
+
+    version: str
+    action: str
+    reason: str
+    since: datetime
+    until: datetime | None
+    against: Difference | None = None
+    harmful: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """Everything that the page shows.
+
+    unrecorded: answers that the ledger lacks; twice: those it has more than once. labelled: answers with their label.
+    margin: share of the replaced version's loss that a promoted one may be worse by.
+    champion: who answered against the first version, on all records with an answer; months, course: the same in parts.
+    decisions, readings: the steward's book.
+    """
+
+    model: str
+    records: int
+    served: int
+    failures: Mapping[str, int]
+    unlabelled: Mapping[str, int]
+    unreadable: int
+    unrecorded: int
+    twice: int
+    labelled: int
+    days: Sequence[Mapping[str, Any]]
+    loss: str
+    margin: float
+    champion: Difference
+    months: Sequence[tuple[date, Difference]]
+    course: Course
+    reigns: Sequence[Reign]
+    faults: Sequence[Named]
+    decisions: pl.DataFrame
+    readings: pl.DataFrame
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many decisions of each kind were carried out."""
+        return Counter(self.decisions.filter(~pl.col("proposed").fill_null(False))["kind"].to_list())
+
+
+def plain(found: Outcome) -> dict[str, Any]:
+    """As JSON holds it, without the steward's tables, which lie in the ledger."""
+    names = [each.name for each in fields(found) if each.name not in ("decisions", "readings")]
+    content = {name: _plain(getattr(found, name)) for name in names}
+    return {**content, "failed": found.failed, "decided": dict(found.kinds)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Named):
+        return {"fault": str(value.fault), "check": value.check, "delay_days": _plain(value.delay), "says": value.says}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds() / 86_400
+    if isinstance(value, date):
+        return value.isoformat()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Played:
+    """What was sent, and where what came of it lies."""
+
+    model: str
+    registry: Registry
+    ledger: LedgerSettings
+    first: str
+    """The version that stood at the beginning."""
+    timeline: Timeline
+    rows: pl.DataFrame
+    """As they were sent."""
+    sent: Sent
+    faults: Sequence[Fault]
+
+
+def weigh(played: Played, *, margin: float) -> Outcome:
+    """Compare and count.
+
+    Raises:
+        ReplayError: the ledger holds no answer to what was sent.
+    """
+    timeline, sent = played.timeline, played.sent
+    served = pl.Series(sent.ids, dtype=pl.String).is_not_null()
+    kept = _kept(played)
+    by_id = kept.unique("id", keep="first", maintain_order=True)
+    both = sent.frame(timeline.moments).join(by_id, on="id", how="inner", maintain_order="left")
+    if both.is_empty():
+        raise ReplayError(
+            "The ledger holds the answers that were given",
+            observed=f"none of {served.sum():,} in {played.ledger.table(played.model, 'answers')}",
+            remedy="see the log of the server in the replay's folder",
+        )
+    numbers = both["number"].to_numpy()
+    models = _Models(played, numbers)
+    moments = timeline.moments.gather(numbers)
+    ours, frozen = models.losses(_answers(both, timeline)), models.losses_of(played.first)
+    compared = difference.between(ours, frozen, difference.days_of(moments))
+    assert compared is not None
+    readings = book.readings(played.ledger, played.model)
+    return Outcome(
+        model=played.model,
+        records=len(timeline),
+        served=sent.served,
+        failures=sent.failures,
+        unlabelled=sent.unlabelled,
+        unreadable=timeline.unreadable,
+        unrecorded=int(served.sum()) - both.height,
+        twice=kept.height - by_id.height,
+        labelled=int(both["labelled"].sum()),
+        days=sent.days,
+        loss="squared_error" if timeline.target.objective is Objective.REGRESSION else "log_loss",
+        margin=margin,
+        champion=compared,
+        months=difference.by_month(ours, frozen, moments),
+        course=difference.course(ours, frozen, moments),
+        reigns=_reigns(played, both, moments, models, margin),
+        faults=book.named(played.faults, readings),
+        decisions=book.decisions(played.ledger, played.model),
+        readings=readings,
+    )
+
+
+def _kept(played: Played) -> pl.DataFrame:
+    """The ledger's rows for what was sent: who answered the client, what, and whether the label came."""
+    answers = tables.joined(played.ledger, played.model).filter(pl.col("role") != Role.SHADOW.value)
+    labelled = pl.col("true_label").is_not_null() | pl.col("true_value").is_not_null()
+    chosen = answers.select("id", "at", "version", "probabilities", "value", labelled.alias("labelled")).collect()
+    return chosen.join(pl.DataFrame({"id": pl.Series(played.sent.ids, dtype=pl.String)}), on="id", how="semi")
+
+
+def _answers(both: pl.DataFrame, timeline: Timeline) -> Answers:
+    if timeline.target.objective is Objective.REGRESSION:
+        return {"value": both["value"].to_numpy()}
+    width = len(timeline.target.classes)
+    return {"probabilities": both["probabilities"].list.to_array(width).to_numpy()}
+
+
+class _Models:
+    """Losses on the chosen records: of the answers that were given, and of those that a version would give."""
+
+    def __init__(self, played: Played, numbers: np.ndarray) -> None:
+        self._played = played
+        self._numbers = numbers
+        self._labels = played.timeline.labels[numbers]
+
+    def losses(self, answers: Answers, rows: slice = slice(None)) -> np.ndarray:
+        objective = self._played.timeline.target.objective
+        return row_losses(Answered(objective=objective, labels=self._labels[rows], answers=answers))
+
+    def losses_of(self, version: str, rows: slice = slice(None)) -> np.ndarray:
+        """Of a version's bundle, on the records as they were sent."""
+        table = self._played.rows[self._numbers[rows]]
+        with self._played.registry.fetched(self._played.model, version, verify=False) as folder:
+            predictor = Predictor(folder)
+            parts = [
+                predictor.predict(from_table(table[at : at + _CHUNK], predictor.columns))
+                for at in range(0, table.height, _CHUNK)
+            ]
+        name = "value" if self._played.timeline.target.objective is Objective.REGRESSION else "probabilities"
+        return self.losses({name: np.concatenate([part[name] for part in parts])}, rows) if parts else np.empty(0)
+
+
+def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: _Models, margin: float) -> list[Reign]:
+    """The champions since the replay began, in order, each compared with the one before it."""
+    arrivals = both["at"].cum_max()
+    changes = [
+        (change, int((arrivals < datetime.fromisoformat(change.at)).sum()))
+        for change in played.registry.history(played.model)
+        if change.alias == Alias.CHAMPION and change.action in (Action.PROMOTE, Action.ROLLBACK)
+    ]
+    found: list[Reign] = []
+    for index, (change, begin) in enumerate(changes):
+        end = changes[index + 1][1] if index + 1 < len(changes) else both.height
+        compared, harmful = None, False
+        if index and end > begin:
+            rows = slice(begin, end)
+            days = difference.days_of(moments)[rows]
+            ours = models.losses_of(change.version, rows)
+            theirs = models.losses_of(changes[index - 1][0].version, rows)
+            compared = difference.between(ours, theirs, days)
+            beyond = difference.between(ours, (1 + margin) * theirs, days)
+            harmful = beyond is not None and beyond.lower > 0
+        found.append(
+            Reign(
+                version=change.version,
+                action=change.action,
+                reason=change.reason,
+                since=moments[min(begin, both.height - 1)],
+                until=moments[end] if end < both.height else None,
+                against=compared,
+                harmful=harmful and change.action == Action.PROMOTE,
+            )
+        )
+    return found
