@@ -23,7 +23,7 @@ def settings(**changes: Any) -> RetrainSettings:
         "history": "full",
         "window_days": None,
         "half_life_days": None,
-        "warm_start": False,
+        "warm_start": True,
         "validation_days": 14,
         "test_days": 7,
         "min_records": 10,
