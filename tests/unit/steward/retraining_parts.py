@@ -30,6 +30,7 @@ def settings(**changes: Any) -> RetrainSettings:
         "runner": "process",
         "ray_address": None,
         "threads": 1,
+        "priority": "normal",
         "attempts": 3,
     }
     return build(RetrainSettings, {**values, **changes}, "retrain")
