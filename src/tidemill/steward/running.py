@@ -54,10 +54,9 @@ class Process:
         self.folder, self.settings = folder, settings
 
     def start(self, number: int, words: Sequence[str], lock: int) -> None:
-        python = [sys.executable] if words[0] in ("python", "python3") else [words[0]]
         with _log(self.folder, number).open("wb") as log:
             _STARTED[self.folder] = subprocess.Popen(
-                [sys.executable, "-m", background.MODULE, self.settings.priority, *python, *words[1:]],
+                _behind_others(words, self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -74,14 +73,14 @@ class Process:
 class RayJob:
     """A job whose submission id is the retraining's, so that it cannot be submitted twice.
 
-    The folder must be one that the cluster's machines share with the steward.
+    The cluster's machines must share folder and registry with the steward, and have code and Python where it has them.
     """
 
     def __init__(self, folder: Path, settings: RetrainSettings) -> None:
         self.folder, self.settings = folder, settings
 
     def start(self, number: int, words: Sequence[str], lock: int) -> None:
-        entry = shlex.join(["python", "-m", background.MODULE, self.settings.priority, *words])
+        entry = shlex.join(_behind_others(words, self.settings))
         with _reached(self.settings.ray_address):
             client = self._client()
             if self._details(client, number) is None:
@@ -113,6 +112,12 @@ class RayJob:
 
     def _id(self, number: int) -> str:
         return self.folder.name if number == 1 else f"{self.folder.name}-{number}"
+
+
+def _behind_others(words: Sequence[str], settings: RetrainSettings) -> list[str]:
+    """The command with its priority; `python` is the one that the steward runs in."""
+    first = sys.executable if words[0] in ("python", "python3") else words[0]
+    return [sys.executable, "-m", background.MODULE, settings.priority, first, *words[1:]]
 
 
 @contextmanager
