@@ -132,3 +132,8 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def small_multiclass(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return make_small(tmp_path_factory.mktemp("bundle") / "small", Objective.MULTICLASS)
+
+
+@pytest.fixture(scope="session")
+def small_binary(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return make_small(tmp_path_factory.mktemp("bundle") / "small", Objective.BINARY)

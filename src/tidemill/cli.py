@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill import __version__
-from tidemill.commands import keys, predict, replay, serve
+from tidemill.commands import keys, predict, replay, serve, steward
 from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
 
@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--reason", default="by hand", help="kept in the history (default: %(default)s)")
 
     predict.add(commands.add_parser("predict", help="score files in bulk", description=predict.__doc__))
+    steward.add(
+        commands.add_parser("steward", help="watch a served model, and keep it right", description=steward._run.__doc__)
+    )
     replay.add(commands.add_parser("replay", help="send a past year through the loop", description=replay.run.__doc__))
     keys.add(commands.add_parser("keys", help="API keys: who may ask a server for what"))
     return parser

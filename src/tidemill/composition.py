@@ -7,12 +7,16 @@ Enum's choices or outside a `Rule`, and values that do not fit each other.
 
 import dataclasses
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import math
 import pkgutil
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tidemill.errors import SettingsError
@@ -53,11 +57,15 @@ class _Problem:
         return f"{self.key} = {self.got}: {self.rule}{hint}"
 
 
-def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
+_ALL_KEYS = "`python train.py --cfg job` shows all keys and their values"
+
+
+def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "", *, shown: str = _ALL_KEYS) -> T:
     """Check `mapping` against the dataclass `kind` and make one.
 
     Args:
         prefix: full key of `mapping` itself, put before the keys in messages ("training").
+        shown: where all keys can be seen.
 
     Raises:
         SettingsError: one or more rules are broken; the message lists all of them.
@@ -69,7 +77,7 @@ def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "") -> T:
         raise SettingsError(
             "Every setting must keep its rule",
             observed=lines,
-            remedy="mend what is named above; `python train.py --cfg job` shows all keys and their values",
+            remedy=f"mend what is named above; {shown}",
         )
     return value
 
@@ -131,6 +139,53 @@ def choices(package: str, having: str) -> list[str]:
     """Names of the modules inside `package` that have the function `having`, found by looking."""
     names = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
     return [name for name in names if hasattr(importlib.import_module(f"{package}.{name}"), having)]
+
+
+def named(spec: str, *, what: str, kind: str) -> Any:
+    """Something of the user's own that a setting names: package.module:name, or path/to/file.py:name.
+
+    Args:
+        what: it is, at the beginning of a sentence ("An observer"); kind: what name stands for ("Class").
+
+    Raises:
+        SettingsError: there is no such module, file or name.
+    """
+    forms = f"package.module:{kind} or path/to/file.py:{kind}"
+    place, separator, name = spec.rpartition(":")
+    if not separator or not place or not name.isidentifier():
+        raise SettingsError(f"{what} is named as {forms}", observed=repr(spec), remedy="correct the setting")
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:
+        raise SettingsError(
+            f"{what}'s module can be imported",
+            observed=f"{spec}: {type(error).__name__}: {error}",
+            remedy=f"name it as {forms}, where every process can read it",
+        ) from error
+    if not hasattr(module, name):
+        near = difflib.get_close_matches(name, vars(module), n=1)
+        raise SettingsError(
+            f"{what}'s module has the {kind.lower()} that the setting names",
+            observed=f"{place} has no {name}",
+            remedy=f"did you mean {near[0]}?" if near else f"correct the {kind.lower()}",
+        )
+    return getattr(module, name)
+
+
+def _from_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    name = f"tidemill_own_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None, "a .py file always has a loader"
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Problem]) -> T:

@@ -85,7 +85,7 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     evaluation = _evaluate(settings, data, learned, exported, opened)
     _say(evaluation)
     verdict = _decide(settings, registry, data.target, opened, evaluation)
-    described = _manifest(settings, data, learned, exported, opened, evaluation, verdict)
+    described = _manifest(settings, data, learned, exported, opened, evaluation, verdict, run_folder)
     content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
     figures = gallery.figures(content)
     folder.write(
@@ -187,6 +187,7 @@ def _manifest(
     opened: Opened,
     evaluation: Evaluation,
     verdict: Verdict,
+    run_folder: Path,
 ) -> manifest.Manifest:
     splits = data.splits
     return manifest.compose(
@@ -207,6 +208,7 @@ def _manifest(
             "test_inspected": splits.test.inspected,
         },
         results={
+            "run": str(run_folder.absolute()),
             "validation_loss": learned.fit.best_loss,
             "validation": learned.metrics,
             "epochs": learned.fit.epochs,

@@ -35,7 +35,17 @@ def _flights(folder: Path) -> dict[str, Any]:
     return {"target": "disrupted", "limit": 2000}
 
 
-EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {"files": _files, "sql": _sql, "flights": _flights}
+def _production(folder: Path) -> dict[str, Any]:
+    TABLE.head(4).write_parquet(folder / "records.parquet")
+    return _files(folder) | {"options": {"base": "files", "records": str(folder / "records.parquet")}}
+
+
+EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "files": _files,
+    "sql": _sql,
+    "flights": _flights,
+    "production": _production,
+}
 
 
 def _params() -> list[Any]:

@@ -112,7 +112,7 @@ class Interface:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """data: fingerprint, split, rows. results: metrics, calibration, baselines, parity, gate."""
+    """data: fingerprint, split, rows. results: the run's folder, metrics, calibration, baselines, parity, gate."""
 
     format: int
     identity: Identity

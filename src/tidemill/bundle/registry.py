@@ -7,15 +7,14 @@ between the two.
 """
 
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from tidemill.bundle import checksums, manifest, rollout, signing
 from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
-from tidemill.bundle.store import is_version, open_store
+from tidemill.bundle.store import explained, is_version, open_store
 from tidemill.errors import RegistryError
 from tidemill.settings import PlainName
 
@@ -38,12 +37,12 @@ class Registry:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self._verified: set[tuple[str, str]] = set()
-        with _explained(self.path):
+        with explained(self.path):
             self._store = open_store(self.path)
 
     def probe(self) -> None:
         """Write a file and remove it: better to learn before the work than after it that nothing can be kept."""
-        with _explained(self.path):
+        with explained(self.path):
             self._store.probe()
 
     def add(self, model: str, folder: Path) -> str:
@@ -56,17 +55,17 @@ class Registry:
         """
         _check_name(model)
         checksums.verify(folder)
-        with _explained(f"{self.path}/{model}"):
+        with explained(f"{self.path}/{model}"):
             return self._store.add(model, folder, lambda copy, version: _stamp(copy, model, version))
 
     def models(self) -> list[str]:
-        with _explained(self.path):
+        with explained(self.path):
             return self._store.models()
 
     def versions(self, model: str) -> list[str]:
         """Numbers of the complete versions, oldest first."""
         _check_name(model)
-        with _explained(self.path):
+        with explained(self.path):
             return self._store.versions(model)
 
     def aliases(self, model: str) -> dict[str, str]:
@@ -76,7 +75,7 @@ class Registry:
     def history(self, model: str) -> list[Change]:
         """Every change of an alias, oldest first."""
         _check_name(model)
-        with _explained(self.path):
+        with explained(self.path):
             content = self._store.read(model, _ALIASES)
         try:
             return [] if content is None else [Change(**entry) for entry in json.loads(content)["history"]]
@@ -103,7 +102,7 @@ class Registry:
     def desired(self, model: str) -> Desired:
         """What replicas shall hold now: from desired.json, or from the history of a registry that has none yet."""
         _check_name(model)
-        with _explained(self.path):
+        with explained(self.path):
             content = self._store.read(model, _DESIRED)
         try:
             return rollout.desired(self.history(model)) if content is None else rollout.decode(content)
@@ -117,7 +116,7 @@ class Registry:
     def state_mark(self, model: str) -> str | None:
         """A text that is another one whenever `desired` may have changed; one look at a file's description."""
         _check_name(model)
-        with _explained(self.path):
+        with explained(self.path):
             return self._store.mark(model, _DESIRED) or self._store.mark(model, _ALIASES)
 
     def fetch(self, model: str, name: str, *, verify: bool = True) -> Path:
@@ -130,7 +129,7 @@ class Registry:
             BundleError: a file is missing or altered.
         """
         version = self.resolve(model, name)
-        with _explained(f"{self.path}/{model}/{version}"):
+        with explained(f"{self.path}/{model}/{version}"):
             folder = self._store.fetch(model, version)
         try:
             if verify:
@@ -156,7 +155,7 @@ class Registry:
     def describe(self, model: str, name: str) -> manifest.Manifest:
         """A version's manifest, without its other files being read."""
         version = self.resolve(model, name)
-        with _explained(f"{self.path}/{model}/{version}"):
+        with explained(f"{self.path}/{model}/{version}"):
             content = self._store.read(model, f"{version}/{manifest.NAME}")
         return manifest.parse(content, f"{self.path}/{model}/{version}")
 
@@ -175,7 +174,7 @@ class Registry:
         version = self.resolve(model, name)
         with self.fetched(model, version) as folder:
             content = signing.signature(folder, private_key)
-        with _explained(f"{self.path}/{model}/{version}/{signing.NAME}"):
+        with explained(f"{self.path}/{model}/{version}/{signing.NAME}"):
             self._store.replace(model, f"{version}/{signing.NAME}", content)
         return version
 
@@ -236,6 +235,23 @@ class Registry:
                 history.append(rollout.change(Alias.CHAMPION, champion, action, by=by, reason=reason))
         return self.desired(model)
 
+    def apply(self, model: str, changes: Sequence[Change], *, generation: int) -> bool:
+        """Make several changes at once, unless something has changed since `generation`; returns whether it did not.
+
+        Raises:
+            BundleError: a file of a version that is named is missing or altered.
+        """
+        for version in sorted({entry.version for entry in changes}):
+            self._verify_once(model, version)
+        try:
+            with self._changing(model) as history:
+                if rollout.desired(history).generation != generation:
+                    raise _OutdatedError
+                history.extend(changes)
+        except _OutdatedError:
+            return False
+        return True
+
     def _verify_once(self, model: str, version: str) -> None:
         """Reading a whole bundle again tells nothing new; replicas check it once more before they use it."""
         if (model, version) not in self._verified:
@@ -243,7 +259,7 @@ class Registry:
 
     def _has(self, model: str, version: str) -> bool:
         _check_name(model)
-        with _explained(self.path):
+        with explained(self.path):
             return self._store.has(model, version)
 
     @contextmanager
@@ -251,13 +267,17 @@ class Registry:
         """The history, written back at once when the block ends well."""
         if not self.versions(model):
             self.resolve(model, Alias.CHAMPION)  # explains what there is
-        with _explained(f"{self.path}/{model}/{_ALIASES}"), self._store.lock(model):
+        with explained(f"{self.path}/{model}/{_ALIASES}"), self._store.lock(model):
             history = self.history(model)
             yield history
             aliases = rollout.aliases(history)
             content = {"format": 1, "aliases": aliases, "history": [change.to_dict() for change in history]}
             self._store.replace(model, _ALIASES, json.dumps(content, indent=2, ensure_ascii=False).encode())
             self._store.replace(model, _DESIRED, rollout.desired(history).encode())
+
+
+class _OutdatedError(Exception):
+    """Others have changed what a change was based on."""
 
 
 def _stamp(folder: Path, model: str, version: str) -> None:
@@ -274,23 +294,3 @@ def _check_name(model: str) -> None:
             observed=repr(model),
             remedy="choose another name",
         )
-
-
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
-    """Turn what file systems raise (a full disk, no permission, no network) into an error that names the place."""
-    try:
-        yield
-    except (OSError, ValueError, ImportError) as error:
-        raise RegistryError(
-            "The registry can be reached, read and written",
-            observed=f"{place}: {_first(error)}",
-            remedy="check the path, its permissions and the free space; the registry is as it was before",
-        ) from error
-
-
-def _first(error: Exception) -> str:
-    """What went wrong; of a folder that could not be copied, the first of its files is enough."""
-    if isinstance(error, shutil.Error):
-        return str(error.args[0][0][2])
-    return f"{type(error).__name__}: {error}"

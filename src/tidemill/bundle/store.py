@@ -25,6 +25,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from tidemill.bundle import checksums
+from tidemill.errors import RegistryError
 
 Stamp = Callable[[Path, str], None]
 """Writes a version's number into the copy of a bundle and sums its files up again."""
@@ -233,6 +234,19 @@ class LocalStore(Store):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+@contextlib.contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn what file systems raise (a full disk, no permission, no network) into an error that names the place."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        raise RegistryError(
+            "The registry can be reached, read and written",
+            observed=f"{place}: {_first(error)}",
+            remedy="check the path, its permissions and the free space; the registry is as it was before",
+        ) from error
+
+
 def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and name[0] != "0"
 
@@ -254,3 +268,10 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _first(error: Exception) -> str:
+    """What went wrong; of a folder that could not be copied, the first of its files is enough."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2])
+    return f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ what lies at or above the last edge. Infinities are counted there too. On the tr
 but for infinities.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,16 @@ import polars as pl
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import counted, with_null
+from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 
 FORMAT = 1
 BINS = 20
 CATEGORIES = 100
 PROBABILITIES = np.linspace(0, 1, BINS + 1).tolist()
+_NO_TIME = -(2**63)
+_MANY = 10_000  # values; as Python objects these are found sooner than by Polars, more are not
+_BLOCK = 2**17  # numbers that are compared while they lie in the cache
 
 Profile = dict[str, Any]
 
@@ -42,7 +46,51 @@ def profile(train: pl.DataFrame, schema: Schema) -> Profile:
 
 def profile_like(table: pl.DataFrame, reference: Profile) -> Profile:
     """Profile of other rows over the bins of `reference`: what it has no bin for counts as other, below or above."""
-    return _count(with_null(table), reference["columns"])
+    return _count(table, reference["columns"])
+
+
+def merge(parts: Sequence[Profile]) -> Profile:
+    """The profile of all rows of the parts, of which there is one at least.
+
+    Raises:
+        SchemaError: they were not counted over the same bins.
+    """
+    whole = parts[0]
+    for part in parts[1:]:
+        columns = {name: _merged(name, entry, part["columns"].get(name)) for name, entry in whole["columns"].items()}
+        whole = {"format": FORMAT, "rows": whole["rows"] + part["rows"], "columns": columns}
+    return whole
+
+
+def cells(entry: Profile) -> np.ndarray:
+    """A column's counts in a row: false and true; categories and others; or all bins. Missing ones are last."""
+    if entry["kind"] == Kind.BOOLEAN:
+        return np.array([entry["false"], entry["true"], entry["missing"]])
+    if entry["kind"] == Kind.CATEGORICAL:
+        return np.array([*entry["categories"].values(), entry["other"], entry["missing"]])
+    return np.array([*entry["counts"], entry["missing"]])
+
+
+def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
+    if theirs is None or _over(ours) != _over(theirs):
+        raise SchemaError(
+            "Profiles are merged that were counted over the same bins",
+            observed=f"{name!r} over other bins, or not at all",
+            remedy="count all parts with profile_like and one reference",
+        )
+    merged: Profile = {key: ours[key] + theirs[key] for key in ("missing", "other", "true", "false") if key in ours}
+    if "categories" in ours:
+        merged["categories"] = {value: rows + theirs["categories"][value] for value, rows in ours["categories"].items()}
+    if "counts" in ours:
+        merged["counts"] = [one + other for one, other in zip(ours["counts"], theirs["counts"], strict=True)]
+        for key, choose in (("minimum", min), ("maximum", max)):
+            ends = [part[key] for part in (ours, theirs) if part[key] is not None]
+            merged[key] = choose(ends, default=None)
+    return {**ours, **merged}
+
+
+def _over(entry: Profile) -> tuple[Any, ...]:
+    return entry["kind"], entry.get("edges"), [*entry.get("categories", ())]
 
 
 def profile_answers(answers: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> Profile:
@@ -104,25 +152,65 @@ def _count(table: pl.DataFrame, bins: Mapping[str, Profile]) -> Profile:
 
 
 def _entry(values: pl.Series, bins: Profile) -> Profile:
-    present = values.drop_nulls()
-    entry: Profile = {"kind": bins["kind"], "missing": len(values) - len(present)}
-    if bins["kind"] == Kind.BOOLEAN:
-        true = int(present.cast(pl.Boolean).sum())
-        return {**entry, "true": true, "false": len(present) - true}
     if bins["kind"] == Kind.CATEGORICAL:
-        found = dict(counted(present.cast(pl.String)).iter_rows())
-        known = {name: int(found.get(name, 0)) for name in bins["categories"]}
-        return {**entry, "categories": known, "other": len(present) - sum(known.values())}
-    numbers = _plain(present)
-    counts = np.bincount(np.searchsorted(bins["edges"], numbers, side="right"), minlength=len(bins["edges"]) + 1)
-    finite = numbers[np.isfinite(numbers)]
+        return _categories(values, bins["categories"])
+    if bins["kind"] == Kind.BOOLEAN:
+        missing, true = values.null_count(), int(values.cast(pl.Boolean).sum())
+        return {"kind": bins["kind"], "missing": missing, "true": true, "false": len(values) - missing - true}
+    if values.dtype.is_temporal():
+        missing, numbers = values.null_count(), values.dt.epoch("us").fill_null(_NO_TIME).to_numpy()
+        present = numbers[numbers != _NO_TIME] if missing else numbers
+    else:
+        present = numbers = values.cast(pl.Float64).to_numpy()  # what is null becomes NaN
+        missing = int(np.count_nonzero(np.isnan(numbers)))
+    below = _below(numbers, bins["edges"])
+    if values.dtype.is_temporal():
+        below -= missing
+    counts = np.diff([0, *below, len(values) - missing])
+    minimum, maximum = _ends(present)
     return {
-        **entry,
+        "kind": bins["kind"],
+        "missing": missing,
         "edges": bins["edges"],
         "counts": counts.tolist(),
-        "minimum": finite.min().item() if len(finite) else None,
-        "maximum": finite.max().item() if len(finite) else None,
+        "minimum": minimum,
+        "maximum": maximum,
     }
+
+
+def _categories(values: pl.Series, known: Mapping[str, int]) -> Profile:
+    found = values.cast(pl.String).value_counts(name="rows")
+    if found.height > _MANY:
+        found = found.filter(pl.first().is_in(["", *known]) | pl.first().is_null())
+    named = dict(zip(*(column.to_list() for column in found), strict=True))
+    missing = named.get(None, 0) + named.get("", 0)
+    categories = {name: named.get(name, 0) for name in known}
+    other = len(values) - missing - sum(categories.values())
+    return {"kind": str(Kind.CATEGORICAL), "missing": missing, "categories": categories, "other": other}
+
+
+def _below(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:
+    """How many numbers lie below each edge: comparing with all of them is ten times as fast as searching."""
+    below = np.zeros(len(edges), dtype=np.int64)
+    limits = np.asarray(edges, dtype=numbers.dtype)
+    smaller = np.empty(min(_BLOCK, len(numbers)), dtype=bool)
+    for begin in range(0, len(numbers), _BLOCK):
+        block = numbers[begin : begin + _BLOCK]
+        into = smaller[: len(block)]
+        for index, limit in enumerate(limits):
+            below[index] += np.count_nonzero(np.less(block, limit, out=into))
+    return below
+
+
+def _ends(numbers: np.ndarray) -> tuple[Any, Any]:
+    """The smallest and the largest finite number, None where there is none."""
+    if not len(numbers):
+        return None, None
+    ends = np.fmin.reduce(numbers), np.fmax.reduce(numbers)
+    if not np.isfinite(ends).all():
+        finite = numbers[np.isfinite(numbers)]
+        return _ends(finite)
+    return ends[0].item(), ends[1].item()
 
 
 def _plain(values: pl.Series) -> np.ndarray:

@@ -10,7 +10,7 @@ import polars as pl
 from tidemill.ledger.columns import ANSWERS, LABELS
 from tidemill.ledger.settings import LedgerSettings
 
-_SKEW = timedelta(days=1)
+SKEW = timedelta(days=1)
 """By how much a label may seem older than its answer, as clocks differ."""
 
 
@@ -21,14 +21,14 @@ def answers(
 
     A shadow's rows have the same ids as the champion's, and null `inputs`. Empty while nothing was shipped.
     """
-    return _between(_scan(settings, model, "answers", ANSWERS), since, until)
+    return _between(scan(settings, model, "answers", ANSWERS), since, until)
 
 
 def labels(
     settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.LazyFrame:
     """Labels as they were received, repeated and corrected ones too: `since` ≤ at < `until`."""
-    return _between(_scan(settings, model, "labels", LABELS), since, until)
+    return _between(scan(settings, model, "labels", LABELS), since, until)
 
 
 def joined(
@@ -38,7 +38,7 @@ def joined(
 
     All four are null where no label has come. `since`, `until`: of the answers.
     """
-    given = _latest(labels(settings, model, _aware(since) - _SKEW if since else None))
+    given = latest(labels(settings, model, aware(since) - SKEW if since else None))
     return answers(settings, model, since, until).join(given, on="id", how="left")
 
 
@@ -49,24 +49,30 @@ def unknown(
 
     An answer that another replica gave a moment ago may not have been shipped yet.
     """
-    given = _latest(labels(settings, model, since, until))
-    known = answers(settings, model, until=_aware(until) + _SKEW if until else None).select("id")
+    given = latest(labels(settings, model, since, until))
+    known = answers(settings, model, until=aware(until) + SKEW if until else None).select("id")
     return given.join(known, on="id", how="anti")
 
 
-def _latest(received: pl.LazyFrame) -> pl.LazyFrame:
+def latest(received: pl.LazyFrame) -> pl.LazyFrame:
+    """The label received last for each id, as the columns that `joined` adds."""
     order = ["at", "event_at", "label", "value"]  # all of them, so that the answer never depends on the files' order
-    latest = received.sort(order, nulls_last=False).group_by("id").last()
-    return latest.select(
-        "id",
-        pl.col("label").alias("true_label"),
-        pl.col("value").alias("true_value"),
-        pl.col("at").alias("labelled_at"),
-        "event_at",
+    return (
+        received.sort(order, nulls_last=False)
+        .group_by("id")
+        .last()
+        .select(
+            "id",
+            pl.col("label").alias("true_label"),
+            pl.col("value").alias("true_value"),
+            pl.col("at").alias("labelled_at"),
+            "event_at",
+        )
     )
 
 
-def _scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
+def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
+    """All rows of one of a model's tables; `empty`: its columns, for while there is no table."""
     import deltalake
 
     uri, options = settings.table(model, name), dict(settings.storage_options) or None
@@ -77,13 +83,14 @@ def _scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.D
 
 def _between(table: pl.LazyFrame, since: datetime | None, until: datetime | None) -> pl.LazyFrame:
     if since is not None:
-        first = _aware(since)
+        first = aware(since)
         table = table.filter(pl.col("day") >= first.date(), pl.col("at") >= first)
     if until is not None:
-        last = _aware(until)
+        last = aware(until)
         table = table.filter(pl.col("day") <= last.date(), pl.col("at") < last)
     return table
 
 
-def _aware(moment: datetime) -> datetime:
+def aware(moment: datetime) -> datetime:
+    """In UTC, which is also meant where no offset is given."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -19,20 +19,14 @@ A whole observer, to be named by the setting as `slow.py:Slow` (a file) or `pack
             self._file.close()
 """
 
-import difflib
-import hashlib
-import importlib
-import importlib.util
 import logging
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from tidemill.composition import named
 from tidemill.errors import SettingsError
 from tidemill.ledger.record import Answered, Label
 from tidemill.serve.observer import Observer, Refused, Swapped
@@ -44,7 +38,6 @@ Event = Answered | Label | Swapped | Refused
 _METHODS = {Answered: "answered", Label: "labelled", Swapped: "swapped", Refused: "refused"}
 _POLL = 0.05  # seconds; looking costs the event loop less than being woken for each event
 _QUIET = 60.0  # seconds between two logs of failures of one observer
-_FORMS = "package.module:Class or path/to/file.py:Class"
 
 
 class Observers:
@@ -156,23 +149,12 @@ def load(spec: str, **options: Any) -> Observer:
     Raises:
         SettingsError: there is no such module, file or class, it is no `Observer`, or it cannot be made.
     """
-    place, separator, name = spec.rpartition(":")
-    if not separator or not place or not name.isidentifier():
-        raise SettingsError(f"An observer is named as {_FORMS}", observed=repr(spec), remedy="correct the setting")
-    module = _module(spec, place)
-    found = getattr(module, name, None)
-    if found is None:
-        near = difflib.get_close_matches(name, vars(module), n=1)
-        raise SettingsError(
-            "An observer's module has the class that the setting names",
-            observed=f"{place} has no {name}",
-            remedy=f"did you mean {near[0]}?" if near else "correct the class",
-        )
+    found = named(spec, what="An observer", kind="Class")
     if not isinstance(found, type) or not issubclass(found, Observer):
         raise SettingsError(
             "An observer is a subclass of tidemill.serve.observer.Observer",
             observed=f"{spec} is {found!r:.200}",
-            remedy=f"write class {name}(Observer)",
+            remedy=f"write class {spec.rpartition(':')[2]}(Observer)",
         )
     try:
         return found(**options)
@@ -182,33 +164,6 @@ def load(spec: str, **options: Any) -> Observer:
             observed=f"{spec} with {sorted(options) or 'no options'}: {type(error).__name__}: {error}",
             remedy="correct the options, or the constructor",
         ) from error
-
-
-def _module(spec: str, place: str) -> ModuleType:
-    try:
-        return _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
-        raise SettingsError(
-            "An observer's module can be imported",
-            observed=f"{spec}: {type(error).__name__}: {error}",
-            remedy=f"name it as {_FORMS}, where every replica can read it",
-        ) from error
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    name = f"tidemill_observer_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    found = importlib.util.spec_from_file_location(name, path)
-    assert found is not None and found.loader is not None, "a .py file always has a loader"
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses and pickle look their module up there
-    try:
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ class QualitySettings:
 @dataclass(kw_only=True, slots=True)
 class DataSettings:
     source: str
-    """`files`, `sql`, `flights`, or a module of your own with `read(settings) -> polars.LazyFrame`."""
+    """`files`, `sql`, `flights`, `production`, or a module of your own with `read(settings) -> polars.LazyFrame`."""
     path: str | None
     """A file, a folder, a glob or a URL (s3://, …): CSV, Parquet, Arrow, JSON Lines or Delta."""
     test_path: str | None

@@ -54,6 +54,7 @@ class RiseDetector:
         burn_in: first values that only inform the estimated baseline; nothing is detected among them.
         guess, guess_weight: sum and number of values known beforehand, such as those of the reference profile.
             They make detection sooner where they are right, and no alarm false where they are wrong.
+        burnt: values of the burn-in that were seen.
         total, peak: log sum and largest of the bets over starts [..., 5]; peak's start is `since`, counted from 1.
         price: log likelihood of the running mean's forecasts; seen: sum of values after the burn-in.
         log_statistic: at the last value; an alarm is a statistic of at least log_threshold.
@@ -68,6 +69,7 @@ class RiseDetector:
     guess: np.ndarray = field(default_factory=lambda: np.zeros(()))
     guess_weight: float = 0.0
     count: int = 0
+    burnt: int = 0
     seen: np.ndarray = field(default_factory=lambda: np.zeros(()))
     price: np.ndarray = field(default_factory=lambda: np.zeros(()))
     total: np.ndarray = field(default_factory=_nothing)
@@ -98,54 +100,64 @@ class RiseDetector:
         best = np.argmax(self.peak, axis=-1)[..., None]
         return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
 
-    def update(self, values: Any) -> np.ndarray:
+    def update(self, values: Any, counts: Any = 1) -> np.ndarray:
         """Log statistic after each of the values [..., n]; NOTHING (limits.py) during the burn-in.
+
+        Args:
+            counts: of values, where each entry is the sum of so many that follow each other [n]. Bets then begin and
+                baselines move between entries only, which takes fewer steps and costs about as much delay as an entry.
 
         Raises:
             SettingsError: a value lies outside [0, 1].
         """
-        array = within(values, 0.0, 1.0)
-        first = 0 if self.baseline is not None else min(max(self.burn_in - self.count, 0), array.shape[-1])
+        number = np.asarray(counts, dtype=np.int64)
+        array = within(np.atleast_1d(np.asarray(values, dtype=np.float64)) / number, 0.0, 1.0) * number
+        number = np.broadcast_to(number, array.shape[-1:])
+        before = self.count + np.cumsum(number) - number
+        first = 0 if self.baseline is not None else int(np.searchsorted(before, self.burn_in))
         self.guess = self.guess + array[..., :first].sum(axis=-1)
-        self.guess_weight += first
-        self.count += first
+        burnt = int(number[:first].sum())
+        self.guess_weight += burnt
+        self.burnt += burnt
+        self.count += burnt
         path = np.full(array.shape, NOTHING)
         if first < array.shape[-1]:
-            path[..., first:] = self._bet(array[..., first:])
+            path[..., first:] = self._bet(array[..., first:], number[first:])
             self.log_statistic = path[..., -1]
         return path
 
-    def _bet(self, array: np.ndarray) -> np.ndarray:
-        """Log statistic after each value, none of them of the burn-in."""
-        start = self.count - (0 if self.baseline is not None else self.burn_in)
-        number = start + 1 + np.arange(array.shape[-1])
+    def _bet(self, array: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Log statistic after each entry, none of them of the burn-in."""
+        number = self.count - self.burnt + np.cumsum(counts)
         sums = self.seen[..., None] + np.cumsum(array, axis=-1)
         if self.baseline is None:
-            expected = (0.5 + self.guess[..., None] + sums - array) / (self.guess_weight + number)
-            forecast = array * np.log(expected) + (1 - array) * np.log1p(-expected)
+            expected = (0.5 + self.guess[..., None] + sums - array) / (self.guess_weight + 1 + number - counts)
+            forecast = array * np.log(expected) + (counts - array) * np.log1p(-expected)
             paid = self.price[..., None] + np.cumsum(forecast, axis=-1)
             known = paid - _best_likelihood(sums, number)
         else:
             expected = np.full(array.shape, self.baseline)
             paid, known = np.zeros(array.shape), np.zeros(array.shape)
-        gain = array[..., None] * RISES - np.log1p(expected[..., None] * np.expm1(RISES))
+        gain = array[..., None] * RISES - counts[:, None] * np.log1p(expected[..., None] * np.expm1(RISES))
         gains = np.cumsum(gain, axis=-2)
-        entry = np.log(self._weights(number))[:, None] - (gains - gain)
+        entry = np.log(self._weights(number, counts))[:, None] - (gains - gain)
         total = _accumulated(np.logaddexp, self.total, entry)
         peak = _accumulated(np.maximum, self.peak, entry)
         newer = peak[..., 1:, :] > peak[..., :-1, :]
-        starts = np.where(newer, (self.count + 1 + np.arange(array.shape[-1]))[:, None], self.since[..., None, :])
+        starts = np.where(newer, (self.burnt + 1 + number - counts)[:, None], self.since[..., None, :])
         self.since = np.maximum.accumulate(starts, axis=-2)[..., -1, :]
         self.total, self.peak = total[..., -1, :] + gains[..., -1, :], peak[..., -1, :] + gains[..., -1, :]
         self.seen, self.price = sums[..., -1], paid[..., -1]
-        self.count += array.shape[-1]
+        self.count += int(counts.sum())
         over_starts = total if self.rule == Rule.SUM else peak
         return np.asarray(known + log_mean(over_starts[..., 1:, :] + gains))
 
-    def _weights(self, number: np.ndarray) -> np.ndarray:
+    def _weights(self, number: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Of the starts at the values of each entry, all or the first of them; `number` values were there after it."""
+        before, starts = number - counts, counts if self.rule == Rule.SUM else np.ones(len(counts))
         if not self.anytime:
-            return np.ones(len(number))
-        return np.asarray(self.within / ((number - 1.0 + self.within) * (number + self.within)))
+            return starts
+        return np.asarray(self.within * starts / ((before + self.within) * (before + starts + self.within)))
 
     def state(self) -> dict[str, Any]:
         """What makes it again: `RiseDetector(**state)`."""

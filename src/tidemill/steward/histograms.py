@@ -66,8 +66,8 @@ class HistogramEvidence:
                 observed=f"{counts.shape} and {self.reference.shape}",
                 remedy="count over the bins of the reference profile",
             )
-        sets = _sets(counts.shape[-1], ordered=self.ordered)
-        found = log_mean(_log_e(counts, self.reference, sets))
+        sets = bin_sets(counts.shape[-1], ordered=self.ordered)
+        found = log_mean(set_evidence(counts, self.reference, sets))
         self.looks += 1
         weight = self.half / ((self.looks - 1 + self.half) * (self.looks + self.half))
         self.log_e = float(np.logaddexp(self.log_e, np.log(weight) + log_mean(found)))
@@ -95,25 +95,28 @@ class HistogramEvidence:
         return found
 
 
-def _sets(bins: int, *, ordered: bool) -> np.ndarray:
+def bin_sets(bins: int, *, ordered: bool) -> np.ndarray:
     """Which bins each set has [sets, bins]. Of two bins, either says all."""
     each = np.eye(bins)[: bins - (bins == 2)]
     return np.concatenate([each, np.tri(bins)[1:-1]]) if ordered else each
 
 
-def _log_e(live: np.ndarray, reference: np.ndarray, sets: np.ndarray) -> np.ndarray:
-    """Log e-values [sets, shifts]; strata are independent given their margins, so their logs add up."""
+def set_evidence(live: np.ndarray, reference: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Log e-values [..., sets, shifts] of counts [..., strata, bins], for many windows at once.
+
+    Strata are independent given their margins, so their logs add up.
+    """
     inside = (live @ sets.T)[..., None]
     both = ((live + reference) @ sets.T)[..., None]
-    rows = live.sum(axis=-1)[:, None, None]
-    everything = np.maximum((live + reference).sum(axis=-1)[:, None, None], 1)
+    rows = live.sum(axis=-1)[..., None, None]
+    everything = np.maximum((live + reference).sum(axis=-1)[..., None, None], 1)
     chosen, share = both / everything, rows / everything
     up, down = np.expm1(SHIFTS), np.expm1(-SHIFTS)
     bound = rows * np.log1p(chosen * up)
     bound = np.minimum(bound, both * SHIFTS + (everything - rows) * np.log1p(chosen * down))
     bound = np.minimum(bound, both * np.log1p(share * up))
     bound = np.minimum(bound, rows * SHIFTS + (everything - both) * np.log1p(share * down))
-    return np.asarray((inside * SHIFTS - bound).sum(axis=0))
+    return np.asarray((inside * SHIFTS - bound).sum(axis=-3))
 
 
 def e_bh(log_e: Any, alpha: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -17,10 +17,11 @@ from tidemill.bundle.manifest import Manifest
 
 
 class Severity(StrEnum):
-    """Harm pages somebody and may cause decisions; advice explains and never acts."""
+    """Harm pages somebody and may cause decisions; advice explains and never acts; news raises no alarm at all."""
 
     HARM = "harm"
     ADVICE = "advice"
+    NEWS = "news"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +47,14 @@ class Reading:
 
     @property
     def alarm(self) -> bool:
-        return self.log_e >= self.log_threshold
+        return self.severity is not Severity.NEWS and self.log_e >= self.log_threshold
 
 
 class Losses(Protocol):
     """The policy's metric: a loss of each row in [0, 1], and how to say it in its own units."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def of(self, rows: pl.DataFrame) -> np.ndarray:
         """Losses [rows] of labelled rows, scaled to [0, 1]."""
@@ -97,3 +99,14 @@ class Watch(Protocol):
         """As JSON holds it; `restore` of it into a watch newly built gives this one again."""
 
     def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Learner(Watch, Protocol):
+    """A watch that is fed unlabelled rows to judge (`labelled` is false), and labelled ones to learn from.
+
+    The loop asks `isinstance(watch, Learner)`.
+    """
+
+    def learn(self, rows: pl.DataFrame) -> None:
+        """Rows as a labelled watch takes them, when their labels are in; any number, between any two calls."""

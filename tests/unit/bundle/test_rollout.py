@@ -13,7 +13,7 @@ from tidemill import cli
 from tidemill.bundle import checksums, manifest, rollout, store
 from tidemill.bundle.manifest import Interface
 from tidemill.bundle.registry import Alias, Registry
-from tidemill.bundle.rollout import Desired, Mode
+from tidemill.bundle.rollout import Action, Desired, Mode
 from tidemill.data.schema import Column, Schema
 from tidemill.data.target import Target
 from tidemill.errors import BundleError, RegistryError
@@ -317,3 +317,16 @@ def test_the_command(local, capsys):
     assert "champion: unloaded" in run("list")[1]
     status, _, error = run("rollout", "m", "--mode", "canary")
     assert status == 1 and "mode canary with no share" in error and error.count("\n") == 1
+
+
+def test_changes_are_made_together_or_not_at_all_if_others_were_faster(registry):
+    generation = registry.desired("m").generation
+    changes = [
+        rollout.change(Alias.CHALLENGER, "2", Action.PROMOTE, by="steward", reason="r"),
+        rollout.change(Alias.CHALLENGER, "2", Action.ROLLOUT, by="steward", reason="r", mode="shadow"),
+    ]
+    assert registry.apply("m", changes, generation=generation)
+    state = registry.desired("m")
+    assert (state.challenger, state.mode, state.generation) == ("2", Mode.SHADOW, generation + 2)
+    assert not registry.apply("m", changes, generation=generation)
+    assert registry.desired("m") == state

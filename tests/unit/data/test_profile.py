@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 from checked_tables import schema_of
 
-from tidemill.data.profile import BINS, profile, profile_answers, profile_like
+from tidemill.data.profile import BINS, cells, merge, profile, profile_answers, profile_like
 from tidemill.data.schema import Role
+from tidemill.errors import SchemaError
 
 GENERATOR = np.random.default_rng(0)
 DAY = datetime(2013, 1, 1, tzinfo=UTC)
@@ -75,16 +76,41 @@ def test_timestamps_have_even_bins_in_whole_microseconds() -> None:
     assert set(entry["counts"][1:-1]) == {250}
 
 
-def test_profiles_of_parts_add_up_to_the_whole() -> None:
+def test_profiles_of_parts_merge_into_the_profile_of_the_whole() -> None:
     reference = profile(TRAIN, SCHEMA)
-    parts = [profile_like(TRAIN[:1_234], reference), profile_like(TRAIN[1_234:], reference)]
-    for name, whole in reference["columns"].items():
-        for what in ("counts", "missing", "other", "true", "false"):
-            if what in whole:
-                sums = np.sum([part["columns"][name][what] for part in parts], axis=0)
-                assert np.array_equal(sums, whole[what])
-    assert profile_like(TRAIN, reference) == reference
+    parts = [profile_like(TRAIN[begin:end], reference) for begin, end in ((0, 0), (0, 1_234), (1_234, 5_000))]
+    assert merge(parts) == merge(parts[::-1]) == reference
+    assert merge(parts[:1]) == parts[0]
     assert profile_like(TRAIN, json.loads(json.dumps(reference))) == reference
+
+
+def test_only_profiles_over_the_same_bins_merge() -> None:
+    reference = profile(TRAIN, SCHEMA)
+    other = profile(TRAIN.with_columns(pl.col("number") + 1), SCHEMA)
+    with pytest.raises(SchemaError, match="'number' over other bins"):
+        merge([reference, other])
+    with pytest.raises(SchemaError, match="'number' over other bins, or not at all"):
+        merge([reference, {**reference, "columns": {}}])
+
+
+def test_cells_hold_every_row_once() -> None:
+    columns = profile(TRAIN, SCHEMA)["columns"]
+    for entry in columns.values():
+        assert cells(entry).sum() == total(entry) == 5_000
+    assert cells(columns["paid"]).tolist() == [columns["paid"]["false"], columns["paid"]["true"], 0]
+    assert cells(columns["city"])[-2] == columns["city"]["other"]
+
+
+def test_many_values_and_many_rows_are_counted_as_few_are() -> None:
+    reference = profile(TRAIN, SCHEMA)
+    rows = 300_000
+    live = pl.DataFrame({"city": [None, "", "1", *(f"new {i}" for i in range(rows - 3))]})
+    more = pl.DataFrame({"number": np.resize(TRAIN["number"].to_numpy(), rows)})
+    wanted = {name: {"columns": {name: reference["columns"][name]}} for name in ("city", "number")}
+    city = profile_like(live, wanted["city"])["columns"]["city"]
+    assert (city["missing"], city["categories"]["1"], city["other"]) == (2, 1, rows - 3)
+    counts = profile_like(more, wanted["number"])["columns"]["number"]["counts"]
+    assert counts == [60 * count for count in reference["columns"]["number"]["counts"]]
 
 
 def test_new_values_count_as_below_above_other_and_missing() -> None:

@@ -85,6 +85,35 @@ def test_stopping_when_one_likes_finds_no_more_than_stated(case: dict, mean: flo
         assert chance @ value <= (1 if case.get("anytime") else live) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("mean", [0.05, 0.3])
+def test_values_taken_together_find_no_more_than_stated_either(case: dict, mean: float) -> None:
+    values = np.array(list(product([0.0, 1.0], repeat=12)))
+    chance = np.prod(np.where(values == 1, mean, 1 - mean), axis=1)
+    counts = np.array([1, 3, 2, 4, 2])
+    sums = np.add.reduceat(values, np.cumsum(counts) - counts, axis=1)
+    detector = RiseDetector(alpha=0.25, within=10, burn_in=2, **case)
+    path = detector.update(sums, counts)
+    live = 12 - (4 if "baseline" not in case else 0)  # an entry that is in the burn-in is so as a whole
+    for stop in (-1.0, 0.0, 0.5, 1.0, 2.0):
+        hit = path >= stop
+        at = np.where(hit.any(axis=1), hit.argmax(axis=1), 4)
+        assert chance @ np.exp(np.take_along_axis(path, at[:, None], axis=1)[:, 0]) <= (
+            1 if case.get("anytime") else live
+        ) * (1 + 1e-9)
+    assert detector.count == 12 and set(detector.since.ravel().tolist()) <= {0, 1, 2, 5, 7, 11}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_taken_together_show_about_what_each_by_itself_does(case: dict) -> None:
+    values = (np.random.default_rng(4).random(4000) < np.where(np.arange(4000) < 2000, 0.2, 0.35)).astype(float)
+    fine, coarse = (RiseDetector(alpha=0.05, within=4000, **case) for _ in range(2))
+    fine.update(values)
+    coarse.update(values.reshape(-1, 20).sum(axis=1), 20)
+    assert float(coarse.log_statistic) == pytest.approx(float(fine.log_statistic), rel=0.05)
+    assert abs(int(coarse.began) - int(fine.began)) <= 40 and coarse.count == fine.count
+
+
 def test_a_rise_is_found_and_its_beginning_named() -> None:
     chance = np.where(np.arange(4000) < 2000, 0.1, 0.2)
     values = (np.random.default_rng(1).random((60, 4000)) < chance).astype(float)

@@ -1,0 +1,202 @@
+"""A base table and the labelled records of production together: what a served model is trained on again.
+
+`data.options`: base (the source of the base table, which gets every option not named here), until, records,
+window_days, half_life_days.
+"""
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import polars as pl
+
+from tidemill.composition import build
+from tidemill.data import facts, infer, kinds, sources, values
+from tidemill.data.schema import Column
+from tidemill.data.sources.files import existing_file
+from tidemill.errors import SettingsError, SourceError
+from tidemill.settings import DataSettings, Kind, Positive, instant
+from tidemill.settings.rules import Instant
+
+AGE_WEIGHT = "age_weight"
+"""The column that weights by age stand in, where the base table has no weights of its own."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Options:
+    base: str
+    until: Annotated[str, Instant] | None
+    """Rows of the base table from this moment on are left out; null takes it whole."""
+    records: str | None
+    """A Parquet file of labelled records, with columns of the base table; null: none yet."""
+    window_days: Annotated[float, Positive] | None
+    """Only rows of this many days before the newest one; null: all."""
+    half_life_days: Annotated[float, Positive] | None
+    """A row so much older than the newest one counts half; null: all count alike."""
+
+    @property
+    def timed(self) -> list[str]:
+        """Options that go by `data.time`."""
+        return [name for name in ("until", "window_days", "half_life_days") if getattr(self, name) is not None]
+
+
+def read(settings: DataSettings) -> pl.LazyFrame:
+    """Rows of the base table, then the records. A record that is in both, by `data.key`, is taken from production.
+
+    Columns that production does not have are null there; a weight is 1. Of a record with several answers, the latest
+    is taken.
+
+    Raises:
+        SettingsError: an option, or what it needs, is not set.
+        SourceError: the file of records is not there, or does not fit the base table.
+    """
+    options, base = _base(settings)
+    time = _time(base, settings, options)
+    if time is not None and options.until is not None:
+        base = base.filter(values.read(time, base.collect_schema()[time.name]) < instant(options.until))
+    if options.records is not None:
+        base = _joined(base, _records(options.records, base, settings), settings)
+    return base if time is None else _aged(base, time, settings, options)
+
+
+def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
+    known = {field.name: settings.options.get(field.name) for field in dataclasses.fields(Options)}
+    if known["base"] in (None, "production"):
+        raise SettingsError(
+            "data.source=production adds to a base table, which data.options.base names the source of",
+            observed=f"data.options.base = {known['base']!r}",
+            remedy="set it to what data.source was, like data.options.base=files",
+        )
+    if settings.test_path is not None:
+        raise SettingsError(
+            "With data.source=production the test split is cut off by data.split, as the newest records must be in it",
+            observed=f"data.test_path = {settings.test_path!r}",
+            remedy="set data.test_path=null and data.split.method=time",
+        )
+    options = build(Options, known, "data.options")
+    others = {name: value for name, value in settings.options.items() if name not in known}
+    return options, sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
+
+
+def _time(base: pl.LazyFrame, settings: DataSettings, options: Options) -> Column | None:
+    """How the base table's moments are read; None where no option asks for them."""
+    if not options.timed:
+        return None
+    column = _columns(base, [settings.time], settings)[settings.time] if settings.time else None
+    if column is None or column.kind is not Kind.TIMESTAMP:
+        raise SettingsError(
+            f"data.options.{options.timed[0]} needs the moment of each row, a timestamp that data.time names",
+            observed=f"data.time = {settings.time!r}" + (f", which is {column.kind}" if column else ""),
+            remedy="set data.time, and data.kinds.COLUMN=timestamp where that is not seen by itself",
+        )
+    return column
+
+
+def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings) -> dict[str, Column]:
+    """Kinds and notations of some columns of the base table, as inference will find them or the pinned schema has."""
+    there = base.collect_schema().names()
+    if absent := [name for name in names if name not in there]:
+        raise SourceError(
+            "A column that settings name must be in the base table",
+            observed=f"{absent[0]!r}; the table has {', '.join(there)}",
+            remedy="correct the name, or data.options.base",
+        )
+    if settings.schema is not None:
+        pinned = {column.name: column for column in infer.read_yaml(settings.schema).columns}
+        return {name: pinned.get(name, Column(name=name, kind=Kind.CATEGORICAL)) for name in names}
+    wanted = settings.kinds | ({settings.key: Kind.CATEGORICAL} if settings.key else {})
+    times = [settings.time] if settings.time else []
+    decided = kinds.decide(base, facts.count(base, list(names)), wanted, times)
+    return {name: column or Column(name=name, kind=wanted[name]) for name, column in decided.items()}
+
+
+def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFrame:
+    """The file's rows, each column of them in the base table, the target among them."""
+    try:
+        records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
+    except pl.exceptions.PolarsError as error:
+        raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
+    there = base.collect_schema().names()
+    if unknown := [name for name in records.columns if name not in there]:
+        raise _unfit(f"{file} has {unknown[0]!r}; the base table has {', '.join(there)}")
+    if settings.target is not None and settings.target not in records.columns:
+        raise _unfit(f"{file} has no column {settings.target!r}, which data.target names")
+    if settings.weight in there and settings.weight is not None:
+        given = pl.col(settings.weight) if settings.weight in records.columns else pl.lit(None, pl.Float64)
+        records = records.with_columns(given.fill_null(1.0).alias(settings.weight))
+    return records
+
+
+def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -> pl.LazyFrame:
+    """Base and records as one table. A column that they store differently is read by its kind on both sides.
+
+    Only text stays text: what it cannot be read as is told later, row by row.
+    """
+    stored = base.collect_schema()
+    odd = [name for name in records.columns if records.schema[name] != stored[name]]
+    columns = _columns(base, odd, settings) if odd else {}
+    read = {name: values.read(Column(name=name, kind=columns[name].kind), records.schema[name]) for name in odd}
+    fitted = records.with_columns(read.values())
+    for name in odd:
+        empty = records.select(values.missing(columns[name], records.schema[name])).to_series()
+        if lost := int((fitted[name].is_null() & ~empty).sum()):
+            kind = columns[name].kind
+            raise _unfit(
+                f"{lost:,} of the records' values of {name!r} cannot be read as {kind}, which it is in the base"
+            )
+    base = base.with_columns(values.read(columns[name], stored[name]) for name in odd if stored[name] != pl.String)
+    if settings.key in records.columns:
+        named = fitted.filter(pl.col(settings.key).is_not_null())
+        if settings.time in records.columns:
+            named = named.sort(settings.time, maintain_order=True)
+        named = named.unique(settings.key, keep="last", maintain_order=True)
+        fitted = pl.concat([fitted.filter(pl.col(settings.key).is_null()), named])
+        base = base.join(named.lazy().select(settings.key), on=settings.key, how="anti", maintain_order="left")
+    fitted = fitted.with_columns(_written(columns[name]) for name in odd if stored[name] == pl.String)
+    return pl.concat([base, fitted.lazy()], how="diagonal")
+
+
+def _written(column: Column) -> pl.Expr:
+    """Typed values as text in the notation of the base table's column."""
+    value = pl.col(column.name)
+    if column.kind is Kind.TIMESTAMP and column.format in values.EPOCHS:
+        return (value.dt.epoch("us") / values.EPOCHS[column.format]).cast(pl.String)
+    if column.kind is Kind.TIMESTAMP:
+        return value.dt.strftime(str(column.format).replace("%#z", "%z"))
+    text = value.cast(pl.String)
+    return text.str.replace(".", ",", literal=True) if column.decimal_comma else text
+
+
+def _aged(table: pl.LazyFrame, time: Column, settings: DataSettings, options: Options) -> pl.LazyFrame:
+    stored = table.collect_schema()
+    if options.window_days is None and options.half_life_days is None:
+        return table
+    moment = values.read(time, stored[time.name])
+    newest = sources.collect(table.select(moment.max())).item()
+    if options.window_days is not None and isinstance(newest, datetime):
+        table = table.filter(moment >= newest - timedelta(days=options.window_days))
+    if options.half_life_days is None:
+        return table
+    age = (pl.lit(newest) - moment) / timedelta(days=options.half_life_days)
+    weight = 0.5**age
+    if settings.weight in stored and settings.weight is not None:
+        own = _columns(table, [settings.weight], settings)[settings.weight]
+        return table.with_columns(values.read(own, stored[own.name]).cast(pl.Float64) * weight)
+    if settings.weight != AGE_WEIGHT:
+        raise SettingsError(
+            f"data.options.half_life_days makes weights, so data.weight must name them ({AGE_WEIGHT}), or a column "
+            "of the table to be multiplied with them",
+            observed=f"data.weight = {settings.weight!r}",
+            remedy=f"set data.weight={AGE_WEIGHT}",
+        )
+    return table.with_columns(weight.alias(AGE_WEIGHT))
+
+
+def _unfit(observed: str) -> SourceError:
+    return SourceError(
+        "The records of production must have columns of the base table, the target among them, and fit their kinds",
+        observed=observed,
+        remedy="correct data.options.records or data.options.base, or export the records again",
+    )

@@ -1,0 +1,61 @@
+"""From a decision to the registry: which changes it makes, all of them at once, in the state that it was made for."""
+
+from collections.abc import Sequence
+
+from tidemill.bundle import rollout
+from tidemill.bundle.registry import Registry
+from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
+from tidemill.steward.book import Decision, Kind
+from tidemill.steward.policy import Policy
+
+
+def in_force(decisions: Sequence[Decision]) -> list[Decision]:
+    """Decisions that are to be carried out: those that waited for nobody, and those that somebody approved."""
+    approved = {one.refers for one in decisions if one.kind is Kind.APPROVE}
+    return [one for one in decisions if one.kind is not Kind.APPROVE and (not one.proposed or one.number in approved)]
+
+
+def due(decisions: Sequence[Decision], desired: Desired, policy: Policy) -> Decision | None:
+    """The decision that the registry does not show yet: made for its present state, and not carried out."""
+    for one in reversed(in_force(decisions)):
+        if one.generation == desired.generation and changes(one, desired, policy):
+            return one
+    return None
+
+
+def carry_out(registry: Registry, model: str, decision: Decision, desired: Desired, policy: Policy) -> bool:
+    """Change the registry; False where somebody has changed it since: then the decision is void.
+
+    Raises:
+        RegistryError, BundleError: the version is not there, or altered.
+    """
+    return registry.apply(model, changes(decision, desired, policy), generation=decision.generation)
+
+
+def changes(decision: Decision, desired: Desired, policy: Policy) -> list[Change]:
+    """What a decision changes in the state `desired`; nothing for those that are not about what is served."""
+    by, reason, version = f"{decision.by}, decision {decision.number}", decision.reason, str(decision.version)
+
+    def entry(alias: Alias, named: str, action: Action, mode: Mode | None = None, share: float | None = None) -> Change:
+        return rollout.change(alias, named, action, by=by, reason=reason, mode=mode and str(mode), share=share)
+
+    def challenge(named: str, mode: Mode, share: float | None = None) -> list[Change]:
+        return [
+            entry(Alias.CHALLENGER, named, Action.PROMOTE),
+            entry(Alias.CHALLENGER, named, Action.ROLLOUT, mode, share),
+        ]
+
+    match decision.kind:
+        case Kind.SHADOW:
+            return challenge(version, Mode.SHADOW)
+        case Kind.CANARY:
+            return challenge(version, Mode.CANARY, decision.share)
+        case Kind.PROMOTE:
+            replaced = desired.champion
+            probation = challenge(str(replaced), Mode.SHADOW) if policy.trial.probation and replaced else []
+            return [entry(Alias.CHAMPION, version, Action.PROMOTE), *probation]
+        case Kind.ROLLBACK:
+            return [entry(Alias.CHAMPION, version, Action.ROLLBACK)]
+        case Kind.DROP | Kind.KEEP if decision.retraining is None:
+            return [entry(Alias.CHALLENGER, str(desired.challenger), Action.ROLLOUT, Mode.OFF)]
+    return []

@@ -1,0 +1,164 @@
+"""The command of a retraining: what is set about it, and the words that run the pipeline on old and new data."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from tidemill.composition import Conflict, Rule
+from tidemill.data.schema import Role, Schema
+from tidemill.data.sources.production import AGE_WEIGHT
+from tidemill.errors import QualityError, SettingsError
+from tidemill.settings import AtLeastOne, Kind, Positive
+from tidemill.steward.export import Records
+
+
+class History(StrEnum):
+    """Which rows a retraining learns from: all; those of the last days; or all, older ones counting less."""
+
+    FULL = "full"
+    WINDOW = "window"
+    AGED = "aged"
+
+
+class Runner(StrEnum):
+    """As a process beside the steward, or as a job of a Ray cluster."""
+
+    PROCESS = "process"
+    RAY = "ray"
+
+
+Command = Rule("a command's words, like [python, train.py, +experiment=flights]", lambda words: len(words) > 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class RetrainSettings:
+    command: Annotated[list[str], Command]
+    """How the model is trained: its words come first, and the steward adds what differs for a retraining. It runs
+    where the steward runs, or from that same folder on the cluster."""
+    history: History
+    window_days: Annotated[float, Positive] | None
+    """history=window: days before the newest record."""
+    half_life_days: Annotated[float, Positive] | None
+    """history=aged: a row so much older than the newest counts half."""
+    warm_start: bool
+    """Begin from the weights of the champion's run, where its folder is still there."""
+    validation_days: Annotated[float, Positive]
+    """Records of these days, before those of the test split, choose the best epoch …"""
+    test_days: Annotated[float, Positive]
+    """… and the newest ones are the test split, on which the gate compares with the champion."""
+    min_records: Annotated[int, AtLeastOne]
+    """Fewer labelled records are not worth a retraining."""
+    runner: Runner
+    ray_address: str | None
+    """runner=ray: http://HOST:8265 of the cluster's head; null: RAY_API_SERVER_ADDRESS, or a Ray on this machine."""
+    threads: Annotated[int, AtLeastOne]
+    """Processor threads that a retraining may use."""
+    attempts: Annotated[int, AtLeastOne]
+    """How often one retraining may be started, each time from where the killed one was."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        needed = {History.WINDOW: "window_days", History.AGED: "half_life_days"}.get(self.history)
+        if needed is not None and getattr(self, needed) is None:
+            yield Conflict(needed, None, f"must be set for history={self.history}")
+        held_out = self.validation_days + self.test_days
+        if self.history is History.WINDOW and self.window_days is not None and self.window_days <= held_out:
+            yield Conflict(
+                "window_days", self.window_days, f"must be more than validation_days + test_days = {held_out:g}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What the champion's manifest says of how it was trained. run: the folder; None if a run did not say."""
+
+    model: str
+    schema: Schema
+    data: Mapping[str, Any]
+    run: str | None
+
+
+def check(records: Records, settings: RetrainSettings, schema: Schema) -> datetime:
+    """Whether a retraining is worth its while; gives the newest record's moment.
+
+    Raises:
+        QualityError: there are too few labelled records, or all with the same label.
+        SettingsError: the model's table has no moments, by which to split.
+    """
+    if records.rows < settings.min_records:
+        raise QualityError(
+            "A retraining needs enough labelled records of production",
+            observed=f"{records.rows:,}, and retrain.min_records={settings.min_records:,}",
+            remedy="wait for labels (POST /feedback), or lower retrain.min_records",
+        )
+    if not records.varied:
+        raise QualityError(
+            "The labelled records of production must have different labels, for a model to learn from them",
+            observed=f"the same label {records.rows:,} times",
+            remedy="look at what sends the labels",
+        )
+    time = schema.only(Role.TIME)
+    if time is None or time.kind is not Kind.TIMESTAMP or records.newest is None:
+        raise SettingsError(
+            "A retraining splits by time, so the model's table needs a column of timestamps as data.time",
+            observed="no such column" if time is None else f"{time.name!r} is {time.kind}",
+            remedy="train a champion with data.time=COLUMN first",
+        )
+    return records.newest
+
+
+def words(
+    settings: RetrainSettings, trained: Trained, *, records: Path, newest: datetime, run: Path, registry: str
+) -> list[str]:
+    """The whole command: what the settings' words begin, with the records' file, the splits and the run's folder."""
+    given = {word.partition("=")[0].lstrip("+") for word in settings.command}
+    test_from = newest - timedelta(days=settings.test_days)
+    found: dict[str, object] = {
+        "name": trained.model,
+        "data.source": "production",
+        "data.test_path": None,
+        **_base(trained.data, given),
+        "data.options.records": str(records),
+        "data.options.window_days": settings.window_days if settings.history is History.WINDOW else None,
+        "data.options.half_life_days": settings.half_life_days if settings.history is History.AGED else None,
+        **_weight(settings, trained.data, given),
+        "data.split.method": "time",
+        "data.split.validation_from": _instant(test_from - timedelta(days=settings.validation_days)),
+        "data.split.test_from": _instant(test_from),
+        **({"training.warm_start": trained.run} if settings.warm_start and trained.run else {}),
+        "training.threads": settings.threads,
+        "registry.path": registry,
+        "registry.promote": False,
+        "hydra.run.dir": str(run),
+    }
+    return [*settings.command, *(setting(key, value) for key, value in found.items())]
+
+
+def setting(key: str, value: object) -> str:
+    """A word of Hydra's grammar; text is quoted, whatever is in it."""
+    if isinstance(value, str):
+        escaped = value.replace("'", r"\'")
+        return f"{key}='{escaped}'"
+    return f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _base(data: Mapping[str, Any], given: set[str]) -> dict[str, object]:
+    """The base table is the champion's own, or what that one was retrained with, if the command does not say."""
+    options = data.get("options", {}) if data["source"] == "production" else {"base": data["source"]}
+    known = {f"data.options.{name}": options.get(name) for name in ("base", "until")}
+    return {key: value for key, value in known.items() if value is not None and key not in given}
+
+
+def _weight(settings: RetrainSettings, data: Mapping[str, Any], given: set[str]) -> dict[str, object]:
+    """Weights by age have a column of their own, unless the table has weights, which they are multiplied with."""
+    own = data.get("weight") not in (None, AGE_WEIGHT) or "data.weight" in given
+    return {} if settings.history is not History.AGED or own else {"data.weight": AGE_WEIGHT}
+
+
+def _instant(moment: datetime) -> str:
+    """In whole seconds, the later one: a split never gets rows of before."""
+    whole = moment.replace(microsecond=0) + timedelta(seconds=math.ceil(moment.microsecond / 1_000_000))
+    return whole.isoformat()

@@ -1,0 +1,163 @@
+"""What to do about a model: a function from what is known to one proposal, or none. It reads and writes nothing.
+
+Alarms advise, gates decide: a version becomes champion by its trial alone; harm begins a retraining, drift nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidemill.bundle.rollout import Desired
+from tidemill.steward.acting import in_force
+from tidemill.steward.book import Decision, Kind
+from tidemill.steward.paired import Verdict
+from tidemill.steward.policy import Policy
+from tidemill.steward.retraining import Phase, State
+from tidemill.steward.trial import Stage, Trial
+from tidemill.steward.watch import Reading, Severity
+
+MONTH = timedelta(days=30)
+LOSS_CHECKS = ("performance",)
+"""Checks whose harm a newly trained model can mend; others (a column gone missing) want a person."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """All that a decision rests on.
+
+    moment: up to which labelled records are weighed, by the policy's clock. began: where its weighing began.
+    trial: of the challenger that is held; None without one. alarms: of the last period.
+    retraining, outcome: that was begun last and that no decision is about yet, and how it ended, once it has.
+    """
+
+    moment: datetime
+    began: datetime
+    desired: Desired
+    decisions: Sequence[Decision]
+    trial: Trial | None = None
+    alarms: Sequence[Reading] = ()
+    retraining: str | None = None
+    outcome: State | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """What a decision will say, but for its number and time."""
+
+    kind: Kind
+    reason: str
+    version: str | None = None
+    share: float | None = None
+    retraining: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def propose(policy: Policy, now: Situation) -> Proposal | None:
+    """The next thing to do."""
+    if now.desired.champion is None or not now.desired.serving:
+        return None
+    if now.trial is not None:
+        return (
+            _of_probation(policy, now.trial)
+            if now.trial.setting.stage is Stage.PROBATION
+            else _of_trial(policy, now.trial)
+        )
+    if now.retraining is not None:
+        return _of_retraining(policy, now.retraining, now.outcome) if now.outcome is not None else None
+    return _of_triggers(policy, now)
+
+
+def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
+    verdict, guard = trial.verdict()
+    tried = trial.setting.tried
+    about = trial.figures()
+    if guard:
+        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=f"A guardrail is broken: {guard}.")
+    said = _said(about)
+    reasons = {
+        Verdict.WORSE: f"It is shown to be worse: {said}.",
+        Verdict.FUTILE: f"The gain of {policy.trial.gain} that was hoped for is not there: {said}.",
+        Verdict.INCONCLUSIVE: f"Inconclusive on {about['records_in_all_stages']:,} records, nothing changes: {said}.",
+    }
+    if verdict in reasons:
+        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reasons[verdict])
+    canary = trial.setting.stage is Stage.CANARY
+    if verdict is not Verdict.BETTER or (canary and trial.pairs < policy.trial.stage_minimum):
+        return None
+    share = next((share for share in policy.trial.canary if share > trial.setting.share), None)
+    shown = "better" if policy.trial.superiority else f"no worse by more than {policy.trial.margin:g}"
+    if share is None:
+        reason = f"It is shown to be {shown}: {said}."
+        return Proposal(kind=Kind.PROMOTE, version=tried, evidence=about, reason=reason)
+    evidence = {**about, "carried": trial.state()}
+    reason = f"It is shown to be {shown} so far: {said}. Next it answers {share:.1%} of the requests."
+    return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
+
+
+def _of_probation(policy: Policy, trial: Trial) -> Proposal | None:
+    verdict, guard = trial.verdict()
+    about = trial.figures()
+    if verdict is Verdict.WORSE:
+        reason = f"It does harm: {guard or _said(about)}."
+        return Proposal(kind=Kind.ROLLBACK, version=trial.setting.other, evidence=about, reason=reason)
+    if trial.pairs >= policy.trial.probation:
+        reason = f"No harm in {trial.pairs:,} records: {_said(about)}."
+        return Proposal(kind=Kind.KEEP, version=trial.setting.tried, evidence=about, reason=reason)
+    return None
+
+
+def _of_retraining(policy: Policy, name: str, outcome: State) -> Proposal:
+    evidence = {"reasons": list(outcome.reasons)}
+    if not outcome.passed:
+        failed = outcome.phase is Phase.FAILED
+        reason = f"It failed. {outcome.why}" if failed else f"The gate refuses it: {' '.join(outcome.reasons)}"
+        return Proposal(kind=Kind.DROP, version=outcome.version, retraining=name, evidence=evidence, reason=reason)
+    kind, share = (Kind.SHADOW, None) if policy.trial.shadow else (Kind.CANARY, policy.trial.canary[0])
+    reason = f"The gate passes it: {' '.join(outcome.reasons)}"
+    return Proposal(kind=kind, version=outcome.version, share=share, retraining=name, evidence=evidence, reason=reason)
+
+
+def _of_triggers(policy: Policy, now: Situation) -> Proposal | None:
+    rules = policy.triggers
+    begun = [one for one in in_force(now.decisions) if one.kind is Kind.RETRAIN]
+    last = begun[-1].moment if begun else None
+    wanted, evidence = _wanted(policy, now, last)
+    if wanted is None:
+        return None
+    cool = last is not None and now.moment - last < timedelta(days=rules.cooldown_days)
+    spent = sum(now.moment - one.moment < MONTH for one in begun)
+    if cool or spent >= rules.budget:
+        why = (
+            f"the last one began {last:%Y-%m-%d %H:%M}, and between two lie {rules.cooldown_days:g} days"
+            if cool
+            else (f"{spent} of {rules.budget} retrainings within 30 days are spent")
+        )
+        version = now.desired.champion
+        return Proposal(kind=Kind.HOLD, version=version, evidence=evidence, reason=f"{wanted} But {why}.")
+    name = f"retraining-{1 + len(begun)}"
+    return Proposal(kind=Kind.RETRAIN, retraining=name, evidence=evidence, reason=wanted)
+
+
+def _wanted(policy: Policy, now: Situation, last: datetime | None) -> tuple[str | None, dict[str, Any]]:
+    """Why to train anew, and the numbers."""
+    rules = policy.triggers
+    harm = [one for one in now.alarms if one.severity is Severity.HARM and one.check in LOSS_CHECKS]
+    if rules.on_harm and harm:
+        worst = max(harm, key=lambda one: one.log_e - one.log_threshold)
+        evidence = {"check": worst.check, "subject": worst.subject, "log_e": worst.log_e, "effect": worst.effect}
+        return f"{worst.says}.", {**evidence, "log_threshold": worst.log_threshold}
+    since = last or now.began
+    if rules.every_days is not None and now.moment - since >= timedelta(days=rules.every_days):
+        days = (now.moment - since) / timedelta(days=1)
+        return f"{days:.1f} days since {'the last retraining' if last else 'the first answers'}.", {"days": days}
+    return None, {}
+
+
+def _said(about: dict[str, Any]) -> str:
+    return (
+        f"its {about['metric']} is {about['tried_loss']:.4f} against {about['against_loss']:.4f} of version "
+        f"{about['against']} on {about['records']:,} records ({about['stage']}), log evidence "
+        + ", ".join(f"{name} {value:.2f}" for name, value in about["log_e"].items())
+        + f" of {about['log_threshold']:.2f}"
+    )

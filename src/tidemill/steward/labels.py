@@ -1,0 +1,175 @@
+"""Labels: how many answers have one, how long they take, and labels that come as files."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from tidemill.bundle.registry import Registry
+from tidemill.data.schema import Role as SchemaRole
+from tidemill.errors import LedgerError
+from tidemill.ledger.columns import LABELS
+from tidemill.ledger.commits import Piece, Table
+from tidemill.ledger.inputs import TIMESTAMP
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.steward.losses import make
+from tidemill.steward.policy import LabelSettings, Policy
+from tidemill.steward.records import Records, Span
+from tidemill.steward.watch import Reading, Severity
+
+KNOWN = pl.col("true_label").is_not_null() | pl.col("true_value").is_not_null()
+_FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+    ".ndjson": pl.read_ndjson,
+}
+_FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
+
+
+@dataclass(kw_only=False, slots=True)
+class Coverage:
+    """What became of a period's answers: which share has a label, and how long labels took.
+
+    A label's lag runs from the record's moment to when it came true (where the client said so), else from the request
+    to the label's arrival.
+    """
+
+    rules: LabelSettings
+    rows: int = 0
+    labelled: int = 0
+    lags: list[pl.Series] = field(default_factory=list)
+
+    def take(self, rows: pl.DataFrame) -> None:
+        """Answers with `labelled_at` and `event_at`, null where no label came."""
+        lag = pl.coalesce(pl.col("event_at") - pl.col("moment"), pl.col("labelled_at") - pl.col("at"))
+        known = rows.filter(KNOWN)
+        self.rows += rows.height
+        self.labelled += known.height
+        self.lags.append(known.select(lag.dt.total_seconds().cast(pl.Float32)).to_series())
+
+    def reading(self) -> Reading:
+        """A plain rule, no evidence: 1 where it is broken."""
+        share = self.labelled / self.rows if self.rows else 1.0
+        says = f"{self.labelled:,} of {self.rows:,} answers have a label when they are weighed"
+        lags = pl.concat(self.lags) if self.lags else pl.Series([], dtype=pl.Float32)
+        if len(lags):
+            half, most = (timedelta(seconds=round(float(lags.quantile(q) or 0))) for q in (0.5, 0.95))
+            says += f"; half of these labels came within {half}, 95% within {most}"
+        return Reading(
+            check="labels",
+            subject="",
+            severity=Severity.ADVICE,
+            says=says,
+            remedy="send labels to /feedback sooner, or give time.label_wait_hours as long as they take",
+            log_e=float(share < self.rules.least_coverage),
+            log_threshold=1.0,
+            effect=share,
+            unit="share of answers labelled",
+        )
+
+
+def take_file(file: Path, ledger: LedgerSettings, model: str) -> int:
+    """Put the labels of a file into the ledger: all of them at once, and once, however often it is given.
+
+    Args:
+        file: Parquet, CSV or JSON Lines with the columns id, label or value, and perhaps at (ISO 8601 or a timestamp).
+
+    Returns:
+        How many labels were added; 0 where a file of this content was taken before.
+
+    Raises:
+        LedgerError: the file cannot be read or a row of it is no label; nothing is taken.
+    """
+    try:
+        content = file.read_bytes()
+        table = _READERS[file.suffix](file)
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        raise _unfit(f"{file}: {type(error).__name__} {error}") from error
+    rows = _checked(table, file)
+    if rows.is_empty():
+        return 0
+    written = Table(ledger.table(model, "labels"), ledger.storage_options)
+    return written.add([Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)])
+
+
+def metrics(
+    registry: Registry, ledger: LedgerSettings, model: str, policy: Policy, *, by: str, every: str
+) -> pl.DataFrame:
+    """The policy's metric of each version over time, with its 95% interval.
+
+    Args:
+        by: event: a record counts where its moment lies, arrival: where its label came in.
+        every: how long a bucket is, as Polars writes it (1h, 1d, 1mo).
+
+    Returns:
+        Columns from, version, role, labelled, the metric's name, lower, upper; of champions and canaries.
+    """
+    champion = registry.describe(model, "champion")
+    time = champion.schema.only(SchemaRole.TIME)
+    records = Records(ledger, model, policy.time.clock, time.name if time else None)
+    losses = make(policy.losses, champion.identity)
+    moment = pl.col("moment" if by == "event" else "labelled_at").dt.truncate(every).alias("from")
+    sums: list[pl.DataFrame] = []
+    everything = Span(begin=_FIRST, end=_LAST, since=_FIRST)
+    for piece in records.labelled(everything, _LAST):
+        known = piece.filter(KNOWN)
+        frame = known.select(moment, "version", "role", loss=pl.Series(losses.of(known), dtype=pl.Float64))
+        sums.append(_summed(frame.with_columns(squares=pl.col("loss") ** 2, labelled=pl.lit(1))))
+        sums = [_summed(pl.concat(sums))]
+    if not sums:
+        return pl.DataFrame()
+    mean = pl.col("loss") / pl.col("labelled")
+    half = 1.96 * ((pl.col("squares") / pl.col("labelled") - mean**2).clip(0) / pl.col("labelled")).sqrt()
+    scale = losses.unscaled(1.0) - losses.unscaled(0.0)
+    shown = {losses.name: mean, "lower": mean - half, "upper": mean + half}
+    return sums[0].select(
+        "from",
+        "version",
+        "role",
+        "labelled",
+        *((losses.unscaled(0.0) + scale * value).alias(name) for name, value in shown.items()),
+    )
+
+
+def _summed(frame: pl.DataFrame) -> pl.DataFrame:
+    key = ["from", "version", "role"]
+    return frame.group_by(key).agg(pl.col("loss", "squares", "labelled").sum()).sort(key)
+
+
+def _checked(table: pl.DataFrame, file: Path) -> pl.DataFrame:
+    if "id" not in table.columns or not {"label", "value"} & set(table.columns):
+        raise _unfit(f"{file} with the columns {', '.join(table.columns)}")
+    now = datetime.now(UTC)
+    at = pl.col("at") if "at" in table.columns else pl.lit(None, TIMESTAMP)
+    if table.schema.get("at") == pl.String:
+        at = at.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    rows = table.select(
+        pl.col("id").cast(pl.String),
+        (pl.col("label").cast(pl.String) if "label" in table.columns else pl.lit(None, pl.String)).alias("label"),
+        (pl.col("value").cast(pl.Float64) if "value" in table.columns else pl.lit(None, pl.Float64)).alias("value"),
+        pl.lit(now).cast(TIMESTAMP).alias("at"),
+        (at.dt.replace_time_zone("UTC") if _naive(table) else at).cast(TIMESTAMP).alias("event_at"),
+        pl.lit(now.date()).alias("day"),
+    ).select(list(LABELS))
+    empty = rows.filter(pl.col("id").is_null() | (pl.col("label").is_null() == pl.col("value").is_null()))
+    if empty.height:
+        raise _unfit(f"{empty.height:,} rows of {file} without an id, or without exactly one of label and value")
+    if "at" in table.columns and rows["event_at"].null_count() > table["at"].null_count():
+        raise _unfit(f"{file} has values of `at` that are no instants")
+    return rows
+
+
+def _naive(table: pl.DataFrame) -> bool:
+    dtype = table.schema.get("at")
+    return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+
+
+def _unfit(observed: str) -> LedgerError:
+    return LedgerError(
+        "A file of labels is Parquet, CSV or JSON Lines, each row a label", observed=observed, remedy=f"give {_FORM}"
+    )

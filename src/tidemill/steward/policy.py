@@ -1,0 +1,192 @@
+"""The policy: what the steward weighs, how sure it must be, and what it may do by itself.
+
+One YAML file; a key that it leaves out has the value that stands in policy.yaml, beside this module.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from tidemill.composition import Conflict, Rule, build
+from tidemill.errors import SettingsError
+from tidemill.settings.rules import AtLeastOne, NotNegative, Positive, Share, ShareOrEnd
+from tidemill.steward import losses
+from tidemill.steward.command import RetrainSettings
+from tidemill.steward.paired import Question
+
+SHOWN = "src/tidemill/steward/policy.yaml has all keys and their values"
+
+
+class Mode(StrEnum):
+    """observe: weighs and says what it would do; ask: proposes and waits for a person; act: does it."""
+
+    OBSERVE = "observe"
+    ASK = "ask"
+    ACT = "act"
+
+
+class Clock(StrEnum):
+    """Which moment a record belongs to: when its request arrived, or what its schema's time column says."""
+
+    ARRIVAL = "arrival"
+    EVENT = "event"
+
+
+Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24 % hours == 0 or hours % 24 == 0)
+
+
+@dataclass(kw_only=True, slots=True)
+class TimeSettings:
+    clock: Clock
+    period_hours: Annotated[int, AtLeastOne, Period]
+    """What is looked at as one: an hour, or a day where rows of an hour are alike (one storm, one flight board)."""
+    grace_hours: Annotated[float, NotNegative]
+    """A period is over when so much later rows have come: what is under way to the tables belongs in."""
+    label_wait_hours: Annotated[float, NotNegative]
+    """Labels of a period are weighed when it is so old, all at once: what comes later is not weighed any more."""
+    look_seconds: Annotated[float, Positive]
+    """Between two looks at the ledger."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialSettings:
+    """How a challenger is compared with the champion. Guarantees hold for each challenger, at any time one looks."""
+
+    alpha: Annotated[float, Share]
+    """P(ever promoting one that is no better) and P(ever rolling back one within the margin) are at most this."""
+    superiority: bool
+    """false: no worse by more than the margin is enough (a cheaper model, say)."""
+    margin: Annotated[float, ShareOrEnd]
+    """A mean difference within which models count as equal; a loss lies in [0, 1]."""
+    gain: Annotated[float, Share] | None
+    """Give up early on challengers that show no such improvement; null: never."""
+    minimum: Annotated[int, NotNegative]
+    maximum: Annotated[int, AtLeastOne] | None
+    """Labelled records after which an undecided trial ends as inconclusive."""
+    shadow: bool
+    canary: list[Annotated[float, Share]]
+    """Shares of the traffic, one stage after the other."""
+    stage_minimum: Annotated[int, AtLeastOne]
+    """Labelled records that a canary stage must have seen before the next."""
+    slices: list[str]
+    """No value of these columns may be harmed beyond `slice_margin`."""
+    slice_margin: Annotated[float, ShareOrEnd]
+    slow_ms: Annotated[float, Positive]
+    slow_share: Annotated[float, Share]
+    """No canary may answer more than this share of its requests later than `slow_ms` (the whole latency)."""
+    probation: Annotated[int, NotNegative]
+    """Labelled records for which the replaced champion answers on in shadow, to be taken back if it is better."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if not self.shadow and not self.canary:
+            yield Conflict("canary", self.canary, "needs a stage, or shadow must be true")
+        if self.canary != sorted(set(self.canary)):
+            yield Conflict("canary", self.canary, "must grow from stage to stage")
+        if not self.superiority and self.margin == 0:
+            yield Conflict("margin", self.margin, "must be greater than 0 where superiority is false")
+        if self.maximum is not None and self.maximum < self.minimum:
+            yield Conflict("maximum", self.maximum, f"must not be below minimum = {self.minimum}")
+
+    @property
+    def question(self) -> Question:
+        return Question(
+            alpha=self.alpha,
+            margin=self.margin,
+            superiority=self.superiority,
+            gain=self.gain,
+            minimum=self.minimum,
+            maximum=self.maximum,
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class TriggerSettings:
+    """What begins a retraining. Drift alone never does: it explains."""
+
+    every_days: Annotated[float, Positive] | None
+    on_harm: bool
+    """When a check of severity harm raises an alarm about losses."""
+    cooldown_days: Annotated[float, NotNegative]
+    budget: Annotated[int, NotNegative]
+    """Retrainings within 30 days."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LabelSettings:
+    least_coverage: Annotated[float, ShareOrEnd]
+    """An alarm is raised where a smaller share of a period's answers has a label when it is weighed."""
+
+
+@dataclass(kw_only=True, slots=True)
+class NotifySettings:
+    webhook: str | None
+    """Gets every decision and every new alarm of severity harm as JSON, by POST."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Policy:
+    mode: Mode
+    time: TimeSettings
+    losses: losses.Settings
+    labels: LabelSettings
+    watches: dict[str, dict[str, Any]]
+    """Watch → its settings; one that is null is left out."""
+    trial: TrialSettings
+    triggers: TriggerSettings
+    retrain: RetrainSettings
+    notify: NotifySettings
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(hours=self.time.period_hours)
+
+
+def read(file: Path | None) -> Policy:
+    """The policy in a YAML file, over the defaults; None: the defaults.
+
+    Raises:
+        SettingsError: the file cannot be read, or a value breaks its rule; names the key.
+    """
+    defaults = _parsed((files("tidemill.steward") / "policy.yaml").read_text(encoding="utf-8"), "the defaults")
+    if file is None:
+        return build(Policy, defaults, shown=SHOWN)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(str(file), error) from error
+    return build(Policy, _over(defaults, _parsed(text, str(file))), shown=SHOWN)
+
+
+def _parsed(text: str, place: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise _unreadable(place, error) from error
+    if not isinstance(content, dict):
+        raise _unreadable(place, ValueError(f"a mapping was expected, not {type(content).__name__}"))
+    return content
+
+
+def _unreadable(place: str, error: Exception) -> SettingsError:
+    return SettingsError(
+        "A policy is a YAML file that can be read",
+        observed=f"{place}: {error}",
+        remedy=SHOWN,
+    )
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings are joined, other values replaced; a watch that is null is left out."""
+    joined = dict(below)
+    for key, value in above.items():
+        here = joined.get(key)
+        joined[key] = _over(here, value) if isinstance(here, Mapping) and isinstance(value, Mapping) else value
+    if isinstance(joined.get("watches"), Mapping):
+        joined["watches"] = {name: settings for name, settings in joined["watches"].items() if settings is not None}
+    return joined

@@ -1,0 +1,126 @@
+"""A served model's records by the policy's clock: what was answered in a period, with labels, piece by piece."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from tidemill.ledger import tables
+from tidemill.ledger.record import Role
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.steward.policy import Clock
+
+PIECE = 500_000
+"""Rows that are in hand at once."""
+_ENGINE: Literal["streaming"] = "streaming"
+_FINE = "1m"
+"""Pieces begin and end with a minute: one minute's rows are in hand together, however many they are."""
+MOMENT = pl.col("moment")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Records of which moments are meant, [begin, end). since: no request for them arrived before (arrival clock)."""
+
+    begin: datetime
+    end: datetime
+    since: datetime
+
+
+class Records:
+    """The records of one model.
+
+    Args:
+        time: the schema's time column, whose value is a record's moment under the clock of events; a record without one
+            belongs to its arrival.
+    """
+
+    def __init__(self, ledger: LedgerSettings, model: str, clock: Clock, time: str | None) -> None:
+        self._ledger, self._model = ledger, model
+        self._time = time if clock is Clock.EVENT else None
+
+    def horizon(self, since: datetime, now: datetime) -> datetime | None:
+        """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any."""
+        if self._time is None:
+            return now
+        moments = self._answered(since).select(MOMENT.max())
+        came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").max())
+        seen = [value for frame in pl.collect_all([moments, came_true]) if (value := frame.item()) is not None]
+        return max(seen, default=None)
+
+    def first(self, since: datetime) -> datetime | None:
+        """The earliest moment of the answers that were asked for at `since` or later."""
+        return self._answered(since).select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
+
+    def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
+        """Answers of champion and canary, by moment; each piece is of whole minutes."""
+        for part in self._parts(span):
+            yield self._within(part).sort("moment", "id").collect(engine=_ENGINE)
+
+    def labelled(self, span: Span, until: datetime) -> Iterator[pl.DataFrame]:
+        """The same with the label that was received last: `true_label` or `true_value`, null where none came.
+
+        until: labels count that were known before, by the policy's clock (and those that do not say when), so that
+            weighing again gives the same.
+        """
+        in_time = pl.col("at") < until if self._time is None else (pl.col("event_at") < until).fill_null(True)
+        came = tables.labels(self._ledger, self._model, span.since - tables.SKEW).filter(in_time)
+        for piece in self.pieces(span):
+            mine = came.join(piece.lazy().select("id"), on="id", how="semi")
+            joined = piece.lazy().join(tables.latest(mine), on="id", how="left", maintain_order="left")
+            yield joined.collect(engine=_ENGINE)
+
+    def shadows(self, rows: pl.DataFrame, version: str) -> pl.DataFrame:
+        """What a version answered in shadow to records of `rows`: their `id` and its answers, in the same order."""
+        asked = rows.select("id", pl.selectors.starts_with("true_"))
+        if rows.is_empty():
+            return asked.clear()
+        given = tables.answers(self._ledger, self._model, first_arrival(rows))
+        same_request = pl.col("at") <= rows["at"].max()
+        mine = given.filter(pl.col("version") == version, pl.col("role") == Role.SHADOW.value, same_request).select(
+            "id", "version", "label", "probabilities", "classes", "value", "lower", "upper", "latency_us"
+        )
+        joined = asked.lazy().join(mine, on="id", how="inner", maintain_order="left")
+        return joined.unique("id", keep="first", maintain_order=True).collect(engine=_ENGINE)
+
+    def _answered(self, since: datetime) -> pl.LazyFrame:
+        rows = tables.answers(self._ledger, self._model, since).filter(pl.col("role") != Role.SHADOW.value)
+        moment: pl.Expr = pl.col("at")
+        fields = rows.collect_schema().get("inputs")
+        if self._time is not None and isinstance(fields, pl.Struct) and self._time in fields.to_schema():
+            moment = pl.coalesce(pl.col("inputs").struct.field(self._time), "at")
+        return rows.with_columns(moment.alias("moment"))
+
+    def _within(self, span: Span) -> pl.LazyFrame:
+        return self._answered(span.since).filter(MOMENT.is_between(span.begin, span.end, closed="left"))
+
+    def _parts(self, span: Span) -> Iterator[Span]:
+        """The span, cut so that each part has about `PIECE` rows."""
+        counts = (
+            self._within(span)
+            .group_by(MOMENT.dt.truncate(_FINE).alias("minute"))
+            .len()
+            .sort("minute")
+            .collect(engine=_ENGINE)
+        )
+        begin, rows = span.begin, 0
+        for minute, count in counts.iter_rows():
+            if rows and rows + count > PIECE:
+                yield Span(begin=begin, end=minute, since=span.since)
+                begin, rows = minute, 0
+            rows += count
+        if rows:
+            yield Span(begin=begin, end=span.end, since=span.since)
+
+
+def first_arrival(rows: pl.DataFrame) -> datetime:
+    """When the first of some requests arrived."""
+    return rows["at"].min()  # type: ignore[return-value]
+
+
+def floor(moment: datetime, period: timedelta) -> datetime:
+    """The beginning of the period that a moment lies in; periods are counted from 1970-01-01 UTC."""
+    epoch = datetime.fromtimestamp(0, tz=moment.tzinfo)
+    return moment - (moment - epoch) % period

@@ -1,0 +1,229 @@
+"""One retraining, from the decision to a version in the registry: begun once, whoever is killed when.
+
+All there is to know lies in its folder, `<work>/<id>/`, where the id is the decision's:
+
+    plan.json        what was begun, and how many attempts there were
+    records.parquet  the labelled records
+    run/             the run's folder: its checkpoint, and the bundle it makes
+    attempt-N.log    what each attempt said
+    outcome.json     how it ended, once it has
+"""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tidemill.bundle.manifest import Manifest
+from tidemill.bundle.registry import Alias, Registry
+from tidemill.errors import QualityError, SchemaError, SettingsError, TrainingError
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.steward import command
+from tidemill.steward.command import RetrainSettings, Runner, Trained
+from tidemill.steward.export import export_records
+from tidemill.steward.running import Process, RayJob, Running
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+"""Inside the run's folder: `tidemill.training.CHECKPOINT`, which is out of the steward's reach."""
+_log = logging.getLogger(__name__)
+
+
+class Phase(StrEnum):
+    """RUNNING is also one whose training was killed: the next `advance` goes on with it."""
+
+    NOT_BEGUN = "not begun"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """version, passed, reasons: what is in the registry, and what its gate said. why: of a failure."""
+
+    phase: Phase
+    attempts: int = 0
+    version: str | None = None
+    passed: bool | None = None
+    reasons: tuple[str, ...] = ()
+    why: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in (Phase.DONE, Phase.FAILED)
+
+
+@dataclass(kw_only=True)
+class Retraining:
+    """A retraining that a decision asked for.
+
+    Args:
+        folder: `<work>/<id>`; a folder that all stewards of the model share.
+        registry: where the champion is, and where the new version goes.
+        until: only labels that came true before count; of a retraining that has begun its plan holds.
+    """
+
+    settings: RetrainSettings
+    folder: Path
+    ledger: LedgerSettings
+    registry: str
+    model: str
+    until: datetime
+    _running: Running = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.resolve()
+        threads = self.settings.threads
+        ray = self.settings.runner is Runner.RAY
+        address = self.settings.ray_address
+        self._running = RayJob(self.folder, threads, address) if ray else Process(self.folder, threads)
+
+    def state(self) -> State:
+        """As the folder tells it; nothing is begun or changed."""
+        outcome = _read(self.folder / "outcome.json")
+        if outcome is not None:
+            return State(**{**outcome, "phase": Phase(outcome["phase"]), "reasons": tuple(outcome["reasons"])})
+        plan = _read(self.folder / "plan.json")
+        return State(phase=Phase.RUNNING, attempts=plan["attempts"]) if plan else State(phase=Phase.NOT_BEGUN)
+
+    def advance(self) -> State:
+        """Begin, go on or conclude, as far as it goes without waiting for the training.
+
+        Raises:
+            RegistryError, LedgerError, TrainingError: something could not be reached; another call may go on.
+        """
+        if (state := self.state()).ended:
+            return state
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _held(self.folder / "lock") as lock:
+            if lock is None:  # by the training, or by another steward at this very moment
+                return State(phase=Phase.RUNNING, attempts=self.state().attempts)
+            if (state := self.state()).ended:
+                return state
+            try:
+                return self._forward(state.attempts, lock)
+            except (QualityError, SchemaError, SettingsError) as error:
+                return self._conclude(State(phase=Phase.FAILED, attempts=state.attempts, why=str(error)))
+
+    def _forward(self, attempts: int, lock: int) -> State:
+        plan = _read(self.folder / "plan.json") or self._begin()
+        if attempts:
+            end = self._running.end(attempts)
+            if end is None:
+                return State(phase=Phase.RUNNING, attempts=attempts)
+            if (found := self._registered()) is not None:
+                return self._conclude(_done(found, attempts))
+            if not end.killed or attempts >= self.settings.attempts:
+                why = end.said or f"ended {attempts} times without a result, at last with status {end.code}"
+                return self._conclude(State(phase=Phase.FAILED, attempts=attempts, why=f"{why} ({self.folder})"))
+            _log.warning("retraining %s was killed; going on with attempt %d", self.folder.name, attempts + 1)
+        words = [*plan["words"], *self._resumed()]
+        _write(self.folder / "plan.json", {**plan, "attempts": attempts + 1})
+        try:
+            self._running.start(attempts + 1, words, lock)
+        except TrainingError:
+            _write(self.folder / "plan.json", {**plan, "attempts": attempts})
+            raise
+        return State(phase=Phase.RUNNING, attempts=attempts + 1)
+
+    def _begin(self) -> dict[str, Any]:
+        """Export the records and compose the command; from then on it stays the same."""
+        champion = self._registry.describe(self.model, Alias.CHAMPION)
+        file = self.folder / "records.parquet"
+        records = export_records(self.ledger, self.model, champion.schema, self.until, file)
+        newest = command.check(records, self.settings, champion.schema)
+        words = command.words(
+            self.settings,
+            self._trained(champion),
+            records=file,
+            newest=newest,
+            run=self._run,
+            registry=self.registry,
+        )
+        _log.info("retraining %s with %d records until %s", self.folder.name, records.rows, self.until.isoformat())
+        return {"until": self.until.isoformat(), "records": records.rows, "words": words, "attempts": 0}
+
+    def _trained(self, champion: Manifest) -> Trained:
+        run = champion.results.get("run")
+        there = run is not None and (Path(run) / CHECKPOINT).is_file()
+        if self.settings.warm_start and not there:
+            _log.info("the champion's run is not there (%s), so the retraining starts cold", run)
+        return Trained(
+            model=self.model,
+            schema=champion.schema,
+            data=champion.settings["data"],
+            run=run if there else None,
+        )
+
+    def _resumed(self) -> Sequence[str]:
+        there = (self._run / CHECKPOINT).is_file()
+        return [command.setting("training.resume", str(self._run))] if there else []
+
+    def _registered(self) -> tuple[str, Manifest] | None:
+        """The version that this retraining made, if it came to that, by the folder of its run."""
+        for version in reversed(self._registry.versions(self.model)):
+            described = self._registry.describe(self.model, version)
+            if described.results.get("run") == str(self._run):
+                return version, described
+        return None
+
+    def _conclude(self, state: State) -> State:
+        _write(self.folder / "outcome.json", asdict(state))
+        return state
+
+    @property
+    def _run(self) -> Path:
+        return self.folder / "run"
+
+    @cached_property
+    def _registry(self) -> Registry:
+        return Registry(self.registry)
+
+
+def _done(found: tuple[str, Manifest], attempts: int) -> State:
+    version, described = found
+    gate = described.results["gate"]
+    return State(
+        phase=Phase.DONE,
+        attempts=attempts,
+        version=version,
+        passed=gate["passed"],
+        reasons=tuple(gate["reasons"]),
+    )
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int | None]:
+    """An exclusive lock on a file, which also falls when its holders are killed; None where somebody has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return content
+    except FileNotFoundError:
+        return None
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    unfinished = file.with_name(f".{file.name}")
+    unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    unfinished.replace(file)

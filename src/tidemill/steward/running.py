@@ -1,0 +1,142 @@
+"""Where a retraining's command runs: a process beside the steward, or a job of a Ray cluster; each after serving."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tidemill.errors import TrainingError
+from tidemill.steward import background
+
+_STARTED: dict[Path, subprocess.Popen[bytes]] = {}
+"""Processes that this one started, by folder: it alone gets to know how they end."""
+_TAIL = 8192  # bytes
+_TOLD = re.compile(r"^\w*Error: .+", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """How an attempt ended: code of the process, None where nobody knows; said: the error it ended with, if any."""
+
+    code: int | None
+    said: str
+
+    @property
+    def killed(self) -> bool:
+        """From outside, so that another attempt may fare better; one that failed by itself would fail again."""
+        return self.code < 0 if self.code is not None else not self.said
+
+
+class Running(Protocol):
+    """Attempts at one retraining, numbered from 1."""
+
+    def start(self, number: int, words: Sequence[str], lock: int) -> None:
+        """lock: a file descriptor whose lock must be held until the attempt ends, where that can be."""
+
+    def end(self, number: int) -> End | None:
+        """None while it runs."""
+
+
+class Process:
+    """A process of its own session, which outlives the steward; it holds the folder's lock until it ends.
+
+    So whoever has the lock knows that nothing runs.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder, self.threads = folder, threads
+
+    def start(self, number: int, words: Sequence[str], lock: int) -> None:
+        python = [sys.executable] if words[0] in ("python", "python3") else [words[0]]
+        with _log(self.folder, number).open("wb") as log:
+            _STARTED[self.folder] = subprocess.Popen(
+                [sys.executable, *background.WORDS, *python, *words[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock],
+                env={**os.environ, **background.limits(self.threads)},
+            )
+
+    def end(self, number: int) -> End | None:
+        mine = _STARTED.pop(self.folder, None)
+        return End(code=mine.wait() if mine else None, said=_said(_log(self.folder, number)))
+
+
+class RayJob:
+    """A job whose submission id is the retraining's, so that it cannot be submitted twice.
+
+    The folder must be one that the cluster's machines share with the steward.
+    """
+
+    def __init__(self, folder: Path, threads: int, address: str | None) -> None:
+        self.folder, self.threads, self.address = folder, threads, address
+
+    def start(self, number: int, words: Sequence[str], lock: int) -> None:
+        entry = shlex.join(["python", *background.WORDS, *words])
+        with _reached(self.address):
+            client = self._client()
+            if self._details(client, number) is None:
+                client.submit_job(
+                    entrypoint=f"cd {shlex.quote(str(Path.cwd()))} && exec {entry}",
+                    submission_id=self._id(number),
+                    entrypoint_num_cpus=self.threads,
+                    runtime_env={"env_vars": background.limits(self.threads)},
+                )
+
+    def end(self, number: int) -> End | None:
+        with _reached(self.address):
+            client = self._client()
+            details = self._details(client, number)
+            if details is None:  # never submitted, or of a cluster that is gone
+                return End(code=None, said="")
+            if not details.status.is_terminal():
+                return None
+            _log(self.folder, number).write_text(client.get_job_logs(self._id(number)), encoding="utf-8")
+        return End(code=details.driver_exit_code, said=_said(_log(self.folder, number)))
+
+    def _client(self) -> Any:
+        from ray.job_submission import JobSubmissionClient
+
+        return JobSubmissionClient(self.address)
+
+    def _details(self, client: Any, number: int) -> Any:
+        return next((job for job in client.list_jobs() if job.submission_id == self._id(number)), None)
+
+    def _id(self, number: int) -> str:
+        return self.folder.name if number == 1 else f"{self.folder.name}-{number}"
+
+
+@contextmanager
+def _reached(address: str | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise TrainingError(
+            "retrain.runner=ray needs a Ray cluster that takes jobs",
+            observed=f"retrain.ray_address={address}: {str(error).strip().partition(chr(10))[0][:300]}",
+            remedy="correct the address of the head's dashboard, like http://HOST:8265, or set retrain.runner=process",
+        ) from error
+
+
+def _log(folder: Path, number: int) -> Path:
+    return folder / f"attempt-{number}.log"
+
+
+def _said(log: Path) -> str:
+    """The error at the end of a log, as `tidemill.ending` and Python write it."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    told = _TOLD.search(text)
+    return told[0].strip() if told else ""

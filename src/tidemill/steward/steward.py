@@ -1,0 +1,234 @@
+"""The steward: reads ledger and registry, weighs, decides, and acts through the registry.
+
+    registry, ledger → weighing → a proposal → a decision in the book → a change of the registry, or a retraining
+
+Whatever it holds can be made again from the ledger, the book and the registry. It may be killed between any two steps:
+a decision that stands in the book and not in the registry is carried out by whoever looks next, in the state of the
+registry that it was made for, or never. So two stewards at once do no harm either.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tidemill.bundle.registry import Registry
+from tidemill.bundle.rollout import Desired
+from tidemill.bundle.store import explained, open_store
+from tidemill.errors import TidemillError
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.steward import acting
+from tidemill.steward.book import Book, Decision, Kind
+from tidemill.steward.deciding import Proposal, Situation, propose
+from tidemill.steward.notices import Notices
+from tidemill.steward.policy import Mode, Policy
+from tidemill.steward.retraining import Retraining, State
+from tidemill.steward.watch import Reading, Severity
+from tidemill.steward.weighing import Weighing
+
+log = logging.getLogger(__name__)
+
+_STATE, _STATUS = "steward/state.json", "steward/status.json"
+_WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
+"""The parts of a policy whose change makes what was weighed before worthless."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Office:
+    """Where a steward works: registry and ledger of one model, and a local folder for its retrainings."""
+
+    registry: str
+    model: str
+    ledger: LedgerSettings
+    work: Path
+
+
+class Steward:
+    """One model's steward: `look` once, or `run` until told to stop.
+
+    Raises:
+        SettingsError: (at once) the policy names a watch or a setting that there is not.
+        RegistryError: (at once) the registry cannot be reached.
+    """
+
+    def __init__(self, office: Office, policy: Policy) -> None:
+        self._office, self._policy = office, policy
+        self._registry = Registry(office.registry)
+        self._book = Book(office.ledger, office.model)
+        self._weighing = Weighing(policy, office.ledger, office.model, self._registry, self._book)
+        self._notices = Notices(office.model, policy.notify.webhook)
+        self._alarms: set[tuple[str, str]] = set()
+        self._entered = False
+        self._retraining: Retraining | None = None
+        content = json.dumps({name: asdict(policy)[name] for name in _WEIGHED_BY}, default=str)
+        self._fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        assert office.ledger.path is not None
+        with explained(office.ledger.path):
+            self._store = open_store(office.ledger.path)
+            self._store.filesystem.makedirs(f"{self._store.root}/{office.model}/steward", exist_ok=True)
+
+    def run(self, ended: threading.Event) -> None:
+        """Look again and again. What goes wrong at one look is logged, and tried again at the next."""
+        said = ""
+        while not ended.is_set():
+            try:
+                more, trouble = self.look(), ""
+            except Exception as error:  # whatever it is: a model whose steward has ended is watched by nobody
+                more, trouble = False, f"{type(error).__name__}: {error}"
+                if trouble != said:
+                    log.error("The steward goes on after: %s", trouble, exc_info=not isinstance(error, TidemillError))
+            said = trouble
+            if not more:
+                ended.wait(self._policy.time.look_seconds)
+
+    def close(self) -> None:
+        """A retraining that runs goes on; the next steward takes it up."""
+        self._notices.close()
+
+    def look(self, now: datetime | None = None) -> bool:
+        """Take in what has come, and do what is due; whether there is more to do at once."""
+        model = self._office.model
+        desired, decisions = self._registry.desired(model), self._book.decisions()
+        due = acting.due(decisions, desired, self._policy)
+        if due is not None:
+            return self._act(due, desired)
+        if desired.champion is None:
+            return False
+        self._enter(desired, decisions)
+        before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until
+        more = self._weighing.advance(now or datetime.now(UTC))
+        if (self._weighing.progress.seen_until, self._weighing.progress.labelled_until) != before:
+            self._keep()
+            self._alarm()
+        name, outcome = self._train(decisions)
+        situation = self._situation(desired, decisions, name, outcome)
+        proposal = propose(self._policy, situation) if situation is not None else None
+        decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
+        self._tell(desired, name)
+        return more or decided
+
+    def _enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:
+        self._weighing.enter(desired, decisions)
+        if self._entered:
+            return
+        self._entered = True
+        content = self._store.read(self._office.model, _STATE)
+        try:
+            state = json.loads(content) if content is not None else {}
+            if state.get("fingerprint") == self._fingerprint:
+                self._weighing.restore(state["weighing"])
+        except (ValueError, KeyError, TypeError) as error:  # all of it can be made again
+            log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
+
+    def _keep(self) -> None:
+        content = {"fingerprint": self._fingerprint, "weighing": self._weighing.state()}
+        self._store.replace(self._office.model, _STATE, json.dumps(content).encode())
+
+    def _situation(
+        self, desired: Desired, decisions: Sequence[Decision], name: str | None, outcome: State | None
+    ) -> Situation | None:
+        weighing = self._weighing
+        progress = weighing.progress
+        if progress.labelled_until is None or progress.began is None:
+            return None
+        return Situation(
+            moment=progress.labelled_until,
+            began=progress.began,
+            desired=desired,
+            decisions=decisions,
+            trial=weighing.trial,
+            alarms=[alarm for alarms in weighing.alarms.values() for alarm in alarms],
+            retraining=name,
+            outcome=outcome,
+        )
+
+    def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
+        """Write it down, unless it stands there already or another steward was faster."""
+        asks = self._policy.mode is not Mode.ACT and proposal.kind is not Kind.HOLD
+        decision = Decision(
+            number=1 + max((one.number for one in now.decisions), default=0),
+            kind=proposal.kind,
+            moment=now.moment,
+            reason=proposal.reason,
+            generation=desired.generation,
+            champion=desired.champion,
+            version=proposal.version,
+            share=proposal.share,
+            retraining=proposal.retraining,
+            proposed=asks,
+            evidence=proposal.evidence,
+        )
+        if any(one.same == decision.same for one in now.decisions) or not self._book.decide(decision):
+            return False
+        self._notices.decided(decision)
+        return not asks
+
+    def _act(self, decision: Decision, desired: Desired) -> bool:
+        done = acting.carry_out(self._registry, self._office.model, decision, desired, self._policy)
+        if not done:
+            log.info("Decision %d is void: the registry has changed since", decision.number)
+        return True
+
+    def _train(self, decisions: Sequence[Decision]) -> tuple[str | None, State | None]:
+        """The retraining that was begun and that nothing was decided about yet; what it came to, once it has ended."""
+        closed = {one.retraining for one in decisions if one.kind is not Kind.RETRAIN}
+        open_ = [one for one in acting.in_force(decisions) if one.kind is Kind.RETRAIN and one.retraining not in closed]
+        if not open_:
+            self._retraining = None
+            return None, None
+        decision = open_[-1]
+        name = str(decision.retraining)
+        office = self._office
+        if self._retraining is None or self._retraining.folder.name != name:
+            self._retraining = Retraining(
+                settings=self._policy.retrain,
+                folder=office.work / name,
+                ledger=office.ledger,
+                registry=office.registry,
+                model=office.model,
+                until=decision.moment,
+            )
+        state = self._retraining.advance()
+        return name, state if state.ended else None
+
+    def _alarm(self) -> None:
+        """Tell of alarms of severity harm that were not there at the look before."""
+        now = {
+            (one.check, one.subject): one
+            for alarms in self._weighing.alarms.values()
+            for one in alarms
+            if one.severity is Severity.HARM
+        }
+        for key in sorted(now.keys() - self._alarms):
+            self._notices.alarmed(now[key])
+        self._alarms = set(now)
+
+    def _tell(self, desired: Desired, retraining: str | None) -> None:
+        """For people and programs that wait: how far things are."""
+        progress, trial, time = self._weighing.progress, self._weighing.trial, self._policy.time
+        status: dict[str, Any] = {
+            "model": self._office.model,
+            "champion": desired.champion,
+            "challenger": desired.challenger if trial is not None else None,
+            "stage": str(trial.setting.stage) if trial is not None else "watching",
+            "trial": trial.figures() if trial is not None else None,
+            "retraining": retraining,
+            "seen_until": progress.seen_until,
+            "labelled_until": progress.labelled_until,
+            "period_hours": time.period_hours,
+            "grace_hours": time.grace_hours,
+            "label_wait_hours": time.label_wait_hours,
+            "alarms": [_brief(one) for alarms in self._weighing.alarms.values() for one in alarms],
+            "at": datetime.now(UTC),
+        }
+        content = json.dumps(status, default=lambda value: value.isoformat(), ensure_ascii=False)
+        self._store.replace(self._office.model, _STATUS, content.encode())
+
+
+def _brief(reading: Reading) -> dict[str, Any]:
+    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "since")}

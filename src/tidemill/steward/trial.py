@@ -1,0 +1,252 @@
+"""A trial: what labelled records say about two versions, in shadow, as canary, and after the change.
+
+In shadow and on probation both answered the same records, and each is a pair. As canary each record met one of them,
+and is weighed by the inverse of the chance with which it did; evidence of the shadow stage is carried on (paired.py).
+
+On probation the new champion is on trial, and the one it replaced answers in shadow: it is taken back where the new
+one is shown to be worse by more than the margin.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tidemill.ledger.record import Role
+from tidemill.steward.betting import MeanEvidence
+from tidemill.steward.bounds import MeanBounds
+from tidemill.steward.paired import DifferenceEvidence, Verdict, restored, weighted_differences
+from tidemill.steward.policy import TrialSettings
+from tidemill.steward.watch import Losses, Reading, Severity
+
+SLICES = 50
+"""Slices that are watched, in the order in which they turn up; alpha is shared among so many."""
+_LABELLED = pl.any_horizontal(pl.selectors.starts_with("true_").is_not_null())
+
+
+class Stage(StrEnum):
+    SHADOW = "shadow"
+    CANARY = "canary"
+    PROBATION = "probation"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """Who is compared with whom. tried: on trial; other: what it is compared with; key: the schema's key column."""
+
+    stage: Stage
+    tried: str
+    other: str
+    share: float
+    key: str | None
+
+
+@dataclass(kw_only=True, slots=True)
+class Trial:
+    """The evidence of one stage.
+
+    Attributes:
+        evidence: about the tried version's loss minus the other's.
+        slices: the same for each slice, against "at most the slice margin", by "column=value".
+        slow: evidence that more than the allowed share of the canary's answers is slow.
+        bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
+        pairs: labelled records in this stage; losses: their sum, of the tried version and of the other; met: by each.
+    """
+
+    rules: TrialSettings
+    setting: Setting
+    losses: Losses
+    evidence: DifferenceEvidence
+    slices: dict[str, MeanEvidence] = field(default_factory=dict)
+    slow: MeanEvidence
+    bounds: MeanBounds
+    centre: float = 0.5
+    pairs: int = 0
+    losses_sum: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    met: list[int] = field(default_factory=lambda: [0, 0])
+
+    @classmethod
+    def begin(
+        cls, rules: TrialSettings, setting: Setting, losses: Losses, carried: Mapping[str, Any] | None = None
+    ) -> "Trial":
+        """carried: `state()` of the stage before, whose evidence goes on; only a canary's does."""
+        reach = 1.0 if setting.stage is not Stage.CANARY else 1 / min(setting.share, 1 - setting.share)
+        evidence, centre = DifferenceEvidence(question=rules.question, reach=reach), 0.5
+        if carried is not None:
+            evidence = restored(rules.question, carried["evidence"]).next_stage(reach=reach)
+            centre = carried["centre"]
+        slow = MeanEvidence(mean=rules.slow_share, rises=True)
+        bounds = MeanBounds(alpha=rules.alpha)
+        return cls(
+            rules=rules, setting=setting, losses=losses, evidence=evidence, slow=slow, bounds=bounds, centre=centre
+        )
+
+    def take(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
+        """Labelled records in order of time, and what the challenger answered to them in shadow, in the same order."""
+        if self.setting.stage is Stage.CANARY:
+            self._weigh(rows)
+        else:
+            self._pair(rows, shadows)
+
+    def verdict(self) -> tuple[Verdict, str]:
+        """What is shown, and the guard that was broken, if any ("" otherwise); harm comes first."""
+        threshold = -np.log(self.rules.alpha)
+        if float(self.slow.log_e) >= threshold:
+            return (
+                Verdict.WORSE,
+                f"more than {self.rules.slow_share:.1%} of its answers took over {self.rules.slow_ms:g} ms",
+            )
+        for name, one in self.slices.items():
+            if float(one.log_e) >= threshold + np.log(SLICES):
+                return Verdict.WORSE, f"records with {name} are harmed by more than {self.rules.slice_margin:g}"
+        found = self.evidence.verdict()
+        crossed = float(self.evidence.tests["better"].highest) >= threshold  # ever: that is what alpha bounds
+        early = self.evidence.count < self.rules.minimum
+        if crossed and not early and found in (Verdict.UNDECIDED, Verdict.INCONCLUSIVE, Verdict.FUTILE):
+            return Verdict.BETTER, ""
+        return found, ""
+
+    def figures(self) -> dict[str, Any]:
+        """The numbers behind a decision, in the units of the policy's metric, as JSON holds them."""
+        lower, upper = self._interval()
+        tried, other = (total / max(met, 1) for total, met in zip(self.losses_sum, self.met, strict=True))
+        shown = self.losses.unscaled
+        return {
+            "stage": str(self.setting.stage),
+            "tried": self.setting.tried,
+            "against": self.setting.other,
+            "share": self.setting.share,
+            "records": self.pairs,
+            "records_in_all_stages": self.evidence.count,
+            "metric": self.losses.name,
+            "tried_loss": shown(tried),
+            "against_loss": shown(other),
+            "difference": shown(self._mean()) - shown(0.0),
+            "lower": shown(lower) - shown(0.0),
+            "upper": shown(upper) - shown(0.0),
+            "log_e": {name: float(test.log_e) for name, test in self.evidence.tests.items()},
+            "log_threshold": float(-np.log(self.rules.alpha)),
+        }
+
+    def readings(self) -> list[Reading]:
+        """One for each thing that could be shown."""
+        about = self.figures()
+        tried, other, stage = about["tried"], about["against"], self.setting.stage
+        says = (
+            f"{about['metric']} of version {tried} is {about['difference']:+.4g} against version {other}'s "
+            f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}"
+        )
+        probation = stage is Stage.PROBATION
+        remedies = {
+            "better": "the gate decides: nothing to do",
+            "worse": "it is taken back" if probation else "it is dropped",
+            "futile": "it is dropped: the gain that was hoped for is not there",
+        }
+        return [
+            Reading(
+                check=f"trial {name}",
+                subject=f"{tried} against {other}, {stage}{f' {self.setting.share:g}' if self.setting.share else ''}",
+                severity=Severity.HARM if probation and name == "worse" else Severity.NEWS,
+                says=says,
+                remedy=remedies[name],
+                log_e=about["log_e"][name],
+                log_threshold=about["log_threshold"],
+                effect=about["difference"],
+                unit=about["metric"],
+            )
+            for name in about["log_e"]
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "evidence": self.evidence.state(),
+            "slices": {name: one.state() for name, one in self.slices.items()},
+            "slow": self.slow.state(),
+            "bounds": self.bounds.state(),
+            "centre": self.centre,
+            "pairs": self.pairs,
+            "losses_sum": list(self.losses_sum),
+            "met": list(self.met),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.evidence = restored(self.rules.question, state["evidence"])
+        self.slices = {name: MeanEvidence(**one) for name, one in state["slices"].items()}
+        self.slow, self.bounds = MeanEvidence(**state["slow"]), MeanBounds(**state["bounds"])
+        self.centre, self.pairs = state["centre"], state["pairs"]
+        self.losses_sum, self.met = list(state["losses_sum"]), list(state["met"])
+
+    def _pair(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
+        champion = self.setting.tried if self.setting.stage is Stage.PROBATION else self.setting.other
+        mine = rows.filter(pl.col("version") == champion, _LABELLED)
+        mine = mine.join(shadows.select("id"), on="id", how="semi", maintain_order="left")
+        theirs = mine.select("id").join(shadows, on="id", how="left", maintain_order="left")
+        if mine.is_empty():
+            return
+        served, shadow = self.losses.of(mine), self.losses.of(theirs)
+        tried, other = (served, shadow) if self.setting.stage is Stage.PROBATION else (shadow, served)
+        differences = tried - other
+        self._count(differences, (tried, other))
+        self.centre = self.losses_sum[1] / self.met[1]
+        self._slice(mine, differences)
+
+    def _weigh(self, rows: pl.DataFrame) -> None:
+        """One difference a key: all its records meet the same version, so they are one toss."""
+        pinned = pl.col("propensity") >= 1
+        mine = rows.filter(pl.col("version").is_in([self.setting.tried, self.setting.other]), ~pinned, _LABELLED)
+        if mine.is_empty():
+            return
+        loss = self.losses.of(mine)
+        challenged = (mine["role"] == Role.CANARY.value).to_numpy()
+        late = mine.filter(pl.col("role") == Role.CANARY.value)["latency_us"].to_numpy() > self.rules.slow_ms * 1000
+        self.slow.update(late.astype(np.float64))
+        frame = pl.DataFrame({"key": _keys(mine, self.setting.key), "loss": loss, "challenged": challenged})
+        tosses = frame.group_by("key", maintain_order=True).agg(pl.col("loss").mean(), pl.col("challenged").first())
+        differences = weighted_differences(
+            tosses["loss"].to_numpy(),
+            tosses["challenged"].to_numpy(),
+            share=self.setting.share,
+            centre=self.centre,
+        )
+        self._count(differences, (loss[challenged], loss[~challenged]))
+
+    def _count(self, differences: np.ndarray, losses: Iterable[np.ndarray]) -> None:
+        self.evidence.update(differences)
+        reach = self.evidence.reach
+        self.bounds.update((differences + reach) / (2 * reach))
+        self.pairs += len(differences)
+        for place, part in enumerate(losses):
+            self.losses_sum[place] += float(part.sum())
+            self.met[place] += len(part)
+
+    def _slice(self, rows: pl.DataFrame, differences: np.ndarray) -> None:
+        fields = rows.schema["inputs"]
+        for column in self.rules.slices:
+            if not isinstance(fields, pl.Struct) or column not in fields.to_schema():
+                continue
+            values = rows["inputs"].struct.field(column).cast(pl.String).fill_null("missing")
+            for value in values.unique(maintain_order=True):
+                name = f"{column}={value}"
+                if name not in self.slices and len(self.slices) < SLICES:
+                    self.slices[name] = MeanEvidence(mean=self.rules.slice_margin, rises=True, low=-1.0, high=1.0)
+                if name in self.slices:
+                    self.slices[name].update(differences[(values == value).to_numpy()])
+
+    def _mean(self) -> float:
+        tried, other = (total / max(met, 1) for total, met in zip(self.losses_sum, self.met, strict=True))
+        return tried - other
+
+    def _interval(self) -> tuple[float, float]:
+        reach = self.evidence.reach
+        return tuple(float(end) * 2 * reach - reach for end in (self.bounds.lower, self.bounds.upper))  # type: ignore[return-value]
+
+
+def _keys(rows: pl.DataFrame, key: str | None) -> pl.Series:
+    fields = rows.schema["inputs"]
+    if key is None or not isinstance(fields, pl.Struct) or key not in fields.to_schema():
+        return rows["id"]
+    return rows.select(pl.coalesce(pl.col("inputs").struct.field(key).cast(pl.String), "id")).to_series()

@@ -1,0 +1,223 @@
+"""Drift: whether the columns, and the answers, are still distributed as in the reference profile, each by itself.
+
+Each look is at the counts of the last days (windows.py), by `HistogramEvidence`; columns are named by e-BH over all.
+A look in which fewer rows have moved than `smallest` adds no evidence. When a look finds none, or when of what had
+moved more than half is back, the column's evidence so far is forgotten, so that an alarm ends. Both only lower it,
+and the weights of looks, which sum to 1, go on from where they were: the expected number of a column's false alarms,
+ever, stays at most alpha over the number of columns.
+
+Assumes and void: as histograms.py says. Timestamps are left out: they move by nature.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+
+from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.settings import Kind
+from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
+from tidemill.steward import live
+from tidemill.steward.histograms import HistogramEvidence, e_bh
+from tidemill.steward.limits import NOTHING, log_mean
+from tidemill.steward.moves import factor, sets, told
+from tidemill.steward.watch import Reading, Severity, Watched
+from tidemill.steward.windows import Window
+
+_ROWS = 400
+"""At least so many of the latest say how things are now."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Settings:
+    alpha: Annotated[float, Share]
+    """At most this share of the columns that are named is expected to be named wrongly."""
+    half: Annotated[int, AtLeastOne]
+    """Looks among which half of alpha is spent; later ones get less and less."""
+    days: Annotated[int, AtLeastOne]
+    """How far back a look goes; whole weeks have as much of every weekday."""
+    smallest: Annotated[float, ShareOrNone]
+    """A drift of fewer rows, as a share of all, is no alarm."""
+    unwatched: list[str]
+    """Columns to leave out, such as those that the ledger masks."""
+
+
+def build(settings: Settings, watched: Watched) -> "Drift":
+    return Drift(settings, watched)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Subject:
+    """One column.
+
+    place: its cells among all. begin: what came before is not looked at. alarmed: whether it is named. since: when what
+    moved, the set `moved`, began to.
+    """
+
+    name: str
+    check: str
+    entry: Profile
+    place: slice
+    evidence: HistogramEvidence
+    begin: float = 0.0
+    alarmed: bool = False
+    since: float | None = None
+    moved: int = 0
+    effect: float = 0.0
+
+
+class Drift:
+    """See the module."""
+
+    labelled = False
+
+    def __init__(self, settings: Settings, watched: Watched) -> None:
+        self._settings = settings
+        self._classes = watched.manifest.identity.classes
+        inputs = {column.name for column in watched.manifest.schema.inputs}
+        self._inputs = {
+            name: entry
+            for name, entry in live.watched(inputs, watched.profile["inputs"], settings.unwatched).items()
+            if entry["kind"] != Kind.TIMESTAMP
+        }
+        self._answers = {
+            name: entry for name, entry in watched.profile["answers"]["columns"].items() if not _only_rounded(entry)
+        }
+        if len(self._classes) == 2:
+            del self._answers[f"probability of {self._classes[0]}"]  # the other one says it already
+        self._subjects: list[_Subject] = []
+        begin = 0
+        for check, columns in (("drift", self._inputs), ("answer drift", self._answers)):
+            for name, entry in columns.items():
+                reference = cells(entry)
+                place = slice(begin, begin := begin + len(reference))
+                evidence = HistogramEvidence(
+                    reference=reference, ordered=entry["kind"] != Kind.CATEGORICAL, half=settings.half
+                )
+                self._subjects.append(_Subject(name=name, check=check, entry=entry, place=place, evidence=evidence))
+        self._window = Window(days=settings.days, cells=begin)
+        self._period = np.zeros(begin, dtype=np.int64)
+
+    def take(self, rows: pl.DataFrame) -> None:
+        if not rows.height:
+            return
+        frames = live.inputs(rows, self._inputs), live.answers(rows, self._classes)
+        for check, frame, columns in zip(("drift", "answer drift"), frames, (self._inputs, self._answers), strict=True):
+            given = {name: entry for name, entry in columns.items() if name in frame.columns}
+            counted = profile_like(frame, {"columns": given})["columns"]
+            for subject in self._subjects:
+                if subject.check == check and subject.name in counted:
+                    self._period[subject.place] += cells(counted[subject.name])
+
+    def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
+        came = bool(self._period.any())
+        self._window.add(begin, end, self._period)
+        self._period = np.zeros_like(self._period)
+        if came:
+            self._look(end)
+        log_e = np.array([subject.evidence.log_e for subject in self._subjects])
+        named = e_bh(log_e, self._settings.alpha)
+        threshold = float(np.log(len(log_e) / (self._settings.alpha * max(int(named.sum()), 1))))
+        return [
+            self._reading(subject, bool(alarm), threshold, end)
+            for subject, alarm in zip(self._subjects, named, strict=True)
+        ]
+
+    def _look(self, end: datetime) -> None:
+        whole: dict[float, np.ndarray] = {}
+        for subject in self._subjects:
+            if subject.begin not in whole:
+                whole[subject.begin] = self._window.whole_days(end, subject.begin).sum(axis=0)
+            evidence, counts = subject.evidence, whole[subject.begin][subject.place]
+            latest = self._window.latest(end, subject.place, rows=_ROWS)
+            if not counts.any():
+                continue
+            subject.effect, before = _moved(evidence, latest), evidence.log_e
+            found = evidence.look(counts)
+            if log_mean(found) <= 0:
+                evidence.log_e = NOTHING
+            elif subject.alarmed and self._is_right(subject, counts, latest):
+                evidence.log_e, subject.begin = NOTHING, end.timestamp()
+            elif subject.effect < self._settings.smallest:
+                evidence.log_e = before
+            else:
+                subject.moved = int(np.argmax(found))
+
+    @staticmethod
+    def _is_right(subject: _Subject, counts: np.ndarray, latest: np.ndarray) -> bool:
+        """Whether of what moved, more than half is back in the latest rows."""
+        inside = sets(subject.evidence)[subject.moved]
+        now, moved, before = (_share(part, inside) for part in (latest, counts, subject.evidence.reference[0]))
+        return abs(now - before) < abs(moved - before) / 2
+
+    def _reading(self, subject: _Subject, alarm: bool, threshold: float, end: datetime) -> Reading:
+        place, reference = subject.place, subject.evidence.reference[0]
+        if alarm and not subject.alarmed:
+            subject.since = self._began(subject)
+        subject.alarmed = alarm
+        counts = self._window.latest(end, place, rows=_ROWS)
+        says = f"{subject.name}: {subject.effect:.1%} of rows have moved"
+        if alarm:
+            inside = sets(subject.evidence)[subject.moved]
+            before, now = _share(reference, inside), _share(counts, inside)
+            says += f"; {told(subject.entry, inside)} are {now:.1%} now, {before:.1%} in the reference"
+            times = factor(subject.entry, counts)
+            says += f"; values are {times:.3g} times those, as if the unit had changed" if times else ""
+        return Reading(
+            check=subject.check,
+            subject=subject.name,
+            severity=Severity.ADVICE,
+            says=says + ".",
+            remedy="see whether errors rose as well; if the change stays, train with rows of this time",
+            log_e=max(subject.evidence.log_e, 0.0),
+            log_threshold=threshold,
+            effect=subject.effect,
+            unit="share of rows moved",
+            since=None if not alarm or subject.since is None else datetime.fromtimestamp(subject.since, UTC),
+        )
+
+    def _began(self, subject: _Subject) -> float | None:
+        """The part since which another share of what moved is likeliest, of all moments in the window."""
+        inside = sets(subject.evidence)[subject.moved]
+        parts = self._window.parts[:, subject.place]
+        found, rows = (np.cumsum(values[::-1])[::-1] for values in (parts @ inside, parts.sum(axis=1)))
+        before = np.clip(_share(subject.evidence.reference[0], inside), 1e-6, 1 - 1e-6)
+        share = np.clip(found / np.maximum(rows, 1), 1e-9, 1 - 1e-9)
+        gain = rows * (share * np.log(share / before) + (1 - share) * np.log((1 - share) / (1 - before)))
+        return float(self._window.begins[int(np.argmax(gain))]) if len(gain) else None
+
+    def state(self) -> dict[str, Any]:
+        subjects = {
+            f"{s.check} {s.name}": [s.evidence.looks, s.evidence.log_e, s.begin, s.alarmed, s.since, s.moved, s.effect]
+            for s in self._subjects
+        }
+        return {"subjects": subjects, "window": self._window.state(), "period": self._period.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for subject in self._subjects:
+            looks, log_e, begin, alarmed, since, moved, effect = state["subjects"][f"{subject.check} {subject.name}"]
+            subject.evidence.looks, subject.evidence.log_e, subject.begin = looks, log_e, begin
+            subject.alarmed, subject.since, subject.moved, subject.effect = alarmed, since, moved, effect
+        self._window.restore(state["window"])
+        self._period = np.array(state["period"], dtype=np.int64)
+
+
+def _moved(evidence: HistogramEvidence, counts: np.ndarray) -> float:
+    """The share of rows that moved, less what chance alone makes of so few rows on average."""
+    rows, reference = counts.sum(), evidence.reference[0]
+    share = reference / max(reference.sum(), 1)
+    chance = np.sqrt(share * (1 - share) * (1 / max(rows, 1) + 1 / max(reference.sum(), 1)) / (2 * np.pi)).sum()
+    return max(evidence.distance(counts) - float(chance), 0.0) if rows else 0.0
+
+
+def _only_rounded(entry: Profile) -> bool:
+    """Whether values differ by no more than float32 rounds them: widths of intervals that are all alike."""
+    edges = entry.get("edges") or [0.0, 1.0]
+    return bool(edges[-1] - edges[0] <= 1e-4 * max(abs(edges[0]), abs(edges[-1])))
+
+
+def _share(counts: np.ndarray, inside: np.ndarray) -> float:
+    return float(counts @ inside / max(counts.sum(), 1))

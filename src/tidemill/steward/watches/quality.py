@@ -1,0 +1,249 @@
+"""Data quality: what is missing, never seen, out of range or unreadable, and how many rows come.
+
+Rates are held against those of the training split, with the error that these have as a sample and a tolerance. All
+checks of all columns share `alpha`, the expected number of false alarms, ever (`episodes.py` has the argument, what it
+assumes and when it is void; `volume.py` that for rows by period).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+
+from tidemill.composition import Rule
+from tidemill.data.profile import Profile, merge, profile_like
+from tidemill.settings import Kind
+from tidemill.settings.rules import AtLeastOne, Share
+from tidemill.steward import live
+from tidemill.steward.episodes import Episodes, largest_rate, rate_gains
+from tidemill.steward.volume import Usual, Volume
+from tidemill.steward.watch import Reading, Severity, Watched
+
+_NAMES = 1_000
+"""Never-seen values of a column and period that are kept by name; where there are more, none is named."""
+_EXPECTED = 10.0
+"""A category of which so many rows were to be expected, and none came, has vanished."""
+
+MISSING, UNSEEN, RANGE, TYPE, VOLUME, SILENCE = "missing", "unseen", "range", "type", "volume", "silence"
+_REMEDIES = {
+    MISSING: "look at what sends this column, and at the joins before it",
+    UNSEEN: "look whether the sender renamed values; if they are new, train with rows that have them",
+    RANGE: "look whether the unit or the sender changed; if the values are true, train with rows that have them",
+    TYPE: "the log of the ledger's shipper names requests that could not be read; see which client sends them",
+    VOLUME: "look at what sends requests, and at the load balancer before the server",
+    SILENCE: "look whether clients reach the server, and whether the ledger is shipped",
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class Settings:
+    alpha: Annotated[float, Share]
+    """Expected number of false alarms of this watch, of all columns and checks together, for as long as it runs."""
+    half: Annotated[int, AtLeastOne]
+    """Periods among which half of alpha is spent; later ones get less and less."""
+    tolerance: Annotated[float, Share]
+    """A rate may be larger than in training by so much before it counts as evidence."""
+    harmful: Annotated[float, Share]
+    """From this share of rows on, what is missing, never seen or unreadable is harm, and pages."""
+    volume: Annotated[float, Rule("greater than 1", lambda value: value > 1)]
+    """So many times fewer or more rows than in like periods before count as evidence."""
+    unwatched: list[str]
+    """Columns to leave out, such as those that the ledger masks."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One rate. matters: whether the model reads the column."""
+
+    name: str
+    column: str
+    rate: float
+    matters: bool
+
+
+def build(settings: Settings, watched: Watched) -> "Quality":
+    return Quality(settings, watched)
+
+
+class Quality:
+    """See the module. Rates are of the period's rows, and their evidence of all periods."""
+
+    labelled = False
+
+    def __init__(self, settings: Settings, watched: Watched) -> None:
+        self._settings = settings
+        inputs = {column.name for column in watched.manifest.schema.inputs}
+        self._columns = live.watched(inputs, watched.profile["inputs"], settings.unwatched)
+        self._reference = {"columns": self._columns}
+        read = {entry.name for entry in watched.manifest.interface.inputs}
+        rows = watched.profile["inputs"]["rows"]
+        self._checks = [
+            *(
+                _Check(name, column, found / max(rows, 1), column in read)
+                for column, entry in self._columns.items()
+                for name, found in _found(entry)
+            ),
+            _Check(TYPE, "", 0.0, matters=True),
+        ]
+        counts = [round(check.rate * rows) for check in self._checks]
+        self._baseline = np.minimum(largest_rate(counts, rows) + settings.tolerance, 1.0)
+        self._log_threshold = float(np.log((len(self._checks) + 2) / settings.alpha))
+        self._rates = self._episodes()
+        self._volume = Volume(ratio=settings.volume, episodes=self._episodes())
+        self._begin_period()
+
+    def _episodes(self) -> Episodes:
+        return Episodes(log_threshold=self._log_threshold, half=self._settings.half)
+
+    def _begin_period(self) -> None:
+        self._rows = self._unread = 0
+        self._profile: Profile | None = None
+        self._new: dict[str, Counter[str]] = {}
+
+    def take(self, rows: pl.DataFrame) -> None:
+        if not rows.height:
+            return
+        self._rows += rows.height
+        self._unread += live.unreadable(rows)
+        frame = live.inputs(rows, self._columns)
+        if not frame.height:
+            return
+        given = {name: self._columns[name] for name in frame.columns}
+        part = profile_like(frame, {"columns": given})
+        for name, entry in part["columns"].items():
+            if entry.get("other") and len(self._new.get(name, ())) <= _NAMES:
+                values = frame[name].cast(pl.String).value_counts(name="rows")
+                values = values.filter(~pl.first().is_in(["", *entry["categories"]]))
+                names = self._new.get(name, Counter()) + Counter(dict(values.iter_rows()))
+                self._new[name] = Counter(dict(islice(names.items(), _NAMES + 1)))
+        self._profile = part if self._profile is None else merge([self._profile, part])
+
+    def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
+        columns = {} if self._profile is None else self._profile["columns"]
+        found = {(name, column): count for column, entry in columns.items() for name, count in _found(entry)}
+        found[TYPE, ""] = self._unread
+        counts = np.array([found.get((check.name, check.column), 0) for check in self._checks], dtype=np.float64)
+        rows = np.array([self._of(check) if (check.name, check.column) in found else 0 for check in self._checks])
+        log_e = self._rates.update(rate_gains(counts, rows, self._baseline), round(begin.timestamp() * 1e6))
+        readings = [
+            self._reading(check, float(counts[i]), int(rows[i]), float(log_e[i]), int(self._rates.began[i]))
+            for i, check in enumerate(self._checks)
+        ]
+        readings += self._volumes(begin, end)
+        self._begin_period()
+        return readings
+
+    def _of(self, check: _Check) -> int:
+        return self._rows if check.name == TYPE else self._rows - self._unread
+
+    def _reading(self, check: _Check, found: float, rows: int, log_e: float, began: int) -> Reading:
+        share, alarm = found / max(rows, 1), log_e >= self._log_threshold
+        harm = check.name != RANGE and check.matters and share - check.rate >= self._settings.harmful
+        of = f"{share:.1%} of {rows:,} rows, {check.rate:.1%} in training" if rows else "no rows"
+        says = {
+            MISSING: f"{check.column} is missing: {of}",
+            UNSEEN: f"{check.column} has values that training {_knew(self._columns.get(check.column))}: {of}",
+            RANGE: f"{check.column} lies outside the range of training: {of}",
+            TYPE: f"Inputs could not be read: {share:.1%} of {rows:,} rows" if rows else "Inputs: no rows",
+        }[check.name]
+        return Reading(
+            check=check.name,
+            subject=check.column,
+            severity=Severity.HARM if harm else Severity.ADVICE,
+            says=says + (self._detail(check) if alarm else "") + ".",
+            remedy=_REMEDIES[check.name],
+            log_e=max(log_e, 0.0),
+            log_threshold=self._log_threshold,
+            effect=max(share - check.rate, 0.0) if rows else 0.0,
+            unit="share of rows more than in training",
+            since=_moment(began) if alarm else None,
+        )
+
+    def _detail(self, check: _Check) -> str:
+        """Which values are new, and which known ones no longer come; or how far out values lie."""
+        entry = self._profile["columns"].get(check.column) if self._profile else None
+        if entry is None:
+            return ""
+        if check.name == RANGE:
+            ends, known = ([part["minimum"], part["maximum"]] for part in (entry, self._columns[check.column]))
+            if None in (*ends, *known) or entry["kind"] == Kind.TIMESTAMP:
+                return ""
+            return f"; from {ends[0]:g} to {ends[1]:g} instead of from {known[0]:g} to {known[1]:g}"
+        if check.name != UNSEEN:
+            return ""
+        new = self._new.get(check.column, Counter())
+        names = sorted(new.items(), key=lambda item: (-item[1], item[0]))[:3] if len(new) <= _NAMES else []
+        told = "".join(f", {name!r} in {count:,}" for name, count in names)
+        reference = self._columns[check.column]
+        before = sum(reference["categories"].values()) + reference["other"] + reference["missing"]
+        rows = sum(entry["categories"].values()) + entry["other"] + entry["missing"]
+        gone = [
+            f", {name!r} ({count / before:.1%} in training) no longer comes"
+            for name, count in reference["categories"].items()
+            if count / before * rows >= _EXPECTED and not entry["categories"][name]
+        ]
+        return told + "".join(gone[:3])
+
+    def _volumes(self, begin: datetime, end: datetime) -> Iterator[Reading]:
+        rows = self._rows
+        (fall, rise), usual = self._volume.update(begin, rows)
+        fell, began = fall >= rise, self._volume.episodes.began
+        silent = rows == 0
+        says = f"{rows:,} rows came from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}; {_compared(usual)}"
+        for name in (VOLUME, SILENCE):
+            log_e = max(float(fall if silent else 0.0) if name == SILENCE else float(max(fall, rise)), 0.0)
+            alarm = log_e >= self._log_threshold
+            yield Reading(
+                check=name,
+                subject="",
+                severity=Severity.HARM if name == SILENCE else Severity.ADVICE,
+                says=says,
+                remedy=_REMEDIES[name],
+                log_e=log_e,
+                log_threshold=self._log_threshold,
+                effect=abs(rows / usual.rows - 1) if usual and usual.rows else 0.0,
+                unit="share of the usual rows",
+                since=_moment(int(began[0 if fell else 1])) if alarm else None,
+            )
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "rates": self._rates.state(),
+            "volume": self._volume.state(),
+            "period": [self._rows, self._unread, self._profile, {name: dict(new) for name, new in self._new.items()}],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._rates = Episodes(**state["rates"])
+        self._volume.restore(state["volume"])
+        self._rows, self._unread, self._profile, new = state["period"]
+        self._new = {name: Counter(values) for name, values in new.items()}
+
+
+def _found(entry: Profile) -> Iterator[tuple[str, int]]:
+    """What is counted of a column, by check."""
+    yield MISSING, entry["missing"]
+    if entry["kind"] == Kind.CATEGORICAL:
+        yield UNSEEN, entry["other"]
+    elif entry.get("edges"):
+        above = entry["counts"][-1] if entry["kind"] == Kind.NUMERIC else 0  # time goes on
+        yield RANGE, entry["counts"][0] + above
+
+
+def _knew(entry: Profile | None) -> str:
+    return "did not have" if entry is None or not entry.get("other") else "had seldom or never"
+
+
+def _compared(usual: Usual | None) -> str:
+    if usual is None:
+        return "what is usual is not known yet."
+    return f"{usual.rows:,.0f} are usual, by {usual.what}."
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

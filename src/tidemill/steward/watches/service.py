@@ -1,0 +1,125 @@
+"""Service: how often requests are answered slowly, against what is allowed and against their own past; broken answers.
+
+What is counted is in the ledger: each request once, by the latency of its first row, and each answer that is no number.
+Requests that were refused or failed leave no answer: /metrics counts those. Checks:
+
+    slow     share of requests over the limit, against the share that is allowed
+    slower   the same share, against its own past: it rose
+    broken   share of answers without a finite number, against the share that is allowed
+
+Guarantee: each is wrong, ever, with probability at most alpha / 3 (detectors.py). Void where requests are slow
+together by chance: a machine that pauses now and then makes runs of slow requests, which count as many; then raise the
+allowed share over that of such a run, and take `slower` as a hint.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+
+from tidemill.settings.rules import AtLeastOne, Positive, Share
+from tidemill.steward.detectors import RiseDetector
+from tidemill.steward.rises import Rise, microseconds, restored
+from tidemill.steward.watch import Reading, Severity, Watched
+
+_REMEDY = {
+    "slow": "add replicas or cores (serving/README.md), or shed load; the queue's length is in /metrics",
+    "slower": "look what changed then: traffic, the version, the machine's other work",
+    "broken": "roll back to the version before; look at the inputs of these answers",
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class Settings:
+    alpha: Annotated[float, Share]
+    """Probability of a false alarm, ever, over all three checks together."""
+    slow_ms: Annotated[float, Positive]
+    """A request that is answered later than this is slow."""
+    slow_share: Annotated[float, Share]
+    """Share of requests that may be slow."""
+    broken_share: Annotated[float, Share]
+    """Share of answers that may be no number."""
+    around: Annotated[int, AtLeastOne]
+    """Half of the alpha is spent on rises that begin among so many requests; later ones are found little later."""
+    burn_in: Annotated[int, AtLeastOne]
+    """Requests from which the share of slow ones is estimated first, for its own past."""
+
+
+class Service:
+    labelled = False
+
+    def __init__(self, settings: Settings, watched: Watched) -> None:
+        self._settings = settings
+        self._last: str | None = None
+        baselines = {"slow": settings.slow_share, "slower": None, "broken": settings.broken_share}
+        self._rises = {
+            check: Rise(
+                detector=RiseDetector(
+                    alpha=settings.alpha / len(baselines),
+                    within=settings.around,
+                    anytime=True,
+                    baseline=baseline,
+                    burn_in=settings.burn_in,
+                )
+            )
+            for check, baseline in baselines.items()
+        }
+
+    def take(self, rows: pl.DataFrame) -> None:
+        if not rows.height:
+            return
+        requests = rows["request"]
+        first = requests.ne_missing(requests.shift(1, fill_value=self._last)).to_numpy()
+        self._last = requests[-1]
+        moments = microseconds(rows["moment"])
+        slow = (rows["latency_us"].to_numpy() > 1000 * self._settings.slow_ms).astype(np.float64)
+        for check in ("slow", "slower"):
+            self._rises[check].update(slow[first], moments[first])
+        self._rises["broken"].update(_broken(rows), moments)
+
+    def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
+        return [self._reading(check, rise) for check, rise in self._rises.items()]
+
+    def _reading(self, check: str, rise: Rise) -> Reading:
+        look = rise.close()
+        share = look.mean_since if look.alarm else look.mean
+        what = "answers are no number" if check == "broken" else f"requests took over {self._settings.slow_ms:g} ms"
+        against = "before" if check == "slower" else "allowed"
+        since = f" since about {look.since:%Y-%m-%d %H:%M} UTC" if look.alarm and look.since else ""
+        counted = f"{share:.2%} of {what}{since}, {against} {look.before:.2%}"
+        quiet = not look.rows and not look.alarm
+        return Reading(
+            check=check,
+            subject="",
+            severity=Severity.ADVICE if check == "slower" else Severity.HARM,
+            says="no requests in this period." if quiet else f"{counted}.",
+            remedy=_REMEDY[check],
+            log_e=look.log_e,
+            log_threshold=look.log_threshold,
+            effect=0.0 if quiet else share - look.before,
+            unit="share of answers" if check == "broken" else "share of requests",
+            since=look.since if look.alarm else None,
+        )
+
+    def state(self) -> dict[str, Any]:
+        return {"last": self._last, "rises": {check: rise.state() for check, rise in self._rises.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._last = state["last"]
+        self._rises = {check: restored(rise) for check, rise in state["rises"].items()}
+
+
+def _broken(rows: pl.DataFrame) -> np.ndarray:
+    """1 for each answer with a number that is not finite, or with none at all [rows]."""
+    odd = pl.col("probabilities").list.eval(~pl.element().is_finite().fill_null(False)).list.any()
+    given = (
+        pl.when(pl.col("probabilities").is_null()).then(~pl.col("value").is_finite().fill_null(False)).otherwise(odd)
+    )
+    return np.asarray(rows.select(given.cast(pl.Float64)).to_series().to_numpy())
+
+
+def build(settings: Settings, watched: Watched) -> Service:
+    return Service(settings, watched)

@@ -1,0 +1,41 @@
+"""What the policy has watched of a version: its settings checked, its bundle's profile and loss at hand."""
+
+import json
+from collections.abc import Callable
+
+from tidemill.bundle import folder
+from tidemill.bundle.registry import Registry
+from tidemill.composition import build, component
+from tidemill.steward import losses
+from tidemill.steward.policy import SHOWN, Policy
+from tidemill.steward.watch import Watch, Watched
+
+PACKAGE = "tidemill.steward.watches"
+
+
+def watches(policy: Policy) -> dict[str, Callable[[Watched], Watch]]:
+    """Watch → what makes it for a version.
+
+    Raises:
+        SettingsError: no such watch, or a setting of it breaks its rule; names the key.
+    """
+    return {name: _maker(name, settings) for name, settings in policy.watches.items()}
+
+
+def watched_version(policy: Policy, registry: Registry, model: str, version: str) -> Watched:
+    """What watches need to know of a version.
+
+    Raises:
+        RegistryError, BundleError: there is no such version, or it is incomplete.
+        SettingsError: the policy's loss does not fit the model.
+    """
+    described = registry.describe(model, version)
+    with registry.fetched(model, version, verify=False) as place:
+        profile = json.loads((place / folder.PROFILE).read_text(encoding="utf-8"))
+    return Watched(manifest=described, profile=profile, losses=losses.make(policy.losses, described.identity))
+
+
+def _maker(name: str, mapping: dict[str, object]) -> Callable[[Watched], Watch]:
+    module = component(PACKAGE, name, having="build", key="watches")
+    settings = build(module.Settings, mapping, prefix=f"watches.{name}", shown=SHOWN)
+    return lambda watched: module.build(settings, watched)

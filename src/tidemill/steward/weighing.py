@@ -1,0 +1,249 @@
+"""Weighing: takes in what the ledger has, period by period, and keeps what all of it says so far.
+
+A period's traffic is looked at as soon as it is over, its labels once they have had time to come, all at once: so
+labels that come sooner for large losses than for small ones bias nothing. What is kept can be thrown away: it is made
+again, to the same figures, from the ledger (corrected labels count when they are there at that time).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from tidemill.bundle.registry import Registry
+from tidemill.bundle.rollout import Action, Alias, Desired, Mode
+from tidemill.data.schema import Role, Schema
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.steward import labels
+from tidemill.steward.book import Book, Decision, Kind
+from tidemill.steward.policy import Policy
+from tidemill.steward.records import Records, Span, first_arrival, floor
+from tidemill.steward.trial import Setting, Stage, Trial
+from tidemill.steward.watch import Learner, Reading, Watch
+from tidemill.steward.watching import watched_version, watches
+
+LIMIT = 50
+"""Periods that one look takes in at most, of traffic and of labels: then decisions are due, and progress is kept."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far things are.
+
+    since: no record that matters from here on arrived before. began: the first period's begin.
+    waiting: periods whose labels are still to be weighed, with the arrival of the first request in each.
+    """
+
+    since: datetime
+    began: datetime | None = None
+    seen_until: datetime | None = None
+    labelled_until: datetime | None = None
+    waiting: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class Reign:
+    """A champion's time: watches begin anew with each. since: arrival of the first request it may answer."""
+
+    champion: str
+    since: datetime
+    schema: Schema
+    watches: dict[str, Watch]
+
+
+class Weighing:
+    """All that is weighed of one model. `advance` it; `trial`, `alarms` and `progress` then say what there is."""
+
+    def __init__(self, policy: Policy, ledger: LedgerSettings, model: str, registry: Registry, book: Book) -> None:
+        self._policy, self._ledger, self._model = policy, ledger, model
+        self._registry, self._book = registry, book
+        self._settings = watches(policy)
+        self._reign: Reign | None = None
+        self._records: Records
+        self._losses: Any = None
+        self._trial_of = (-1, datetime.fromtimestamp(0, tz=UTC))
+        self.trial: Trial | None = None
+        self.alarms: dict[str, list[Reading]] = {}
+        self.progress = Progress(since=datetime.fromtimestamp(0, tz=UTC))
+        self.champion: str | None = None
+
+    def enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:
+        """Turn to what the registry says now: the champion's watches, the challenger's trial."""
+        champion = str(desired.champion)
+        if self._reign is None or self._reign.champion != champion:
+            self._crown(champion)
+        if desired.generation != self._trial_of[0]:
+            self._try(desired, decisions)
+
+    def advance(self, now: datetime) -> bool:
+        """Take in what is over; whether there is more to take in at once.
+
+        Raises:
+            TidemillError: a record that no policy foresaw.
+        """
+        progress, rules = self.progress, self._policy.time
+        horizon = self._records.horizon(progress.since, now)
+        if horizon is None:
+            return False
+        if progress.seen_until is None:
+            first = self._records.first(progress.since)
+            if first is None:
+                return False
+            progress.began = progress.seen_until = progress.labelled_until = floor(first, self._policy.period)
+        for _ in range(LIMIT):
+            traffic = horizon - self._policy.period - timedelta(hours=rules.grace_hours)
+            ripe = horizon - self._policy.period - timedelta(hours=rules.label_wait_hours)
+            seen, labelled = progress.seen_until, progress.labelled_until
+            assert seen is not None and labelled is not None
+            if seen <= traffic:
+                self._look(seen)
+            if labelled <= ripe and progress.waiting:
+                self._weigh()
+            if (progress.seen_until, progress.labelled_until) == (seen, labelled):
+                return False
+        return True
+
+    def _look(self, begin: datetime) -> None:
+        """The traffic of a period that is over."""
+        assert self._reign is not None
+        reign, end, progress = self._reign, begin + self._policy.period, self.progress
+        arrived: datetime | None = None
+        mine = {name: watch for name, watch in reign.watches.items() if not watch.labelled}
+        for piece in self._records.pieces(Span(begin=begin, end=end, since=progress.since)):
+            arrived = min(filter(None, (arrived, first_arrival(piece))))
+            rows = piece.filter(pl.col("at") >= reign.since)
+            for watch in mine.values():
+                watch.take(rows)
+        self._close("traffic", mine, begin, end, [])
+        progress.waiting.append((begin, arrived or progress.since))
+        progress.seen_until = end
+
+    def _weigh(self) -> None:
+        """The labels of a period that has waited for them."""
+        assert self._reign is not None
+        reign, progress = self._reign, self.progress
+        begin, arrived = progress.waiting.pop(0)
+        end = begin + self._policy.period
+        mine = {name: watch for name, watch in reign.watches.items() if watch.labelled}
+        wait = timedelta(hours=self._policy.time.label_wait_hours)
+        coverage = labels.Coverage(self._policy.labels)
+        for piece in self._records.labelled(Span(begin=begin, end=end, since=arrived), end + wait):
+            coverage.take(piece)
+            known = piece.filter(labels.KNOWN)
+            rows = known.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
+            for watch in mine.values():
+                watch.take(rows)
+            for watch in reign.watches.values():
+                if isinstance(watch, Learner):
+                    watch.learn(rows)
+            if self.trial is not None:
+                tried = known.filter(pl.col("at") >= self._trial_of[1])
+                challenger = (
+                    self.trial.setting.other
+                    if self.trial.setting.stage is Stage.PROBATION
+                    else self.trial.setting.tried
+                )
+                self.trial.take(tried, self._records.shadows(tried, challenger))
+        also = [coverage.reading(), *(self.trial.readings() if self.trial is not None else [])]
+        self._close("labels", mine, begin, end, also)
+        progress.labelled_until = end
+        progress.since = progress.waiting[0][1] if progress.waiting else arrived
+
+    def _close(self, source: str, mine: dict[str, Watch], begin: datetime, end: datetime, also: list[Reading]) -> None:
+        assert self._reign is not None
+        readings = [reading for watch in mine.values() for reading in watch.close(begin, end)] + also
+        self._book.read(source, end, self._reign.champion, readings)
+        self.alarms[source] = [reading for reading in readings if reading.alarm]
+
+    def _crown(self, champion: str) -> None:
+        """Begin to watch a version. What was seen and weighed of time stays so; watches begin without a past."""
+        since = _crowned(self._registry, self._model, champion)
+        watched = watched_version(self._policy, self._registry, self._model, champion)
+        time = watched.manifest.schema.only(Role.TIME)
+        self._records = Records(self._ledger, self._model, self._policy.time.clock, time.name if time else None)
+        self._losses = watched.losses
+        self._reign = Reign(
+            champion=champion,
+            since=since,
+            schema=watched.manifest.schema,
+            watches={name: make(watched) for name, make in self._settings.items()},
+        )
+        self.champion, self.alarms = champion, {}
+        if self.progress.seen_until is None:
+            self.progress = Progress(since=since)
+
+    def _try(self, desired: Desired, decisions: Sequence[Decision]) -> None:
+        """Begin the trial of what the challenger is allowed to do, with the evidence that its decision carries on."""
+        assert self._reign is not None
+        self.trial = None
+        self._trial_of = (desired.generation, datetime.fromisoformat(desired.at))
+        if desired.challenger is None or desired.mode is Mode.OFF:
+            return
+        champion, challenger = self._reign.champion, desired.challenger
+        probation = desired.mode is Mode.SHADOW and challenger == desired.previous
+        stage = Stage.PROBATION if probation else Stage(str(desired.mode))
+        key = self._reign.schema.only(Role.KEY)
+        setting = Setting(
+            stage=stage,
+            tried=champion if probation else challenger,
+            other=challenger if probation else champion,
+            share=desired.share,
+            key=key.name if key else None,
+        )
+        led = [one for one in decisions if one.kind is Kind.CANARY and one.version == challenger]
+        carried = led[-1].evidence.get("carried") if led and stage is Stage.CANARY else None
+        self.trial = Trial.begin(self._policy.trial, setting, self._losses, carried)
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        assert self._reign is not None
+        progress = self.progress
+        return {
+            "champion": self._reign.champion,
+            "crowned": self._reign.since.isoformat(),
+            "generation": self._trial_of[0],
+            "progress": {
+                "since": progress.since.isoformat(),
+                **{name: _text(getattr(progress, name)) for name in ("began", "seen_until", "labelled_until")},
+                "waiting": [[_text(begin), _text(arrived)] for begin, arrived in progress.waiting],
+            },
+            "watches": {name: watch.state() for name, watch in self._reign.watches.items()},
+            "trial": self.trial.state() if self.trial is not None else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, after `enter`, as far as it is about the same champion and challenger."""
+        assert self._reign is not None
+        kept = state["progress"]
+        self.progress = Progress(
+            since=datetime.fromisoformat(kept["since"]),
+            **{name: _moment(kept[name]) for name in ("began", "seen_until", "labelled_until")},
+            waiting=[(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in kept["waiting"]],
+        )
+        if (state["champion"], state["crowned"]) == (self._reign.champion, self._reign.since.isoformat()):
+            for name, watch in self._reign.watches.items():
+                watch.restore(state["watches"][name])
+        if self.trial is not None and state["generation"] == self._trial_of[0] and state["trial"] is not None:
+            self.trial.restore(state["trial"])
+
+
+def _crowned(registry: Registry, model: str, champion: str) -> datetime:
+    """When a version became champion last."""
+    changes = [
+        change.at
+        for change in registry.history(model)
+        if change.alias == Alias.CHAMPION
+        and change.version == champion
+        and change.action in (Action.PROMOTE, Action.ROLLBACK)
+    ]
+    return datetime.fromisoformat(changes[-1])
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text is not None else None

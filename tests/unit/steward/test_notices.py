@@ -1,0 +1,105 @@
+"""Notices reach a real web server, are tried again where it is down, and never hold up who sends them."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tidemill.steward import notices
+from tidemill.steward.book import Decision, Kind
+from tidemill.steward.notices import Notices
+from tidemill.steward.watch import Reading, Severity
+
+NOW = datetime(2013, 5, 1, tzinfo=UTC)
+MADE = Decision(number=3, kind=Kind.PROMOTE, version="7", moment=NOW, reason="It is better.", generation=1)
+HARM = Reading(
+    check="missing",
+    subject="visib",
+    severity=Severity.HARM,
+    says="visib is missing in 100% of 900 rows",
+    remedy="mend the sensor",
+    log_e=9.0,
+    log_threshold=3.0,
+    effect=1.0,
+    unit="share of rows",
+    since=NOW,
+)
+
+
+class Hook:
+    """A web server that refuses the first `failing` notices and keeps the others."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.taken: list[Any] = []
+        self.failing = failing
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                hook.failing -= 1
+                status = 500 if hook.failing >= 0 else 200
+                if status == 200:
+                    hook.taken.append(json.loads(body))
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_decisions_and_alarms_are_told(hook, caplog):
+    caplog.set_level("INFO")
+    mine = Notices("flights", hook.url)
+    mine.decided(MADE)
+    mine.alarmed(HARM)
+    mine.close()
+    decision, alarm = hook.taken
+    assert (decision["model"], decision["what"], decision["decision"]["version"]) == ("flights", "decision", "7")
+    assert alarm["alarm"]["says"] == HARM.says
+    assert "Decision 3: promote version 7. It is better." in caplog.text
+    assert "Alarm: missing visib. visib is missing in 100% of 900 rows. mend the sensor" in caplog.text
+
+
+def test_a_notice_is_sent_again(hook, monkeypatch):
+    monkeypatch.setattr(notices, "_PAUSE", 0.01)
+    hook.failing = 2
+    mine = Notices("flights", hook.url)
+    mine.decided(MADE)
+    until = time.monotonic() + 5
+    while not hook.taken and time.monotonic() < until:
+        time.sleep(0.01)
+    mine.close()
+    assert len(hook.taken) == 1
+
+
+def test_a_webhook_that_is_down_delays_nobody_and_is_logged(caplog):
+    mine = Notices("flights", "http://127.0.0.1:9/")
+    begun = time.monotonic()
+    mine.decided(MADE)
+    assert time.monotonic() - begun < 0.5
+    mine.close(5)
+    assert "The webhook did not take a notice" in caplog.text
+
+
+def test_without_a_webhook_there_is_the_log(caplog):
+    mine = Notices("flights", None)
+    mine.alarmed(HARM)
+    mine.close()
+    assert "visib" in caplog.text

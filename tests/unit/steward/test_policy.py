@@ -1,0 +1,73 @@
+"""The policy: what is not set has its default, and what is wrong is refused by its key before anything is read."""
+
+import pytest
+from served import MODEL, Served
+
+from tidemill.errors import SettingsError
+from tidemill.steward import losses, policy
+from tidemill.steward.book import Book
+from tidemill.steward.watching import watched_version, watches
+from tidemill.steward.weighing import Weighing
+
+
+def written(folder, text):
+    file = folder / "policy.yaml"
+    file.write_text(text, encoding="utf-8")
+    return policy.read(file)
+
+
+def test_a_policy_has_only_what_it_changes(tmp_path):
+    default = policy.read(None)
+    given = written(tmp_path, "time: {period_hours: 24}\nwatches: {drift: {days: 3}, joint_drift: null}\n")
+    assert given.time.period_hours == 24
+    assert given.time.label_wait_hours == default.time.label_wait_hours
+    assert given.watches["drift"] == {**default.watches["drift"], "days": 3}
+    assert "joint_drift" not in given.watches
+    assert given.trial == default.trial
+    assert written(tmp_path, "") == default
+
+
+def test_the_default_loss_suits_a_model(tmp_path):
+    watched = watched_version(policy.read(None), Served(tmp_path).registry, MODEL, "1")
+    assert watched.losses.name == losses.LOG_LOSS
+    assert set(watched.profile) == {"inputs", "answers"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("time: {period_hours: 5}", "time.period_hours = 5: must be 1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours"),
+        ("trial: {alfa: 0.1}", "trial.alfa = 0.1: no such key"),
+        ("mode: acts", "mode = 'acts': must be one of observe, ask, act; did you mean act?"),
+        ("trial: {canary: [0.5, 0.1]}", "trial.canary = [0.5, 0.1]: must grow from stage to stage"),
+        ("trial: {canary: [1.5]}", "trial.canary[0] = 1.5: must be between 0 and 1"),
+        ("trial: {canary: [], shadow: false}", "trial.canary = []: needs a stage"),
+        ("trial: {superiority: false}", "trial.margin = 0.0: must be greater than 0 where superiority is false"),
+        ("trial: {minimum: 10, maximum: 5}", "trial.maximum = 5: must not be below minimum = 10"),
+        ("- a list", "a mapping was expected, not list"),
+        ("trial: [", "policy.yaml: while parsing"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, says):
+    with pytest.raises(SettingsError) as refused:
+        written(tmp_path, text)
+    assert says in str(refused.value)
+    assert "policy.yaml has all keys" in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"A policy is a YAML file that can be read.*nowhere\.yaml"):
+        policy.read(tmp_path / "nowhere.yaml")
+
+
+def test_a_watch_s_settings_are_checked_before_anything_is_weighed(tmp_path):
+    served = Served(tmp_path)
+    for text, says in (
+        ("watches: {drift: {dais: 3}}", "watches.drift.dais = 3: no such key"),
+        ("watches: {weather: {}}", "use one of calibration, drift"),
+    ):
+        given = written(tmp_path, text)
+        with pytest.raises(SettingsError) as refused:
+            Weighing(given, served.ledger, MODEL, served.registry, Book(served.ledger, MODEL))
+        assert says in str(refused.value)
+    assert set(watches(policy.read(None))) == set(policy.read(None).watches)

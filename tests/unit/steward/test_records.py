@@ -1,0 +1,107 @@
+"""Records by the policy's clock: in order, in pieces, with the labels that were known in time."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from served import HOUR, MODEL, NOW, Served
+
+from tidemill.steward import records as module
+from tidemill.steward.policy import Clock
+from tidemill.steward.records import Records, Span, floor
+
+BEGIN = NOW - 40 * HOUR
+YEARS = timedelta(days=4000)
+
+
+@pytest.fixture
+def served(tmp_path):
+    return Served(tmp_path)
+
+
+def reading(served, clock=Clock.ARRIVAL):
+    return Records(served.ledger, MODEL, clock, "moment")
+
+
+def span(begin=BEGIN, end=NOW, since=BEGIN):
+    return Span(begin=begin, end=end, since=since)
+
+
+def test_there_is_nothing_before_the_first_answer(served):
+    mine = reading(served, Clock.EVENT)
+    assert mine.first(BEGIN) is None
+    assert mine.horizon(BEGIN, NOW) is None
+    assert list(mine.pieces(span())) == []
+
+
+def test_by_arrival_the_present_is_now(served):
+    served.answer(BEGIN, 10)
+    mine = reading(served)
+    assert mine.horizon(BEGIN, NOW) == NOW
+    assert mine.first(BEGIN) == BEGIN
+
+
+def test_by_events_the_present_is_the_latest_moment_of_an_answer_or_a_label(served):
+    past = BEGIN - YEARS
+    served.answer(past, 10, arrived=BEGIN, lag=timedelta(days=3))
+    mine = reading(served, Clock.EVENT)
+    assert mine.first(BEGIN) == past
+    horizon = mine.horizon(BEGIN, NOW)
+    assert past + timedelta(days=3) < horizon < past + timedelta(days=3, hours=1)
+
+
+def test_pieces_come_in_order_whole_and_without_shadows(served, monkeypatch):
+    monkeypatch.setattr(module, "PIECE", 100)
+    later = served.answer(BEGIN + HOUR, 120, shadow=("2", 0.1))
+    first = served.answer(BEGIN, 250)
+    pieces = list(reading(served).pieces(span()))
+    assert len(pieces) >= 4
+    assert max(piece.height for piece in pieces) <= 100
+    assert pl.concat(pieces)["id"].to_list() == [*first["id"], *later["id"]]
+
+
+def test_a_record_without_a_moment_belongs_to_its_arrival(served):
+    moments = pl.Series("moment", [None, NOW - YEARS], dtype=pl.Datetime("us", "UTC"))
+    served.answer(BEGIN, 2, arrived=BEGIN, moment=moments)
+    (piece,) = reading(served, Clock.EVENT).pieces(span())
+    assert piece["moment"].to_list() == [BEGIN]
+
+
+def test_the_label_received_last_counts_and_none_that_came_too_late(served):
+    rows = served.answer(BEGIN, 4, labelled=0.0)
+    ids = rows["id"].to_list()
+
+    def label(id_, value, at):
+        frame = pl.DataFrame({"id": [id_], "label": [value], "at": [at], "event_at": [at], "day": [at.date()]})
+        served._write("labels", frame, module.tables.LABELS)
+
+    label(ids[0], "no", BEGIN + HOUR)
+    label(ids[0], "yes", BEGIN + 2 * HOUR)  # corrected
+    label(ids[1], "yes", BEGIN + 2 * HOUR)
+    label(ids[1], "no", BEGIN + 30 * HOUR)  # corrected too late
+    label(ids[2], "yes", BEGIN + 30 * HOUR)
+    label("ffff-0", "yes", BEGIN + HOUR)  # of no answer
+    (piece,) = reading(served).labelled(span(), BEGIN + 25 * HOUR)
+    assert dict(zip(piece["id"], piece["true_label"], strict=True)) == {
+        ids[0]: "yes",
+        ids[1]: "yes",
+        ids[2]: None,
+        ids[3]: None,
+    }
+
+
+def test_shadows_are_those_of_the_same_requests_once_each(served):
+    rows = served.answer(BEGIN, 50, shadow=("2", 0.1))
+    served.answer(BEGIN + HOUR, 50, shadow=("3", 0.1))
+    (piece,) = reading(served).labelled(span(end=BEGIN + HOUR), NOW)
+    found = reading(served).shadows(piece, "2")
+    assert found["id"].to_list() == rows["id"].to_list()
+    assert set(found["version"]) == {"2"}
+    assert found["true_label"].null_count() == 0
+    assert reading(served).shadows(piece, "3").is_empty()
+    assert reading(served).shadows(piece.clear(), "2").is_empty()
+
+
+def test_periods_are_counted_from_1970():
+    assert floor(BEGIN + timedelta(minutes=59), HOUR) == BEGIN
+    assert floor(BEGIN, timedelta(hours=24)).hour == 0

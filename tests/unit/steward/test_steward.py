@@ -1,0 +1,246 @@
+"""The loop on a real ledger and registry: retraining, trial, promotion, return; each once, whoever is killed when."""
+
+import json
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from served import HOUR, MODEL, NOW, Served
+
+from tidemill import cli
+from tidemill.bundle.rollout import Mode as Rollout
+from tidemill.steward import policy, steward
+from tidemill.steward.book import Book, Kind, readings
+from tidemill.steward.policy import Mode
+from tidemill.steward.steward import Office, Steward
+
+TRAINER = str(Path(__file__).with_name("trainer.py"))
+BEGIN = NOW + 2 * HOUR
+"""After all that the tests' registries say was done: arrivals lie in the near future, and so does `look`'s now."""
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    return Served(tmp_path)
+
+
+def rules(mode=Mode.ACT, **changes):
+    given = policy.read(None)
+    trial = {"minimum": 100, "canary": [0.5], "stage_minimum": 300, "probation": 1000}
+    groups = {
+        "time": {"label_wait_hours": 3.0},
+        "trial": trial,
+        "triggers": {"every_days": None, "on_harm": False},
+        "retrain": {"command": ["python", TRAINER], "min_records": 100},
+    }
+    for name, group in groups.items():
+        given = replace(given, **{name: replace(getattr(given, name), **{**group, **changes.get(name, {})})})
+    return replace(given, mode=mode, watches={})
+
+
+def office(served):
+    return Office(
+        registry=str(served.place / "registry"), model=MODEL, ledger=served.ledger, work=served.place / "work"
+    )
+
+
+def look(served, hours, given=None, one=None):
+    """Look until nothing is left to do, `hours` after the beginning."""
+    one = one or Steward(office(served), given or rules())
+    until = time.monotonic() + 30
+    while one.look(BEGIN + hours * HOUR) or '"retraining": "' in status_text(served):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return one
+
+
+def status_text(served):
+    file = served.place / "ledger" / MODEL / "steward" / "status.json"
+    return file.read_text() if file.exists() else ""
+
+
+def kinds(served):
+    return [str(one.kind) for one in Book(served.ledger, MODEL).decisions()]
+
+
+def test_from_a_trial_to_a_champion_that_is_kept(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    look(served, 6)
+    assert kinds(served) == ["canary"]
+    served.answer(BEGIN + 6 * HOUR, 1000, champion=("1", 0.1), canary=("2", 0.4, 0.5))
+    look(served, 12)
+    assert kinds(served) == ["canary", "promote"]
+    desired = served.registry.desired(MODEL)
+    assert (desired.champion, desired.challenger, desired.mode) == ("2", "1", Rollout.SHADOW), "on probation"
+    served.answer(BEGIN + 12 * HOUR, 1000, champion=("2", 0.4), shadow=("1", 0.1))
+    look(served, 18)
+    assert kinds(served) == ["canary", "promote", "keep"]
+    assert served.registry.desired(MODEL).mode is Rollout.OFF
+    history = served.registry.history(MODEL)
+    assert [change.by for change in history if change.version == "2" and change.alias == "champion"] == [
+        "steward, decision 2"
+    ]
+
+
+def test_a_champion_that_turns_out_worse_is_taken_back(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    look(served, 6, rules(trial={"canary": []}))
+    served.answer(BEGIN + 6 * HOUR, 1000, champion=("2", 0.05), shadow=("1", 0.4))
+    look(served, 12, rules(trial={"canary": []}))
+    assert kinds(served) == ["promote", "rollback"]
+    desired = served.registry.desired(MODEL)
+    assert (desired.champion, desired.challenger, desired.rolled_back) == ("1", None, True)
+
+
+def test_a_challenger_that_is_no_better_is_dropped(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, shadow=("2", 0.2))
+    look(served, 6, rules(trial={"maximum": 1000}))
+    (made,) = Book(served.ledger, MODEL).decisions()
+    assert made.kind is Kind.DROP
+    assert "Inconclusive on 1,000 records" in made.reason
+    assert made.evidence["records"] == 1000
+    assert served.registry.desired(MODEL).mode is Rollout.OFF
+
+
+def test_it_retrains_and_tries_what_comes_of_it(served):
+    served.answer(BEGIN, 500, hours=30)
+    look(served, 40, rules(triggers={"every_days": 1.0}))
+    assert kinds(served) == ["retrain", "shadow"]
+    desired = served.registry.desired(MODEL)
+    assert (desired.challenger, desired.mode) == ("4", Rollout.SHADOW)
+    retrain, shadow = Book(served.ledger, MODEL).decisions()
+    assert retrain.retraining == shadow.retraining == "retraining-1"
+    assert "The gate passes it: It was compared." in shadow.reason
+
+
+def test_what_the_gate_refuses_is_not_tried(served):
+    served.answer(BEGIN, 500, hours=30)
+    refusing = rules(triggers={"every_days": 1.0}, retrain={"command": ["python", TRAINER, "passes=no"]})
+    look(served, 40, refusing)
+    assert kinds(served) == ["retrain", "drop"]
+    assert served.registry.desired(MODEL).challenger is None
+
+
+def test_a_retraining_without_labels_fails_before_work_is_wasted(served):
+    served.answer(BEGIN, 500, hours=30, labelled=0.1)
+    look(served, 40, rules(triggers={"every_days": 1.0}))
+    made = Book(served.ledger, MODEL).decisions()
+    assert [one.kind for one in made] == [Kind.RETRAIN, Kind.DROP]
+    assert "A retraining needs enough labelled records" in made[-1].reason
+
+
+def test_a_decision_whose_maker_was_killed_is_carried_out_once(served, monkeypatch):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    given = rules(trial={"canary": []})
+    with monkeypatch.context() as killed:
+        killed.setattr(steward.acting, "carry_out", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            look(served, 6, given)
+    assert kinds(served) == ["promote"]
+    assert served.registry.desired(MODEL).champion == "1"
+    look(served, 6, given)
+    assert kinds(served) == ["promote"]
+    assert served.registry.desired(MODEL).champion == "2"
+    generation = served.registry.desired(MODEL).generation
+    look(served, 6, given)
+    assert served.registry.desired(MODEL).generation == generation
+
+
+def test_a_decision_is_void_once_somebody_else_has_changed_the_registry(served, monkeypatch):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    given = rules(trial={"canary": []})
+    one = Steward(office(served), given)
+    assert one.look(BEGIN + 6 * HOUR)
+    served.registry.promote(MODEL, "3", by="ann", reason="better than all")
+    look(served, 6, given, one)
+    assert served.registry.desired(MODEL).champion == "3"
+
+
+def test_two_stewards_decide_once(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    given = rules(trial={"canary": []})
+    both = [Steward(office(served), given) for _ in range(2)]
+    for _ in range(4):
+        for one in both:
+            one.look(BEGIN + 6 * HOUR)
+    assert kinds(served) == ["promote"]
+    assert [change.version for change in served.registry.history(MODEL) if change.alias == "champion"] == ["1", "2"]
+
+
+def test_what_was_weighed_is_kept_and_can_be_made_again(served):
+    served.challenge("2")
+    for hour in range(4):
+        served.answer(BEGIN + hour * HOUR, 200, champion=("1", 0.2), shadow=("2", 0.21))
+    look(served, 5)  # in two goes
+    look(served, 9)
+    file = served.place / "ledger" / MODEL / "steward" / "state.json"
+    kept = json.loads(file.read_text())["weighing"]["trial"]
+    assert kept["pairs"] == 800
+    file.unlink()
+    look(served, 9)
+    assert json.loads(file.read_text())["weighing"]["trial"] == kept
+    file.write_text("{broken")
+    look(served, 9)
+    assert json.loads(file.read_text())["weighing"]["trial"] == kept
+    assert readings(served.ledger, MODEL).collect().filter(check="labels").height == 4 + 2
+
+
+def test_it_observes_without_doing_anything(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    generation = served.registry.desired(MODEL).generation
+    for _ in range(2):
+        look(served, 6, rules(Mode.OBSERVE, trial={"canary": []}))
+    (made,) = Book(served.ledger, MODEL).decisions()
+    assert (made.kind, made.proposed) == (Kind.PROMOTE, True)
+    assert served.registry.desired(MODEL).generation == generation
+
+
+def test_it_asks_and_does_what_was_approved(served, capsys):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    asking = rules(Mode.ASK, trial={"canary": []})
+    look(served, 6, asking)
+    assert served.registry.desired(MODEL).champion == "1"
+    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
+    assert cli.main(["steward", "approve", "2", *about]) == 1
+    assert "decision 2, which does not wait" in capsys.readouterr().err
+    assert cli.main(["steward", "approve", "1", *about]) == 0
+    look(served, 6, asking)
+    assert served.registry.desired(MODEL).champion == "2"
+    assert cli.main(["steward", "approve", "1", *about]) == 1
+    assert "was made for an earlier state" in capsys.readouterr().err
+    assert cli.main(["steward", "decisions", *about]) == 0
+    told = capsys.readouterr().out
+    assert "promote (proposed)" in told
+    assert "approve" in told
+
+
+def test_labels_that_do_not_come_raise_an_alarm(served):
+    served.answer(BEGIN, 100, labelled=0.2)
+    look(served, 6)
+    (reading,) = readings(served.ledger, MODEL).collect().filter(check="labels").head(1).to_dicts()
+    assert reading["alarm"]
+    assert (
+        "of 100 answers have a label when they are weighed; half of these labels came within 2:00:00" in reading["says"]
+    )
+
+
+def test_by_events_time_is_that_of_the_records(served):
+    past = BEGIN - timedelta(days=4000)
+    for day in range(4):
+        served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN)
+    events = rules(time={"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0})
+    look(served, 1, events)
+    told = json.loads(status_text(served))
+    assert told["seen_until"].startswith(str((past + timedelta(days=4)).date()))
+    assert told["labelled_until"].startswith(str((past + timedelta(days=3)).date()))

@@ -1,0 +1,167 @@
+"""Trials: who is shown to be better or worse, by pairs in shadow, by weights as canary, and after the change."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from served import MODEL, NOW, SCHEMA, Served
+
+from tidemill.bundle.manifest import Identity
+from tidemill.settings import Objective
+from tidemill.steward import losses, policy
+from tidemill.steward.paired import Verdict
+from tidemill.steward.policy import Clock
+from tidemill.steward.records import Records, Span
+from tidemill.steward.trial import Setting, Stage, Trial
+
+BEGIN = NOW - timedelta(hours=40)
+IDENTITY = Identity(model=MODEL, version="1", created="", objective=Objective.BINARY, classes=["no", "yes"])
+
+
+@pytest.fixture
+def served(tmp_path):
+    return Served(tmp_path)
+
+
+def rules(**changes):
+    given = policy.read(None).trial
+    return replace(given, **{"minimum": 0, "gain": None, "margin": 0.0, **changes})
+
+
+def trial(stage=Stage.SHADOW, share=0.0, carried=None, **changes):
+    tried, other = ("1", "2") if stage is Stage.PROBATION else ("2", "1")
+    setting = Setting(stage=stage, tried=tried, other=other, share=share, key="id")
+    loss = losses.make(policy.read(None).losses, IDENTITY)
+    return Trial.begin(rules(**changes), setting, loss, carried)
+
+
+def feed(one, served, version="2"):
+    records = Records(served.ledger, MODEL, Clock.ARRIVAL, None)
+    span = Span(begin=BEGIN, end=NOW, since=BEGIN)
+    for piece in records.labelled(span, NOW + timedelta(days=9)):
+        one.take(piece, records.shadows(piece, version))
+    return one
+
+
+def test_a_better_challenger_in_shadow_is_shown_by_pairs(served):
+    served.answer(BEGIN, 4000, shadow=("2", 0.3))
+    one = feed(trial(), served)
+    assert one.verdict() == (Verdict.BETTER, "")
+    about = one.figures()
+    assert about["records"] == 4000
+    assert about["tried_loss"] < about["against_loss"]
+    assert about["lower"] < about["difference"] < about["upper"] < 0
+    assert about["difference"] == pytest.approx(about["tried_loss"] - about["against_loss"])
+
+
+def test_records_without_a_label_or_without_a_shadow_do_not_count(served):
+    served.answer(BEGIN, 1000, shadow=("2", 0.3), labelled=0.5)
+    served.answer(BEGIN + timedelta(hours=1), 1000)
+    assert 400 < feed(trial(), served).pairs < 600
+
+
+def test_an_equal_one_stays_undecided_and_ends_as_inconclusive(served):
+    served.answer(BEGIN, 4000, shadow=("2", 0.2))
+    assert feed(trial(), served).verdict()[0] is Verdict.UNDECIDED
+    assert feed(trial(maximum=4000), served).verdict()[0] is Verdict.INCONCLUSIVE
+
+
+def test_nothing_is_said_before_the_minimum(served):
+    served.answer(BEGIN, 1000, shadow=("2", 0.4))
+    assert feed(trial(minimum=1001, maximum=2000), served).verdict()[0] is Verdict.UNDECIDED
+
+
+def test_a_worse_one_is_shown_and_a_gain_that_is_not_there_is_futile(served):
+    served.answer(BEGIN, 4000, shadow=("2", 0.1))
+    assert feed(trial(), served).verdict()[0] is Verdict.WORSE
+    assert feed(trial(margin=0.3, gain=0.02), served).verdict()[0] is Verdict.FUTILE
+
+
+def test_on_probation_the_new_champion_is_on_trial(served):
+    served.answer(BEGIN, 4000, champion=("1", 0.1), shadow=("2", 0.3))
+    assert feed(trial(Stage.PROBATION), served).verdict()[0] is Verdict.WORSE
+    served.answer(BEGIN + timedelta(hours=2), 20000, champion=("1", 0.4), shadow=("2", 0.1))
+    assert feed(trial(Stage.PROBATION), served).verdict()[0] is Verdict.BETTER
+
+
+def test_a_canary_is_weighed_by_its_share_and_carries_on(served):
+    served.answer(BEGIN, 3000, shadow=("2", 0.4))
+    shadow = feed(trial(), served)
+    carried = json.loads(json.dumps(shadow.state()))
+    canary = trial(Stage.CANARY, 0.3, carried)
+    assert canary.verdict()[0] is Verdict.BETTER, "what was shown stays shown"
+    assert canary.evidence.count == 3000
+    served.answer(BEGIN + timedelta(hours=3), 6000, canary=("2", 0.4, 0.3))
+    fed = feed(canary, served)
+    assert fed.pairs == 6000
+    assert 0.25 < fed.met[0] / 6000 < 0.35
+    assert fed.figures()["difference"] < 0
+    assert float(fed.evidence.tests["better"].log_e) > float(shadow.evidence.tests["better"].log_e)
+
+
+def test_records_of_one_key_are_one_toss(served):
+    keys = pl.Series("id", [f"person {i // 10}" for i in range(3000)])
+    served.answer(BEGIN, 3000, canary=("2", 0.4, 0.5), **{"id": keys})
+    assert feed(trial(Stage.CANARY, 0.5), served).pairs == 300
+
+
+def test_pinned_requests_are_no_tosses(served):
+    rows = served.answer(BEGIN, 100, canary=("2", 0.4, 0.5)).with_columns(
+        propensity=pl.lit(1.0), true_label=pl.lit("yes")
+    )
+    one = trial(Stage.CANARY, 0.5)
+    one.take(rows, rows.clear())
+    assert one.pairs == 0
+
+
+def test_a_harmed_slice_stops_what_is_better_on_the_whole(served):
+    city = pl.Series("city", ["Oslo"] * 600)
+    served.answer(BEGIN, 600, champion=("1", 0.45), shadow=("2", 0.05), city=city)
+    served.answer(
+        BEGIN + timedelta(hours=1), 6000, champion=("1", 0.05), shadow=("2", 0.4), city=pl.Series(["Rome"] * 6000)
+    )
+    verdict, guard = feed(trial(slices=["city"]), served).verdict()
+    assert verdict is Verdict.WORSE
+    assert "city=Oslo" in guard
+    assert feed(trial(), served).verdict() == (Verdict.BETTER, "")
+
+
+def test_a_slow_canary_is_stopped(served):
+    served.answer(BEGIN, 2000, canary=("2", 0.4, 0.5), latency_us=900_000)
+    verdict, guard = feed(trial(Stage.CANARY, 0.5), served).verdict()
+    assert verdict is Verdict.WORSE
+    assert "took over 500 ms" in guard
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_trial_goes_on_from_its_state_as_if_it_had_never_stopped(served, stage):
+    share = 0.5 if stage is Stage.CANARY else 0.0
+    canary = ("2", 0.3, 0.5) if stage is Stage.CANARY else None
+    shadow = None if stage is Stage.CANARY else ("2", 0.3)
+    served.answer(BEGIN, 500, shadow=shadow, canary=canary)
+    whole = feed(trial(stage, share, slices=["city"]), served)
+    other = trial(stage, share, slices=["city"])
+    other.restore(json.loads(json.dumps(whole.state())))
+    feed(whole, served)
+    assert feed(other, served).state() == whole.state()
+    assert whole.pairs == 1000
+
+
+def test_false_promotions_stay_under_alpha():
+    """Equal models, looked at after every fifty records: of 100 trials few may ever be shown better."""
+    random = np.random.default_rng(0)
+    promoted = 0
+    for _ in range(100):
+        one = trial(alpha=0.1)
+        differences = random.choice([-0.2, 0.2], 2000)
+        for first in range(0, 2000, 50):
+            one._count(differences[first : first + 50], (np.zeros(50), np.zeros(50)))
+        promoted += one.verdict()[0] is Verdict.BETTER
+    assert promoted <= 10
+
+
+def test_the_schema_of_these_tests_has_a_key():
+    assert SCHEMA["id"].role == "key"
