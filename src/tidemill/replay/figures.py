@@ -34,7 +34,7 @@ def traffic(days: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 def course(found: Course, loss: str, marks: Sequence[Mark]) -> go.Figure:
     """The champion's loss less the first version's, summed up to each day, with its interval."""
-    figure = panel("Champion less the first version, summed up", "", f"sum of differences in {loss}", height=420)
+    figure = panel("Champion less the first version", "", f"{loss}, summed up", height=420)
     days = list(found.days)
     band = {"x": [*days, *days[::-1]], "y": [*found.upper, *list(found.lower)[::-1]]}
     figure.add_trace(
@@ -47,7 +47,7 @@ def course(found: Course, loss: str, marks: Sequence[Mark]) -> go.Figure:
 
 def months(found: Sequence[tuple[date, Difference]], loss: str) -> go.Figure:
     """The mean difference of each month: left of zero the champion was better."""
-    figure = panel("By month", f"{loss}: champion less the first version")
+    figure = panel("By month", f"{loss}: champion − first version")
     hover = [f"{month:%B}: {_said(one)}" for month, one in found]
     names, values = [f"{month:%B %Y}" for month, _ in found], [one.difference for _, one in found]
     lower, upper = (
@@ -62,7 +62,7 @@ def trials(readings: pl.DataFrame, what: str, title: str) -> go.Figure | None:
     chosen = readings.filter(pl.col("check") == f"trial {what}")
     if chosen.is_empty():
         return None
-    figure = panel(title, "", "evidence (natural log of the e-value)", height=400)
+    figure = panel(title, "", "log of the e-value", height=400)
     for subject in chosen["subject"].unique(maintain_order=True):
         one = chosen.filter(pl.col("subject") == subject)
         figure.add_trace(_line(one, one["log_e"].to_list(), subject))
@@ -75,7 +75,7 @@ def harm(readings: pl.DataFrame, marks: Sequence[Mark]) -> go.Figure | None:
     watched = readings.filter(pl.col("severity") == "harm", ~pl.col("check").str.starts_with("trial "))
     if watched.is_empty():
         return None
-    figure = panel("Evidence of harm, as a share of its threshold", height=400)
+    figure = panel("Evidence of harm / its threshold", height=400)
     parts = watched.with_columns(share).partition_by("check", "subject", maintain_order=True)
     for one in sorted(parts, key=lambda part: -part["share"].max())[:LINES]:  # type: ignore[operator]
         figure.add_trace(_line(one, one["share"].to_list(), _name(one["check"][0], one["subject"][0])))
@@ -123,7 +123,7 @@ def _marked(figure: go.Figure, marks: Sequence[Mark]) -> go.Figure:
 
 
 def _name(check: str, subject: str) -> str:
-    return label(f"{check}: {subject}" if subject else check, 44)
+    return label(f"{check}: {subject}" if subject else check, 30)
 
 
 def _said(one: Difference) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.bundle.answers import Answers
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry import Alias, Change, Registry
 from tidemill.bundle.rollout import Action
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
@@ -33,7 +33,7 @@ _CHUNK = 50_000  # records through a predictor at once
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reign:
-    """A version as champion: from the first record that arrived after the change until the next change's.
+    """A version as champion: from the first record that it answered as such until the next one's.
 
     action: what made it champion; until: None: it still is. against: this version and the one before it, by their
     bundles, on the records of this reign; harmful: it was worse than that one by more than the margin, for certain.
@@ -53,6 +53,7 @@ class Outcome:
     """Everything that the page shows.
 
     unrecorded: answers that the ledger lacks; twice: those it has more than once. labelled: answers with their label.
+    gap: largest difference in loss between what the first version answered and what its bundle answers again: rounding.
     margin: share of the replaced version's loss that a promoted one may be worse by.
     champion: who answered against the first version, on all records with an answer; months, course: the same in parts.
     decisions, readings: the steward's book.
@@ -67,6 +68,7 @@ class Outcome:
     unrecorded: int
     twice: int
     labelled: int
+    gap: float
     days: Sequence[Mapping[str, Any]]
     loss: str
     margin: float
@@ -148,6 +150,9 @@ def weigh(played: Played, *, margin: float) -> Outcome:
     models = _Models(played, numbers)
     moments = timeline.moments.gather(numbers)
     ours, frozen = models.losses(_answers(both, timeline)), models.losses_of(played.first)
+    its_own = (both["version"] == played.first).to_numpy()
+    gap = float(np.abs(ours - frozen)[its_own].max(initial=0.0))
+    frozen = np.where(its_own, ours, frozen)  # equal but for rounding, which must not look like a difference
     compared = difference.between(ours, frozen, difference.days_of(moments))
     assert compared is not None
     readings = book.readings(played.ledger, played.model)
@@ -161,6 +166,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
         unrecorded=int(served.sum()) - both.height,
         twice=kept.height - by_id.height,
         labelled=int(both["labelled"].sum()),
+        gap=gap,
         days=sent.days,
         loss="squared_error" if timeline.target.objective is Objective.REGRESSION else "log_loss",
         margin=margin,
@@ -178,7 +184,8 @@ def _kept(played: Played) -> pl.DataFrame:
     """The ledger's rows for what was sent: who answered the client, what, and whether the label came."""
     answers = tables.joined(played.ledger, played.model).filter(pl.col("role") != Role.SHADOW.value)
     labelled = pl.col("true_label").is_not_null() | pl.col("true_value").is_not_null()
-    chosen = answers.select("id", "at", "version", "probabilities", "value", labelled.alias("labelled")).collect()
+    kept = ["id", "version", "role", "probabilities", "value"]
+    chosen = answers.select(*kept, labelled.alias("labelled")).collect()
     return chosen.join(pl.DataFrame({"id": pl.Series(played.sent.ids, dtype=pl.String)}), on="id", how="semi")
 
 
@@ -215,34 +222,45 @@ class _Models:
 
 
 def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: _Models, margin: float) -> list[Reign]:
-    """The champions since the replay began, in order, each compared with the one before it."""
-    arrivals = both["at"].cum_max()
-    changes = [
-        (change, int((arrivals < datetime.fromisoformat(change.at)).sum()))
-        for change in played.registry.history(played.model)
-        if change.alias == Alias.CHAMPION and change.action in (Action.PROMOTE, Action.ROLLBACK)
-    ]
+    """The champions since the replay began that have answered anything, in order, each against the one before it."""
+    begun = _begun(played, both)
     found: list[Reign] = []
-    for index, (change, begin) in enumerate(changes):
-        end = changes[index + 1][1] if index + 1 < len(changes) else both.height
+    for index, (change, begin) in enumerate(begun):
+        end = begun[index + 1][1] if index + 1 < len(begun) else both.height
         compared, harmful = None, False
-        if index and end > begin:
+        if index:
             rows = slice(begin, end)
             days = difference.days_of(moments)[rows]
-            ours = models.losses_of(change.version, rows)
-            theirs = models.losses_of(changes[index - 1][0].version, rows)
+            ours, theirs = models.losses_of(change.version, rows), models.losses_of(begun[index - 1][0].version, rows)
             compared = difference.between(ours, theirs, days)
             beyond = difference.between(ours, (1 + margin) * theirs, days)
-            harmful = beyond is not None and beyond.lower > 0
+            harmful = change.action == Action.PROMOTE and beyond is not None and beyond.lower > 0
         found.append(
             Reign(
                 version=change.version,
                 action=change.action,
                 reason=change.reason,
-                since=moments[min(begin, both.height - 1)],
+                since=moments[begin],
                 until=moments[end] if end < both.height else None,
                 against=compared,
-                harmful=harmful and change.action == Action.PROMOTE,
+                harmful=harmful,
             )
         )
+    return found
+
+
+def _begun(played: Played, both: pl.DataFrame) -> list[tuple[Change, int]]:
+    """Each change of the champion that was noticed, and the first row of `both` that its version answered as such.
+
+    The history's own times are whole seconds, in which several simulated days may pass.
+    """
+    champion = both.select(pl.when(pl.col("role") == Role.CHAMPION.value).then("version")).to_series()
+    found: list[tuple[Change, int]] = []
+    after = 0
+    for change in played.registry.history(played.model):
+        if change.alias == Alias.CHAMPION and change.action in (Action.PROMOTE, Action.ROLLBACK):
+            at = (champion[after:] == change.version).arg_max()
+            if at is not None and champion[after + at] == change.version:
+                found.append((change, after + at))
+                after += at + 1
     return found

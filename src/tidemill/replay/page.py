@@ -80,7 +80,7 @@ def _top(found: Outcome) -> Html:
     ]
     lead = (
         f"{found.records:,} records from {first:%-d %B %Y} to {last:%-d %B %Y}, in order of time, through the HTTP "
-        "endpoint; each label came when it had become known. What follows was decided without a person."
+        "endpoint; each label came when it had become known."
     )
     return join(
         [tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdict(found), tag("div", *boxes, class_="tiles")]
@@ -94,10 +94,7 @@ def _verdict(found: Outcome) -> Html:
     elif one.lower > 0:
         said, good = "The champion answered worse than the first version would have.", False
     else:
-        said, good = (
-            "The champion answered neither better nor worse than the first version would have, for certain.",
-            True,
-        )
+        said, good = "No difference for certain between the champion and the first version.", True
     about = [f"{metric_name(found.loss)} {_said(one)}, on {one.rows:,} records of {one.days} days (days resampled)."]
     if found.failed:
         about.append(f"{found.failed:,} records got no prediction.")
@@ -116,11 +113,11 @@ def _verdict(found: Outcome) -> Html:
 def _champion(found: Outcome, places: Places) -> Html:
     head = ("month", "records", "champion", "first version", "difference", "95% interval")
     rows = [
-        (f"{month:%B %Y}", f"{one.rows:,}", number(one.ours), number(one.theirs), *_ends(one))
+        (f"{month:%B %Y}", f"{one.rows:,}", f"{one.ours:.4f}", f"{one.theirs:.4f}", *_ends(one))
         for month, one in found.months
     ]
     one = found.champion
-    rows.append(("all", f"{one.rows:,}", number(one.ours), number(one.theirs), *_ends(one)))
+    rows.append(("all", f"{one.rows:,}", f"{one.ours:.4f}", f"{one.theirs:.4f}", *_ends(one)))
     about = (
         "The answers that clients got against those that the first version gives to the same records, as they were "
         "sent. Intervals resample days, as records of one day are alike."
@@ -225,6 +222,7 @@ def _totals(found: Outcome) -> Html:
         ("answers that the ledger lacks", f"{found.unrecorded:,}"),
         ("answers that the ledger has twice", f"{found.twice:,}"),
         ("answers with their label in the ledger", f"{found.labelled:,}"),
+        ("largest difference in loss between the first version's answers and its bundle's", f"{found.gap:.1e}"),
         ("alarms of harm", f"{_counted(found).filter(pl.col('severity') == 'harm').height:,}"),
         ("alarms of advice", f"{_counted(found).filter(pl.col('severity') == 'advice').height:,}"),
         ("decisions", f"{found.decisions.height:,}"),
@@ -248,8 +246,10 @@ def _said(one: Difference) -> str:
 
 
 def _ends(one: Difference) -> tuple[str, str]:
+    if one.lower == one.upper == 0:
+        return "0", "the same answers"
     return signed(one.difference, one.lower, one.upper), interval(one.lower, one.upper)
 
 
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}"
+def _moment(moment: datetime) -> Html:
+    return tag("time", f"{moment:%Y-%m-%d %H:%M}")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import polars as pl
 import uvicorn
 import yaml
 
-from tidemill.bundle import checksums, manifest
+from tidemill.bundle import checksums, golden, graph, manifest
 from tidemill.bundle.registry import Registry
+from tidemill.bundle.runtime import Runtime
 from tidemill.composition import build
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
@@ -46,6 +48,23 @@ def timed(folder: Path, into: Path) -> Schema:
     manifest.write(replace(described, interface=interface), into)
     checksums.write(into)
     return schema
+
+
+def worse(bundle: Path, into: Path, shift: float = 12.0) -> Path:
+    """A copy of a bundle that thinks its first class much likelier than it is."""
+    shutil.copytree(bundle, into)
+    described = manifest.read(into)
+    model = onnx.load(into / "model.onnx")
+    width = len(described.identity.classes)
+    bias = next(t for t in graph._tensors(model) if list(t.dims) == [width] and t.data_type == 1)
+    moved = onnx.numpy_helper.to_array(bias) + np.array([shift, *[0] * (width - 1)], np.float32)
+    bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
+    (into / "model.onnx").write_bytes(model.SerializeToString())
+    rows = golden.read(into / golden.NAME, described.schema.inputs)
+    answers = Runtime((into / "model.onnx").read_bytes(), described.interface)(rows.raw)
+    golden.write(replace(rows, answers=answers), into / golden.NAME)
+    checksums.write(into)
+    return into
 
 
 def registry_of(folder: Path, place: Path) -> Registry:
