@@ -73,9 +73,10 @@ class Runtime:
 
 def _opened(content: bytes, threads: int | None, provider: str) -> Any:
     try:
-        model = onnx.load_model_from_string(content)
-        graph.check(model)
-        return open_session(content, threads=threads) if provider == "cpu" else Placed(model, provider, threads)
+        graph.check(content)
+        if provider == "cpu":
+            return open_session(content, threads=threads)
+        return Placed(onnx.load_model_from_string(content), provider, threads)
     except (BundleError, SettingsError):
         raise
     except Exception as error:  # protobuf and ONNX Runtime raise many kinds
