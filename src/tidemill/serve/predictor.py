@@ -31,8 +31,9 @@ class Predictor:
             self.manifest = manifest.read(files)
             self.columns = self.manifest.schema.inputs
             self.golden = golden.read(files / golden.NAME, self.columns)
-            content = (files / folder.MODEL).read_bytes()
-        self._runtime = Runtime(content, self.manifest.interface, threads=threads, provider=provider)
+            model = files / folder.MODEL
+            content = model if public_key else model.read_bytes()  # a verified copy is private
+            self._runtime = Runtime(content, self.manifest.interface, threads=threads, provider=provider)
         golden.replay(self._runtime, self.golden)
 
     def predict(self, raw: Raw) -> Answers:
