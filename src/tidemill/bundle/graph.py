@@ -7,6 +7,7 @@ along protobuf's wire format instead of being parsed: a parser copies every weig
 
 from collections.abc import Iterator
 from functools import cache
+from mmap import mmap
 from typing import Any
 
 import onnx
@@ -19,13 +20,14 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 """Protobuf's wire types that ONNX uses: https://protobuf.dev/programming-guides/encoding."""
 _LONGEST = 64  # bits of a number
 
+Content = bytes | mmap
 Value = int | bytes
 Message = tuple[str, dict[str, list[Value]]]
 """Its type, and of its fields those that are looked at: what stands in the file, however often."""
 _LOOKED_AT = {"NodeProto": ("domain",), "TensorProto": ("name", "data_location", "external_data")}
 
 
-def check(content: bytes) -> None:
+def check(content: Content) -> None:
     """Pass a graph that needs nothing but this file and a standard ONNX runtime.
 
     Args:
@@ -55,7 +57,7 @@ def check(content: bytes) -> None:
         )
 
 
-def messages(content: bytes) -> Iterator[Message]:
+def messages(content: Content) -> Iterator[Message]:
     """Every message in the file: whatever place of it holds a graph or a tensor, and whatever it is declared to be.
 
     Raises:
@@ -100,7 +102,7 @@ def _fields(kind: Any) -> dict[int, tuple[str, Any]]:
     return {field.number: (field.name, field.message_type) for field in chosen}
 
 
-def _number(content: bytes, at: int) -> tuple[int, int]:
+def _number(content: Content, at: int) -> tuple[int, int]:
     """The number that begins there, and where the next thing begins."""
     value = shift = 0
     while True:

@@ -1,5 +1,6 @@
 """A bundle's graph in ONNX Runtime: raw rows in, answers out."""
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,15 @@ class Runtime:
 
 def _opened(model: bytes | Path, threads: int | None, provider: str) -> Any:
     try:
-        content = model if isinstance(model, bytes) else model.read_bytes()
-        graph.check(content)
+        if isinstance(model, bytes):
+            graph.check(model)
+        else:  # most of it is passed over: it need not be read, let alone be copied
+            with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                graph.check(content)
         if provider == "cpu":
             return open_session(model, threads=threads)
-        return Placed(onnx.load_model_from_string(content), provider, threads)
+        parsed = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load_model(model)
+        return Placed(parsed, provider, threads)
     except (BundleError, SettingsError):
         raise
     except Exception as error:  # protobuf and ONNX Runtime raise many kinds
