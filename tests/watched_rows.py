@@ -119,6 +119,8 @@ def period(
     return pl.DataFrame(
         {
             "id": [f"{begin:%y%m%d%H}-{index}" for index in range(rows)],
+            "request": [f"{begin:%y%m%d%H}-{index}" for index in range(rows)],
+            "row": np.zeros(rows, np.int32),
             "at": moments,
             "moment": moments,
             "model": ["flights"] * rows,

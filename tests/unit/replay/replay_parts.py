@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ import polars as pl
 import uvicorn
 import yaml
 
-from tidemill.bundle import checksums, golden, graph, manifest
+from tidemill.bundle import checksums, golden, manifest
 from tidemill.bundle.registry import Registry
 from tidemill.bundle.runtime import Runtime
 from tidemill.composition import build
@@ -50,13 +50,21 @@ def timed(folder: Path, into: Path) -> Schema:
     return schema
 
 
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Weights of a graph, constants and those of graphs inside it among them."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from [attribute.t] if attribute.HasField("t") else []
+        yield from tensors(attribute.g) if attribute.HasField("g") else []
+
+
 def worse(bundle: Path, into: Path, shift: float = 12.0) -> Path:
     """A copy of a bundle that thinks its first class much likelier than it is."""
     shutil.copytree(bundle, into)
     described = manifest.read(into)
     model = onnx.load(into / "model.onnx")
     width = len(described.identity.classes)
-    bias = next(t for t in graph._tensors(model) if list(t.dims) == [width] and t.data_type == 1)
+    bias = next(t for t in tensors(model.graph) if list(t.dims) == [width] and t.data_type == 1)
     moved = onnx.numpy_helper.to_array(bias) + np.array([shift, *[0] * (width - 1)], np.float32)
     bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
     (into / "model.onnx").write_bytes(model.SerializeToString())

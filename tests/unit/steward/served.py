@@ -102,6 +102,7 @@ class Served:
         at = moments if arrived is None else pl.Series([arrived], dtype=moments.dtype).new_from_index(0, rows)
         common = {
             "id": ids,
+            "request": [one.removesuffix("-0") for one in ids],
             "row": np.zeros(rows, np.int32),
             "at": at,
             "day": at.dt.date(),

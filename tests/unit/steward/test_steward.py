@@ -13,6 +13,7 @@ from tidemill import cli
 from tidemill.bundle.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
+from tidemill.steward.command import Priority
 from tidemill.steward.policy import Mode
 from tidemill.steward.steward import Office, Steward
 
@@ -34,7 +35,7 @@ def rules(mode=Mode.ACT, **changes):
         "time": {"label_wait_hours": 3.0},
         "trial": trial,
         "triggers": {"every_days": None, "on_harm": False},
-        "retrain": {"command": ["python", TRAINER], "min_records": 100},
+        "retrain": {"command": ["python", TRAINER], "min_records": 100, "priority": Priority.LOW},
     }
     for name, group in groups.items():
         given = replace(given, **{name: replace(getattr(given, name), **{**group, **changes.get(name, {})})})
