@@ -55,7 +55,9 @@ def make_small(folder: Path, objective: Objective) -> Small:
 
     from tidemill.bundle import export, manifest
     from tidemill.bundle.folder import write
+    from tidemill.bundle.runtime import Runtime
     from tidemill.composition import build
+    from tidemill.data.profile import profile, profile_answers
     from tidemill.data.raw import from_table
     from tidemill.models.heads import Answering, loss
     from tidemill.preparation.fit import fit
@@ -100,7 +102,10 @@ def make_small(folder: Path, objective: Objective) -> Small:
         results={"parity": made.parity},
         settings={"seed": 0},
     )
-    write(folder, model=made.model, describes=described, golden_rows=made.golden, profile={}, report="<!doctype html>")
+    answers = Runtime(made.model.SerializeToString(), made.interface)(from_table(table, schema.inputs))
+    reference = {"inputs": profile(table, schema), "answers": profile_answers(answers, classes)}
+    page = "<!doctype html>"
+    write(folder, model=made.model, describes=described, golden_rows=made.golden, profile=reference, report=page)
     return Small(folder=folder, table=table, schema=schema, target=target, network=answering, preparation=preparation)
 
 

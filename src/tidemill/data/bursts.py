@@ -84,7 +84,7 @@ def comparable(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _column(values: pl.Series, entry: Mapping[str, Any], lengths: list[int]) -> Bursts:
     if not lengths:
         return {}
-    codes, cells = _codes(values, entry)
+    codes, cells = cell_numbers(values, entry)
     counts = _counts(codes, cells, lengths[0])
     whole = np.bincount(codes, minlength=cells)
     found: Bursts = {"missing": [], "moved": []}
@@ -109,8 +109,8 @@ def _most(found: np.ndarray, share: float, length: int) -> float:
     return max(float(found.max() / length - 3 * np.sqrt(share * (1 - share) / length)), 0.0)
 
 
-def _codes(values: pl.Series, entry: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """Each row's cell, and how many cells there are."""
+def cell_numbers(values: pl.Series, entry: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """Which of `profile.cells` each row belongs to [rows], and how many there are."""
     if entry["kind"] == Kind.BOOLEAN:
         return values.cast(pl.Boolean).cast(pl.Int64).fill_null(2).to_numpy(), 3
     if entry["kind"] == Kind.CATEGORICAL:

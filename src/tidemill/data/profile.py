@@ -104,17 +104,24 @@ def profile_answers(answers: Mapping[str, np.ndarray], classes: tuple[str, ...])
         answers: probabilities [rows, classes] and label [rows], or value, lower and upper [rows].
         classes: labels in the order of the probabilities; empty for regression.
     """
+    table = answers_table(answers, classes)
+    if not classes:
+        table = with_null(table)
+        edges = {name: _quantile_edges(table[name]) for name in table.columns}
+        return _count(table, {name: {"kind": str(Kind.NUMERIC), "edges": found} for name, found in edges.items()})
+    bins: Profile = {name: {"kind": str(Kind.NUMERIC), "edges": PROBABILITIES} for name in table.columns[:-1]}
+    bins["label"] = {"kind": str(Kind.CATEGORICAL), "categories": dict.fromkeys(classes, 0)}
+    return _count(table, bins)
+
+
+def answers_table(answers: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> pl.DataFrame:
+    """What of answers is profiled, see `profile_answers`."""
     if not classes:
         figures = {"value": answers["value"], "width": answers["upper"] - answers["lower"]}
-        table = with_null(pl.DataFrame({name: values.astype(np.float64) for name, values in figures.items()}))
-        return _count(
-            table, {name: {"kind": str(Kind.NUMERIC), "edges": _quantile_edges(table[name])} for name in figures}
-        )
+        return pl.DataFrame({name: values.astype(np.float64) for name, values in figures.items()})
     probabilities = answers["probabilities"].astype(np.float64)
     by_class = {f"probability of {name}": probabilities[:, i] for i, name in enumerate(classes)}
-    bins: Profile = {name: {"kind": str(Kind.NUMERIC), "edges": PROBABILITIES} for name in by_class}
-    bins["label"] = {"kind": str(Kind.CATEGORICAL), "categories": dict.fromkeys(classes, 0)}
-    return _count(pl.DataFrame({**by_class, "label": answers["label"].tolist()}), bins)
+    return pl.DataFrame({**by_class, "label": pl.Series(answers["label"].tolist(), dtype=pl.String)})
 
 
 def _bins(column: Column, values: pl.Series) -> Profile:

@@ -11,7 +11,7 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from tidemill.serve import ingress, scaling
+from tidemill.serve import ingress, profiling, scaling
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.collection import Collection
 from tidemill.serve.inference.servicer import Servicer
@@ -19,6 +19,7 @@ from tidemill.serve.replica import Replica
 
 _TURN = 0.0005
 """Seconds that a thread may hold the interpreter: what loads a bundle beside the event loop must not hold it up."""
+_PROFILES = 5.0  # seconds between two tellings of profiles, which are larger than metrics
 _GRACE = 30.0  # seconds, besides draining, until a replica that does not end is ended
 
 
@@ -30,11 +31,18 @@ class Server(Servicer):
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
         alone = (arguments.maximum or arguments.replicas) == 1
-        self._collection = None if alone else Collection(name, f"{context.app_name}-{context.deployment}")
-        self._replica = Replica(arguments, name, self._collection.collect if self._collection else None)
+        together = f"{context.app_name}-{context.deployment}"
+        metrics = None if alone else Collection(name, together)
+        profiles = None if alone else Collection(name, f"{together}-profiles", _PROFILES, profiling.merged)
+        self._collections = [one for one in (metrics, profiles) if one]
+        self._replica = Replica(
+            arguments, name, metrics.collect if metrics else None, profiles.collect if profiles else None
+        )
         await self._replica.start()
-        if self._collection:
-            self._collection.start(self._replica.metrics.text)
+        if metrics:
+            metrics.start(self._replica.metrics.text)
+        if profiles and self._replica.profiling:
+            profiles.start(self._replica.profiling.snapshot)
         self.service = self._replica.backend
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -49,8 +57,8 @@ class Server(Servicer):
         return {scaling.METRIC: float(self._replica.ongoing)}
 
     async def __del__(self) -> None:
-        if self._collection:
-            await self._collection.stop()
+        for collection in self._collections:
+            await collection.stop()
         await self._replica.stop()
 
 

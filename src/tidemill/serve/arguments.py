@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationInfo,
@@ -38,6 +39,7 @@ class Arguments(BaseModel):
     keys: file of API keys; None lets everybody in.
     watch_seconds: between looks at the registry.
     here: gRPC answers this machine only, as its ports cannot be bound to one interface; `tidemill serve` sets it.
+    profile_hours: live profiles (`/profile`) are kept of so many hours; 0: none are made.
     observers: `package.module:Class` or `file.py:Class`, each with its options.
     """
 
@@ -59,6 +61,7 @@ class Arguments(BaseModel):
     queues: Queues = Queues()
     ledger: LedgerSettings = LedgerSettings(path=_LEDGER)
     here: bool = False
+    profile_hours: NonNegativeInt = 48
     observers: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("limits", "queues")

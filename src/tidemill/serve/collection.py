@@ -1,4 +1,4 @@
-"""Brings all replicas' metrics together by a small Ray actor: a thin wrapper of Ray around `scrape`.
+"""Brings all replicas' metrics, or profiles, together by a small Ray actor: a thin wrapper of Ray around `scrape`.
 
 The first replica that asks for the actor makes it and owns it; it ends with that replica, and the next one
 to miss it makes another. While there is none a scrape shows the replica that it reached.
@@ -7,7 +7,7 @@ to miss it makes another. While there is none a scrape shows the replica that it
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidemill.serve.scrape import Board, merged
@@ -24,12 +24,16 @@ class Collection:
         replica: its name, for the label.
         name: of all that belong together, like the application's.
         period: seconds between two tellings.
+        merge: from what each replica told, by its name, to one text.
     """
 
-    def __init__(self, replica: str, name: str, period: float = 2.0) -> None:
+    def __init__(
+        self, replica: str, name: str, period: float = 2.0, merge: Callable[[Mapping[str, bytes]], bytes] = merged
+    ) -> None:
         self._replica = replica
         self._name = f"tidemill-metrics-{name}"
         self._period = period
+        self._merge = merge
         self._board: Any = None
         self._telling: asyncio.Task[None] | None = None
 
@@ -38,11 +42,11 @@ class Collection:
         self._telling = asyncio.get_running_loop().create_task(self._tell(text))
 
     async def collect(self, text: bytes) -> bytes:
-        """The metrics of all replicas; `text`: this one's."""
+        """What all replicas told; `text`: this one's."""
         others: dict[str, bytes] = {}
         with contextlib.suppress(Exception):  # `_call` has logged it
             others = await asyncio.wait_for(self._call("exchange", text), _PATIENCE)
-        return await asyncio.to_thread(merged, {**others, self._replica: text})
+        return await asyncio.to_thread(self._merge, {**others, self._replica: text})
 
     async def stop(self) -> None:
         if self._telling is not None:

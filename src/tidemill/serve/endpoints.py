@@ -1,4 +1,4 @@
-"""The endpoints that are our own: /predict, /feedback, /health, /metrics and /openapi.json."""
+"""The endpoints that are our own: /predict, /feedback, /health, /metrics, /profile and /openapi.json."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ class Endpoints:
         metrics: all replicas' metrics as Prometheus text.
         report: what /health says besides its status.
         document: the OpenAPI document.
+        profiles: all replicas' live profiles as JSON; None: none are made.
     """
 
     def __init__(
@@ -35,18 +36,21 @@ class Endpoints:
         metrics: Callable[[], Awaitable[bytes]],
         report: Callable[[], Mapping[str, object]],
         document: Callable[[], bytes],
+        profiles: Callable[[], Awaitable[bytes]] | None = None,
     ) -> None:
         self._service = service
         self._limits = limits
         self._metrics = metrics
         self._report = report
         self._document = document
+        self._profiles = profiles
         get = ("GET",)
         self.table = {
             "/predict": Endpoint(self.predict, ("POST",), Scope.PREDICT, (JSON, arrow.TYPE), "/predict"),
             "/feedback": Endpoint(self.feedback, ("POST",), Scope.FEEDBACK, (JSON,), "/feedback"),
             "/health": Endpoint(self.health, get, label="/health"),
             "/metrics": Endpoint(self.metrics, get, Scope.METRICS, label="/metrics"),
+            "/profile": Endpoint(self.profile, get, Scope.METRICS, label="/profile"),
             "/openapi.json": Endpoint(self.openapi, get, label="/openapi.json"),
         }
 
@@ -88,6 +92,12 @@ class Endpoints:
 
     async def metrics(self, request: Incoming) -> Reply:
         return Reply(await self._metrics(), type=CONTENT_TYPE.encode())
+
+    async def profile(self, request: Incoming) -> Reply:
+        if self._profiles is None:
+            rule = "Live profiles are made where hours of them are kept"
+            raise protocol.refused(404, rule, "profile_hours=0", "set profile_hours to 1 or more")
+        return Reply(await self._profiles())
 
     async def openapi(self, request: Incoming) -> Reply:
         return Reply(self._document())

@@ -87,12 +87,16 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
     health["responses"]["503"] = {"description": "The model is unloaded", "content": {_JSON: _content("Health")}}
     text = {"text/plain": {"schema": {"type": "string"}}}
     metrics = _operation("metrics", "Metrics of all replicas, as Prometheus reads them.", text, (), keys)
+    profile = _operation(
+        "profile", "Live profiles of all replicas, by hour and version.", {_JSON: _content("Profiles")}, (404,), keys
+    )
     itself = _operation("openapi", "This document.", {_JSON: {"schema": {"type": "object"}}}, ())
     return {
         "/predict": {"post": predict},
         "/feedback": {"post": feedback},
         "/health": {"get": health},
         "/metrics": {"get": metrics},
+        "/profile": {"get": profile},
         "/openapi.json": {"get": itself},
     }
 

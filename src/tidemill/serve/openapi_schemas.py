@@ -93,6 +93,17 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
         "data": {"type": "array"},
         "parameters": {"type": "object"},
     }
+    profile = {"type": "object", "properties": {"rows": count, "columns": {"type": "object"}}, "required": ["rows"]}
+    hour = _object(
+        {
+            "hour": {"type": "string", "format": "date-time"},
+            "version": text,
+            "unreadable": {**count, "description": "Rows whose inputs could not be read."},
+            "inputs": profile,
+            "answers": profile,
+        },
+        ["hour", "version", "unreadable", "inputs", "answers"],
+    )
     inference = {"type": "array", "items": ref("InferInput"), "minItems": 1}
     return {
         "PredictRequest": _object(
@@ -109,6 +120,10 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
             "properties": {"status": text, "model": text, "version": text},
             "required": ["status"],
         },
+        "Profiles": _object(
+            {"model": text, "replicas": {"type": "array", "items": text}, "hours": {"type": "array", "items": hour}},
+            ["model", "replicas", "hours"],
+        ),
         "Error": _object({"error": error}, ["error"]),
         "InferOutput": output,
         "InferRequest": {

@@ -1,12 +1,15 @@
 """The predictor: a bundle's folder in, answers out. It knows no HTTP and no Ray."""
 
 import contextlib
+import json
 from pathlib import Path
+from typing import Any
 
 from tidemill.bundle import checksums, folder, golden, manifest, signing
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.raw import Raw
+from tidemill.errors import BundleError
 
 
 class Predictor:
@@ -18,8 +21,8 @@ class Predictor:
         public_key: of who must have signed the bundle, checked before anything of it is parsed; None: nobody.
 
     Raises:
-        BundleError: a file is altered, the graph is not self-contained, it gives other answers than recorded, or it is
-            not signed as it must be.
+        BundleError: a file is altered or cannot be read, the graph is not self-contained, it gives other answers than
+            recorded, or it is not signed as it must be.
         SettingsError: the provider is not available here, or the public key is none.
     """
 
@@ -31,6 +34,7 @@ class Predictor:
                 checksums.verify(files)
             self.manifest = manifest.read(files)
             self.columns = self.manifest.schema.inputs
+            self.profile = _profile(files / folder.PROFILE)
             self.golden = golden.read(files / golden.NAME, self.columns)
             model = files / folder.MODEL
             content = model if public_key else model.read_bytes()  # a verified copy is private
@@ -40,3 +44,13 @@ class Predictor:
     def predict(self, raw: Raw) -> Answers:
         """Answers to N raw rows of `columns` by the raw input contract, by answer name; N may be 0."""
         return self._runtime(raw)
+
+
+def _profile(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            "A bundle's profile.json is JSON", observed=f"{path}: {error}", remedy="export the bundle again"
+        ) from error
+    return found

@@ -21,6 +21,7 @@ from tidemill.serve.inference.backend import ReplicaBackend
 from tidemill.serve.keys import Keys
 from tidemill.serve.metrics import Metrics
 from tidemill.serve.observer import Refused, Swapped
+from tidemill.serve.profiling import Profiling
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
 from tidemill.serve.version import Version
@@ -46,7 +47,7 @@ class Replica:
 
     Args:
         name: tells replicas apart in the metrics.
-        collect: from this replica's metrics to all replicas'; None: there is no other.
+        collect, collect_profiles: from this replica's metrics or profiles to all replicas'; None: there is no other.
     """
 
     application: Application
@@ -54,17 +55,24 @@ class Replica:
     backend: ReplicaBackend
 
     def __init__(
-        self, arguments: Arguments, name: str, collect: Callable[[bytes], Awaitable[bytes]] | None = None
+        self,
+        arguments: Arguments,
+        name: str,
+        collect: Callable[[bytes], Awaitable[bytes]] | None = None,
+        collect_profiles: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
         self.arguments = arguments
         self.name = name
         self.registry = Registry(arguments.registry)
         self.metrics = Metrics(arguments.model)
         own = [observing.load(spec, **options) for spec, options in arguments.observers.items()]
-        self._observers = observing.Observers([self.metrics.observer, *own])
+        hours = arguments.profile_hours
+        self.profiling = Profiling(arguments.model, name, hours, arguments.ledger) if hours else None
+        built_in = [self.metrics.observer, *([self.profiling] if self.profiling else [])]
+        self._observers = observing.Observers([*built_in, *own])
         self._ledger = Ledger(arguments.ledger, arguments.model)
         self._keys = Keys.read(arguments.keys) if arguments.keys else None
-        self._collect = collect
+        self._collect, self._collect_profiles = collect, collect_profiles
         self._watcher: Watcher[Version] | None = None
         self._described: tuple[str, bytes] | None = None
 
@@ -84,7 +92,8 @@ class Replica:
         self._watch_metrics()
         if self._keys:
             self._keys.follow()
-        own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document)
+        profiles = self._profiles if self.profiling else None
+        own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document, profiles)
         self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self, here=arguments.here)
         table, more = own.table, self.backend.find
         self.application = Application(
@@ -119,6 +128,8 @@ class Replica:
                 limits=arguments.limits,
             )
         fitting.named(loaded.predictor.manifest, arguments.model, version)
+        if self.profiling:
+            self.profiling.know(loaded.predictor.manifest, loaded.predictor.profile)
         return loaded
 
     def accepts(self, new: Version, held: Version) -> None:
@@ -178,6 +189,11 @@ class Replica:
     async def _scrape(self) -> bytes:
         text = await asyncio.to_thread(self.metrics.text)
         return await self._collect(text) if self._collect else text
+
+    async def _profiles(self) -> bytes:
+        assert self.profiling is not None
+        document = await asyncio.to_thread(self.profiling.snapshot)
+        return await self._collect_profiles(document) if self._collect_profiles else document
 
     def _refused(self, error: RequestError) -> None:
         self._observers.emit(Refused("request", REASONS.get(error.status, "request"), error.status, str(error)))

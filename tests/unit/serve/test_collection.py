@@ -66,5 +66,8 @@ def test_without_ray_a_scrape_shows_its_own_replica(monkeypatch):
         assert b'x_total{replica="a"} 2' in await collection.collect(TEXT % 2)
         await collection.stop()
         await Collection("b", "m").stop()
+        profiles = Collection("a", "m", merge=lambda texts: b"+".join(texts.values()))
+        monkeypatch.setattr(profiles, "_found", lambda: 1 / 0)
+        assert await profiles.collect(b"mine") == b"mine"
 
     asyncio.run(story())

@@ -319,7 +319,8 @@ def test_keys_open_what_they_are_good_for(registry: str, tmp_path: Path, capsys:
             for path in ("/predict", "/feedback", "/v2/models/small/infer", "/v2/repository/models/small/unload"):
                 got = check_error(await post(ask, path, BODY, headers=headers), 401)
                 assert got.headers["www-authenticate"] == "Bearer"
-            check_error(await call(ask, "GET", "/metrics", headers=headers), 401)
+            for path in ("/metrics", "/profile"):
+                check_error(await call(ask, "GET", path, headers=headers), 401)
         for name, value in (
             ("Authorization", f"Bearer {app}"),
             ("authorization", f"bearer {app} "),
@@ -328,7 +329,8 @@ def test_keys_open_what_they_are_good_for(registry: str, tmp_path: Path, capsys:
             assert (await post(ask, "/predict", BODY, headers=[(name, value)])).status == 200
         mine = [("X-API-Key", app)]
         check_error(await post(ask, "/feedback", {"labels": []}, headers=mine), 403, "not for feedback")
-        check_error(await call(ask, "GET", "/metrics", headers=mine), 403, "not for metrics")
+        for path in ("/metrics", "/profile"):
+            check_error(await call(ask, "GET", path, headers=mine), 403, "not for metrics")
         unload = "/v2/repository/models/small/unload"
         check_error(await post(ask, unload, {}, headers=mine), 403, "not for admin")
         found = await call(ask, "GET", "/metrics", headers=[("X-API-Key", operator)])

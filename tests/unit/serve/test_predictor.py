@@ -71,6 +71,11 @@ def test_a_flipped_bit_is_found(copy):
         Predictor(copy)
 
 
+def test_a_profile_that_is_no_json_is_refused(copy):
+    with pytest.raises(BundleError, match=r"profile\.json is JSON"):
+        Predictor(changed(copy, "profile.json", b"{"))
+
+
 def test_what_is_no_graph_is_refused(copy):
     with pytest.raises(BundleError, match="can be opened by ONNX Runtime"):
         Predictor(changed(copy, "model.onnx", b"not a graph"))

@@ -1,0 +1,187 @@
+"""Joint drift: whether a classifier can tell today's rows from this version's first, by what columns do together.
+
+A classifier two-sample test by bets that are chosen from the past alone (Podkopaev & Ramdas, Sequential predictive
+two-sample and independence testing, NeurIPS 2023). Here a day's bet is `HistogramEvidence` over ten bins of the scores
+that a classifier gives, fitted on half of the reference and the rows of days before: the other half of the reference,
+which no classifier ever sees, and the new day's rows are draws of one law unless something moved. All days share that
+half, so their e-values are merged as histograms.py merges looks.
+
+The reference are the version's own first rows, over `days` at least: what training had at once, service sees in weeks.
+A day that is not told apart twice as well as the reference's own days are adds no evidence; two days in a row
+without any end an alarm. Both only lower evidence. Assumes and void: as histograms.py says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+
+from tidemill.composition import Rule
+from tidemill.data.bursts import moved
+from tidemill.settings import Kind
+from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
+from tidemill.steward import live
+from tidemill.steward.classifier import Classifier, Features, codes
+from tidemill.steward.histograms import HistogramEvidence
+from tidemill.steward.limits import NOTHING, log_mean
+from tidemill.steward.samples import Sample, packed, unpacked
+from tidemill.steward.watch import Reading, Severity, Watched
+
+_BINS = 10
+_DAY = 86_400
+_BEYOND = 2.0
+"""Times as far as the furthest of the reference's own days."""
+_QUIET = 2
+
+
+@dataclass(kw_only=True, slots=True)
+class Settings:
+    alpha: Annotated[float, Share]
+    """Expected number of false alarms, for as long as it runs."""
+    half: Annotated[int, AtLeastOne]
+    """Days among which half of alpha is spent; later ones get less and less."""
+    reference_rows: Annotated[int, Rule("200 or more", lambda value: value >= 200)]
+    """So many of the first rows are what later ones are compared with; half of them teach the classifier."""
+    days: Annotated[int, Rule("from 1 to 200", lambda value: 1 <= value <= 200)]
+    """The reference is spread over so many days at least, and the classifier learns from as many."""
+    smallest: Annotated[float, ShareOrNone]
+    """Rows that are told apart in a smaller share are no alarm."""
+    unwatched: list[str]
+    """Columns to leave out, such as those that the ledger masks."""
+
+
+def build(settings: Settings, watched: Watched) -> "JointDrift":
+    return JointDrift(settings, watched)
+
+
+class JointDrift:
+    """See the module. Rows of a day, or of a longer period, are one look."""
+
+    labelled = False
+
+    def __init__(self, settings: Settings, watched: Watched) -> None:
+        self._settings = settings
+        inputs = {column.name for column in watched.manifest.schema.inputs}
+        self._columns = {
+            name: entry
+            for name, entry in live.watched(inputs, watched.profile["inputs"], settings.unwatched).items()
+            if entry["kind"] != Kind.TIMESTAMP
+        }
+        self._features = Features.of(self._columns)
+        self._reference: list[np.ndarray] = []  # codes of its days
+        self._past: list[np.ndarray] = []
+        self._begin: float | None = None
+        self._seen = 0
+        self._today = self._sample()
+        self._evidence = HistogramEvidence(reference=np.ones(2), ordered=True, half=settings.half)
+        self._since: float | None = None
+        self._quiet, self._effect, self._names = 0, 0.0, list[str]()
+
+    def _sample(self) -> Sample:
+        return Sample(self._settings.reference_rows, len(self._columns))
+
+    def take(self, rows: pl.DataFrame) -> None:
+        if not rows.height:
+            return
+        frame = live.inputs(rows, self._columns)
+        self._today.add(frame.height, lambda places: codes(frame[places], self._columns))
+
+    def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
+        if self._begin is None and self._today.seen:
+            self._begin = begin.timestamp()
+        if self._begin is not None and end.timestamp() - self._begin >= _DAY:
+            self._end_day(self._begin)
+            self._begin = None
+        return [self._reading()]
+
+    @property
+    def _complete(self) -> bool:
+        return self._seen >= self._settings.reference_rows and len(self._reference) >= self._settings.days
+
+    def _end_day(self, begin: float) -> None:
+        rows, today, self._today = self._today.seen, self._today.shuffled(), self._sample()
+        if not self._complete:
+            self._seen += rows
+            self._reference.append(today)
+            self._thin_out()
+            return
+        if self._past:
+            self._look(today[: self._settings.reference_rows // 2], begin)
+        each = max(self._settings.reference_rows // self._settings.days, 1)
+        self._past = [*self._past, today[:each]][-self._settings.days :]
+
+    def _thin_out(self) -> None:
+        """Once it is complete, keep as large a share of each day."""
+        if not self._complete:
+            return
+        share = min(self._settings.reference_rows / sum(map(len, self._reference)), 1.0)
+        self._reference = [day[: round(share * len(day))] for day in self._reference]
+
+    def _look(self, today: np.ndarray, begin: float) -> None:
+        learn = self._features(np.concatenate([day[::2] for day in self._reference]))
+        past = self._features(np.concatenate(self._past))
+        held = [self._features(day[1::2]) for day in self._reference]
+        if min(len(learn), len(past), len(today)) < 2 or not len(self._features.names):
+            return
+        classifier = Classifier.fit(learn, past, self._features.columns)
+        scores = np.concatenate([classifier(learn), classifier(past)])
+        edges = np.unique(np.quantile(scores, np.arange(1, _BINS) / _BINS))
+        days = np.stack([_counted(classifier(day), edges) for day in held])
+        counts, evidence = _counted(classifier(self._features(today)), edges), self._evidence
+        evidence.reference = days.sum(axis=0)[None].astype(np.float64)
+        before, self._effect = evidence.log_e, float(moved(counts, days.sum(axis=0)))
+        found = float(log_mean(evidence.look(counts)))
+        usual = float(moved(days, days.sum(axis=0)).max())
+        if found <= 0 or self._effect < max(self._settings.smallest, _BEYOND * usual):
+            evidence.log_e, self._quiet = before, self._quiet + 1
+            if self._quiet >= _QUIET:
+                evidence.log_e, self._since = NOTHING, None
+            return
+        self._quiet, self._names = 0, classifier.names(self._features.names, 3)
+        self._since = self._since or begin
+
+    def _reading(self) -> Reading:
+        threshold = float(-np.log(self._settings.alpha))
+        alarm = self._evidence.log_e >= threshold
+        if not self._complete:
+            says = f"The reference is gathered: {self._seen:,} of {self._settings.reference_rows:,} rows"
+            says += f", {len(self._reference)} of {self._settings.days} days"
+        else:
+            says = f"{self._effect:.1%} of rows are told from the first {self._seen:,} of this version"
+            says += f", most by {', '.join(self._names)}" if alarm else ""
+        return Reading(
+            check="joint drift",
+            subject="",
+            severity=Severity.ADVICE,
+            says=says + ".",
+            remedy="see whether errors rose as well; if the change stays, train with rows of this time",
+            log_e=max(self._evidence.log_e, 0.0),
+            log_threshold=threshold,
+            effect=self._effect,
+            unit="share of rows told apart",
+            since=datetime.fromtimestamp(self._since, UTC) if alarm and self._since else None,
+        )
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "reference": [packed(day) for day in self._reference],
+            "past": [packed(day) for day in self._past],
+            "today": self._today.state(),
+            "evidence": [self._evidence.looks, self._evidence.log_e],
+            "rest": [self._begin, self._seen, self._quiet, self._since, self._effect, self._names],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        columns = len(self._columns)
+        self._reference, self._past = ([unpacked(day, columns) for day in state[key]] for key in ("reference", "past"))
+        self._today = self._sample()
+        self._today.restore(state["today"])
+        self._evidence.looks, self._evidence.log_e = state["evidence"]
+        self._begin, self._seen, self._quiet, self._since, self._effect, self._names = state["rest"]
+
+
+def _counted(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1)
