@@ -111,6 +111,7 @@ def test_a_retraining_survives_kills_and_makes_one_version(first: Run, tmp_path:
     described = registry.describe("town", "2")
     assert sum(described.data["rows"].values()) == 1399, "1,000 of the base, of which 100 were answered again"
     assert described.data["rows"]["test"] == 6 * 24 + 1
+    assert described.interface.schema["columns"]["age_weight"]["role"] == "weight"
     _registered_before_the_kill(retraining, registry)
 
 
