@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -114,6 +115,16 @@ def test_an_altered_file_is_never_fetched_or_promoted(tmp_path, bundle):
     with pytest.raises(BundleError, match=r"model\.onnx is missing"):
         registry.verify("m", version)
     assert registry.aliases("m") == {}
+
+
+@pytest.mark.parametrize("size", [0, 1, checksums._BLOCK, 2 * checksums._BLOCK + 1])
+def test_files_of_any_length_are_summed(tmp_path, size):
+    content = (b"0123456789abc" * (size // 13 + 1))[:size]
+    (tmp_path / "file").write_bytes(content)
+    checksums.write(tmp_path)
+    recorded = json.loads((tmp_path / checksums.NAME).read_text())["sha256"]
+    assert recorded == {"file": hashlib.sha256(content).hexdigest()}
+    checksums.verify(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sha256": {"../../etc/passwd": "0"}}', '{"sha256": 3}'])

@@ -37,6 +37,20 @@ def runtime(small, provider="cpu"):
     return Runtime(content, manifest.read(small.folder).interface, threads=1, provider=provider)
 
 
+def test_a_file_is_opened_where_it_lies(small, tmp_path):
+    interface, rows = manifest.read(small.folder).interface, golden_rows(small)
+    golden.replay(Runtime(small.folder / "model.onnx", interface, threads=1), rows)
+    for content in (b"", b"not a graph"):
+        (tmp_path / "model.onnx").write_bytes(content)
+        with pytest.raises(BundleError, match=r"can be opened by ONNX Runtime"):
+            Runtime(tmp_path / "model.onnx", interface)
+    graph = onnx.load(small.folder / "model.onnx")
+    graph.graph.node[0].domain = "com.example"
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    with pytest.raises(BundleError, match=r"standard ONNX operators only"):
+        Runtime(tmp_path / "model.onnx", interface)
+
+
 def golden_rows(small):
     return golden.read(small.folder / golden.NAME, manifest.read(small.folder).schema.inputs)
 
