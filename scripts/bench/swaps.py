@@ -5,7 +5,8 @@
 Requests come in an open loop at a share of what a closed loop gets through. Each answer's version must have been
 desired within a second before it, and its probabilities must be those of that very version. Swaps are promotions and
 rollbacks in the registry, by another process. Offered in between: a corrupt, an unsigned and a wrong-schema bundle,
-which must be refused by name, and one that takes long to load, which may serve once it is ready.
+which must be refused by name, and one that takes long to load, which serves once it is ready; until then the one
+before it does.
 """
 
 import argparse
@@ -89,11 +90,15 @@ def judge(
     seen: Sequence[Seen], first: list[tuple[str, float]], events: list[dict[str, Any]], expected: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """What failed, which version answered without having been desired, whose numbers were another version's."""
-    desired = first + [
-        (event["version"], event["at"])
-        for event in events
-        if event["kind"] == "swap" or (event["kind"] == "offer" and event["version"] == SLOW)
-    ]
+    desired: list[tuple[tuple[str, ...], float]] = [((version,), at) for version, at in first]
+    for event in events:
+        version, at = event["version"], event["at"]
+        if event["kind"] == "swap":
+            desired.append(((version,), at))
+        elif version == SLOW and event["kind"] == "offer":  # until it is held, the one before is right, too
+            desired.append(((*desired[-1][0], SLOW), at))
+        elif version == SLOW and event["told"] == "held":
+            desired.append(((SLOW,), at))
     times = [at for _, at in desired]
     failed = wrong_version = wrong_answers = 0
     versions: Counter[str] = Counter()
@@ -105,7 +110,8 @@ def judge(
         version = content["version"]
         versions[version] += 1
         earliest = max(0, bisect.bisect_right(times, at - latency - WINDOW) - 1)
-        allowed = {name for name, _ in desired[earliest : bisect.bisect_right(times, at + WRITTEN)]}
+        since = desired[earliest : bisect.bisect_right(times, at + WRITTEN)]
+        allowed = {name for names, _ in since for name in names}
         wrong_version += version not in allowed
         given = list(content["predictions"][0]["probabilities"].values())
         numbers = expected.get(version)

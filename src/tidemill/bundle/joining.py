@@ -43,7 +43,7 @@ def join(preparation: onnx.ModelProto, network: nn.Module, target: Target) -> on
         model.metadata_props.add(key="tidemill", value=tidemill.__version__)
         model.producer_name, model.producer_version = "tidemill", tidemill.__version__
         onnx.checker.check_model(model, full_check=True)
-        graph.check(model)
+        graph.check(model.SerializeToString())
         _check_batch_is_free(model)
     except ExportError:
         raise

@@ -1,5 +1,7 @@
 """A bundle's graph in ONNX Runtime: raw rows in, answers out."""
 
+import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ class Runtime:
     """One graph, ready to run. Safe to call from several threads.
 
     Args:
-        content: model.onnx.
+        model: the content of model.onnx; or where it lies, if nobody else can write there while it is checked and read.
         threads: for one run of the graph; None leaves ONNX Runtime's choice.
         provider: cpu, cuda or tensorrt; another one is never used in its place. On a GPU, text stays on the CPU.
 
@@ -31,9 +33,9 @@ class Runtime:
     """
 
     def __init__(
-        self, content: bytes, interface: Interface, *, threads: int | None = None, provider: str = "cpu"
+        self, model: bytes | Path, interface: Interface, *, threads: int | None = None, provider: str = "cpu"
     ) -> None:
-        self._session = _opened(content, threads, provider)
+        self._session = _opened(model, threads, provider)
         self._inputs = [entry.name for entry in interface.inputs]
         self._names = frozenset(self._inputs)
         self._missing = {entry.name: MISSING[entry.kind] for entry in interface.inputs}
@@ -71,11 +73,17 @@ class Runtime:
         }
 
 
-def _opened(content: bytes, threads: int | None, provider: str) -> Any:
+def _opened(model: bytes | Path, threads: int | None, provider: str) -> Any:
     try:
-        model = onnx.load_model_from_string(content)
-        graph.check(model)
-        return open_session(content, threads=threads) if provider == "cpu" else Placed(model, provider, threads)
+        if isinstance(model, bytes):
+            graph.check(model)
+        else:  # most of it is passed over: it need not be read, let alone be copied
+            with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                graph.check(content)
+        if provider == "cpu":
+            return open_session(model, threads=threads)
+        parsed = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load_model(model)
+        return Placed(parsed, provider, threads)
     except (BundleError, SettingsError):
         raise
     except Exception as error:  # protobuf and ONNX Runtime raise many kinds

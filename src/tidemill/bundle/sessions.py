@@ -1,6 +1,7 @@
 """Sessions of ONNX Runtime, on the provider that was asked for and never on another."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ PROVIDERS: dict[str, tuple[Any, ...]] = {
 
 
 def open_session(
-    model: onnx.ModelProto | bytes, provider: str = "cpu", threads: int | None = None
+    model: onnx.ModelProto | bytes | Path, provider: str = "cpu", threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """A session for many threads at once, whose own threads do not spin: replicas share the cores.
+
+    A file is read without holding the interpreter; bytes are copied while it is held.
 
     Raises:
         SettingsError: the provider is unknown, not available here, or not the one that ONNX Runtime took.
@@ -43,7 +46,7 @@ def open_session(
     if threads is not None:
         options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    content = model if isinstance(model, bytes) else model.SerializeToString()
+    content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
     # Otherwise ONNX Runtime moves to another provider by itself, even in the middle of a run.
     session = onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
     if session.get_providers()[0] != wanted:

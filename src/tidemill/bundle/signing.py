@@ -19,6 +19,9 @@ from typing import Any
 from tidemill.errors import BundleError, SettingsError
 
 NAME = "model.sig"
+_BLOCK = 4 * 2**20
+"""Bytes that are read and hashed at once: each time the interpreter is asked for again, which takes it from a replica's
+event loop."""
 
 
 def sign(folder: Path, private_key: Path) -> None:
@@ -126,7 +129,8 @@ def _differences(text: str) -> str:
 
 def _covered(library: Any) -> Any:
     """Everything but the signature itself; by default the library would pass over git's files too."""
-    return library.hashing.Config().set_ignored_paths(paths=[NAME], ignore_git_paths=False)
+    config = library.hashing.Config().use_file_serialization(chunk_size=_BLOCK, max_workers=1)
+    return config.set_ignored_paths(paths=[NAME], ignore_git_paths=False)
 
 
 def _library() -> Any:

@@ -7,7 +7,8 @@ bins, so profiles of parts over the same bins add up to the profile of the whole
         "age":  {"kind": "numeric", "missing": 1, "edges": [20.0, 31.0, 65.0], "counts": [0, 1, 1, 0], …},
         "city": {"kind": "categorical", "missing": 0, "categories": {"Rome": 2}, "other": 1},
         "paid": {"kind": "boolean", "missing": 0, "true": 1, "false": 2},
-        "seen": {"kind": "timestamp", …as numeric, in microseconds since 1970 UTC}}}
+        "seen": {"kind": "timestamp", …as numeric, in microseconds since 1970 UTC}},
+     "bursts": …}  (of the training split only, see bursts.py)
 
 Bin i of `counts` holds edges[i-1] <= value < edges[i]; the first is what lies below all edges, the last
 what lies at or above the last edge. Infinities are counted there too. On the training split both are empty
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.data.bursts import bursts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import counted, with_null
 from tidemill.errors import SchemaError
@@ -37,11 +39,13 @@ Profile = dict[str, Any]
 
 
 def profile(train: pl.DataFrame, schema: Schema) -> Profile:
-    """Profile of the inputs and the target, over bins chosen from the training split."""
-    table = with_null(train)
+    """Profile of the inputs and the target, over bins chosen from the training split, with its bursts."""
+    table, time = with_null(train), schema.only(Role.TIME)
     columns = [*schema.inputs, *schema.with_role(Role.TARGET)]
     bins = {column.name: _bins(column, table[column.name]) for column in columns if column.name in table.columns}
-    return _count(table, bins)
+    whole = _count(table, bins)
+    ordered = time.name if time and time.name in table.columns else None
+    return {**whole, "bursts": bursts(table, whole, ordered)}
 
 
 def profile_like(table: pl.DataFrame, reference: Profile) -> Profile:

@@ -50,7 +50,10 @@ def fit(train: pl.DataFrame, schema: Schema, settings: PreparationSettings) -> P
         inputs=inputs,
         numeric_names=numeric_names,
         categorical_names=categorical_names,
-        cardinalities=tuple(feature.vocabulary.cardinality for feature in features.categorical),
+        vocabularies=tuple(
+            tuple(category if isinstance(category, str) else "\0".join(category) for category in known)
+            for known in (feature.vocabulary.categories for feature in features.categorical)
+        ),
     )
 
 

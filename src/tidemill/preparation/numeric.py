@@ -103,23 +103,25 @@ def _factor(column: NumericStatistics) -> float:
 def _normal(x_FN: Var, columns: Sequence[NumericStatistics]) -> Var:
     """Maps values to normal scores along the landmarks.
 
-    A binary search, unrolled, finds for all elements at once the last landmark that is not above the value:
-    ten steps for 1,000 landmarks, each a look-up within a table that fits the processor's cache. A step is
-    added as a number, which takes half the time of choosing with Where.
+    A binary search, unrolled, finds for all elements at once the last landmark that is not above the value: ten steps
+    for 1,000 landmarks. Each looks its pivot up in a table of its own, which fits the processor's cache, and appends
+    a binary digit to what has been found. One row takes as long as there are operations (here five a step), many rows
+    as long as the elements take: comparing with 32 pivots at once, twice, would save half of the time of one row and
+    cost three times that of 500; choosing with Where costs five times it.
     """
     fitted = [column.landmarks for column in columns if column.landmarks is not None]
-    steps = max(len(landmarks.values) - 1 for landmarks in fitted).bit_length()
-    values, scores, slopes = (op.const(table) for table in _tables(fitted, 2**steps))
+    width = 2 ** max(len(landmarks.values) - 1 for landmarks in fitted).bit_length()
+    values, scores, slopes = _tables(fitted, width)
     x = op.max([x_FN, constants.column([landmarks.values[0] for landmarks in fitted])])
     x = op.min([x, constants.column([landmarks.values[-1] for landmarks in fitted])])
-    at = op.cast(op.mul(x, constants.float64(0.0)), to=np.int32)
-    for step in range(steps - 1, -1, -1):
-        ahead = op.add(at, constants.int32(2**step))
-        reached = op.less_or_equal(op.gather_elements(values, ahead, axis=1), x)
-        at = op.add(at, op.mul(op.cast(reached, to=np.int32), constants.int32(2**step)))
-    beyond = op.sub(x, op.gather_elements(values, at, axis=1))
-    rise = op.mul(beyond, op.gather_elements(slopes, at, axis=1))
-    return op.add(op.gather_elements(scores, at, axis=1), rise)
+    at = op.cast(op.less_or_equal(constants.float64(values[:, width // 2, None]), x), to=np.int32)
+    for stride in (width >> level for level in range(1, width.bit_length() - 1)):
+        pivots = constants.float64(values[:, stride // 2 :: stride])
+        reached = op.less_or_equal(op.gather_elements(pivots, at, axis=1), x)
+        at = op.add(op.add(at, at), op.cast(reached, to=np.int32))
+    beyond = op.sub(x, op.gather_elements(op.const(values), at, axis=1))
+    rise = op.mul(beyond, op.gather_elements(op.const(slopes), at, axis=1))
+    return op.add(op.gather_elements(op.const(scores), at, axis=1), rise)
 
 
 def _tables(fitted: Sequence[Landmarks], width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,14 +42,20 @@ class Preparation:
 
     inputs: the columns that the graph reads, in the schema's order: those of `schema.inputs` without the ones
         that did not vary in the training split.
-    cardinalities: by categorical feature, the number of codes: 0 missing, 1 rare or unseen, 2… the vocabulary.
+    vocabularies: by categorical feature, the categories with codes of their own, 2…; 0 is missing, 1 rare or unseen.
+        Those of a cross are joined by "\\0".
     """
 
     model: onnx.ModelProto
     inputs: tuple[Column, ...]
     numeric_names: tuple[str, ...]
     categorical_names: tuple[str, ...]
-    cardinalities: tuple[int, ...]
+    vocabularies: tuple[tuple[str, ...], ...]
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """By categorical feature, the number of codes."""
+        return tuple(len(vocabulary) + 2 for vocabulary in self.vocabularies)
 
     def run(self, raw: Raw) -> Prepared:
         """Arrays by the raw input contract; columns that are no input of the graph are passed over.

@@ -63,11 +63,6 @@ class Vocabulary(Generic[Category]):
     categories: tuple[Category, ...]
     varies: bool
 
-    @property
-    def cardinality(self) -> int:
-        """How many codes there are: missing, rare or unseen, and the categories."""
-        return len(self.categories) + 2
-
 
 def measure_numeric(values: pl.Series, plan: NumericPlan) -> NumericStatistics:
     """Statistics of one column of the training split; null and NaN are missing, infinities the finite extremes."""

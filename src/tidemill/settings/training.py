@@ -62,3 +62,6 @@ class TrainingSettings:
     progress: bool
     resume: str | None
     """A run's folder (or its checkpoint): go on where that run stopped."""
+    warm_start: str | None
+    """A run's folder (or its checkpoint): begin from that network's weights, as far as they mean the same. Of a run
+    that is resumed, nothing is begun."""

@@ -1,7 +1,7 @@
-"""`python -m tidemill.steward.background COMMAND …`: becomes the command, after everything else in line.
+"""`python -m tidemill.steward.background PRIORITY COMMAND …`: becomes the command, after everything else in line.
 
-Work that can wait takes processor, disk and memory only as far as nobody who serves wants them: it is the last to run
-(SCHED_IDLE), to read and write (ionice's idle class), and the first to go when memory runs out.
+Work that can wait shall not be felt by those who serve: it is the last to get a processor and the disk, and the first
+to go when memory runs out.
 """
 
 import contextlib
@@ -9,10 +9,20 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 
-WORDS = ("-m", "tidemill.steward.background")
-"""What stands between a Python and the command."""
+MODULE = "tidemill.steward.background"
+
+
+class Priority(StrEnum):
+    """idle: what nobody else wants, which on a machine that is never idle is nothing (SCHED_IDLE, ionice's idle class).
+    low: about a tenth of a processor that others want as well (nice 10). normal: as much as they.
+    """
+
+    IDLE = "idle"
+    LOW = "low"
+    NORMAL = "normal"
 
 
 def limits(threads: int) -> dict[str, str]:
@@ -21,23 +31,25 @@ def limits(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in names}
 
 
-def last_in_line() -> None:
-    """Give this process the lowest priority that the system has; what it does not have is left out."""
-    os.nice(19)
+def lower(priority: Priority) -> None:
+    """Give this process its priority, as far as the system knows of such."""
+    niceness = {Priority.IDLE: 19, Priority.LOW: 10, Priority.NORMAL: 0}[priority]
+    os.nice(niceness)
     # Linux may share processors among sessions first, by the niceness of each session (sched(7), autogroups)
-    for file, value in (("autogroup", "19"), ("oom_score_adj", "1000")):
+    for file, value in (("autogroup", str(niceness)), ("oom_score_adj", "1000")):
         with contextlib.suppress(OSError):
             Path("/proc/self", file).write_text(value, encoding="ascii")
-    if sys.platform == "linux":
+    if priority is Priority.IDLE and sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def main(command: Sequence[str]) -> None:
-    last_in_line()
-    words = ["ionice", "-c", "3", *command] if shutil.which("ionice") else list(command)
+def main(priority: Priority, command: Sequence[str]) -> None:
+    lower(priority)
+    idle = priority is Priority.IDLE and shutil.which("ionice")
+    words = ["ionice", "-c", "3", *command] if idle else list(command)
     os.execvp(words[0], words)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Priority(sys.argv[1]), sys.argv[2:])

@@ -13,6 +13,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.sources.production import AGE_WEIGHT
 from tidemill.errors import QualityError, SettingsError
 from tidemill.settings import AtLeastOne, Kind, Positive
+from tidemill.steward.background import Priority
 from tidemill.steward.export import Records
 
 
@@ -56,7 +57,9 @@ class RetrainSettings:
     ray_address: str | None
     """runner=ray: http://HOST:8265 of the cluster's head; null: RAY_API_SERVER_ADDRESS, or a Ray on this machine."""
     threads: Annotated[int, AtLeastOne]
-    """Processor threads that a retraining may use."""
+    """Processor threads that a retraining may use …"""
+    priority: Priority
+    """… and what it gets of processors that serving wants as well."""
     attempts: Annotated[int, AtLeastOne]
     """How often one retraining may be started, each time from where the killed one was."""
 

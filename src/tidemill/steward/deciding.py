@@ -146,7 +146,7 @@ def _wanted(policy: Policy, now: Situation, last: datetime | None) -> tuple[str 
     if rules.on_harm and harm:
         worst = max(harm, key=lambda one: one.log_e - one.log_threshold)
         evidence = {"check": worst.check, "subject": worst.subject, "log_e": worst.log_e, "effect": worst.effect}
-        return f"{worst.says}.", {**evidence, "log_threshold": worst.log_threshold}
+        return worst.says, {**evidence, "log_threshold": worst.log_threshold}
     since = last or now.began
     if rules.every_days is not None and now.moment - since >= timedelta(days=rules.every_days):
         days = (now.moment - since) / timedelta(days=1)

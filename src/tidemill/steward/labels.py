@@ -64,7 +64,7 @@ class Coverage:
             check="labels",
             subject="",
             severity=Severity.ADVICE,
-            says=says,
+            says=f"{says}.",
             remedy="send labels to /feedback sooner, or give time.label_wait_hours as long as they take",
             log_e=float(share < self.rules.least_coverage),
             log_threshold=1.0,

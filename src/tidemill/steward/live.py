@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from tidemill.data.bursts import comparable
 from tidemill.settings import Kind
 
 _EMPTY = {
@@ -14,8 +15,6 @@ _EMPTY = {
     Kind.TIMESTAMP: pl.Datetime("us", "UTC"),
 }
 
-_DEVIATIONS = 4.0
-
 
 def watched(manifest_inputs: Collection[str], profile: Mapping[str, Any], unwatched: Collection[str]) -> dict[str, Any]:
     """The reference's columns that requests hold and that are to be watched."""
@@ -23,24 +22,6 @@ def watched(manifest_inputs: Collection[str], profile: Mapping[str, Any], unwatc
         name: comparable(entry)
         for name, entry in profile["columns"].items()
         if name in manifest_inputs and name not in unwatched and entry["kind"] in _EMPTY
-    }
-
-
-def comparable(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry with those categories among the others that chance made some of the most frequent ones.
-
-    A profile names the most frequent categories only. Near the least frequent of these, training had more rows of
-    each that was named than is usual, and had it been otherwise, another one had been named.
-    """
-    if not entry.get("other") or not entry.get("categories"):
-        return entry
-    cut_off = min(entry["categories"].values())
-    enough = cut_off + _DEVIATIONS * cut_off**0.5
-    kept = {name: rows for name, rows in entry["categories"].items() if rows >= enough}
-    return {
-        **entry,
-        "categories": kept,
-        "other": entry["other"] + sum(entry["categories"].values()) - sum(kept.values()),
     }
 
 

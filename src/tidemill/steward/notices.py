@@ -42,9 +42,8 @@ class Notices:
         self._put("decision", asdict(decision))
 
     def alarmed(self, reading: Reading) -> None:
-        log.warning(
-            "Alarm: %s%s. %s", f"{reading.check} {reading.subject}".strip(), "", f"{reading.says}. {reading.remedy}"
-        )
+        about = f"{reading.check} {reading.subject}".strip()
+        log.warning("Alarm: %s. %s Remedy: %s.", about, reading.says, reading.remedy)
         self._put("alarm", asdict(reading))
 
     def close(self, seconds: float = 10.0) -> None:

@@ -81,10 +81,8 @@ class Retraining:
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
-        threads = self.settings.threads
-        ray = self.settings.runner is Runner.RAY
-        address = self.settings.ray_address
-        self._running = RayJob(self.folder, threads, address) if ray else Process(self.folder, threads)
+        kind = RayJob if self.settings.runner is Runner.RAY else Process
+        self._running = kind(self.folder, self.settings)
 
     def state(self) -> State:
         """As the folder tells it; nothing is begun or changed."""

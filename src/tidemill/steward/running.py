@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from tidemill.errors import TrainingError
 from tidemill.steward import background
+from tidemill.steward.command import RetrainSettings
 
 _STARTED: dict[Path, subprocess.Popen[bytes]] = {}
 """Processes that this one started, by folder: it alone gets to know how they end."""
@@ -49,20 +50,19 @@ class Process:
     So whoever has the lock knows that nothing runs.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.folder, self.threads = folder, threads
+    def __init__(self, folder: Path, settings: RetrainSettings) -> None:
+        self.folder, self.settings = folder, settings
 
     def start(self, number: int, words: Sequence[str], lock: int) -> None:
-        python = [sys.executable] if words[0] in ("python", "python3") else [words[0]]
         with _log(self.folder, number).open("wb") as log:
             _STARTED[self.folder] = subprocess.Popen(
-                [sys.executable, *background.WORDS, *python, *words[1:]],
+                _behind_others(words, self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=[lock],
-                env={**os.environ, **background.limits(self.threads)},
+                env={**os.environ, **background.limits(self.settings.threads)},
             )
 
     def end(self, number: int) -> End | None:
@@ -73,26 +73,26 @@ class Process:
 class RayJob:
     """A job whose submission id is the retraining's, so that it cannot be submitted twice.
 
-    The folder must be one that the cluster's machines share with the steward.
+    The cluster's machines must share folder and registry with the steward, and have code and Python where it has them.
     """
 
-    def __init__(self, folder: Path, threads: int, address: str | None) -> None:
-        self.folder, self.threads, self.address = folder, threads, address
+    def __init__(self, folder: Path, settings: RetrainSettings) -> None:
+        self.folder, self.settings = folder, settings
 
     def start(self, number: int, words: Sequence[str], lock: int) -> None:
-        entry = shlex.join(["python", *background.WORDS, *words])
-        with _reached(self.address):
+        entry = shlex.join(_behind_others(words, self.settings))
+        with _reached(self.settings.ray_address):
             client = self._client()
             if self._details(client, number) is None:
                 client.submit_job(
                     entrypoint=f"cd {shlex.quote(str(Path.cwd()))} && exec {entry}",
                     submission_id=self._id(number),
-                    entrypoint_num_cpus=self.threads,
-                    runtime_env={"env_vars": background.limits(self.threads)},
+                    entrypoint_num_cpus=self.settings.threads,
+                    runtime_env={"env_vars": background.limits(self.settings.threads)},
                 )
 
     def end(self, number: int) -> End | None:
-        with _reached(self.address):
+        with _reached(self.settings.ray_address):
             client = self._client()
             details = self._details(client, number)
             if details is None:  # never submitted, or of a cluster that is gone
@@ -105,13 +105,19 @@ class RayJob:
     def _client(self) -> Any:
         from ray.job_submission import JobSubmissionClient
 
-        return JobSubmissionClient(self.address)
+        return JobSubmissionClient(self.settings.ray_address)
 
     def _details(self, client: Any, number: int) -> Any:
         return next((job for job in client.list_jobs() if job.submission_id == self._id(number)), None)
 
     def _id(self, number: int) -> str:
         return self.folder.name if number == 1 else f"{self.folder.name}-{number}"
+
+
+def _behind_others(words: Sequence[str], settings: RetrainSettings) -> list[str]:
+    """The command with its priority; `python` is the one that the steward runs in."""
+    first = sys.executable if words[0] in ("python", "python3") else words[0]
+    return [sys.executable, "-m", background.MODULE, settings.priority, first, *words[1:]]
 
 
 @contextmanager

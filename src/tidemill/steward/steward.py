@@ -33,6 +33,7 @@ from tidemill.steward.weighing import Weighing
 
 log = logging.getLogger(__name__)
 
+_LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE, _STATUS = "steward/state.json", "steward/status.json"
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""
@@ -74,7 +75,7 @@ class Steward:
 
     def run(self, ended: threading.Event) -> None:
         """Look again and again. What goes wrong at one look is logged, and tried again at the next."""
-        said = ""
+        said, idle = "", 0
         while not ended.is_set():
             try:
                 more, trouble = self.look(), ""
@@ -83,12 +84,17 @@ class Steward:
                 if trouble != said:
                     log.error("The steward goes on after: %s", trouble, exc_info=not isinstance(error, TidemillError))
             said = trouble
-            if not more:
-                ended.wait(self._policy.time.look_seconds)
+            idle = 0 if more else idle + 1
+            if idle:
+                ended.wait(_pause(self._policy.time.look_seconds, idle))
 
     def close(self) -> None:
         """A retraining that runs goes on; the next steward takes it up."""
         self._notices.close()
+
+    def status(self) -> bytes | None:
+        """What the last look came to, as JSON; None before the first."""
+        return self._store.read(self._office.model, _STATUS)
 
     def look(self, now: datetime | None = None) -> bool:
         """Take in what has come, and do what is due; whether there is more to do at once."""
@@ -228,6 +234,11 @@ class Steward:
         }
         content = json.dumps(status, default=lambda value: value.isoformat(), ensure_ascii=False)
         self._store.replace(self._office.model, _STATUS, content.encode())
+
+
+def _pause(seconds: float, idle: int) -> float:
+    """Seconds until the next look; those of less than a second grow while nothing happens, as each look costs some."""
+    return max(seconds, min(seconds * (1 + idle / 10), _LONGEST_PAUSE))
 
 
 def _brief(reading: Reading) -> dict[str, Any]:

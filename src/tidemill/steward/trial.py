@@ -137,7 +137,7 @@ class Trial:
         tried, other, stage = about["tried"], about["against"], self.setting.stage
         says = (
             f"{about['metric']} of version {tried} is {about['difference']:+.4g} against version {other}'s "
-            f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}"
+            f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}."
         )
         probation = stage is Stage.PROBATION
         remedies = {

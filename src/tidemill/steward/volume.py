@@ -40,11 +40,13 @@ class Volume:
     """Falls and rises of the number of rows; a fall to none is silence.
 
     ratio: a period counts as evidence that has so many times fewer or more rows than usual.
+    silent: whether no rows have come since a period that usually has some.
     history: 2√(rows + 3/8) of earlier periods, the newest last, by weekday and hour, hour, and of all.
     """
 
     ratio: float
     episodes: Episodes
+    silent: bool = False
     first: datetime | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
 
@@ -62,7 +64,8 @@ class Volume:
                 gains[0] = np.minimum(gains[0], 0)
             if rows < usual.rows * self.ratio:
                 gains[1] = np.minimum(gains[1], 0)
-        if rows == 0 and self.episodes.alarmed.size and self.episodes.alarmed.flat[0]:
+        self.silent = rows == 0 and (self.silent or (usual is not None and usual.rows >= _FEWEST))
+        if self.silent and self.episodes.alarmed.flat[0]:
             gains[0] = np.maximum(gains[0], 0)  # however long it lasts, silence does not become usual
         for slot, (_, most) in _slots(begin).items():
             self.history[slot] = [*self.history.get(slot, ()), float(value)][-most:]
@@ -81,10 +84,11 @@ class Volume:
 
     def state(self) -> dict[str, Any]:
         first = self.first.isoformat() if self.first else None
-        return {"episodes": self.episodes.state(), "first": first, "history": self.history}
+        return {"episodes": self.episodes.state(), "silent": self.silent, "first": first, "history": self.history}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.episodes = Episodes(**state["episodes"])
+        self.silent = state["silent"]
         self.first = datetime.fromisoformat(state["first"]) if state["first"] else None
         self.history = {key: list(values) for key, values in state["history"].items()}
 

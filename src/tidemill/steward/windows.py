@@ -45,12 +45,12 @@ class Window:
         begin = end.timestamp() - (end.timestamp() - first) // _DAY * _DAY
         return self.parts[bisect_left(self.begins, begin) :]
 
-    def latest(self, end: datetime, cells: slice, *, rows: int) -> np.ndarray:
-        """Counts of the last parts that are a day and hold so many rows; of the whole window, at most."""
+    def latest(self, end: datetime, cells: slice, *, days: int, rows: int) -> np.ndarray:
+        """Counts of the last parts that are so many days and hold so many rows; of the whole window, at most."""
         found = np.zeros(cells.stop - cells.start, dtype=np.int64)
         for begin, counts in zip(self.begins[::-1], self.parts[::-1, cells], strict=True):
             found = found + counts
-            if end.timestamp() - begin >= _DAY and found.sum() >= rows:
+            if end.timestamp() - begin >= days * _DAY and found.sum() >= rows:
                 break
         return found
 

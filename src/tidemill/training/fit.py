@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tidemill.errors import TrainingError
+from tidemill.models.meaning import Meaning
 from tidemill.settings import Accelerator, Objective, Precision, TrainingSettings
 from tidemill.training import processes, resume
 from tidemill.training.datamodule import DataModule, edges
@@ -50,6 +51,7 @@ def fit(
     validation: Tensors,
     folder: Path,
     log: Log | None = None,
+    meaning: Meaning | None = None,
 ) -> Fit:
     """Train `network` (in place) on `train`; choose its weights by the loss on `validation`.
 
@@ -59,6 +61,7 @@ def fit(
     Args:
         log: gets figures and the optimiser step they belong to: every epoch's entry, and now and then
             batch_loss and learning_rate. Called in this process, also when several train.
+        meaning: what the network's weights belong to; kept with them, for a warm start.
 
     Raises:
         TrainingError: the device is not there, the loss is not finite, memory or disk is full, or
@@ -90,7 +93,7 @@ def fit(
             settings=settings,
             module=Module(network, objective=objective, settings=settings, seed=seed, done=done),
             data=DataModule(train, validation, batch_size=_batch_size(settings), seed=seed, done=done),
-            record=Record(folder, identity, started=started, patience=settings.patience),
+            record=Record(folder, identity, started=started, patience=settings.patience, meaning=meaning),
         )
         processes.run(job, log)
     return _result(resume.read(folder), network, settings)
@@ -119,7 +122,7 @@ def _nowhere(figures: dict[str, float], step: int) -> None:
 
 
 def preflight(settings: TrainingSettings) -> None:
-    """What can be known before any data is read: the device is there, and so is the run to be resumed.
+    """What can be known before any data is read: the device is there, and so is the run to be resumed or started from.
 
     Raises:
         TrainingError: it is not.
@@ -127,6 +130,8 @@ def preflight(settings: TrainingSettings) -> None:
     decided(settings, rows=1)
     if settings.resume is not None:
         resume.read(Path(settings.resume))
+    elif settings.warm_start is not None:
+        resume.read(Path(settings.warm_start), "training.warm_start")
 
 
 def decided(settings: TrainingSettings, rows: int) -> TrainingSettings:

@@ -6,6 +6,7 @@ validation; the test split is not seen here.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered
 from tidemill.models.heads import Answering, pool
 from tidemill.models.inputs import ModelInputs
+from tidemill.models.meaning import Meaning, meaning
 from tidemill.preparation.fit import fit as fit_preparation
 from tidemill.preparation.run import Preparation, Prepared
 from tidemill.settings import EvaluationSettings, Objective, Settings
+from tidemill.training import warm
 from tidemill.training.fit import Fit, fit
 from tidemill.training.record import Log
 from tidemill.training.tensors import Tensors
@@ -85,7 +88,7 @@ def learn(settings: Settings, data: Dataset, folder: Path, log: Log) -> Learned:
     )
     mean, scale = _standard(train.labels, objective)
     splits = [_tensors(split, data.schema, objective, mean, scale) for split in (train, validation)]
-    network = _network(settings, preparation, splits[0], data.target)
+    network, belongs = _network(settings, preparation, splits[0], data.target)
     LOG.info("Training %s: %s parameters", settings.model.name, f"{sum(p.numel() for p in network.parameters()):,}")
     result = fit(
         settings.training,
@@ -96,6 +99,7 @@ def learn(settings: Settings, data: Dataset, folder: Path, log: Log) -> Learned:
         validation=splits[1],
         folder=folder,
         log=log,
+        meaning=belongs,
     )
     plain = Answering(result.network, objective, mean=mean, scale=scale)
     calibration = _calibrate(plain, splits[1], validation.labels, settings.evaluation)
@@ -111,12 +115,17 @@ def learn(settings: Settings, data: Dataset, folder: Path, log: Log) -> Learned:
     )
 
 
-def _network(settings: Settings, preparation: Preparation, train: Tensors, target: Target) -> nn.Module:
+def _network(settings: Settings, preparation: Preparation, train: Tensors, target: Target) -> tuple[nn.Module, Meaning]:
+    """The network as training begins with it, and what its weights belong to."""
     torch.manual_seed(settings.seed)
     module = component("tidemill.models", settings.model.name, having="build", key="model.name")
+    build = partial(module.build, settings.model.parameters)
     inputs = ModelInputs(numeric_BN=train.numeric, cardinalities=preparation.cardinalities, outputs=target.outputs)
-    network: nn.Module = module.build(settings.model.parameters, inputs)
-    return network
+    network: nn.Module = build(inputs)
+    belongs = meaning(network, build, warm.names(preparation, target))
+    if settings.training.warm_start is not None and settings.training.resume is None:
+        warm.start(network, belongs, Path(settings.training.warm_start))
+    return network, belongs
 
 
 def _standard(labels: Labels, objective: Objective) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
+from tidemill.models.meaning import Meaning
 from tidemill.training.datamodule import Batch
 from tidemill.training.module import Module
 from tidemill.training.resume import Checkpoint
@@ -29,6 +30,7 @@ class Record(Callback):
 
     Args:
         started: where the run is resumed; None starts anew.
+        meaning: what the network's weights belong to, for the checkpoint.
 
     Attributes:
         report: set by whoever runs it; gets each entry, and `batch_loss` and `learning_rate` every few steps.
@@ -36,8 +38,17 @@ class Record(Callback):
 
     report: Log
 
-    def __init__(self, folder: Path, identity: dict[str, Any], *, started: Checkpoint | None, patience: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        *,
+        started: Checkpoint | None,
+        patience: int,
+        meaning: Meaning | None = None,
+    ) -> None:
         self.folder, self.identity, self.patience, self.started = folder, identity, patience, started
+        self.meaning = meaning or {}
         self.history = list(started.history) if started else []
         self.best = started.best if started else {}
         self.began = time.perf_counter()
@@ -91,6 +102,7 @@ class Record(Callback):
             precision=trainer.precision_plugin.state_dict(),
             best=self.best,
             device=describe(trainer),
+            meaning=self.meaning,
         ).write(self.folder)
         write_history(self.folder, self.history)
 

@@ -7,7 +7,7 @@ number, so it need not be stored.
 
 import contextlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tidemill.errors import TrainingError
+from tidemill.models.meaning import Meaning
 from tidemill.settings import Objective, TrainingSettings
 from tidemill.training import CHECKPOINT
 from tidemill.training.tensors import Tensors
@@ -35,6 +36,7 @@ class Checkpoint:
         network, optimizer, precision: state dictionaries after that epoch.
         best: the network's state after the epoch with the lowest validation loss.
         device: description of what it was trained on.
+        meaning: what the network's weights belong to.
     """
 
     identity: dict[str, Any]
@@ -44,6 +46,7 @@ class Checkpoint:
     precision: dict[str, Any]
     best: dict[str, Any]
     device: str
+    meaning: Meaning = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Into `folder`, whole or not at all: the file before it stays until this one is complete.
@@ -73,8 +76,8 @@ class Checkpoint:
             ) from error
 
 
-def read(place: Path) -> Checkpoint:
-    """The checkpoint in a run's folder, or the checkpoint file itself.
+def read(place: Path, setting: str = "training.resume") -> Checkpoint:
+    """The checkpoint in a run's folder, or the checkpoint file itself; `setting` named it.
 
     Raises:
         TrainingError: there is none, or it cannot be read.
@@ -82,7 +85,7 @@ def read(place: Path) -> Checkpoint:
     path = place / CHECKPOINT if place.is_dir() else place
     if not path.is_file():
         raise TrainingError(
-            "training.resume must name a run's folder or its checkpoint",
+            f"{setting} must name a run's folder or its checkpoint",
             observed=f"{path}, which is not a file",
             remedy=f"give the folder that holds {CHECKPOINT}; a run has one after its first epoch",
         )
@@ -93,9 +96,9 @@ def read(place: Path) -> Checkpoint:
         return Checkpoint(**content)
     except Exception as error:  # torch.load raises many kinds, by where the damage is
         raise TrainingError(
-            "training.resume must name a whole checkpoint that this version wrote",
+            f"{setting} must name a whole checkpoint that this version wrote",
             observed=f"{path}, {type(error).__name__}: {str(error).partition(chr(10))[0][:120]}",
-            remedy="resume from another run's folder, or train anew with training.resume=null",
+            remedy=f"name another run's folder, or train anew with {setting}=null",
         ) from error
 
 

@@ -66,7 +66,7 @@ def test_plain_onnxruntime_gives_the_torch_models_answers_at_any_batch(small):
 
 def test_the_file_is_self_contained_and_says_who_made_it(small):
     model = onnx.load(small.folder / "model.onnx", load_external_data=False)
-    graph.check(model)
+    graph.check(model.SerializeToString())
     assert {entry.key for entry in model.metadata_props} == {"tidemill"}
     assert not list(small.folder.glob("*.data"))
 
@@ -131,7 +131,7 @@ def test_custom_operators_are_refused_also_inside_branches():
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, [])],
     )
     with pytest.raises(BundleError, match=r"standard ONNX operators only.*'com.example'"):
-        graph.check(helper.make_model(made))
+        graph.check(helper.make_model(made).SerializeToString())
 
 
 def test_weights_in_other_files_are_refused(tmp_path):
@@ -140,7 +140,7 @@ def test_weights_in_other_files_are_refused(tmp_path):
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
     with pytest.raises(BundleError, match=r"weights lie in model.onnx itself.*'w'"):
-        graph.check(model)
+        graph.check(model.SerializeToString())
 
 
 def test_a_preparation_with_custom_operators_does_not_export():

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -81,30 +83,34 @@ def in_a_function(inner):
     return function([helper.make_node("If", ["x"], ["y"], then_branch=body(), else_branch=inner)])
 
 
+def check(made):
+    graph.check(made.SerializeToString())
+
+
 PLACES = [branch, deep, in_graphs, in_a_disguise, in_training, in_a_default, in_a_function]
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_standard_operators_pass_everywhere(place):
-    graph.check(place(body()))
+    check(place(body()))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_custom_operators_are_refused_everywhere(place):
     with pytest.raises(BundleError, match=r"standard ONNX operators only.*'com\.example'"):
-        graph.check(place(body([evil()])))
+        check(place(body([evil()])))
 
 
 @pytest.mark.parametrize("tensor", [outside, named_outside])
 @pytest.mark.parametrize("place", PLACES)
 def test_weights_elsewhere_are_refused_everywhere(place, tensor):
     with pytest.raises(BundleError, match=r"lie in model\.onnx itself.*'w' and 0 more"):
-        graph.check(place(body(tensors=[tensor()])))
+        check(place(body(tensors=[tensor()])))
 
 
 def test_custom_operators_are_refused_in_functions():
     with pytest.raises(BundleError, match=r"'com\.example'"):
-        graph.check(function([evil()]))
+        check(function([evil()]))
 
 
 @pytest.mark.parametrize("kind", ["t", "tensors", "sparse_tensor", "sparse_tensors", "sparse_initializer"])
@@ -123,4 +129,64 @@ def test_weights_elsewhere_are_refused_in_every_kind_of_tensor(kind):
     else:
         made.graph.sparse_initializer.add().values.CopyFrom(outside())
     with pytest.raises(BundleError, match=r"lie in model\.onnx itself.*'w'"):
-        graph.check(made)
+        check(made)
+
+
+def parsed(part):
+    """What protobuf's own parser finds."""
+    yield part.DESCRIPTOR.name
+    for found, value in part.ListFields():
+        if found.message_type is not None:
+            for one in [value] if hasattr(value, "ListFields") else value:
+                yield from parsed(one)
+
+
+def test_every_message_is_met(small):
+    for made in [deep(body([evil()], [outside()])), onnx.load(small.folder / "model.onnx")]:
+        met = [kind for kind, _ in graph.messages(made.SerializeToString())]
+        assert Counter(met) == Counter(parsed(made)) and len(met) > 10
+
+
+def varint(number):
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+
+
+def field(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+GRAPH, NODE, DOMAIN, INITIALIZER, DATA_LOCATION = 7, 1, 7, 5, 14
+
+
+@pytest.mark.parametrize("domains", [[b"com.example", b""], [b"", b"com.example"]])
+def test_a_field_that_stands_twice_counts_twice(domains):
+    """A parser takes the last one, or merges them."""
+    node = b"".join(field(DOMAIN, domain) for domain in domains)
+    with pytest.raises(BundleError, match=r"'com\.example'"):
+        graph.check(field(GRAPH, field(NODE, node)))
+    with pytest.raises(BundleError, match=r"'com\.example'"):
+        graph.check(b"".join(field(GRAPH, field(NODE, field(DOMAIN, domain))) for domain in domains))
+
+
+def test_numbers_may_be_longer_than_they_must():
+    tensor = varint(DATA_LOCATION << 3) + b"\x81\x80\x00"
+    with pytest.raises(BundleError, match=r"lie in model\.onnx itself"):
+        graph.check(field(GRAPH, field(INITIALIZER, tensor)))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (varint(GRAPH << 3 | 2) + b"\x05ab", "a field ends at byte 7"),
+        (
+            field(GRAPH, varint(NODE << 3 | 2) + b"\x05ab") + field(2, b"abc"),
+            "ends at byte 9, its message at 6",
+        ),
+        (b"\x3b\x3c", "wire type 3"),
+        (b"\x80" * 20, "does not end"),
+        (b"\x08", "does not end"),
+    ],
+)
+def test_what_is_no_message_is_refused(content, why):
+    with pytest.raises(ValueError, match=why):
+        graph.check(content)

@@ -79,9 +79,10 @@ def test_timestamps_have_even_bins_in_whole_microseconds() -> None:
 def test_profiles_of_parts_merge_into_the_profile_of_the_whole() -> None:
     reference = profile(TRAIN, SCHEMA)
     parts = [profile_like(TRAIN[begin:end], reference) for begin, end in ((0, 0), (0, 1_234), (1_234, 5_000))]
-    assert merge(parts) == merge(parts[::-1]) == reference
+    whole = {key: reference[key] for key in ("format", "rows", "columns")}
+    assert merge(parts) == merge(parts[::-1]) == whole
     assert merge(parts[:1]) == parts[0]
-    assert profile_like(TRAIN, json.loads(json.dumps(reference))) == reference
+    assert profile_like(TRAIN, json.loads(json.dumps(reference))) == whole
 
 
 def test_only_profiles_over_the_same_bins_merge() -> None:

@@ -6,6 +6,8 @@ import pytest
 from preparation_parts import column, fitted, numeric, own, prepare, raw_of, settings
 from sklearn.preprocessing import QuantileTransformer
 
+from tidemill.preparation.columns import NumericPlan
+from tidemill.preparation.statistics import measure_numeric
 from tidemill.settings import Imputation, Scaling
 
 INF, NAN = float("inf"), float("nan")
@@ -136,6 +138,34 @@ def test_whatever_goes_in_finite_numbers_come_out(scaling: Scaling, log: bool, c
             prepared = preparation.run(raw_of(values))
             assert np.isfinite(prepared.numeric).all(), (train, preparation.numeric_names)
             assert clip is None or np.abs(prepared.numeric).max() <= clip
+
+
+@pytest.mark.parametrize("quantiles", [2, 3, 4, 5, 64, 65, 1000])
+def test_quantile_scores_lie_on_the_line_between_two_landmarks(quantiles: int) -> None:
+    rng = np.random.default_rng(5)
+    table = pl.DataFrame({"a": rng.lognormal(size=2_000), "b": rng.integers(0, 7, 2_000).astype(float)})
+    preparation = fitted(table, settings(numeric=numeric(scaling=Scaling.QUANTILE, quantiles=quantiles)))
+    for name in ("a", "b"):
+        plan = NumericPlan(
+            name=name,
+            missing=Imputation.MEDIAN,
+            missing_value=0.0,
+            indicator=False,
+            scaling=Scaling.QUANTILE,
+            quantiles=quantiles,
+            clip=None,
+            log=False,
+        )
+        landmarks = measure_numeric(table[name], plan).landmarks
+        assert landmarks is not None
+        values, scores = landmarks.values, landmarks.scores
+        asked = np.concatenate([values, np.nextafter(values, -INF), np.nextafter(values, INF), table[name].to_numpy()])
+        x = np.clip(asked, values[0], values[-1])
+        at = np.searchsorted(values, x, side="right") - 1
+        slopes = np.append(np.diff(scores) / np.diff(values), 0.0)
+        expected = (scores[at] + (x - values[at]) * slopes[at]).astype(np.float32)
+        prepared = preparation.run(dict.fromkeys(("a", "b"), asked))
+        assert column(preparation, prepared, name).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("quantiles", [2, 10, 64, 100, 1000])

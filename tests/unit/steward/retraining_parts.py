@@ -23,13 +23,14 @@ def settings(**changes: Any) -> RetrainSettings:
         "history": "full",
         "window_days": None,
         "half_life_days": None,
-        "warm_start": False,
+        "warm_start": True,
         "validation_days": 14,
         "test_days": 7,
         "min_records": 10,
         "runner": "process",
         "ray_address": None,
         "threads": 1,
+        "priority": "normal",
         "attempts": 3,
     }
     return build(RetrainSettings, {**values, **changes}, "retrain")

@@ -62,7 +62,7 @@ def test_hydra_reads_what_was_meant() -> None:
     assert data.split.validation_from == "2013-06-09T12:00:01+00:00"
     assert data.split.test_from == "2013-06-23T12:00:01+00:00"
     assert (found.registry.path, found.registry.promote) == ("s3://bucket/registry", False)
-    assert (found.name, found.training.threads) == ("flights", 1)
+    assert (found.name, found.training.threads, found.training.warm_start) == ("flights", 1, "/runs/first")
 
 
 def test_history_decides_what_is_learned_from() -> None:
@@ -82,8 +82,8 @@ def test_the_base_table_stays_the_one_of_the_champion() -> None:
 
 
 def test_a_cold_start_is_asked_for_or_all_there_is() -> None:
-    assert "training.warm_start='/runs/first'" in words(warm_start=True)
-    assert not [word for word in words() if "warm_start" in word]
+    assert "training.warm_start='/runs/first'" in words()
+    assert not [word for word in words(warm_start=False) if "warm_start" in word]
 
 
 def records(rows: int = 100, newest: datetime | None = NEWEST, varied: bool = True) -> Records:

@@ -55,7 +55,7 @@ def harm(check="performance", severity=Severity.HARM):
         check=check,
         subject="",
         severity=severity,
-        says="log_loss is 0.6 instead of 0.5",
+        says="log_loss is 0.6 instead of 0.5.",
         remedy="retrain",
         log_e=9.0,
         log_threshold=3.0,

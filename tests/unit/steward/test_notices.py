@@ -21,7 +21,7 @@ HARM = Reading(
     check="missing",
     subject="visib",
     severity=Severity.HARM,
-    says="visib is missing in 100% of 900 rows",
+    says="visib is missing in 100% of 900 rows.",
     remedy="mend the sensor",
     log_e=9.0,
     log_threshold=3.0,
@@ -74,7 +74,7 @@ def test_decisions_and_alarms_are_told(hook, caplog):
     assert (decision["model"], decision["what"], decision["decision"]["version"]) == ("flights", "decision", "7")
     assert alarm["alarm"]["says"] == HARM.says
     assert "Decision 3: promote version 7. It is better." in caplog.text
-    assert "Alarm: missing visib. visib is missing in 100% of 900 rows. mend the sensor" in caplog.text
+    assert "Alarm: missing visib. visib is missing in 100% of 900 rows. Remedy: mend the sensor." in caplog.text
 
 
 def test_a_notice_is_sent_again(hook, monkeypatch):

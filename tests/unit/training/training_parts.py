@@ -67,5 +67,6 @@ def settings(**changes: Any) -> TrainingSettings:
         "threads": 1,
         "progress": False,
         "resume": None,
+        "warm_start": None,
     }
     return TrainingSettings(**{**values, **changes})

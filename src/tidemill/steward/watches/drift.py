@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import polars as pl
 
+from tidemill.data.bursts import moved, worst
 from tidemill.data.profile import Profile, cells, profile_like
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
@@ -28,7 +29,12 @@ from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.windows import Window
 
 _ROWS = 400
-"""At least so many of the latest say how things are now."""
+"""At least so many of the latest, and a day's, say how things are now."""
+_DAYS = 3
+"""So many days say whether what had moved is back: a weekend is no recovery."""
+
+_BEYOND = 1.1
+"""Times as far as the furthest run in training is far."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,7 +46,7 @@ class Settings:
     days: Annotated[int, AtLeastOne]
     """How far back a look goes; whole weeks have as much of every weekday."""
     smallest: Annotated[float, ShareOrNone]
-    """A drift of fewer rows, as a share of all, is no alarm."""
+    """A drift of fewer rows, as a share of all, is no alarm; nor is one that training had for as many rows in a row."""
     unwatched: list[str]
     """Columns to leave out, such as those that the ledger masks."""
 
@@ -88,6 +94,7 @@ class Drift:
         }
         if len(self._classes) == 2:
             del self._answers[f"probability of {self._classes[0]}"]  # the other one says it already
+        self._bursts = watched.profile["inputs"].get("bursts")
         self._subjects: list[_Subject] = []
         begin = 0
         for check, columns in (("drift", self._inputs), ("answer drift", self._answers)):
@@ -132,33 +139,41 @@ class Drift:
             if subject.begin not in whole:
                 whole[subject.begin] = self._window.whole_days(end, subject.begin).sum(axis=0)
             evidence, counts = subject.evidence, whole[subject.begin][subject.place]
-            latest = self._window.latest(end, subject.place, rows=_ROWS)
+            latest = self._window.latest(end, subject.place, days=1, rows=_ROWS)
             if not counts.any():
                 continue
-            subject.effect, before = _moved(evidence, latest), evidence.log_e
+            subject.effect = float(moved(np.stack([latest, counts]), evidence.reference[0]).max())
+            before = evidence.log_e
             found = evidence.look(counts)
             if log_mean(found) <= 0:
                 evidence.log_e = NOTHING
-            elif subject.alarmed and self._is_right(subject, counts, latest):
+            elif subject.alarmed and self._is_right(subject, counts, end):
                 evidence.log_e, subject.begin = NOTHING, end.timestamp()
-            elif subject.effect < self._settings.smallest:
+            elif not any(self._is_far(subject, part) for part in (counts, latest)):
                 evidence.log_e = before
             else:
                 subject.moved = int(np.argmax(found))
 
-    @staticmethod
-    def _is_right(subject: _Subject, counts: np.ndarray, latest: np.ndarray) -> bool:
-        """Whether of what moved, more than half is back in the latest rows."""
+    def _is_far(self, subject: _Subject, counts: np.ndarray) -> bool:
+        """Whether the counts stray further than `smallest`, and than any run of as many rows did in training."""
+        found = self._bursts if subject.check == "drift" else None
+        most = worst(found, subject.name, "moved", int(counts.sum())) or 0.0
+        effect = float(moved(counts, subject.evidence.reference[0]))
+        return effect >= max(self._settings.smallest, _BEYOND * most)
+
+    def _is_right(self, subject: _Subject, counts: np.ndarray, end: datetime) -> bool:
+        """Whether the rows of the last days are near the reference again, and of what moved more than half is back."""
+        latest = self._window.latest(end, subject.place, days=_DAYS, rows=_ROWS)
         inside = sets(subject.evidence)[subject.moved]
-        now, moved, before = (_share(part, inside) for part in (latest, counts, subject.evidence.reference[0]))
-        return abs(now - before) < abs(moved - before) / 2
+        now, then, before = (_share(part, inside) for part in (latest, counts, subject.evidence.reference[0]))
+        return abs(now - before) < abs(then - before) / 2 and not self._is_far(subject, latest)
 
     def _reading(self, subject: _Subject, alarm: bool, threshold: float, end: datetime) -> Reading:
         place, reference = subject.place, subject.evidence.reference[0]
         if alarm and not subject.alarmed:
             subject.since = self._began(subject)
         subject.alarmed = alarm
-        counts = self._window.latest(end, place, rows=_ROWS)
+        counts = self._window.latest(end, place, days=1, rows=_ROWS)
         says = f"{subject.name}: {subject.effect:.1%} of rows have moved"
         if alarm:
             inside = sets(subject.evidence)[subject.moved]
@@ -203,14 +218,6 @@ class Drift:
             subject.alarmed, subject.since, subject.moved, subject.effect = alarmed, since, moved, effect
         self._window.restore(state["window"])
         self._period = np.array(state["period"], dtype=np.int64)
-
-
-def _moved(evidence: HistogramEvidence, counts: np.ndarray) -> float:
-    """The share of rows that moved, less what chance alone makes of so few rows on average."""
-    rows, reference = counts.sum(), evidence.reference[0]
-    share = reference / max(reference.sum(), 1)
-    chance = np.sqrt(share * (1 - share) * (1 / max(rows, 1) + 1 / max(reference.sum(), 1)) / (2 * np.pi)).sum()
-    return max(evidence.distance(counts) - float(chance), 0.0) if rows else 0.0
 
 
 def _only_rounded(entry: Profile) -> bool:

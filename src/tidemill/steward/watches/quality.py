@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.composition import Rule
+from tidemill.data.bursts import worst
 from tidemill.data.profile import Profile, merge, profile_like
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share
@@ -30,6 +31,9 @@ _EXPECTED = 10.0
 """A category of which so many rows were to be expected, and none came, has vanished."""
 
 MISSING, UNSEEN, RANGE, TYPE, VOLUME, SILENCE = "missing", "unseen", "range", "type", "volume", "silence"
+_FIGURES = {MISSING: "missing", UNSEEN: "other", RANGE: "outside"}
+_BEYOND = 0.25
+"""Of how far training's worst run strayed from its mean, so much more is no evidence either."""
 _REMEDIES = {
     MISSING: "look at what sends this column, and at the joins before it",
     UNSEEN: "look whether the sender renamed values; if they are new, train with rows that have them",
@@ -90,8 +94,8 @@ class Quality:
             ),
             _Check(TYPE, "", 0.0, matters=True),
         ]
-        counts = [round(check.rate * rows) for check in self._checks]
-        self._baseline = np.minimum(largest_rate(counts, rows) + settings.tolerance, 1.0)
+        self._bursts = watched.profile["inputs"].get("bursts")
+        self._rates_known = largest_rate([round(check.rate * rows) for check in self._checks], rows)
         self._log_threshold = float(np.log((len(self._checks) + 2) / settings.alpha))
         self._rates = self._episodes()
         self._volume = Volume(ratio=settings.volume, episodes=self._episodes())
@@ -129,7 +133,7 @@ class Quality:
         found[TYPE, ""] = self._unread
         counts = np.array([found.get((check.name, check.column), 0) for check in self._checks], dtype=np.float64)
         rows = np.array([self._of(check) if (check.name, check.column) in found else 0 for check in self._checks])
-        log_e = self._rates.update(rate_gains(counts, rows, self._baseline), round(begin.timestamp() * 1e6))
+        log_e = self._rates.update(rate_gains(counts, rows, self._baseline(rows)), round(begin.timestamp() * 1e6))
         readings = [
             self._reading(check, float(counts[i]), int(rows[i]), float(log_e[i]), int(self._rates.began[i]))
             for i, check in enumerate(self._checks)
@@ -137,6 +141,17 @@ class Quality:
         readings += self._volumes(begin, end)
         self._begin_period()
         return readings
+
+    def _baseline(self, rows: np.ndarray) -> np.ndarray:
+        """The share of so many rows that is no evidence yet, by check."""
+        most = self._rates_known.copy()
+        for index, check in enumerate(self._checks):
+            known = worst(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
+            if known is not None:
+                most[index] = max(known, most[index])
+        rates = np.array([check.rate for check in self._checks])
+        beyond = np.maximum(_BEYOND * (most - rates), self._settings.tolerance)
+        return np.asarray(np.minimum(most + beyond, 1.0))
 
     def _of(self, check: _Check) -> int:
         return self._rows if check.name == TYPE else self._rows - self._unread
@@ -193,10 +208,9 @@ class Quality:
         rows = self._rows
         (fall, rise), usual = self._volume.update(begin, rows)
         fell, began = fall >= rise, self._volume.episodes.began
-        silent = rows == 0
         says = f"{rows:,} rows came from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}; {_compared(usual)}"
         for name in (VOLUME, SILENCE):
-            log_e = max(float(fall if silent else 0.0) if name == SILENCE else float(max(fall, rise)), 0.0)
+            log_e = max(float(fall if self._volume.silent else 0.0) if name == SILENCE else float(max(fall, rise)), 0.0)
             alarm = log_e >= self._log_threshold
             yield Reading(
                 check=name,
@@ -231,8 +245,15 @@ def _found(entry: Profile) -> Iterator[tuple[str, int]]:
     if entry["kind"] == Kind.CATEGORICAL:
         yield UNSEEN, entry["other"]
     elif entry.get("edges"):
-        above = entry["counts"][-1] if entry["kind"] == Kind.NUMERIC else 0  # time goes on
-        yield RANGE, entry["counts"][0] + above
+        low, high = entry["edges"][0], entry["edges"][-1]
+        nearly = 1e-9 * max(abs(low), abs(high))  # what adding in another order makes of a sum
+        smallest, largest = entry["minimum"], entry["maximum"]
+        below, above = entry["counts"][0], entry["counts"][-1]
+        if smallest is not None and low - nearly <= smallest < low:
+            below = 0
+        if entry["kind"] == Kind.TIMESTAMP or (largest is not None and high <= largest <= high + nearly):
+            above = 0  # time goes on
+        yield RANGE, below + above
 
 
 def _knew(entry: Profile | None) -> str:
