@@ -213,6 +213,7 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
         if pace is not None:
             await pace.settled(_SETTLED)
+            sent.waited = pace.waited
 
 
 @contextlib.contextmanager
