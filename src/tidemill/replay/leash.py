@@ -1,6 +1,7 @@
 """`python -m tidemill.replay.leash COMMAND …`: runs it for as long as standard input lasts, and leaves nothing of it.
 
-Standard input ends with the process that holds its other end, however that ends: by Ctrl-C, an error or kill -9.
+Standard input ends with the process that holds its other end, however that ends: by Ctrl-C, an error or kill -9. What
+the command has started is told by a mark in its environment, as a retraining outlives the steward that began it.
 """
 
 import contextlib
@@ -9,15 +10,19 @@ import select
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+_MARK = "TIDEMILL_LEASH"
 _LOOK = 0.1  # seconds
 _POLITE = 60.0  # seconds: Ray waits half a minute for its own
 
 
 def main(command: list[str]) -> int:
     """The command's exit status."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, _MARK: mark}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
     try:
         while process.poll() is None and not select.select([sys.stdin], [], [], _LOOK)[0]:
             pass
@@ -26,24 +31,23 @@ def main(command: list[str]) -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLITE)
     finally:
-        for pid in _session(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while left := _marked(mark):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     return process.wait()
 
 
-def _session(leader: int) -> list[int]:
-    """Processes of the session that the command has begun."""
+def _marked(mark: str) -> list[int]:
+    """Processes that the command has begun, and theirs; not those that have ended and are only not yet waited for."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == leader:
+            with contextlib.suppress(OSError):  # another user's, or one that has ended
+                if f"{_MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return found
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever holds the leash hears it, and lets go
     sys.exit(main(sys.argv[1:]))

@@ -54,6 +54,7 @@ class Outcome:
 
     unrecorded: answers that the ledger lacks; twice: those it has more than once. labelled: answers with their label.
     gap: largest difference in loss between what the first version answered and what its bundle answers again: rounding.
+    waited: seconds in which simulated time stood still for the steward.
     margin: share of the replaced version's loss that a promoted one may be worse by.
     champion: who answered against the first version, on all records with an answer; months, course: the same in parts.
     decisions, readings: the steward's book.
@@ -70,6 +71,7 @@ class Outcome:
     labelled: int
     gap: float
     days: Sequence[Mapping[str, Any]]
+    waited: float
     loss: str
     margin: float
     champion: Difference
@@ -168,6 +170,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
         labelled=int(both["labelled"].sum()),
         gap=gap,
         days=sent.days,
+        waited=sent.waited,
         loss="squared_error" if timeline.target.objective is Objective.REGRESSION else "log_loss",
         margin=margin,
         champion=compared,

@@ -121,7 +121,8 @@ class Pace:
 
         The last period is never over, as nothing later comes.
         """
-        end, quiet, last = time.monotonic() + seconds, 0, None
+        begun = time.monotonic()
+        end, quiet, last = begun + seconds, 0, None
         while time.monotonic() < end and quiet < _QUIET:
             self._check()
             status, _ = read(self._file)
@@ -132,6 +133,7 @@ class Pace:
             quiet = 0 if running or sign != last else quiet + 1
             last = sign
             await asyncio.sleep(_POLL)
+        self.waited += time.monotonic() - begun
 
     def _over(self, latest: datetime) -> datetime:
         """The end of the last period that is over."""

@@ -4,15 +4,15 @@ Everything lies in the replay's own folder: registry/, ledger/, logs/, sent.parq
 """
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,7 +80,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
     words = beginning.before(experiment, plan.since, folder, plan.shuffled)
     policy = beginning.policy(plan.policy, words, folder / "policy.yaml")
     ledger = LedgerSettings(path=str(folder / "ledger"))
-    with _terminable(), Children(folder / "logs") as children:
+    with _terminable(say), Children(folder / "logs") as children:
         say(f"Training {experiment.name} on what was known before {plan.since:%Y-%m-%d} …")
         if plan.start is not None:
             beginning.take(experiment, plan.start, registry)
@@ -213,16 +213,19 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
         if pace is not None:
             await pace.settled(_SETTLED)
+            sent.waited = pace.waited
 
 
-class _terminable:  # noqa: N801 — used like a function
+@contextlib.contextmanager
+def _terminable(say: Callable[[str], None]) -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, so that what must be ended at its end is."""
-
-    def __enter__(self) -> None:
-        self._before = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, *about: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Stopped: server, steward and trainings have been ended.")
+        raise
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

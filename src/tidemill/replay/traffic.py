@@ -44,6 +44,7 @@ class Sent:
 
     ids: of the answers, as the server gave them; None: there was none.
     failures: reason → records. unlabelled: labels that the server did not take, by reason.
+    waited: seconds in which simulated time stood still for the steward.
     days: one row a simulated day: day, records, failed, seconds (of sending, without pauses).
     """
 
@@ -51,6 +52,7 @@ class Sent:
     failures: Counter[str] = field(default_factory=Counter)
     unlabelled: Counter[str] = field(default_factory=Counter)
     labels: int = 0
+    waited: float = 0.0
     days: list[dict[str, Any]] = field(default_factory=list)
 
     @property

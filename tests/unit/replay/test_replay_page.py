@@ -49,6 +49,7 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
             {"day": (BEGIN + timedelta(days=day)).date(), "records": a_day, "failed": 5 * (day == 3), "seconds": 0.4}
             for day in range(days)
         ],
+        waited=12.0,
         loss="log_loss",
         margin=0.01,
         champion=compared,

@@ -1,0 +1,78 @@
+"""`tidemill replay` as a user starts it: a small table, a real server, a real steward, and the page at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from chain import MODEL, QUICK, ROOT, aims_at, shop
+
+from tidemill.replay.run import OUTCOME, PAGE, SENT
+
+pytestmark = pytest.mark.slow
+
+TABLE = ["+experiment=table", "name=shop", "data.time=at", *MODEL, *QUICK, "tracking.wandb=disabled"]
+
+
+def command(folder: Path, table: Path, *more: str) -> list[str]:
+    words = [*TABLE, *aims_at("bought"), f"data.path={table}"]
+    options = ["--folder", str(folder), "--from", "2013-08-01", "--label-delay", "3", *more]
+    return [sys.executable, "-m", "tidemill.cli", "replay", *words, *options]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shop(tmp_path_factory.mktemp("shop") / "shop.csv", rows=1500)
+
+
+def left(folder: Path) -> list[str]:
+    """Processes that have to do with a replay's folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(folder) in text:
+                found.append(text)
+    return found
+
+
+def test_a_week_of_a_shop(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+    more = ["--until", "2013-08-08", "--fault", "missing:city@2013-08-04", "--rows", "3"]
+    done = subprocess.run(command(folder, table, *more), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = json.loads((folder / OUTCOME).read_text())
+    sent = pl.read_parquet(folder / SENT)
+    assert outcome["records"] == outcome["served"] == outcome["labelled"] == sent.height > 20
+    assert (outcome["failed"], outcome["unrecorded"], outcome["twice"]) == (0, 0, 0)
+    assert outcome["gap"] < 1e-4, "the bundle gives the answers again that were recorded"
+    status = json.loads((folder / "ledger" / "shop" / "steward" / "status.json").read_text())
+    assert status["seen_until"] >= "2013-08-07", "time has waited for the steward"
+    page = (folder / PAGE).read_text()
+    assert "missing:city@2013-08-04" in page and "Champion against the first version" in page
+    assert f"{sent.height:,} of {sent.height:,} records answered, 0 failed" in done.stdout
+    assert left(folder) == []
+
+
+def test_ctrl_c_leaves_nothing_running(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command(folder, table, "--speed", "0.01"), **given) as process:  # type: ignore[call-overload]
+        assert any("are to come" in line for line in process.stdout)
+        end = time.monotonic() + 120
+        while not (folder / "ledger" / "shop" / "steward").is_dir():
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert process.wait(120) == 130
+    assert "Stopped: server, steward and trainings have been ended." in said
+    assert left(folder) == []
