@@ -22,6 +22,8 @@ from tidemill.settings import DataSettings
 _PROGRAM = "train.py"
 _CUT = ("data.split.method=time", "data.split.validation_from=null", "data.split.test_from=null")
 """Validation and test are the last shares of the time before; the experiment's own dates would lie in the future."""
+_QUICK = ("evaluation.baselines=[]", "evaluation.importance_rows=0")
+"""Of retrainings: what only their reports would show."""
 _BY = "tidemill replay"
 
 
@@ -145,7 +147,7 @@ def policy(file: Path | None, words: Sequence[str], into: Path) -> Mapping[str, 
     from importlib.resources import files
 
     below = yaml.safe_load((files("tidemill.replay") / "policy.yaml").read_text(encoding="utf-8"))
-    below["retrain"] = {"command": [sys.executable, _PROGRAM, *words]}
+    below["retrain"]["command"] = [sys.executable, _PROGRAM, *words, *_QUICK]
     try:
         above = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file is not None else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
