@@ -52,6 +52,9 @@ def test_nothing_is_said_while_nothing_changes(upper: float | None) -> None:
     ]
     assert all(reading.severity is Severity.HARM for reading in readings[0])
     first = readings[0][0]
+    assert first.log_threshold == pytest.approx(-np.log(0.05 / 2))
+    slots = (3 + 2) + (3 + 2) + (2 + 2) + (5 + 2)  # each column's values, then other and missing
+    assert {round(reading.log_threshold, 9) for reading in readings[0][1:]} == {round(-np.log(0.05 / 2 / slots), 9)}
     assert abs(first.effect) < 0.05 and first.unit == "log_loss" and first.since is None
     if upper:
         assert "what the bundle allows 0.3685, 1,000 rows" in first.says and " to " in first.says

@@ -26,13 +26,25 @@ def stream(number: int, change: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize(("number", "change"), [(4000, 2000), (4 * FINE, 3 * FINE + 500)])
 def test_a_rise_is_dated_and_sized(baseline: float | None, number: int, change: int) -> None:
     followed = rise(baseline)
-    followed.update(*stream(number, change))
+    values, moments = stream(number, change)
+    followed.update(values, moments)
     look = followed.close()
     assert look.alarm and look.rows == number and look.since is not None
     assert abs(look.since.timestamp() - change) < 250
-    assert look.mean_since == pytest.approx(0.2, abs=0.02)
-    assert look.before == pytest.approx(0.1 if baseline is None else baseline, abs=0.01)
+    since = int(look.since.timestamp())
+    assert look.mean_since == pytest.approx(values[since:].mean())
+    assert look.before == pytest.approx(values[:since].mean() if baseline is None else baseline)
     assert look.low < look.mean < look.high and look.high - look.low < 0.06
+
+
+def test_a_period_has_a_mean_and_an_interval_of_its_own() -> None:
+    followed, (values, moments) = rise(), stream(6000, 3000)
+    looks = []
+    for part in (slice(3000), slice(3000, None)):
+        followed.update(values[part], moments[part])
+        looks.append(followed.close())
+    assert [look.mean for look in looks] == pytest.approx([values[:3000].mean(), values[3000:].mean()])
+    assert looks[0].high < looks[1].low < looks[1].mean < looks[1].high
 
 
 def test_parts_and_json_give_the_same_look_to_the_last_digit() -> None:
