@@ -1,0 +1,56 @@
+"""`tidemill replay`: what it takes, what it refuses before any work, and a server that does not come up."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tidemill import cli
+from tidemill.bundle.registry import Registry
+from tidemill.errors import ReplayError
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.replay import run
+from tidemill.replay.children import Children
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--from", "April"], "'April' is not a date like 2013-04-01"),
+        (["--speed", "fast"], "'fast' is neither a number greater than 0 nor max"),
+        (["--speed", "-1"], "neither a number greater than 0 nor max"),
+        (["--rows", "0"], "'0' is not a whole number greater than 0"),
+        (["--labels", "none"], "invalid choice: 'none'"),
+    ],
+)
+def test_wrong_words(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["replay", "+experiment=flights", *words])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = ["--folder", str(tmp_path / "replay")]
+    assert cli.main(["replay", "+experiment=flights", "--fault", "mising:temp@2013-08-01", *folder]) == 1
+    assert "did you mean 'missing'" in capsys.readouterr().err
+    assert cli.main(["replay", "+experiment=flights", "--speed", "max", *folder]) == 1
+    assert "no train.py in" in capsys.readouterr().err
+    (tmp_path / "replay" / "ledger").mkdir()
+    assert cli.main(["replay", "+experiment=flights", "--check", *folder]) == 1
+    assert "ReplayError: A replay needs a new or empty folder" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: Any = SimpleNamespace(
+        registry=Registry(tmp_path / "registry"), model="small", ledger=LedgerSettings(path=str(tmp_path / "ledger"))
+    )
+    monkeypatch.setattr(run, "_STARTED", 0.2)
+    monkeypatch.setattr(run, "_PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
+    with Children(tmp_path) as children, pytest.raises(ReplayError, match=r"not after 0 s.*server\.log"):
+        run._serve(children, played)
