@@ -18,6 +18,7 @@ from tidemill.data import sources
 from tidemill.errors import ReplayError, SettingsError
 from tidemill.replay.children import Children
 from tidemill.settings import DataSettings
+from tidemill.steward.policy import over
 
 _PROGRAM = "train.py"
 _CUT = ("data.split.method=time", "data.split.validation_from=null", "data.split.test_from=null")
@@ -156,16 +157,8 @@ def policy(file: Path | None, words: Sequence[str], into: Path) -> Mapping[str, 
             observed=f"{file}: {error}",
             remedy="start from what `tidemill replay` writes into its folder",
         ) from error
-    joined = _over(below, above)
+    joined = over(below, above)
     into.write_text(yaml.safe_dump(joined, sort_keys=False), encoding="utf-8")
-    return joined
-
-
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    joined = dict(below)
-    for key, value in above.items():
-        here = joined.get(key)
-        joined[key] = _over(here, value) if isinstance(here, Mapping) and isinstance(value, Mapping) else value
     return joined
 
 

@@ -160,7 +160,7 @@ def read(file: Path | None) -> Policy:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(str(file), error) from error
-    return build(Policy, _over(defaults, _parsed(text, str(file))), shown=SHOWN)
+    return build(Policy, over(defaults, _parsed(text, str(file))), shown=SHOWN)
 
 
 def _parsed(text: str, place: str) -> dict[str, Any]:
@@ -181,12 +181,12 @@ def _unreadable(place: str, error: Exception) -> SettingsError:
     )
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings are joined, other values replaced; a watch that is null is left out."""
     joined = dict(below)
     for key, value in above.items():
         here = joined.get(key)
-        joined[key] = _over(here, value) if isinstance(here, Mapping) and isinstance(value, Mapping) else value
+        joined[key] = over(here, value) if isinstance(here, Mapping) and isinstance(value, Mapping) else value
     if isinstance(joined.get("watches"), Mapping):
         joined["watches"] = {name: settings for name, settings in joined["watches"].items() if settings is not None}
     return joined

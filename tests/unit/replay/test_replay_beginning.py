@@ -92,7 +92,7 @@ def test_the_policy_is_ours_with_the_users_over_it(tmp_path: Path) -> None:
     found = beginning.policy(tmp_path / "mine.yaml", ["+experiment=flights"], tmp_path / "policy.yaml")
     assert found == yaml.safe_load((tmp_path / "policy.yaml").read_text())
     assert found["time"]["period_hours"] == 6 and found["time"]["clock"] == "event" and found["mode"] == "observe"
-    assert found["retrain"]["command"][1:] == ["train.py", "+experiment=flights"]
+    assert found["retrain"]["command"][1:4] == ["train.py", "+experiment=flights", "evaluation.baselines=[]"]
     whole = policy.read(tmp_path / "policy.yaml")
     assert (str(whole.mode), whole.time.period_hours, whole.time.grace_hours) == ("observe", 6, 0.0)
     (tmp_path / "mine.yaml").write_text("mode: [")
