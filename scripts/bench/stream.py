@@ -15,7 +15,7 @@ its label is known so many steps later. Once a day a strategy may change its mod
     calendar  replaces the model every two weeks, every week or every day, unasked
 
 Each learns from the last 12 weeks; the calendar also from all the past. Everything that learns is the same LightGBM,
-since some three thousand models are trained: it fits 12 weeks in 0.03 s, our network in seconds. Accuracy is of all rows
+since three thousand models are trained: it fits 12 weeks in 0.03 s, our network in seconds. Accuracy is of all rows
 after the first 12 weeks; intervals of its difference to the frozen model are of 95%, by bootstrap over weeks. The third
 table gives every model the last label that was known as a feature: what the no-change predictor goes by.
 """
