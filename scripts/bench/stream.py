@@ -15,7 +15,7 @@ its label is known so many steps later. Once a day a strategy may change its mod
     calendar  replaces the model every two weeks, every week or every day, unasked
 
 Each learns from the last 12 weeks; the calendar also from all the past. Everything that learns is the same LightGBM,
-since some two thousand models are trained: it fits 12 weeks in 0.03 s, our network in seconds. Accuracy is of all rows
+since three thousand models are trained: it fits 12 weeks in 0.03 s, our network in seconds. Accuracy is of all rows
 after the first 12 weeks; intervals of its difference to the frozen model are of 95%, by bootstrap over weeks. The third
 table gives every model the last label that was known as a feature: what the no-change predictor goes by.
 """
@@ -205,14 +205,14 @@ def table(stream: Stream, *, verbose: bool) -> dict[str, dict[str, float]]:
         loss = stream.losses(course.probabilities, slice(WINDOW, None)).mean() * -np.log(SMALLEST)
         if name == "frozen":
             frozen = right
-        low, high = interval(right - frozen) if frozen is not None else (np.nan, np.nan)
+        low, high = interval(right - frozen) if frozen is not None else (0.0, 0.0)
         gain = "" if frozen is None or name == "frozen" else f"{low:+.4f} to {high:+.4f}"
         counts = f"{course.trained:>9}{course.replaced:>10}{seconds:>9.1f}"
         counted = {"trained": course.trained, "replaced": course.replaced}
         print(f"{name:<34}{right.mean():>9.4f}{gain:>22}{loss:>10.4f}{counts}", flush=True)
         if verbose:
             print("".join(f"    {reason}\n" for reason in course.reasons), end="")
-        figures[name] = {"accuracy": float(right.mean()), "log_loss": float(loss), **counted}
+        figures[name] = {"accuracy": float(right.mean()), "over_frozen": low, "log_loss": float(loss), **counted}
     return figures
 
 
@@ -243,7 +243,7 @@ def main() -> None:
     first = figures["1 step late"]
     checks = {
         "no change as published": round(published, 4) == 0.8533,
-        "loop over frozen": first["loop"]["accuracy"] > first["frozen"]["accuracy"],
+        "loop over frozen, the interval too": first["loop"]["over_frozen"] > 0,
         "loop over calendar, 2 weeks": first["loop"]["accuracy"] > first["calendar, 2 weeks"]["accuracy"],
         "loop over no change": first["loop"]["accuracy"] > first["no change"]["accuracy"],
     }
