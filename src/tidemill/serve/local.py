@@ -157,6 +157,7 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
         private = Path(tempfile.mkdtemp(prefix="tidemill-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
         os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(private / "admin.sock")
+        os.environ.update(ingress.launcher(private))
     import ray
     from ray import serve
 

@@ -1,13 +1,19 @@
 """The thin wrapper of Ray Serve, its builder, and a replica that cannot be: all without a cluster."""
 
 import asyncio
+import http.client
+import json
+import re
 import shutil
 import socket
+import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.serve._private import haproxy_templates
 from serving_parts import arguments, call, post, started
 
 from tidemill.bundle.registry import Registry
@@ -146,3 +152,59 @@ def test_a_second_server_finds_other_ports_for_what_stands_beside_it(monkeypatch
     assert int(found["RAY_SERVE_HAPROXY_STATS_PORT"]) not in (0, port)
     assert found["RAY_SERVE_HAPROXY_METRICS_PORT"] == str(unused)
     assert found["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] == str(port), "what somebody set stays"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "wanted"),
+    [(404, b"text/plain; charset=utf-8", 503), (404, b"application/json", 404), (200, b"text/plain", 200)],
+)
+def test_where_rays_proxy_finds_no_application_it_says_later(status: int, kind: bytes, wanted: int) -> None:
+    async def rays(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": b"Path not", "more_body": True})
+        await send({"type": "http.response.body", "body": b" found"})
+
+    got = asyncio.run(call(ingress.Door(rays), "GET", "/predict"))
+    assert got and got.status == wanted
+    if wanted == 503:
+        assert got.headers["retry-after"] == "1" and int(got.headers["content-length"]) == len(got.body)
+        assert json.loads(got.body)["error"]["remedy"] == "try again"
+    else:
+        assert got.body == b"Path not found"
+
+
+@pytest.mark.skipif(not ingress.has_haproxy(), reason="there is no HAProxy")
+def test_where_there_is_no_application_haproxy_says_later(tmp_path: Path, monkeypatch: Any) -> None:
+    """Ray's own template is looked at: another one of a later Ray must not pass unnoticed."""
+    monkeypatch.delenv(ingress._BINARY, raising=False)
+    script = ingress.launcher(tmp_path)[ingress._BINARY]
+    template = Path(haproxy_templates.__file__).read_text(encoding="utf-8")
+    (answer,) = re.findall(ingress.NOWHERE, template)
+    configuration = tmp_path / "haproxy.cfg"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    frontend = f"defaults\n mode http\n timeout client 1s\nfrontend f\n bind 127.0.0.1:{port}\n {answer}\n"
+    configuration.write_text(frontend.replace(r"\\'", r"\'"), encoding="utf-8")
+    with subprocess.Popen([script, "-db", "-f", str(configuration)], stderr=subprocess.DEVNULL) as process:
+        try:
+            status, head, body = _asked(port)
+        finally:
+            process.terminate()
+    assert status == 503 and head["Retry-After"] == "1"
+    assert set(json.loads(body)["error"]) == {"rule", "observed", "remedy"}
+    monkeypatch.setenv(ingress._BINARY, "/usr/sbin/haproxy")
+    assert ingress.launcher(tmp_path) == {}, "what somebody set stays"
+
+
+def _asked(port: int) -> tuple[int, Any, bytes]:
+    for _ in range(100):
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/predict")
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError("nothing listens")
