@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry import Registry
@@ -32,6 +31,7 @@ from tidemill.replay.faults import Fault
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.timeline import Known, Timeline
 from tidemill.replay.traffic import Manner, Sent
+from tidemill.steward.policy import Policy
 
 PAGE, OUTCOME, SENT = "replay.html", "outcome.json", "sent.parquet"
 _HOST = "127.0.0.1"
@@ -185,13 +185,13 @@ def _watch(children: Children, played: Played, folder: Path) -> None:
     children.start("steward", [*_PROGRAM, "steward", *where, *files])
 
 
-def _pace(plan: Plan, played: Played, policy: Mapping[str, Any], children: Children) -> "pacing.Pace | None":
+def _pace(plan: Plan, played: Played, policy: Policy, children: Children) -> "pacing.Pace | None":
     if not (plan.steward and plan.wait):
         return None
     return pacing.Pace(
         Path(str(played.ledger.path), played.model, "steward", pacing.STATUS),
-        period=timedelta(hours=policy["time"]["period_hours"]),
-        grace=timedelta(hours=policy["time"]["grace_hours"]),
+        period=policy.period,
+        grace=timedelta(hours=policy.time.grace_hours),
         patience=plan.patience,
         check=children.check,
     )
