@@ -17,9 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-POLICY = """# A model each month, whatever has happened: so candidates come when there is nothing to gain, too.
-triggers: {every_days: 30, cooldown_days: 14, budget: 3}
-"""
 FAULTS = {
     "missing:visib@2013-05-06": 2.0,
     "kilometres:distance@2013-05-20": 7.0,
@@ -34,11 +31,11 @@ PARTS = {
 SERVED = 250_000
 
 
-def play(part: str, folder: Path, policy: Path, words: list[str]) -> dict[str, Any]:
+def play(part: str, folder: Path, words: list[str]) -> dict[str, Any]:
     """What a part came to: `outcome.json` and how long it took."""
     command = [sys.executable, "-m", "tidemill.cli", "replay", "+experiment=flights", *words]
     begun = time.perf_counter()
-    subprocess.run([*command, "--folder", str(folder), "--policy", str(policy), *PARTS[part]], check=True)
+    subprocess.run([*command, "--folder", str(folder), *PARTS[part]], check=True)
     found: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
     return {**found, "seconds": time.perf_counter() - begun}
 
@@ -88,17 +85,15 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="SETTING", help="more of train.py's, like training.threads=1")
     parser.add_argument("--parts", default="year,faults,shuffled")
     parser.add_argument("--folder", type=Path, help="new or empty (default: one that is made)")
-    parser.add_argument("--policy", type=Path, help="the steward's (default: ours, with a retraining each month)")
+    parser.add_argument("--policy", type=Path, help="over the replay's own, which trains each month")
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="tidemill-replay-"))
     folder.mkdir(parents=True, exist_ok=True)
-    policy = chosen.policy or folder / "policy.yaml"
-    if chosen.policy is None:
-        policy.write_text(POLICY)
+    words = [*chosen.words, *(["--policy", str(chosen.policy)] if chosen.policy else [])]
     found: dict[str, dict[str, Any]] = {}
     lacking: list[str] = []
     for part in chosen.parts.split(","):
-        found[part] = figures(play(part, folder / part, policy, chosen.words))
+        found[part] = figures(play(part, folder / part, words))
         lacking += [f"{part}: {what}" for what in missed(part, found[part])]
     width = max(len(name) for got in found.values() for name in got)
     print("\n" + " " * width, *(f"{part:>24}" for part in found))

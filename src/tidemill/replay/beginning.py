@@ -18,7 +18,7 @@ from tidemill.data import sources
 from tidemill.errors import ReplayError, SettingsError
 from tidemill.replay.children import Children
 from tidemill.settings import DataSettings
-from tidemill.steward.policy import over
+from tidemill.steward.policy import Policy, over, read
 
 _PROGRAM = "train.py"
 _CUT = ("data.split.method=time", "data.split.validation_from=null", "data.split.test_from=null")
@@ -139,11 +139,17 @@ def champion(experiment: Experiment, registry: Registry, *, anyhow: bool) -> str
     return aliases[Alias.CHAMPION]
 
 
-def policy(file: Path | None, words: Sequence[str], into: Path) -> Mapping[str, Any]:
-    """Write the steward's policy for a replay: ours, and over it the user's. Returns it.
+def policy(file: Path | None, words: Sequence[str], into: Path) -> Policy:
+    """Write the steward's policy for a replay: ours, and over it the user's.
 
     Args:
         words: behind `python train.py`, to train anew.
+
+    Returns:
+        The whole of it, as the steward will read it.
+
+    Raises:
+        SettingsError: the file cannot be read, or a value breaks its rule.
     """
     from importlib.resources import files
 
@@ -159,7 +165,7 @@ def policy(file: Path | None, words: Sequence[str], into: Path) -> Mapping[str, 
         ) from error
     joined = over(below, above)
     into.write_text(yaml.safe_dump(joined, sort_keys=False), encoding="utf-8")
-    return joined
+    return read(into)
 
 
 def fresh(folder: Path) -> None:

@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry import Registry
@@ -32,11 +31,13 @@ from tidemill.replay.faults import Fault
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.timeline import Known, Timeline
 from tidemill.replay.traffic import Manner, Sent
+from tidemill.steward.policy import Policy
 
 PAGE, OUTCOME, SENT = "replay.html", "outcome.json", "sent.parquet"
 _HOST = "127.0.0.1"
 _SHIP = 0.1  # seconds
 _STARTED = 180.0  # seconds until the server must answer
+_TRIES = 3
 _SETTLED = 60.0  # seconds in which the steward may take in what came last
 _PROGRAM = (sys.executable, "-m", "tidemill.cli")
 
@@ -152,11 +153,23 @@ def _prepared(plan: Plan, experiment: Experiment, registry: Registry, ledger: Le
 
 def _serve(children: Children, played: Played) -> int:
     """Start the server; returns its port once it is ready."""
-    with socket.create_server((_HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-    where = ["--registry", played.registry.path, "--model", played.model, "--port", str(port)]
-    ledger = [f"ledger.path={played.ledger.path}", f"ledger.ship_seconds={_SHIP}", "ledger.fsync=never"]
-    children.start("server", [*_PROGRAM, "serve", *where, *ledger, f"watch_seconds={_SHIP}"])
+    for attempt in range(_TRIES):
+        with socket.create_server((_HOST, 0)) as probe:
+            port: int = probe.getsockname()[1]
+        where = ["--registry", played.registry.path, "--model", played.model, "--port", str(port)]
+        ledger = [f"ledger.path={played.ledger.path}", f"ledger.ship_seconds={_SHIP}", "ledger.fsync=never"]
+        children.start("server", [*_PROGRAM, "serve", *where, *ledger, f"watch_seconds={_SHIP}"])
+        try:
+            _await(port, children)
+            break
+        except ReplayError:  # a port that was free may be taken before HAProxy has it
+            if attempt == _TRIES - 1:
+                raise
+            children.end("server")
+    return port
+
+
+def _await(port: int, children: Children) -> None:
     end = time.monotonic() + _STARTED
     while not _ready(port):
         children.check()
@@ -167,7 +180,6 @@ def _serve(children: Children, played: Played) -> int:
                 remedy="see logs/server.log in the replay's folder",
             )
         time.sleep(0.1)
-    return port
 
 
 def _ready(port: int) -> bool:
@@ -185,13 +197,13 @@ def _watch(children: Children, played: Played, folder: Path) -> None:
     children.start("steward", [*_PROGRAM, "steward", *where, *files])
 
 
-def _pace(plan: Plan, played: Played, policy: Mapping[str, Any], children: Children) -> "pacing.Pace | None":
+def _pace(plan: Plan, played: Played, policy: Policy, children: Children) -> "pacing.Pace | None":
     if not (plan.steward and plan.wait):
         return None
     return pacing.Pace(
         Path(str(played.ledger.path), played.model, "steward", pacing.STATUS),
-        period=timedelta(hours=policy["time"]["period_hours"]),
-        grace=timedelta(hours=policy["time"]["grace_hours"]),
+        period=policy.period,
+        grace=timedelta(hours=policy.time.grace_hours),
         patience=plan.patience,
         check=children.check,
     )

@@ -13,7 +13,6 @@ from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import RegistryError, ReplayError, SettingsError
 from tidemill.replay import beginning
 from tidemill.replay.beginning import Experiment
-from tidemill.steward import policy
 
 
 def experiment(path: Path, **changes: Any) -> Experiment:
@@ -89,12 +88,14 @@ def test_the_first_champion(small_multiclass: Any, tmp_path: Path) -> None:
 
 def test_the_policy_is_ours_with_the_users_over_it(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mode: observe\ntime: {period_hours: 6}\n")
-    found = beginning.policy(tmp_path / "mine.yaml", ["+experiment=flights"], tmp_path / "policy.yaml")
-    assert found == yaml.safe_load((tmp_path / "policy.yaml").read_text())
+    whole = beginning.policy(tmp_path / "mine.yaml", ["+experiment=flights"], tmp_path / "policy.yaml")
+    found = yaml.safe_load((tmp_path / "policy.yaml").read_text())
     assert found["time"]["period_hours"] == 6 and found["time"]["clock"] == "event" and found["mode"] == "observe"
     assert found["retrain"]["command"][1:4] == ["train.py", "+experiment=flights", "evaluation.baselines=[]"]
-    whole = policy.read(tmp_path / "policy.yaml")
     assert (str(whole.mode), whole.time.period_hours, whole.time.grace_hours) == ("observe", 6, 0.0)
+    (tmp_path / "mine.yaml").write_text("trial: {minimun: 3}")
+    with pytest.raises(SettingsError, match=r"trial\.minimun.*did you mean trial\.minimum"):
+        beginning.policy(tmp_path / "mine.yaml", [], tmp_path / "policy.yaml")
     (tmp_path / "mine.yaml").write_text("mode: [")
     for file in (tmp_path / "mine.yaml", tmp_path / "none.yaml"):
         with pytest.raises(SettingsError, match="--policy names a YAML file"):
