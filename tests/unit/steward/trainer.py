@@ -1,7 +1,11 @@
-"""Stands in for train.py: leaves a version in the registry, as a run of that folder, with a gate that passed or not."""
+"""Stands in for train.py: leaves a version in the registry, as a run of that folder, with a gate that passed or not.
+
+`seconds=2` takes so long before and so long after it.
+"""
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from served import MODEL, bundle
@@ -12,6 +16,7 @@ from tidemill.bundle.registry import Registry
 
 def main() -> None:
     given = {key: value.strip("'") for key, _, value in (word.partition("=") for word in sys.argv[1:])}
+    time.sleep(float(given.get("seconds", 0)))
     run = Path(given["hydra.run.dir"])
     place = bundle(run / "bundle")
     described = json.loads((place / manifest.NAME).read_text())
@@ -20,6 +25,7 @@ def main() -> None:
     (place / manifest.NAME).write_text(json.dumps(described))
     checksums.write(place)
     Registry(given["registry.path"]).add(MODEL, place)
+    time.sleep(float(given.get("seconds", 0)))
 
 
 if __name__ == "__main__":
