@@ -32,10 +32,12 @@ Bursts = dict[str, Any]
 
 def bursts(table: pl.DataFrame, profile: Mapping[str, Any], time: str | None) -> Bursts:
     """Of the rows that the profile was counted on. time: the column that says in which order they came, if known."""
-    table = table.select([*profile["columns"], *({time} - {*profile["columns"]} if time else ())])
-    table = (table.sort(time, nulls_last=False, maintain_order=True) if time else table).tail(_ROWS)
-    lengths = [length for length in RUNS if table.height >= _FEWEST * length]
-    columns = {name: _column(table[name], comparable(entry), lengths) for name, entry in profile["columns"].items()}
+    order = np.argsort(table[time].to_physical().to_numpy(), kind="stable") if time else np.arange(table.height)
+    order = order[-_ROWS:]
+    lengths = [length for length in RUNS if len(order) >= _FEWEST * length]
+    columns = {
+        name: _column(table[name][order], comparable(entry), lengths) for name, entry in profile["columns"].items()
+    }
     return {"rows": lengths, "columns": columns}
 
 

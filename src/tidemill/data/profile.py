@@ -190,7 +190,7 @@ def _entry(values: pl.Series, bins: Profile) -> Profile:
 
 
 def _categories(values: pl.Series, known: Mapping[str, int]) -> Profile:
-    found = values.cast(pl.String).value_counts(name="rows")
+    found = values.cast(pl.String).alias("value").value_counts(name="rows")
     if found.height > _MANY:
         found = found.filter(pl.first().is_in(["", *known]) | pl.first().is_null())
     named = dict(zip(*(column.to_list() for column in found), strict=True))

@@ -183,9 +183,12 @@ def _read(inputs: Inputs, requests: Sequence[Answered]) -> tuple[list[pl.DataFra
 
 
 def _columns(frames: Sequence[pl.DataFrame], known: _Known) -> pl.DataFrame:
-    names = list(known.inputs["columns"])
-    found = [frame.rename(lambda name: name.partition(APART)[0]).select(names) for frame in frames]
-    return pl.concat(found) if found else pl.DataFrame(schema=names)
+    names = known.inputs["columns"]
+    found = []
+    for frame in frames:
+        series = {column.name.partition(APART)[0]: column for column in frame}
+        found.append(pl.DataFrame([series[name].alias(name) for name in names]))
+    return pl.concat(found) if found else pl.DataFrame(schema=[*names])
 
 
 def _joined(requests: Sequence[Answered]) -> Answers:

@@ -45,12 +45,12 @@ def inputs(rows: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
         kind = Kind(entry["kind"])
         if name not in frame.columns:
             if name not in covered:
-                found.append(pl.lit(None, _EMPTY[kind]).alias(name))
+                found.append(pl.Series(name, [None], _EMPTY[kind]).new_from_index(0, frame.height))
         elif frame.schema[name] == pl.Null():
-            found.append(pl.col(name).cast(_EMPTY[kind]))
+            found.append(frame[name].cast(_EMPTY[kind]))
         elif _fits(frame.schema[name], kind):
-            found.append(pl.col(name))
-    return frame.select(found)
+            found.append(frame[name])
+    return pl.DataFrame(found)
 
 
 def answers(rows: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:

@@ -246,7 +246,7 @@ TIMES = [None, -(2**62), 2**62, 0, 1, 1_357_000_000_000_000]
 @pytest.mark.parametrize("seed", range(12))
 def test_hostile_tables_are_checked_and_profiled(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    rows = (5, 60, 400)[seed % 3]
+    rows = (5, 60, 1_000)[seed % 3]
 
     def column(pool: list[object], dtype: type[pl.DataType]) -> pl.Series:
         few = [pool[i] for i in generator.integers(0, len(pool), 5)]
@@ -269,4 +269,4 @@ def test_hostile_tables_are_checked_and_profiled(seed: int) -> None:
     assert all(0 <= found.share <= 1 + 1e-12 for found in quality.check(made, 0, schema, settings, target))
     reference = profile(made.train, schema)
     assert json.dumps(reference, allow_nan=False)
-    assert profile_like(made.train, reference) == reference
+    assert profile_like(made.train, reference) == {key: reference[key] for key in ("format", "rows", "columns")}

@@ -136,7 +136,9 @@ def test_what_cannot_be_read_is_counted_and_takes_nothing_with_it() -> None:
     frame = drawn(9)
     every = events(frame)
     every[4] = msgspec.structs.replace(every[4], inputs=b'{"rows": [{"distance": []}]}')
-    (hour,) = fed(profiling(), every)["hours"]
+    observer = profiling()
+    fed(observer, every[:5])
+    (hour,) = fed(observer, every[5:])["hours"]
     assert hour["unreadable"] == 1 and hour["inputs"]["rows"] == 8 and hour["answers"]["rows"] == 9
     (hour,) = fed(profiling(), every[4:5])["hours"]
     assert hour["unreadable"] == 1 and hour["inputs"]["rows"] == 0

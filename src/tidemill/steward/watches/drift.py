@@ -1,10 +1,11 @@
 """Drift: whether the columns, and the answers, are still distributed as in the reference profile, each by itself.
 
-Each look is at the counts of the last days (windows.py), by `HistogramEvidence`; columns are named by e-BH over all.
-A look in which fewer rows have moved than `smallest` adds no evidence. When a look finds none, or when of what had
-moved more than half is back, the column's evidence so far is forgotten, so that an alarm ends. Both only lower it,
-and the weights of looks, which sum to 1, go on from where they were: the expected number of a column's false alarms,
-ever, stays at most alpha over the number of columns.
+Looks are at the counts of the last days, and of the last day alone (windows.py), by `HistogramEvidence`; columns are
+named by e-BH over all. A look in which fewer rows have moved than `smallest`, or than moved in as many rows of
+training, adds no evidence. When the last days show none, or when of what had moved more than half is back, the column's
+evidence so far is forgotten, so that an alarm ends. Both only lower it, and the weights of looks, which sum to 1, go on
+from where they were: the expected number of a column's false alarms, ever, stays at most alpha over the number of
+columns.
 
 Assumes and void: as histograms.py says. Timestamps are left out: they move by nature.
 """
@@ -44,7 +45,7 @@ class Settings:
     half: Annotated[int, AtLeastOne]
     """Looks among which half of alpha is spent; later ones get less and less."""
     days: Annotated[int, AtLeastOne]
-    """How far back a look goes; whole weeks have as much of every weekday."""
+    """How far back looks go; whole weeks have as much of every weekday."""
     smallest: Annotated[float, ShareOrNone]
     """A drift of fewer rows, as a share of all, is no alarm; nor is one that training had for as many rows in a row."""
     unwatched: list[str]
@@ -138,21 +139,26 @@ class Drift:
         for subject in self._subjects:
             if subject.begin not in whole:
                 whole[subject.begin] = self._window.whole_days(end, subject.begin).sum(axis=0)
-            evidence, counts = subject.evidence, whole[subject.begin][subject.place]
-            latest = self._window.latest(end, subject.place, days=1, rows=_ROWS)
-            if not counts.any():
-                continue
-            subject.effect = float(moved(np.stack([latest, counts]), evidence.reference[0]).max())
+            counts = whole[subject.begin][subject.place]
+            if counts.any():
+                self._weigh(subject, counts, self._window.latest(end, subject.place, days=1, rows=_ROWS))
+            if subject.alarmed and self._is_right(subject, counts, end):
+                subject.evidence.log_e, subject.begin = NOTHING, end.timestamp()
+
+    def _weigh(self, subject: _Subject, whole: np.ndarray, latest: np.ndarray) -> None:
+        """A look at the whole window and one at its last day: what began today is a small part of a week."""
+        evidence, most = subject.evidence, 0.0
+        for counts in (whole, latest):
             before = evidence.log_e
             found = evidence.look(counts)
-            if log_mean(found) <= 0:
-                evidence.log_e = NOTHING
-            elif subject.alarmed and self._is_right(subject, counts, end):
-                evidence.log_e, subject.begin = NOTHING, end.timestamp()
-            elif not any(self._is_far(subject, part) for part in (counts, latest)):
+            if not self._is_far(subject, counts):
                 evidence.log_e = before
-            else:
-                subject.moved = int(np.argmax(found))
+            elif found.max() > most:
+                most = float(found.max())
+                subject.moved = int(np.flatnonzero(found >= most - 1e-6)[0])  # one bin rather than all the others
+            if counts is whole and log_mean(found) <= 0:
+                evidence.log_e = NOTHING
+        subject.effect = float(moved(np.stack([latest, whole]), evidence.reference[0]).max())
 
     def _is_far(self, subject: _Subject, counts: np.ndarray) -> bool:
         """Whether the counts stray further than `smallest`, and than any run of as many rows did in training."""

@@ -121,7 +121,7 @@ class Quality:
         part = profile_like(frame, {"columns": given})
         for name, entry in part["columns"].items():
             if entry.get("other") and len(self._new.get(name, ())) <= _NAMES:
-                values = frame[name].cast(pl.String).value_counts(name="rows")
+                values = frame[name].cast(pl.String).alias("value").value_counts(name="rows")
                 values = values.filter(~pl.first().is_in(["", *entry["categories"]]))
                 names = self._new.get(name, Counter()) + Counter(dict(values.iter_rows()))
                 self._new[name] = Counter(dict(islice(names.items(), _NAMES + 1)))
