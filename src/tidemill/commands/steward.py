@@ -49,11 +49,12 @@ def _about(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
 
 def _run(parsed: argparse.Namespace) -> None:
     """Weigh what was answered and what became true of it, decide, and act through the registry, until Ctrl-C."""
+    if parsed.model is None:
+        parsed.wrong("the following arguments are required: --model")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads would only wait for each other
     from tidemill.steward import policy
     from tidemill.steward.steward import Office, Steward
 
-    if parsed.model is None:
-        parsed.wrong("the following arguments are required: --model")
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, datefmt="%H:%M:%S", force=True)
     office = Office(
         registry=parsed.registry,

@@ -31,7 +31,10 @@ class Arguments(BaseModel):
     work: Path = Path("outputs/steward")
 
 
-@serve.deployment(name="steward", num_replicas=1, ray_actor_options={"num_cpus": 0})
+_ALONE = {"num_cpus": 0, "runtime_env": {"env_vars": {"OPENBLAS_NUM_THREADS": "1"}}}
+
+
+@serve.deployment(name="steward", num_replicas=1, ray_actor_options=_ALONE)
 class Deployed:
     """One steward, on a thread of its own."""
 

@@ -38,6 +38,13 @@ class Clock(StrEnum):
     EVENT = "event"
 
 
+class Unit(StrEnum):
+    """What counts as one in a trial: a record, or a period's mean where records of a period are alike (one storm)."""
+
+    RECORD = "record"
+    PERIOD = "period"
+
+
 Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24 % hours == 0 or hours % 24 == 0)
 
 
@@ -56,10 +63,15 @@ class TimeSettings:
 
 @dataclass(kw_only=True, slots=True)
 class TrialSettings:
-    """How a challenger is compared with the champion. Guarantees hold for each challenger, at any time one looks."""
+    """How a challenger is compared with the champion. Guarantees hold for each challenger, at any time one looks.
+
+    Numbers of records are of labelled ones, over all stages, but for those of a single stage."""
 
     alpha: Annotated[float, Share]
     """P(ever promoting one that is no better) and P(ever rolling back one within the margin) are at most this."""
+    unit: Unit
+    reach: Annotated[float, Share]
+    """unit=period: a period's mean difference counts as no more than this; smaller ones bring evidence sooner."""
     superiority: bool
     """false: no worse by more than the margin is enough (a cheaper model, say)."""
     margin: Annotated[float, ShareOrEnd]
@@ -68,12 +80,12 @@ class TrialSettings:
     """Give up early on challengers that show no such improvement; null: never."""
     minimum: Annotated[int, NotNegative]
     maximum: Annotated[int, AtLeastOne] | None
-    """Labelled records after which an undecided trial ends as inconclusive."""
+    """Records after which an undecided trial ends as inconclusive."""
     shadow: bool
     canary: list[Annotated[float, Share]]
     """Shares of the traffic, one stage after the other."""
     stage_minimum: Annotated[int, AtLeastOne]
-    """Labelled records that a canary stage must have seen before the next."""
+    """Records that a canary stage must have seen before the next."""
     slices: list[str]
     """No value of these columns may be harmed beyond `slice_margin`."""
     slice_margin: Annotated[float, ShareOrEnd]
@@ -81,7 +93,7 @@ class TrialSettings:
     slow_share: Annotated[float, Share]
     """No canary may answer more than this share of its requests later than `slow_ms` (the whole latency)."""
     probation: Annotated[int, NotNegative]
-    """Labelled records for which the replaced champion answers on in shadow, to be taken back if it is better."""
+    """Records for which the replaced champion answers on in shadow, to be taken back if it is better."""
 
     def conflicts(self) -> Iterator[Conflict]:
         if not self.shadow and not self.canary:
@@ -90,6 +102,10 @@ class TrialSettings:
             yield Conflict("canary", self.canary, "must grow from stage to stage")
         if not self.superiority and self.margin == 0:
             yield Conflict("margin", self.margin, "must be greater than 0 where superiority is false")
+        sizes = {"margin": self.margin, "gain": self.gain, "slice_margin": self.slice_margin if self.slices else None}
+        for name, size in sizes.items():
+            if self.unit is Unit.PERIOD and size is not None and size >= self.reach:
+                yield Conflict(name, size, f"must be below reach = {self.reach:g} where unit is period")
         if self.maximum is not None and self.maximum < self.minimum:
             yield Conflict("maximum", self.maximum, f"must not be below minimum = {self.minimum}")
 
@@ -100,8 +116,6 @@ class TrialSettings:
             margin=self.margin,
             superiority=self.superiority,
             gain=self.gain,
-            minimum=self.minimum,
-            maximum=self.maximum,
         )
 
 

@@ -1,5 +1,7 @@
 """A trial: what labelled records say about two versions, in shadow, as canary, and after the change.
 
+What counts as one is a record, or the mean of a period where records of a period are alike.
+
 In shadow and on probation both answered the same records, and each is a pair. As canary each record met one of them,
 and is weighed by the inverse of the chance with which it did; evidence of the shadow stage is carried on (paired.py).
 
@@ -19,7 +21,7 @@ from tidemill.ledger.record import Role
 from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.bounds import MeanBounds
 from tidemill.steward.paired import DifferenceEvidence, Verdict, restored, weighted_differences
-from tidemill.steward.policy import TrialSettings
+from tidemill.steward.policy import TrialSettings, Unit
 from tidemill.steward.watch import Losses, Reading, Severity
 
 SLICES = 50
@@ -53,7 +55,9 @@ class Trial:
         slices: the same for each slice, against "at most the slice margin", by "column=value".
         slow: evidence that more than the allowed share of the canary's answers is slow.
         bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
-        pairs: labelled records in this stage; losses: their sum, of the tried version and of the other; met: by each.
+        earlier, pairs: labelled records in the stages before and in this one.
+        losses_sum, met: of the tried version and of the other: sum of their losses, and of how many records.
+        open: differences of the present period, by slice ("": all of them).
     """
 
     rules: TrialSettings
@@ -64,9 +68,11 @@ class Trial:
     slow: MeanEvidence
     bounds: MeanBounds
     centre: float = 0.5
+    earlier: int = 0
     pairs: int = 0
     losses_sum: list[float] = field(default_factory=lambda: [0.0, 0.0])
     met: list[int] = field(default_factory=lambda: [0, 0])
+    open: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -74,15 +80,20 @@ class Trial:
     ) -> "Trial":
         """carried: `state()` of the stage before, whose evidence goes on; only a canary's does."""
         reach = 1.0 if setting.stage is not Stage.CANARY else 1 / min(setting.share, 1 - setting.share)
-        evidence, centre = DifferenceEvidence(question=rules.question, reach=reach), 0.5
-        if carried is not None:
-            evidence = restored(rules.question, carried["evidence"]).next_stage(reach=reach)
-            centre = carried["centre"]
-        slow = MeanEvidence(mean=rules.slow_share, rises=True)
-        bounds = MeanBounds(alpha=rules.alpha)
-        return cls(
-            rules=rules, setting=setting, losses=losses, evidence=evidence, slow=slow, bounds=bounds, centre=centre
+        if rules.unit is Unit.PERIOD:
+            reach = rules.reach
+        one = cls(
+            rules=rules,
+            setting=setting,
+            losses=losses,
+            evidence=DifferenceEvidence(question=rules.question, reach=reach),
+            slow=MeanEvidence(mean=rules.slow_share, rises=True),
+            bounds=MeanBounds(alpha=rules.alpha),
         )
+        if carried is not None:
+            one.evidence = restored(rules.question, carried["evidence"]).next_stage(reach=reach)
+            one.centre, one.earlier = carried["centre"], carried["earlier"] + carried["pairs"]
+        return one
 
     def take(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
         """Labelled records in order of time, and what the challenger answered to them in shadow, in the same order."""
@@ -90,6 +101,30 @@ class Trial:
             self._weigh(rows)
         else:
             self._pair(rows, shadows)
+        if self.rules.unit is Unit.RECORD:
+            self.close()
+
+    def close(self) -> None:
+        """The period is over: what was taken of it becomes evidence."""
+        parts = {name: np.concatenate(parts) for name, parts in self.open.items()}
+        self.open = {}
+        if self.rules.unit is Unit.PERIOD:
+            parts = {name: np.clip(part.mean(keepdims=True), -self.reach, self.reach) for name, part in parts.items()}
+        for name, part in parts.items():
+            if name:
+                self._sliced(name).update(part)
+            else:
+                self.evidence.update(part)
+                self.bounds.update((part + self.reach) / (2 * self.reach))
+
+    @property
+    def reach(self) -> float:
+        return self.evidence.reach
+
+    @property
+    def records(self) -> int:
+        """In all stages."""
+        return self.earlier + self.pairs
 
     def verdict(self) -> tuple[Verdict, str]:
         """What is shown, and the guard that was broken, if any ("" otherwise); harm comes first."""
@@ -102,12 +137,14 @@ class Trial:
         for name, one in self.slices.items():
             if float(one.log_e) >= threshold + np.log(SLICES):
                 return Verdict.WORSE, f"records with {name} are harmed by more than {self.rules.slice_margin:g}"
+        if self.records < self.rules.minimum:
+            return Verdict.UNDECIDED, ""
         found = self.evidence.verdict()
         crossed = float(self.evidence.tests["better"].highest) >= threshold  # ever: that is what alpha bounds
-        early = self.evidence.count < self.rules.minimum
-        if crossed and not early and found in (Verdict.UNDECIDED, Verdict.INCONCLUSIVE, Verdict.FUTILE):
+        if crossed and found is not Verdict.WORSE:
             return Verdict.BETTER, ""
-        return found, ""
+        at_end = self.rules.maximum is not None and self.records >= self.rules.maximum
+        return (Verdict.INCONCLUSIVE if at_end and found is Verdict.UNDECIDED else found), ""
 
     def figures(self) -> dict[str, Any]:
         """The numbers behind a decision, in the units of the policy's metric, as JSON holds them."""
@@ -120,7 +157,8 @@ class Trial:
             "against": self.setting.other,
             "share": self.setting.share,
             "records": self.pairs,
-            "records_in_all_stages": self.evidence.count,
+            "records_in_all_stages": self.records,
+            "units": self.evidence.count,
             "metric": self.losses.name,
             "tried_loss": shown(tried),
             "against_loss": shown(other),
@@ -168,6 +206,7 @@ class Trial:
             "slow": self.slow.state(),
             "bounds": self.bounds.state(),
             "centre": self.centre,
+            "earlier": self.earlier,
             "pairs": self.pairs,
             "losses_sum": list(self.losses_sum),
             "met": list(self.met),
@@ -177,7 +216,7 @@ class Trial:
         self.evidence = restored(self.rules.question, state["evidence"])
         self.slices = {name: MeanEvidence(**one) for name, one in state["slices"].items()}
         self.slow, self.bounds = MeanEvidence(**state["slow"]), MeanBounds(**state["bounds"])
-        self.centre, self.pairs = state["centre"], state["pairs"]
+        self.centre, self.earlier, self.pairs = state["centre"], state["earlier"], state["pairs"]
         self.losses_sum, self.met = list(state["losses_sum"]), list(state["met"])
 
     def _pair(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
@@ -215,9 +254,7 @@ class Trial:
         self._count(differences, (loss[challenged], loss[~challenged]))
 
     def _count(self, differences: np.ndarray, losses: Iterable[np.ndarray]) -> None:
-        self.evidence.update(differences)
-        reach = self.evidence.reach
-        self.bounds.update((differences + reach) / (2 * reach))
+        self.open.setdefault("", []).append(differences)
         self.pairs += len(differences)
         for place, part in enumerate(losses):
             self.losses_sum[place] += float(part.sum())
@@ -230,19 +267,19 @@ class Trial:
                 continue
             values = rows["inputs"].struct.field(column).cast(pl.String).fill_null("missing")
             for value in values.unique(maintain_order=True):
-                name = f"{column}={value}"
-                if name not in self.slices and len(self.slices) < SLICES:
-                    self.slices[name] = MeanEvidence(mean=self.rules.slice_margin, rises=True, low=-1.0, high=1.0)
-                if name in self.slices:
-                    self.slices[name].update(differences[(values == value).to_numpy()])
+                self.open.setdefault(f"{column}={value}", []).append(differences[(values == value).to_numpy()])
+
+    def _sliced(self, name: str) -> MeanEvidence:
+        """Evidence of a slice; of those beyond the first `SLICES`, none is kept."""
+        fresh = MeanEvidence(mean=self.rules.slice_margin, rises=True, low=-self.reach, high=self.reach)
+        return self.slices.setdefault(name, fresh) if name in self.slices or len(self.slices) < SLICES else fresh
 
     def _mean(self) -> float:
         tried, other = (total / max(met, 1) for total, met in zip(self.losses_sum, self.met, strict=True))
         return tried - other
 
     def _interval(self) -> tuple[float, float]:
-        reach = self.evidence.reach
-        return tuple(float(end) * 2 * reach - reach for end in (self.bounds.lower, self.bounds.upper))  # type: ignore[return-value]
+        return tuple(float(end) * 2 * self.reach - self.reach for end in (self.bounds.lower, self.bounds.upper))  # type: ignore[return-value]
 
 
 def _keys(rows: pl.DataFrame, key: str | None) -> pl.Series:

@@ -146,6 +146,8 @@ class Weighing:
                     else self.trial.setting.tried
                 )
                 self.trial.take(tried, self._records.shadows(tried, challenger))
+        if self.trial is not None:
+            self.trial.close()
         also = [coverage.reading(), *(self.trial.readings() if self.trial is not None else [])]
         self._close("labels", mine, begin, end, also)
         progress.labelled_until = end

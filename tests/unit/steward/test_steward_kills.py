@@ -66,7 +66,7 @@ class Life:
         state = self.served.registry.desired(MODEL)
 
         def skill(version: str) -> float:
-            return min(0.05 + 0.1 * int(version), 0.45)
+            return min(0.1 * int(version) - 0.05, 0.45)
 
         champion = (str(state.champion), skill(str(state.champion)))
         beside = (str(state.challenger), skill(str(state.challenger))) if state.challenger else None

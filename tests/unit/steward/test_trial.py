@@ -7,13 +7,13 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
-from served import MODEL, NOW, SCHEMA, Served
+from served import HOUR, MODEL, NOW, SCHEMA, Served
 
 from tidemill.bundle.manifest import Identity
 from tidemill.settings import Objective
 from tidemill.steward import losses, policy
 from tidemill.steward.paired import Verdict
-from tidemill.steward.policy import Clock
+from tidemill.steward.policy import Clock, Unit
 from tidemill.steward.records import Records, Span
 from tidemill.steward.trial import Setting, Stage, Trial
 
@@ -93,7 +93,7 @@ def test_a_canary_is_weighed_by_its_share_and_carries_on(served):
     carried = json.loads(json.dumps(shadow.state()))
     canary = trial(Stage.CANARY, 0.3, carried)
     assert canary.verdict()[0] is Verdict.BETTER, "what was shown stays shown"
-    assert canary.evidence.count == 3000
+    assert canary.records == 3000
     served.answer(BEGIN + timedelta(hours=3), 6000, canary=("2", 0.4, 0.3))
     fed = feed(canary, served)
     assert fed.pairs == 6000
@@ -136,6 +136,31 @@ def test_a_slow_canary_is_stopped(served):
     assert "took over 500 ms" in guard
 
 
+def test_where_a_period_is_one_a_storm_is_one_piece_of_evidence(served):
+    """A day that is good for one of two equal models, ten times as many records or not, shows nothing."""
+    served.answer(BEGIN, 3000, champion=("1", 0.05), shadow=("2", 0.45))
+    assert feed(trial(), served).verdict()[0] is Verdict.BETTER
+    one = feed(trial(unit=Unit.PERIOD), served)
+    one.close()
+    assert one.verdict()[0] is Verdict.UNDECIDED
+    assert (one.evidence.count, one.pairs) == (1, 3000)
+    assert one.evidence.reach == 0.05
+
+
+def test_periods_that_agree_are_evidence(served):
+    one = trial(unit=Unit.PERIOD)
+    for hour in range(20):
+        served.answer(BEGIN + hour * HOUR, 100, champion=("1", 0.1), shadow=("2", 0.4))
+    records = Records(served.ledger, MODEL, Clock.ARRIVAL, None)
+    for hour in range(20):
+        begin = BEGIN + hour * HOUR
+        for piece in records.labelled(Span(begin=begin, end=begin + HOUR, since=begin), NOW + timedelta(days=9)):
+            one.take(piece, records.shadows(piece, "2"))
+        one.close()
+    assert one.verdict()[0] is Verdict.BETTER
+    assert (one.evidence.count, one.pairs) == (20, 2000)
+
+
 @pytest.mark.parametrize("stage", list(Stage))
 def test_a_trial_goes_on_from_its_state_as_if_it_had_never_stopped(served, stage):
     share = 0.5 if stage is Stage.CANARY else 0.0
@@ -159,6 +184,7 @@ def test_false_promotions_stay_under_alpha():
         differences = random.choice([-0.2, 0.2], 2000)
         for first in range(0, 2000, 50):
             one._count(differences[first : first + 50], (np.zeros(50), np.zeros(50)))
+            one.close()
         promoted += one.verdict()[0] is Verdict.BETTER
     assert promoted <= 10
 
