@@ -79,8 +79,8 @@ def _top(found: Outcome) -> Html:
         for name, value, about in tiles
     ]
     lead = (
-        f"{found.records:,} records from {asked[0]:%-d %B %Y} to {asked[-1]:%-d %B %Y}, in order of time, through the HTTP "
-        "endpoint; each label came when it had become known."
+        f"{found.records:,} records from {asked[0]:%-d %B %Y} to {asked[-1]:%-d %B %Y}, in order of time, through the "
+        "HTTP endpoint; each label came when it had become known."
     )
     return join(
         [tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdict(found), tag("div", *boxes, class_="tiles")]
