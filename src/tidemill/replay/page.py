@@ -64,7 +64,7 @@ def _title(found: Outcome) -> str:
 
 
 def _top(found: Outcome) -> Html:
-    first, last = found.days[0]["day"], found.days[-1]["day"]
+    asked = [day["day"] for day in found.days if day["records"]]
     kinds, compared = found.kinds, found.champion
     tiles = [
         ("answered", f"{found.served:,}", f"of {found.records:,} records"),
@@ -79,8 +79,8 @@ def _top(found: Outcome) -> Html:
         for name, value, about in tiles
     ]
     lead = (
-        f"{found.records:,} records from {first:%-d %B %Y} to {last:%-d %B %Y}, in order of time, through the HTTP "
-        "endpoint; each label came when it had become known."
+        f"{found.records:,} records from {asked[0]:%-d %B %Y} to {asked[-1]:%-d %B %Y}, in order of time, through the "
+        "HTTP endpoint; each label came when it had become known."
     )
     return join(
         [tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdict(found), tag("div", *boxes, class_="tiles")]

@@ -48,7 +48,8 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
         days=[
             {"day": (BEGIN + timedelta(days=day)).date(), "records": a_day, "failed": 5 * (day == 3), "seconds": 0.4}
             for day in range(days)
-        ],
+        ]
+        + [{"day": (BEGIN + timedelta(days=days)).date(), "records": 0, "failed": 0, "seconds": 0.1}],  # only labels
         waited=12.0,
         loss="log_loss",
         margin=0.01,
