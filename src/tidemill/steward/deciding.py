@@ -90,7 +90,7 @@ def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     if share is None:
         reason = f"It is shown to be {shown}: {said}."
         return Proposal(kind=Kind.PROMOTE, version=tried, evidence=about, reason=reason)
-    evidence = {**about, "carried": trial.state()}
+    evidence = {**about, "carried": trial.carried()}
     reason = f"It is shown to be {shown} so far: {said}. Next it answers {share:.1%} of the requests."
     return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
 

@@ -71,7 +71,8 @@ class TrialSettings:
     """P(ever promoting one that is no better) and P(ever rolling back one within the margin) are at most this."""
     unit: Unit
     reach: Annotated[float, Share]
-    """unit=period: a period's mean difference counts as no more than this; smaller ones bring evidence sooner."""
+    """unit=period, in shadow and on probation: a period's mean difference counts as no more than this, and what is
+    shown is shown about means that are cut so. A smaller one brings evidence sooner, a canary's is its weights'."""
     superiority: bool
     """false: no worse by more than the margin is enough (a cheaper model, say)."""
     margin: Annotated[float, ShareOrEnd]

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.ledger.record import Role
+from tidemill.steward import tosses
 from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.bounds import MeanBounds
 from tidemill.steward.paired import DifferenceEvidence, Verdict, restored, weighted_differences
@@ -57,6 +58,7 @@ class Trial:
         bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
         earlier, pairs: labelled records in the stages before and in this one.
         losses_sum, met: of the tried version and of the other: sum of their losses, and of how many records.
+        seen: keys that a canary was judged by.
         open: differences of the present period, by slice ("": all of them).
     """
 
@@ -72,16 +74,18 @@ class Trial:
     pairs: int = 0
     losses_sum: list[float] = field(default_factory=lambda: [0.0, 0.0])
     met: list[int] = field(default_factory=lambda: [0, 0])
+    seen: tosses.Seen = field(default_factory=tosses.Seen)
     open: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def begin(
         cls, rules: TrialSettings, setting: Setting, losses: Losses, carried: Mapping[str, Any] | None = None
     ) -> "Trial":
-        """carried: `state()` of the stage before, whose evidence goes on; only a canary's does."""
-        reach = 1.0 if setting.stage is not Stage.CANARY else 1 / min(setting.share, 1 - setting.share)
-        if rules.unit is Unit.PERIOD:
-            reach = rules.reach
+        """carried: `carried()` of the stage before, whose evidence goes on; only a canary's does."""
+        if setting.stage is Stage.CANARY:  # cut to less, weighted differences of equal models would not be 0 on average
+            reach = 1 / min(setting.share, 1 - setting.share)
+        else:
+            reach = rules.reach if rules.unit is Unit.PERIOD else 1.0
         one = cls(
             rules=rules,
             setting=setting,
@@ -198,16 +202,23 @@ class Trial:
             for name in about["log_e"]
         ]
 
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it."""
+    def carried(self) -> dict[str, Any]:
+        """What the next stage goes on with, as JSON holds it."""
         return {
             "evidence": self.evidence.state(),
-            "slices": {name: one.state() for name, one in self.slices.items()},
-            "slow": self.slow.state(),
-            "bounds": self.bounds.state(),
             "centre": self.centre,
             "earlier": self.earlier,
             "pairs": self.pairs,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            **self.carried(),
+            "slices": {name: one.state() for name, one in self.slices.items()},
+            "slow": self.slow.state(),
+            "bounds": self.bounds.state(),
+            "seen": self.seen.state(),
             "losses_sum": list(self.losses_sum),
             "met": list(self.met),
         }
@@ -218,6 +229,7 @@ class Trial:
         self.slow, self.bounds = MeanEvidence(**state["slow"]), MeanBounds(**state["bounds"])
         self.centre, self.earlier, self.pairs = state["centre"], state["earlier"], state["pairs"]
         self.losses_sum, self.met = list(state["losses_sum"]), list(state["met"])
+        self.seen = tosses.restored(state["seen"])
 
     def _pair(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
         champion = self.setting.tried if self.setting.stage is Stage.PROBATION else self.setting.other
@@ -234,23 +246,22 @@ class Trial:
         self._slice(mine, differences)
 
     def _weigh(self, rows: pl.DataFrame) -> None:
-        """One difference a key: all its records meet the same version, so they are one toss."""
-        pinned = pl.col("propensity") >= 1
-        mine = rows.filter(pl.col("version").is_in([self.setting.tried, self.setting.other]), ~pinned, _LABELLED)
+        """One difference a key, of its records in the first of all pieces that have any: they are one toss."""
+        both = pl.col("version").is_in([self.setting.tried, self.setting.other])
+        mine = tosses.tossed(rows.filter(both, _LABELLED), self.setting.share)
         if mine.is_empty():
             return
         loss = self.losses.of(mine)
         challenged = (mine["role"] == Role.CANARY.value).to_numpy()
         late = mine.filter(pl.col("role") == Role.CANARY.value)["latency_us"].to_numpy() > self.rules.slow_ms * 1000
         self.slow.update(late.astype(np.float64))
-        frame = pl.DataFrame({"key": _keys(mine, self.setting.key), "loss": loss, "challenged": challenged})
-        tosses = frame.group_by("key", maintain_order=True).agg(pl.col("loss").mean(), pl.col("challenged").first())
-        differences = weighted_differences(
-            tosses["loss"].to_numpy(),
-            tosses["challenged"].to_numpy(),
-            share=self.setting.share,
-            centre=self.centre,
-        )
+        frame = pl.DataFrame({"key": tosses.keys_of(mine, self.setting.key), "loss": loss, "challenged": challenged})
+        by_key = frame.group_by("key", maintain_order=True).agg(pl.col("loss").mean(), pl.col("challenged").first())
+        by_key = by_key.filter(self.seen.first(by_key["key"]))
+        if by_key.is_empty():
+            return
+        loss, challenged = by_key["loss"].to_numpy(), by_key["challenged"].to_numpy()
+        differences = weighted_differences(loss, challenged, share=self.setting.share, centre=self.centre)
         self._count(differences, (loss[challenged], loss[~challenged]))
 
     def _count(self, differences: np.ndarray, losses: Iterable[np.ndarray]) -> None:
@@ -280,10 +291,3 @@ class Trial:
 
     def _interval(self) -> tuple[float, float]:
         return tuple(float(end) * 2 * self.reach - self.reach for end in (self.bounds.lower, self.bounds.upper))  # type: ignore[return-value]
-
-
-def _keys(rows: pl.DataFrame, key: str | None) -> pl.Series:
-    fields = rows.schema["inputs"]
-    if key is None or not isinstance(fields, pl.Struct) or key not in fields.to_schema():
-        return rows["id"]
-    return rows.select(pl.coalesce(pl.col("inputs").struct.field(key).cast(pl.String), "id")).to_series()

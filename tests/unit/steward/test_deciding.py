@@ -35,7 +35,7 @@ def trial(verdict, guard="", *, stage=Stage.SHADOW, share=0.0, pairs=5000):
     return SimpleNamespace(
         verdict=lambda: (verdict, guard),
         figures=lambda: ABOUT,
-        state=lambda: {"evidence": {}, "centre": 0.1},
+        carried=lambda: {"evidence": {}, "centre": 0.1},
         setting=SimpleNamespace(stage=stage, tried="2", other="1", share=share),
         pairs=pairs,
     )

@@ -12,7 +12,7 @@ from served import HOUR, MODEL, NOW, SCHEMA, Served
 from tidemill.bundle.manifest import Identity
 from tidemill.settings import Objective
 from tidemill.steward import losses, policy
-from tidemill.steward.paired import Verdict
+from tidemill.steward.paired import Verdict, weighted_differences
 from tidemill.steward.policy import Clock, Unit
 from tidemill.steward.records import Records, Span
 from tidemill.steward.trial import Setting, Stage, Trial
@@ -170,9 +170,10 @@ def test_a_trial_goes_on_from_its_state_as_if_it_had_never_stopped(served, stage
     whole = feed(trial(stage, share, slices=["city"]), served)
     other = trial(stage, share, slices=["city"])
     other.restore(json.loads(json.dumps(whole.state())))
+    served.answer(BEGIN + HOUR, 500, shadow=shadow, canary=canary)
     feed(whole, served)
     assert feed(other, served).state() == whole.state()
-    assert whole.pairs == 1000
+    assert whole.pairs == (1000 if stage is Stage.CANARY else 1500)
 
 
 def test_false_promotions_stay_under_alpha():
@@ -191,3 +192,36 @@ def test_false_promotions_stay_under_alpha():
 
 def test_the_schema_of_these_tests_has_a_key():
     assert SCHEMA["id"].role == "key"
+
+
+def test_a_key_that_comes_again_is_no_new_toss(served):
+    """A hash sent it, so that it would speak for the same model again each time."""
+    keys = pl.Series("id", [f"person {i}" for i in range(300)])
+    one = trial(Stage.CANARY, 0.5)
+    for hour in range(3):
+        served.answer(BEGIN + hour * HOUR, 300, canary=("2", 0.4, 0.5), **{"id": keys})
+    evidence = feed(one, served).carried()
+    assert one.pairs == 300
+    one.restore(json.loads(json.dumps(one.state())))
+    assert feed(one, served).carried() == evidence
+
+
+def test_what_was_sent_by_the_toss_of_another_stage_does_not_count(served):
+    served.answer(BEGIN, 400, canary=("2", 0.4, 0.1))
+    assert feed(trial(Stage.CANARY, 0.1), served).pairs == 400
+    assert feed(trial(Stage.CANARY, 0.5), served).pairs == 0
+
+
+def test_a_canary_equal_to_the_champion_is_not_promoted_where_a_period_is_one():
+    """Few records a period, whose weighted mean is often far beyond the reach of periods."""
+    random = np.random.default_rng(0)
+    promoted = 0
+    for _ in range(20):
+        one = trial(Stage.CANARY, 0.1, unit=Unit.PERIOD)
+        for _ in range(200):
+            lost, chosen = random.random(20) < 0.2, random.random(20) < 0.1
+            differences = weighted_differences(lost, chosen, share=0.1, centre=0.2)
+            one._count(differences, (lost[chosen], lost[~chosen]))
+            one.close()
+        promoted += one.verdict()[0] is Verdict.BETTER
+    assert promoted <= 1
