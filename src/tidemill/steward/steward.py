@@ -61,7 +61,7 @@ class Steward:
         self._office, self._policy = office, policy
         self._registry = Registry(office.registry)
         self._book = Book(office.ledger, office.model)
-        self._weighing = Weighing(policy, office.ledger, office.model, self._registry, self._book)
+        self._weighing = self._blank()
         self._notices = Notices(office.model, policy.notify.webhook)
         self._alarms: set[tuple[str, str]] = set()
         self._entered = False
@@ -107,10 +107,14 @@ class Steward:
             return False
         self._enter(desired, decisions)
         before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until
-        more = self._weighing.advance(now or datetime.now(UTC))
+        try:
+            more = self._weighing.advance(now or datetime.now(UTC))
+        except BaseException:  # a part of a period may be in it, which would be taken in twice
+            self._weighing, self._entered = self._blank(), False
+            raise
         if (self._weighing.progress.seen_until, self._weighing.progress.labelled_until) != before:
-            self._keep()
             self._alarm()
+            self._keep()
         name, outcome = self._train(decisions)
         situation = self._situation(desired, decisions, name, outcome)
         proposal = propose(self._policy, situation) if situation is not None else None
@@ -118,18 +122,25 @@ class Steward:
         self._tell(desired, name)
         return more or decided
 
+    def _blank(self) -> Weighing:
+        office = self._office
+        return Weighing(self._policy, office.ledger, office.model, self._registry, self._book)
+
     def _enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:
         self._weighing.enter(desired, decisions)
         if self._entered:
             return
-        self._entered = True
         content = self._store.read(self._office.model, _STATE)
+        self._entered = True
         try:
             state = json.loads(content) if content is not None else {}
             if state.get("fingerprint") == self._fingerprint:
                 self._weighing.restore(state["weighing"])
+                self._alarms = set(self._harm())
         except (ValueError, KeyError, TypeError) as error:  # all of it can be made again
             log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
+            self._weighing = self._blank()
+            self._weighing.enter(desired, decisions)
 
     def _keep(self) -> None:
         content = {"fingerprint": self._fingerprint, "weighing": self._weighing.state()}
@@ -204,15 +215,14 @@ class Steward:
 
     def _alarm(self) -> None:
         """Tell of alarms of severity harm that were not there at the look before."""
-        now = {
-            (one.check, one.subject): one
-            for alarms in self._weighing.alarms.values()
-            for one in alarms
-            if one.severity is Severity.HARM
-        }
+        now = self._harm()
         for key in sorted(now.keys() - self._alarms):
             self._notices.alarmed(now[key])
         self._alarms = set(now)
+
+    def _harm(self) -> dict[tuple[str, str], Reading]:
+        alarms = (one for alarms in self._weighing.alarms.values() for one in alarms)
+        return {(one.check, one.subject): one for one in alarms if one.severity is Severity.HARM}
 
     def _tell(self, desired: Desired, retraining: str | None) -> None:
         """For people and programs that wait: how far things are."""

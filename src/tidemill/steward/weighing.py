@@ -1,12 +1,13 @@
 """Weighing: takes in what the ledger has, period by period, and keeps what all of it says so far.
 
-A period's traffic is looked at as soon as it is over, its labels once they have had time to come, all at once: so
-labels that come sooner for large losses than for small ones bias nothing. What is kept can be thrown away: it is made
-again, to the same figures, from the ledger (corrected labels count when they are there at that time).
+A period's traffic is looked at as soon as it is over, its labels once they have had time to come and to get to the
+tables, all at once: so labels that come sooner for large losses than for small ones bias nothing. What is kept can be
+thrown away: it is made again, to the same figures, from the ledger (corrected labels count when they are there at that
+time).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,11 +18,12 @@ from tidemill.bundle.rollout import Action, Alias, Desired, Mode
 from tidemill.data.schema import Role, Schema
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import labels
+from tidemill.steward.acting import in_force
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, first_arrival, floor
 from tidemill.steward.trial import Setting, Stage, Trial
-from tidemill.steward.watch import Learner, Reading, Watch
+from tidemill.steward.watch import Learner, Reading, Severity, Watch
 from tidemill.steward.watching import watched_version, watches
 
 LIMIT = 50
@@ -94,7 +96,7 @@ class Weighing:
             progress.began = progress.seen_until = progress.labelled_until = floor(first, self._policy.period)
         for _ in range(LIMIT):
             traffic = horizon - self._policy.period - timedelta(hours=rules.grace_hours)
-            ripe = horizon - self._policy.period - timedelta(hours=rules.label_wait_hours)
+            ripe = traffic - timedelta(hours=rules.label_wait_hours)
             seen, labelled = progress.seen_until, progress.labelled_until
             assert seen is not None and labelled is not None
             if seen <= traffic:
@@ -194,8 +196,9 @@ class Weighing:
             share=desired.share,
             key=key.name if key else None,
         )
-        led = [one for one in decisions if one.kind is Kind.CANARY and one.version == challenger]
-        carried = led[-1].evidence.get("carried") if led and stage is Stage.CANARY else None
+        led = [one for one in in_force(decisions) if (one.kind, one.version) == (Kind.CANARY, challenger)]
+        same = bool(led) and led[-1].champion == champion  # evidence against another one is none against this one
+        carried = led[-1].evidence.get("carried") if same and stage is Stage.CANARY else None
         self.trial = Trial.begin(self._policy.trial, setting, self._losses, carried)
 
     def state(self) -> dict[str, Any]:
@@ -213,6 +216,7 @@ class Weighing:
             },
             "watches": {name: watch.state() for name, watch in self._reign.watches.items()},
             "trial": self.trial.state() if self.trial is not None else None,
+            "alarms": {source: [_plain(one) for one in alarms] for source, alarms in self.alarms.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -227,6 +231,7 @@ class Weighing:
         if (state["champion"], state["crowned"]) == (self._reign.champion, self._reign.since.isoformat()):
             for name, watch in self._reign.watches.items():
                 watch.restore(state["watches"][name])
+            self.alarms = {source: [_reading(one) for one in alarms] for source, alarms in state["alarms"].items()}
         if self.trial is not None and state["generation"] == self._trial_of[0] and state["trial"] is not None:
             self.trial.restore(state["trial"])
 
@@ -249,3 +254,11 @@ def _text(moment: datetime | None) -> str | None:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text is not None else None
+
+
+def _plain(reading: Reading) -> dict[str, Any]:
+    return {**asdict(reading), "since": _text(reading.since)}
+
+
+def _reading(kept: dict[str, Any]) -> Reading:
+    return Reading(**{**kept, "severity": Severity(kept["severity"]), "since": _moment(kept["since"])})

@@ -15,7 +15,9 @@ from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
 from tidemill.steward.command import Priority
 from tidemill.steward.policy import Mode
+from tidemill.steward.records import Records
 from tidemill.steward.steward import Office, Steward
+from tidemill.steward.watch import Severity
 
 TRAINER = str(Path(__file__).with_name("trainer.py"))
 BEGIN = NOW + 2 * HOUR
@@ -189,10 +191,69 @@ def test_what_was_weighed_is_kept_and_can_be_made_again(served):
     file.unlink()
     look(served, 9)
     assert json.loads(file.read_text())["weighing"]["trial"] == kept
-    file.write_text("{broken")
-    look(served, 9)
-    assert json.loads(file.read_text())["weighing"]["trial"] == kept
-    assert readings(served.ledger, MODEL).collect().filter(check="labels").height == 4 + 2
+    whole = file.read_text()
+    for broken in ("{broken", whole.replace('"pairs"', '"pears"')):
+        file.write_text(broken)
+        look(served, 9)
+        assert json.loads(file.read_text())["weighing"]["trial"] == kept
+    assert readings(served.ledger, MODEL).collect().filter(check="labels").height == 4 + 1
+
+
+def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(served, monkeypatch):
+    served.challenge("2")
+    for hour in range(3):
+        served.answer(BEGIN + hour * HOUR, 200, champion=("1", 0.2), shadow=("2", 0.21))
+    one, shadows = Steward(office(served), rules()), Records.shadows
+    failed = []
+
+    def fails(records, rows, version):
+        if not failed:
+            failed.append(rows.height)
+            raise OSError("the store is out of reach")
+        return shadows(records, rows, version)
+
+    monkeypatch.setattr(Records, "shadows", fails)
+    with pytest.raises(OSError, match="the store is out of reach"):
+        look(served, 9, one=one)
+    look(served, 9, one=one)
+    kept = json.loads((served.place / "ledger" / MODEL / "steward" / "state.json").read_text())["weighing"]
+    assert kept["trial"]["pairs"] == 600
+
+
+def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    look(served, 6, rules(trial={"canary": []}))  # from here on version 1 answers in shadow
+    served.answer(BEGIN + 6 * HOUR, 1500, champion=("2", 0.05), shadow=("1", 0.4))
+    observed = rules(Mode.OBSERVE, trial={"canary": []})
+    one = look(served, 12, observed)
+    (alarm,) = one._weighing.alarms["labels"]
+    assert (alarm.check, alarm.severity) == ("trial worse", Severity.HARM)
+    assert "Alarm: trial worse" in caplog.text
+    caplog.clear()
+    other = look(served, 12, observed)
+    assert other._weighing.alarms["labels"] == [alarm]
+    assert "Alarm" not in caplog.text
+
+
+def test_evidence_against_another_champion_is_not_carried_on(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    one = look(served, 6)
+    assert kinds(served) == ["canary"]
+    assert one._weighing.trial.records == 1000
+    served.registry.promote(MODEL, "3", by="ann", reason="better than all")
+    look(served, 6, one=one)
+    assert one._weighing.trial.setting.other == "3"
+    assert one._weighing.trial.records == 0
+
+
+def test_labels_have_the_time_that_entries_take_to_the_tables(served):
+    served.answer(BEGIN, 100)
+    given = rules(time={"grace_hours": 0.5})
+    for hours, weighed in ((4.4, 0), (4.5, 1)):
+        look(served, hours, given)
+        assert json.loads(status_text(served))["labelled_until"].startswith(f"{BEGIN + weighed * HOUR:%Y-%m-%dT%H}")
 
 
 def test_it_observes_without_doing_anything(served):
