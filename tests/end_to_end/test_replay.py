@@ -16,7 +16,15 @@ from tidemill.replay.run import OUTCOME, PAGE, SENT
 
 pytestmark = pytest.mark.slow
 
-TABLE = ["+experiment=table", "name=shop", "data.time=at", *MODEL, *QUICK, "tracking.wandb=disabled"]
+TABLE = [
+    "+experiment=table",
+    "name=shop",
+    "data.time=at",
+    "data.time_is_input=true",
+    *MODEL,
+    *QUICK,
+    "tracking.wandb=disabled",
+]
 
 
 def command(folder: Path, table: Path, *more: str) -> list[str]:

@@ -66,15 +66,23 @@ class Pace:
         period, grace: of its policy: a period is over when rows so much later have come.
         patience: seconds in which it must move on; a retraining may last as long as the steward still says so.
         check: raises where a process that takes part has ended.
+        since: when time begins; before a period of it is over, there is nothing to wait for.
     """
 
     def __init__(
-        self, file: Path, *, period: timedelta, grace: timedelta, patience: float, check: Callable[[], None]
+        self,
+        file: Path,
+        *,
+        period: timedelta,
+        grace: timedelta,
+        patience: float,
+        check: Callable[[], None],
+        since: datetime = _ZERO,
     ) -> None:
         self.waited = 0.0
         """Seconds, in all."""
         self._file, self._period, self._grace = file, period, grace
-        self._patience, self._check = patience, check
+        self._patience, self._check, self._since = patience, check, since
         self._standing: tuple[str | None, ...] | None = None
 
     @property
@@ -90,6 +98,8 @@ class Pace:
         """
         begun = time.monotonic()
         wanted = self._over(latest)
+        if wanted <= self._since:
+            return
         moved = begun
         last: tuple[datetime | None, int | None] | None = None
         once: tuple[int, tuple[str | None, ...]] | None = None

@@ -206,6 +206,7 @@ def _pace(plan: Plan, played: Played, policy: Policy, children: Children) -> "pa
         grace=timedelta(hours=policy.time.grace_hours),
         patience=plan.patience,
         check=children.check,
+        since=plan.since,
     )
 
 

@@ -14,6 +14,8 @@ from tidemill.steward.policy import Clock
 
 PIECE = 500_000
 """Rows that are in hand at once."""
+FEW, GAP = 20, timedelta(days=10)
+"""Fewer records, so far in time from all others, do not move the clock of events."""
 _ENGINE: Literal["streaming"] = "streaming"
 _FINE = "1m"
 """Pieces begin and end with a minute: one minute's rows are in hand together, however many they are."""
@@ -42,17 +44,23 @@ class Records:
         self._time = time if clock is Clock.EVENT else None
 
     def horizon(self, since: datetime, now: datetime) -> datetime | None:
-        """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any."""
+        """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any.
+
+        Moments that few records have, far from all others (a wrong clock, a far time in a request that tries the
+        server), are not believed, or a single one would make years pass.
+        """
         if self._time is None:
             return now
-        moments = self._answered(since).select(MOMENT.max())
-        came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").max())
-        seen = [value for frame in pl.collect_all([moments, came_true]) if (value := frame.item()) is not None]
-        return max(seen, default=None)
+        moments = self._answered(since).select(MOMENT)
+        came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").alias("moment"))
+        ends = [end for frame in (moments, came_true) if (end := _believed(frame)[1]) is not None]
+        return max(ends, default=None)
 
     def first(self, since: datetime) -> datetime | None:
-        """The earliest moment of the answers that were asked for at `since` or later."""
-        return self._answered(since).select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
+        """The earliest moment, that can be believed, of the answers that were asked for at `since` or later."""
+        if self._time is None:
+            return self._answered(since).select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
+        return _believed(self._answered(since).select(MOMENT))[0]
 
     def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
         """Answers of champion and canary, by moment; each piece is of whole minutes."""
@@ -113,6 +121,18 @@ class Records:
             rows += count
         if rows:
             yield Span(begin=begin, end=span.end, since=span.since)
+
+
+def _believed(moments: pl.LazyFrame) -> tuple[datetime | None, datetime | None]:
+    """The first and the last of the moments, but for groups of fewer than `FEW` with a gap of `GAP` on both sides."""
+    days = moments.drop_nulls().group_by(MOMENT.dt.truncate("1d").alias("day"))
+    found = (
+        days.agg(MOMENT.min().alias("first"), MOMENT.max().alias("last"), pl.len()).sort("day").collect(engine=_ENGINE)
+    )
+    apart = (pl.col("first") - pl.col("last").shift() > GAP).fill_null(False).cum_sum()
+    groups = found.group_by(apart.alias("group")).agg(pl.col("first").min(), pl.col("last").max(), pl.col("len").sum())
+    enough = groups.filter(pl.col("len") >= FEW)
+    return enough["first"].min(), enough["last"].max()  # type: ignore[return-value]
 
 
 def first_arrival(rows: pl.DataFrame) -> datetime:

@@ -144,3 +144,18 @@ def test_a_status_that_nobody_can_read(tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text('{"model": 3}')
     with pytest.raises(ReplayError, match="JSON with the keys"):
         asyncio.run(pace(tmp_path / "status.json").weighed(LATEST))
+
+
+def test_before_a_period_is_over_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    day = datetime(2013, 4, 1, tzinfo=UTC)
+    pace = Pace(
+        tmp_path / "status.json",
+        period=timedelta(hours=24),
+        grace=timedelta(0),
+        patience=0.1,
+        check=lambda: None,
+        since=day,
+    )
+    asyncio.run(pace.weighed(day + timedelta(hours=23)))
+    with pytest.raises(ReplayError):
+        asyncio.run(pace.weighed(day + timedelta(hours=25)))

@@ -43,11 +43,29 @@ def test_by_arrival_the_present_is_now(served):
 
 def test_by_events_the_present_is_the_latest_moment_of_an_answer_or_a_label(served):
     past = BEGIN - YEARS
-    served.answer(past, 10, arrived=BEGIN, lag=timedelta(days=3))
+    served.answer(past, 100, arrived=BEGIN, lag=timedelta(days=3))
     mine = reading(served, Clock.EVENT)
     assert mine.first(BEGIN) == past
     horizon = mine.horizon(BEGIN, NOW)
     assert past + timedelta(days=3) < horizon < past + timedelta(days=3, hours=1)
+
+
+@pytest.mark.parametrize("years", [-2000, 3, 7900])
+def test_a_few_records_from_another_time_do_not_move_the_clock_of_events(served, years):
+    past = BEGIN - YEARS
+    served.answer(past, 100, arrived=BEGIN, lag=timedelta(0))
+    stray = past.replace(year=past.year + years)
+    served.answer(stray, 5, arrived=BEGIN, lag=timedelta(0))
+    mine = reading(served, Clock.EVENT)
+    assert mine.first(BEGIN) == past
+    assert past < mine.horizon(BEGIN, NOW) < past + HOUR
+    served.answer(stray, module.FEW, arrived=BEGIN)
+    assert stray in (mine.first(BEGIN), mine.horizon(BEGIN, NOW).replace(minute=0, second=0, microsecond=0) - 2 * HOUR)
+
+
+def test_before_there_are_enough_records_there_is_no_present(served):
+    served.answer(BEGIN - YEARS, module.FEW - 1, arrived=BEGIN)
+    assert reading(served, Clock.EVENT).first(BEGIN) is None
 
 
 def test_pieces_come_in_order_whole_and_without_shadows(served, monkeypatch):

@@ -1,0 +1,64 @@
+"""The steward as a Ray Serve application: it takes up its work, says how far it is, and ends with its application."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from served import MODEL, NOW, Served
+
+from tidemill.serve import ray_token
+from tidemill.steward.book import Book, Kind
+
+SCRIPT = """
+import json, os, socket, sys, time, urllib.request
+from tidemill.serve import ray_token
+os.environ |= ray_token.environment()
+import ray
+from ray import serve
+from tidemill.steward.app import Arguments, build
+
+place = sys.argv[1]
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+ray.init(num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+serve.start(http_options={"host": "127.0.0.1", "port": port})
+arguments = Arguments(
+    registry=f"{place}/registry", model="m", ledger={"path": f"{place}/ledger"}, policy=f"{place}/policy.yaml",
+    work=f"{place}/work",
+)
+serve.run(build(arguments), name="steward", route_prefix="/steward")
+until = time.monotonic() + 60
+while True:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/steward", timeout=10) as response:
+        told = json.load(response)
+    if told.get("champion") == "2":
+        break
+    assert time.monotonic() < until, told
+    time.sleep(0.2)
+print(json.dumps([told["model"], told["stage"]]))
+serve.shutdown()
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_it_works_in_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ray_token._THEIRS:
+        monkeypatch.delenv(name, raising=False)
+    served = Served(tmp_path)
+    served.challenge("2")
+    begin = NOW - timedelta(hours=60)
+    served.answer(begin, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    served.crowned(begin - timedelta(hours=1))
+    policy = "{time: {label_wait_hours: 3.0, look_seconds: 0.1}, trial: {canary: []}}"
+    (tmp_path / "policy.yaml").write_text(policy)
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
+    assert f'["{MODEL}", "probation"]' in ran.stdout
+    assert [one.kind for one in Book(served.ledger, MODEL).decisions()] == [Kind.PROMOTE]
