@@ -8,8 +8,10 @@ from typing import Literal
 import polars as pl
 
 from tidemill.ledger import tables
+from tidemill.ledger.inputs import TIMESTAMP
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.settings import Kind
 from tidemill.steward.policy import Clock
 
 PIECE = 500_000
@@ -95,11 +97,11 @@ class Records:
 
     def _answered(self, since: datetime) -> pl.LazyFrame:
         rows = tables.answers(self._ledger, self._model, since).filter(pl.col("role") != Role.SHADOW.value)
-        moment: pl.Expr = pl.col("at")
-        fields = rows.collect_schema().get("inputs")
-        if self._time is not None and isinstance(fields, pl.Struct) and self._time in fields.to_schema():
-            moment = pl.coalesce(pl.col("inputs").struct.field(self._time), "at")
-        return rows.with_columns(moment.alias("moment"))
+        stored = rows.collect_schema().get("inputs")
+        fields = stored.to_schema() if isinstance(stored, pl.Struct) and self._time is not None else {}
+        names = (self._time, f"{self._time} ({Kind.TIMESTAMP})")  # so where its kind has changed (ledger/commits.py)
+        said = [pl.col("inputs").struct.field(str(name)) for name in names if fields.get(str(name)) == TIMESTAMP]
+        return rows.with_columns(pl.coalesce(*said, "at").alias("moment"))
 
     def _within(self, span: Span) -> pl.LazyFrame:
         return self._answered(span.since).filter(MOMENT.is_between(span.begin, span.end, closed="left"))
