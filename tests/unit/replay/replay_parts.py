@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import polars as pl
 import uvicorn
 import yaml
 
+from onnx_weights import tensors
 from tidemill.bundle import checksums, golden, manifest
 from tidemill.bundle.registry import Registry
 from tidemill.bundle.runtime import Runtime
@@ -48,14 +49,6 @@ def timed(folder: Path, into: Path) -> Schema:
     manifest.write(replace(described, interface=interface), into)
     checksums.write(into)
     return schema
-
-
-def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Weights of a graph, constants and those of graphs inside it among them."""
-    yield from graph.initializer
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        yield from [attribute.t] if attribute.HasField("t") else []
-        yield from tensors(attribute.g) if attribute.HasField("g") else []
 
 
 def worse(bundle: Path, into: Path, shift: float = 12.0) -> Path:

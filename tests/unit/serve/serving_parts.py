@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tidemill.bundle import checksums, golden, graph, manifest
+from onnx_weights import tensors
+from tidemill.bundle import checksums, golden, manifest
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import frames
@@ -126,7 +127,7 @@ def varied(source: Path, folder: Path, *, columns: Sequence[Column] = (), shift:
     if shift:
         model = onnx.load(folder / "model.onnx")
         width = len(described.identity.classes)
-        bias = next(t for t in graph._tensors(model) if list(t.dims) == [width] and t.data_type == 1)
+        bias = next(t for t in tensors(model.graph) if list(t.dims) == [width] and t.data_type == 1)
         moved = onnx.numpy_helper.to_array(bias) + np.array([shift, *[0] * (width - 1)], np.float32)
         bias.CopyFrom(onnx.numpy_helper.from_array(moved, bias.name))
         (folder / "model.onnx").write_bytes(model.SerializeToString())
