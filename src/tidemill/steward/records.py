@@ -16,7 +16,7 @@ from tidemill.steward.policy import Clock
 
 PIECE = 500_000
 """Rows that are in hand at once."""
-FEW, GAP = 20, timedelta(days=10)
+FEW, GAP = 3, timedelta(days=10)
 """Fewer records, so far in time from all others, do not move the clock of events."""
 _ENGINE: Literal["streaming"] = "streaming"
 _FINE = "1m"
