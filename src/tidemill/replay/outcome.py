@@ -19,14 +19,15 @@ from tidemill.evaluation.results import Answered
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import book, difference
-from tidemill.replay.book import Named
+from tidemill.replay import difference
+from tidemill.replay.alarms import Named, named
 from tidemill.replay.difference import Course, Difference
 from tidemill.replay.faults import Fault
 from tidemill.replay.timeline import Timeline
 from tidemill.replay.traffic import Sent
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
+from tidemill.steward import book
 
 _CHUNK = 50_000  # records through a predictor at once
 
@@ -158,7 +159,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
     compared = difference.between(ours, frozen, difference.days_of(moments))
     assert compared is not None
     # A server asks itself about one record of the bundle before it is ready, and that one is of an earlier time.
-    readings = book.readings(played.ledger, played.model).filter(pl.col("moment") > timeline.moments[0])
+    readings = book.readings(played.ledger, played.model).filter(pl.col("moment") > timeline.moments[0]).collect()
     return Outcome(
         model=played.model,
         records=len(timeline),
@@ -178,8 +179,8 @@ def weigh(played: Played, *, margin: float) -> Outcome:
         months=difference.by_month(ours, frozen, moments),
         course=difference.course(ours, frozen, moments),
         reigns=_reigns(played, both, moments, models, margin),
-        faults=book.named(played.faults, readings),
-        decisions=book.decisions(played.ledger, played.model),
+        faults=named(played.faults, readings),
+        decisions=book.decisions(played.ledger, played.model).collect(),
         readings=readings,
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay import book, figures
+from tidemill.replay import alarms, figures
 from tidemill.replay.difference import Difference
 from tidemill.replay.outcome import Outcome
 from tidemill.report import document
@@ -233,7 +233,7 @@ def _totals(found: Outcome) -> Html:
 
 def _counted(found: Outcome) -> pl.DataFrame:
     """Beginnings of alarms; what a trial shows is news."""
-    return book.alarms(found.readings.filter(pl.col("severity") != "news"))
+    return alarms.begun(found.readings.filter(pl.col("severity") != "news"))
 
 
 def _loss(found: Outcome) -> str:

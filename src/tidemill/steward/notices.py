@@ -35,9 +35,8 @@ class Notices:
 
     def decided(self, decision: Decision) -> None:
         subject = f" version {decision.version}" if decision.version else ""
-        proposed = (
-            f" (waits for: tidemill decisions approve {self._model} {decision.number})" if decision.proposed else ""
-        )
+        command = f"tidemill steward approve {decision.number} --model {self._model}"
+        proposed = f" (waits for: {command})" if decision.proposed else ""
         log.info("Decision %d: %s%s%s. %s", decision.number, decision.kind, subject, proposed, decision.reason)
         self._put("decision", asdict(decision))
 

@@ -17,11 +17,12 @@ from replay_parts import BEGIN, records, registry_of, served, timeline_of, worse
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import book, faults, outcome, traffic
+from tidemill.replay import faults, outcome, traffic
 from tidemill.replay.connections import Connections
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.traffic import Manner, Sent
 from tidemill.serve.predictor import Predictor
+from tidemill.steward import book
 
 pytestmark = pytest.mark.slow  # a whole ledger is shipped, by a process of its own
 DAYS = 5

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.replay import book, difference, faults, page
-from tidemill.replay.book import Named
+from tidemill.replay import difference, faults, page
+from tidemill.replay.alarms import Named
 from tidemill.replay.difference import Difference
 from tidemill.replay.outcome import Outcome, Reign
+from tidemill.steward import book
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;'
 BEGIN = datetime(2013, 4, 1, tzinfo=UTC)

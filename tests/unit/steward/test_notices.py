@@ -1,15 +1,19 @@
 """Notices reach a real web server, are tried again where it is down, and never hold up who sends them."""
 
+import argparse
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from tidemill.commands import steward
 from tidemill.steward import notices
 from tidemill.steward.book import Decision, Kind
 from tidemill.steward.notices import Notices
@@ -103,3 +107,13 @@ def test_without_a_webhook_there_is_the_log(caplog):
     mine.alarmed(HARM)
     mine.close()
     assert "visib" in caplog.text
+
+
+def test_a_proposal_names_the_command_that_approves_it(caplog):
+    caplog.set_level("INFO")
+    Notices("flights", None).decided(replace(MADE, proposed=True))
+    command = re.search(r"waits for: tidemill (.+?)\)", caplog.text)
+    parser = argparse.ArgumentParser()
+    steward.add(parser)
+    parsed = parser.parse_args(command[1].split()[1:])
+    assert (parsed.number, parsed.model) == (3, "flights")

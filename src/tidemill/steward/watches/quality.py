@@ -83,7 +83,6 @@ class Quality:
         self._settings = settings
         inputs = {column.name for column in watched.manifest.schema.inputs}
         self._columns = live.watched(inputs, watched.profile["inputs"], settings.unwatched)
-        self._reference = {"columns": self._columns}
         read = {entry.name for entry in watched.manifest.interface.inputs}
         rows = watched.profile["inputs"]["rows"]
         self._checks = [

@@ -1,14 +1,12 @@
 """The steward's book read back: alarms counted once, and what named each fault."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import deltalake
 import polars as pl
 
-from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import book, faults
+from tidemill.replay import alarms, faults
+from tidemill.steward import book
 
 BEGIN = datetime(2013, 8, 1, tzinfo=UTC)
 
@@ -37,7 +35,7 @@ def test_an_alarm_that_lasts_is_counted_once() -> None:
     on = [(1, False), (2, True), (3, True), (4, False), (5, True)]
     rows = [reading(day, "missing", "visib", alarm) for day, alarm in on]
     rows += [reading(day, "missing", "temp", day == 3) for day in range(1, 6)]
-    found = book.alarms(readings(*rows)).select("moment", "subject").rows()
+    found = alarms.begun(readings(*rows)).select("moment", "subject").rows()
     assert sorted(found) == sorted(
         (BEGIN + timedelta(days=day), subject) for day, subject in ((2, "visib"), (5, "visib"), (3, "temp"))
     )
@@ -50,19 +48,9 @@ def test_a_fault_is_named_by_the_first_alarm_about_its_column_that_began_with_it
     rows += [reading(day, "unseen", "visib", day >= 5) for day in range(1, 9)]
     rows += [reading(day, "missing", "visib_min_3h", day >= 3) for day in range(1, 9)]
     rows += [reading(day, "unseen", "carrier", day >= 6) for day in range(1, 9)]  # too late: it was over
-    gone, renamed = book.named(made, readings(*rows))
+    gone, renamed = alarms.named(made, readings(*rows))
     assert (gone.check, gone.says) == ("missing", "missing of visib on day 4")
     assert gone.delay == timedelta(days=2), "from 3 August to the end of the period, the 5th"
     assert (renamed.check, renamed.delay) == (None, None)
     slices = readings(*rows, reading(4, "performance", "carrier=U9", True))
-    assert book.named(made, slices)[1].check == "performance"
-
-
-def test_tables_that_are_there_and_tables_that_are_not(tmp_path: Path) -> None:
-    ledger = LedgerSettings(path=str(tmp_path))
-    assert book.decisions(ledger, "small").is_empty() and book.readings(ledger, "small").is_empty()
-    rows = readings(reading(2, "missing", "visib", True), reading(1, "missing", "visib", False))
-    deltalake.write_deltalake(ledger.table("small", "readings"), rows.with_columns(more=pl.lit(1)))
-    found = book.readings(ledger, "small")
-    assert found["moment"].to_list() == [BEGIN + timedelta(days=1), BEGIN + timedelta(days=2)]
-    assert found.schema == book._READINGS
+    assert alarms.named(made, slices)[1].check == "performance"
