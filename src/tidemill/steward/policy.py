@@ -68,7 +68,8 @@ class TrialSettings:
     Numbers of records are of labelled ones, over all stages, but for those of a single stage."""
 
     alpha: Annotated[float, Share]
-    """P(ever promoting one that is no better) and P(ever rolling back one within the margin) are at most this."""
+    """P(ever promoting one that is no better) is at most this. Worse, slices and slow answers are three tests with this
+    alpha each, so P(ever dropping or rolling back one within the margin) is at most their sum."""
     unit: Unit
     reach: Annotated[float, Share]
     """unit=period, in shadow and on probation: a period's mean difference counts as no more than this, and what is
