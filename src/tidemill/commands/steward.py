@@ -5,6 +5,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -34,11 +35,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     taken.set_defaults(command=_labels)
     measured = actions.add_parser("metrics", help="the metric over time, by the moment of records or of their labels")
     measured.add_argument("--by", choices=["event", "arrival"], default="event")
-    measured.add_argument("--every", default="1d", help="like 1h, 1d, 1w, 1mo (default: %(default)s)")
+    measured.add_argument("--every", type=_duration, default="1d", help="like 1h, 1d, 1w, 1mo (default: %(default)s)")
     measured.add_argument("--policy", type=Path, help="whose metric and clock are meant")
     measured.set_defaults(command=_metrics)
     for action in (listed, approved, taken, measured):
         _about(action)
+
+
+def _duration(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*(m|h|d|w|mo|q|y)", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 1h, 1d, 1w or 1mo")
+    return text
 
 
 def _about(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

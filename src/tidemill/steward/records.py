@@ -53,7 +53,7 @@ class Records:
         """
         if self._time is None:
             return now
-        moments = self._answered(since).select(MOMENT)
+        moments = self._answered(since, said=True).select(MOMENT)
         came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").alias("moment"))
         ends = [end for frame in (moments, came_true) if (end := _believed(frame)[1]) is not None]
         return max(ends, default=None)
@@ -62,7 +62,7 @@ class Records:
         """The earliest moment, that can be believed, of the answers that were asked for at `since` or later."""
         if self._time is None:
             return self._answered(since).select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
-        return _believed(self._answered(since).select(MOMENT))[0]
+        return _believed(self._answered(since, said=True).select(MOMENT))[0]
 
     def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
         """Answers of champion and canary, by moment; each piece is of whole minutes."""
@@ -95,13 +95,14 @@ class Records:
         joined = asked.lazy().join(mine, on="id", how="inner", maintain_order="left")
         return joined.unique("id", keep="first", maintain_order=True).collect(engine=_ENGINE)
 
-    def _answered(self, since: datetime) -> pl.LazyFrame:
+    def _answered(self, since: datetime, *, said: bool = False) -> pl.LazyFrame:
+        """said: only records that have a moment themselves; those that belong to their arrival do not move time."""
         rows = tables.answers(self._ledger, self._model, since).filter(pl.col("role") != Role.SHADOW.value)
         stored = rows.collect_schema().get("inputs")
         fields = stored.to_schema() if isinstance(stored, pl.Struct) and self._time is not None else {}
         names = (self._time, f"{self._time} ({Kind.TIMESTAMP})")  # so where its kind has changed (ledger/commits.py)
-        said = [pl.col("inputs").struct.field(str(name)) for name in names if fields.get(str(name)) == TIMESTAMP]
-        return rows.with_columns(pl.coalesce(*said, "at").alias("moment"))
+        own = [pl.col("inputs").struct.field(str(name)) for name in names if fields.get(str(name)) == TIMESTAMP]
+        return rows.with_columns(pl.coalesce(*own, *([] if said and own else ["at"])).alias("moment"))
 
     def _within(self, span: Span) -> pl.LazyFrame:
         return self._answered(span.since).filter(MOMENT.is_between(span.begin, span.end, closed="left"))

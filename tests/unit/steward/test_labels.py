@@ -78,6 +78,12 @@ def test_the_metric_over_time_by_the_moment_of_records_and_of_labels(served, cap
     assert f"{BEGIN:%Y-%m-%d %H}" in capsys.readouterr().out
 
 
+def test_what_is_no_duration_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["steward", "metrics", "--model", MODEL, "--every", "fortnight"])
+    assert "'fortnight' is not a duration like 1h" in capsys.readouterr().err
+
+
 def test_without_labels_there_is_no_metric(served, tmp_path, capsys):
     about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
     assert cli.main(["steward", "metrics", *about]) == 0

@@ -63,6 +63,16 @@ def test_a_few_records_from_another_time_do_not_move_the_clock_of_events(served,
     assert stray in (mine.first(BEGIN), mine.horizon(BEGIN, NOW).replace(minute=0, second=0, microsecond=0) - 2 * HOUR)
 
 
+def test_records_without_a_moment_do_not_move_the_clock_of_events(served):
+    past = BEGIN - YEARS
+    served.answer(past, 100, arrived=BEGIN, lag=timedelta(0))
+    none = pl.Series("moment", [None] * 50, dtype=pl.Datetime("us", "UTC"))
+    served.answer(past, 50, arrived=BEGIN, lag=timedelta(0), moment=none)
+    mine = reading(served, Clock.EVENT)
+    assert mine.first(BEGIN) == past
+    assert mine.horizon(BEGIN, NOW) < past + HOUR
+
+
 def test_before_there_are_enough_records_there_is_no_present(served):
     served.answer(BEGIN - YEARS, module.FEW - 1, arrived=BEGIN)
     assert reading(served, Clock.EVENT).first(BEGIN) is None
