@@ -8,8 +8,10 @@ from typing import Literal
 import polars as pl
 
 from tidemill.ledger import tables
+from tidemill.ledger.inputs import TIMESTAMP
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.settings import Kind
 from tidemill.steward.policy import Clock
 
 PIECE = 500_000
@@ -18,6 +20,9 @@ _ENGINE: Literal["streaming"] = "streaming"
 _FINE = "1m"
 """Pieces begin and end with a minute: one minute's rows are in hand together, however many they are."""
 MOMENT = pl.col("moment")
+_DAY = 86_400_000_000  # microseconds
+_APART = 365 * _DAY
+"""A record so long before all others has its moment from a clock that is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,17 +47,27 @@ class Records:
         self._time = time if clock is Clock.EVENT else None
 
     def horizon(self, since: datetime, now: datetime) -> datetime | None:
-        """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any."""
+        """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any.
+
+        Moments of the future do not count: a single date of 9999 would be the end of all weighing.
+        """
         if self._time is None:
             return now
-        moments = self._answered(since).select(MOMENT.max())
-        came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").max())
+        event = pl.col("event_at")
+        moments = self._answered(since).filter(MOMENT.le(now)).select(MOMENT.max())
+        came_true = tables.labels(self._ledger, self._model, since).filter(event.le(now)).select(event.max())
         seen = [value for frame in pl.collect_all([moments, came_true]) if (value := frame.item()) is not None]
         return max(seen, default=None)
 
-    def first(self, since: datetime) -> datetime | None:
-        """The earliest moment of the answers that were asked for at `since` or later."""
-        return self._answered(since).select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
+    def first(self, since: datetime, until: datetime) -> datetime | None:
+        """The earliest moment, up to `until`, of the answers that were asked for at `since` or later.
+
+        Those that lie a year before all others are passed over, and the periods between with them.
+        """
+        moments = self._answered(since).filter(MOMENT.le(until)).select(MOMENT.cast(pl.Int64))
+        days = moments.group_by(day=MOMENT // _DAY).agg(MOMENT.min()).sort("moment")
+        begins = days.filter((MOMENT.diff() > _APART).fill_null(True))
+        return begins.select(MOMENT.max().cast(TIMESTAMP)).collect().item()  # type: ignore[no-any-return]
 
     def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
         """Answers of champion and canary, by moment; each piece is of whole minutes."""
@@ -87,11 +102,11 @@ class Records:
 
     def _answered(self, since: datetime) -> pl.LazyFrame:
         rows = tables.answers(self._ledger, self._model, since).filter(pl.col("role") != Role.SHADOW.value)
-        moment: pl.Expr = pl.col("at")
-        fields = rows.collect_schema().get("inputs")
-        if self._time is not None and isinstance(fields, pl.Struct) and self._time in fields.to_schema():
-            moment = pl.coalesce(pl.col("inputs").struct.field(self._time), "at")
-        return rows.with_columns(moment.alias("moment"))
+        stored = rows.collect_schema().get("inputs")
+        fields = stored.to_schema() if isinstance(stored, pl.Struct) and self._time is not None else {}
+        names = (self._time, f"{self._time} ({Kind.TIMESTAMP})")  # so where its kind has changed (ledger/commits.py)
+        said = [pl.col("inputs").struct.field(str(name)) for name in names if fields.get(str(name)) == TIMESTAMP]
+        return rows.with_columns(pl.coalesce(*said, "at").alias("moment"))
 
     def _within(self, span: Span) -> pl.LazyFrame:
         return self._answered(span.since).filter(MOMENT.is_between(span.begin, span.end, closed="left"))

@@ -88,7 +88,7 @@ class Weighing:
         if horizon is None:
             return False
         if progress.seen_until is None:
-            first = self._records.first(progress.since)
+            first = self._records.first(progress.since, horizon)
             if first is None:
                 return False
             progress.began = progress.seen_until = progress.labelled_until = floor(first, self._policy.period)
