@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.errors import LedgerError
@@ -15,12 +16,12 @@ from tidemill.ledger.columns import LABELS
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.inputs import TIMESTAMP
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.settings import Objective
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
 from tidemill.steward.records import Records, Span
 from tidemill.steward.watch import Reading, Severity
 
-KNOWN = pl.col("true_label").is_not_null() | pl.col("true_value").is_not_null()
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
@@ -31,15 +32,23 @@ _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 _FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
 
 
-@dataclass(kw_only=False, slots=True)
+def known(identity: Identity) -> pl.Expr:
+    """Whether a row has a label of the model's kind: a class, or a number. Another one tells nothing of its answer."""
+    number = pl.col("true_value")
+    regression = identity.objective is Objective.REGRESSION
+    return (number.is_not_null() & ~number.is_nan()) if regression else pl.col("true_label").is_not_null()
+
+
+@dataclass(kw_only=True, slots=True)
 class Coverage:
-    """What became of a period's answers: which share has a label, and how long labels took.
+    """What became of a period's answers: which share has a label, and how long labels took. known: which have one.
 
     A label's lag runs from the record's moment to when it came true (where the client said so), else from the request
     to the label's arrival.
     """
 
     rules: LabelSettings
+    known: pl.Expr
     rows: int = 0
     labelled: int = 0
     lags: list[pl.Series] = field(default_factory=list)
@@ -47,7 +56,7 @@ class Coverage:
     def take(self, rows: pl.DataFrame) -> None:
         """Answers with `labelled_at` and `event_at`, null where no label came."""
         lag = pl.coalesce(pl.col("event_at") - pl.col("moment"), pl.col("labelled_at") - pl.col("at"))
-        known = rows.filter(KNOWN)
+        known = rows.filter(self.known)
         self.rows += rows.height
         self.labelled += known.height
         self.lags.append(known.select(lag.dt.total_seconds().cast(pl.Float32)).to_series())
@@ -117,8 +126,8 @@ def metrics(
     sums: list[pl.DataFrame] = []
     everything = Span(begin=_FIRST, end=_LAST, since=_FIRST)
     for piece in records.labelled(everything, _LAST):
-        known = piece.filter(KNOWN)
-        frame = known.select(moment, "version", "role", loss=pl.Series(losses.of(known), dtype=pl.Float64))
+        rows = piece.filter(known(champion.identity))
+        frame = rows.select(moment, "version", "role", loss=pl.Series(losses.of(rows), dtype=pl.Float64))
         sums.append(_summed(frame.with_columns(squares=pl.col("loss") ** 2, labelled=pl.lit(1))))
         sums = [_summed(pl.concat(sums))]
     if not sums:

@@ -106,7 +106,8 @@ class Records:
         fields = stored.to_schema() if isinstance(stored, pl.Struct) and self._time is not None else {}
         names = (self._time, f"{self._time} ({Kind.TIMESTAMP})")  # so where its kind has changed (ledger/commits.py)
         said = [pl.col("inputs").struct.field(str(name)) for name in names if fields.get(str(name)) == TIMESTAMP]
-        return rows.with_columns(pl.coalesce(*said, "at").alias("moment"))
+        without = [pl.lit(None).alias("inputs")] if stored is None else []
+        return rows.with_columns(pl.coalesce(*said, "at").alias("moment"), *without)
 
     def _within(self, span: Span) -> pl.LazyFrame:
         return self._answered(span.since).filter(MOMENT.is_between(span.begin, span.end, closed="left"))

@@ -45,11 +45,15 @@ class Progress:
 
 @dataclass(kw_only=True, slots=True)
 class Reign:
-    """A champion's time: watches begin anew with each. since: arrival of the first request it may answer."""
+    """A champion's time: watches begin anew with each. since: arrival of the first request it may answer.
+
+    known: which records have a label of its kind.
+    """
 
     champion: str
     since: datetime
     schema: Schema
+    known: pl.Expr
     watches: dict[str, Watch]
 
 
@@ -128,10 +132,10 @@ class Weighing:
         end = begin + self._policy.period
         mine = {name: watch for name, watch in reign.watches.items() if watch.labelled}
         wait = timedelta(hours=self._policy.time.label_wait_hours)
-        coverage = labels.Coverage(self._policy.labels)
+        coverage = labels.Coverage(rules=self._policy.labels, known=reign.known)
         for piece in self._records.labelled(Span(begin=begin, end=end, since=arrived), end + wait):
             coverage.take(piece)
-            known = piece.filter(labels.KNOWN)
+            known = piece.filter(reign.known)
             rows = known.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
             for watch in mine.values():
                 watch.take(rows)
@@ -170,6 +174,7 @@ class Weighing:
             champion=champion,
             since=since,
             schema=watched.manifest.schema,
+            known=labels.known(watched.manifest.identity),
             watches={name: make(watched) for name, make in self._settings.items()},
         )
         self.champion, self.alarms = champion, {}
