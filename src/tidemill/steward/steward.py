@@ -61,7 +61,7 @@ class Steward:
         self._office, self._policy = office, policy
         self._registry = Registry(office.registry)
         self._book = Book(office.ledger, office.model)
-        self._weighing = Weighing(policy, office.ledger, office.model, self._registry, self._book)
+        self._weighing = self._beginning()
         self._notices = Notices(office.model, policy.notify.webhook)
         self._alarms: set[tuple[str, str]] = set()
         self._entered = False
@@ -72,6 +72,10 @@ class Steward:
         with explained(office.ledger.path):
             self._store = open_store(office.ledger.path)
             self._store.filesystem.makedirs(f"{self._store.root}/{office.model}/steward", exist_ok=True)
+
+    def _beginning(self) -> Weighing:
+        office = self._office
+        return Weighing(self._policy, office.ledger, office.model, self._registry, self._book)
 
     def run(self, ended: threading.Event) -> None:
         """Look again and again. What goes wrong at one look is logged, and tried again at the next."""
@@ -97,20 +101,31 @@ class Steward:
         return self._store.read(self._office.model, _STATUS)
 
     def look(self, now: datetime | None = None) -> bool:
-        """Take in what has come, and do what is due; whether there is more to do at once."""
+        """Take in what has come, and do what is due; whether there is more to do at once.
+
+        Raises:
+            TidemillError: a part is out of reach, or a decision cannot be carried out; the next look tries again.
+        """
         model = self._office.model
         desired, decisions = self._registry.desired(model), self._book.decisions()
-        due = acting.due(decisions, desired, self._policy)
+        due, stuck = acting.due(decisions, desired, self._policy), None
         if due is not None:
-            return self._act(due, desired)
+            try:
+                return self._act(due, desired)
+            except TidemillError as error:  # a version that was deleted, say: a person's word is needed
+                stuck = error
         if desired.champion is None:
             return False
-        self._enter(desired, decisions)
+        now = now or datetime.now(UTC)
+        self._enter(desired, decisions, now)
         before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until
-        more = self._weighing.advance(now or datetime.now(UTC))
+        more = self._weighing.advance(now)
         if (self._weighing.progress.seen_until, self._weighing.progress.labelled_until) != before:
             self._keep()
             self._alarm()
+        if stuck is not None:
+            self._tell(desired, None)
+            raise stuck
         name, outcome = self._train(decisions)
         situation = self._situation(desired, decisions, name, outcome)
         proposal = propose(self._policy, situation) if situation is not None else None
@@ -118,18 +133,20 @@ class Steward:
         self._tell(desired, name)
         return more or decided
 
-    def _enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:
+    def _enter(self, desired: Desired, decisions: Sequence[Decision], now: datetime) -> None:
         self._weighing.enter(desired, decisions)
         if self._entered:
             return
-        self._entered = True
         content = self._store.read(self._office.model, _STATE)
         try:
             state = json.loads(content) if content is not None else {}
             if state.get("fingerprint") == self._fingerprint:
-                self._weighing.restore(state["weighing"])
-        except (ValueError, KeyError, TypeError) as error:  # all of it can be made again
+                self._weighing.restore(state["weighing"], now)
+        except Exception as error:  # whatever is in it: all of it can be made again
             log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
+            self._weighing = self._beginning()
+            self._weighing.enter(desired, decisions)
+        self._entered = True
 
     def _keep(self) -> None:
         content = {"fingerprint": self._fingerprint, "weighing": self._weighing.state()}

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tidemill.bundle import folder
 from tidemill.bundle.registry import Registry
 from tidemill.composition import build, component
+from tidemill.errors import BundleError
 from tidemill.steward import losses
 from tidemill.steward.policy import SHOWN, Policy
 from tidemill.steward.watch import Watch, Watched
@@ -31,8 +34,20 @@ def watched_version(policy: Policy, registry: Registry, model: str, version: str
     """
     described = registry.describe(model, version)
     with registry.fetched(model, version, verify=False) as place:
-        profile = json.loads((place / folder.PROFILE).read_text(encoding="utf-8"))
+        profile = _profile(place / folder.PROFILE)
     return Watched(manifest=described, profile=profile, losses=losses.make(policy.losses, described.identity))
+
+
+def _profile(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {"inputs": content["inputs"], "answers": content["answers"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            "A version that is watched has a profile of what it was trained with",
+            observed=f"{file}: {type(error).__name__}: {error}",
+            remedy="train the model again with this release, and promote the new version",
+        ) from error
 
 
 def _maker(name: str, mapping: dict[str, object]) -> Callable[[Watched], Watch]:

@@ -16,7 +16,7 @@ from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Action, Alias, Desired, Mode
 from tidemill.data.schema import Role, Schema
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.steward import labels
+from tidemill.steward import acting, labels
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, first_arrival, floor
@@ -199,9 +199,20 @@ class Weighing:
             share=desired.share,
             key=key.name if key else None,
         )
-        led = [one for one in decisions if one.kind is Kind.CANARY and one.version == challenger]
-        carried = led[-1].evidence.get("carried") if led and stage is Stage.CANARY else None
+        led = self._led(decisions) if stage is Stage.CANARY else None
+        carried = led.evidence.get("carried") if led is not None else None
         self.trial = Trial.begin(self._policy.trial, setting, self._losses, carried)
+
+    def _led(self, decisions: Sequence[Decision]) -> Decision | None:
+        """The decision that let the canary answer, where both versions are still the ones that it compared."""
+        made = {acting.signature(one): one for one in decisions if one.kind is Kind.CANARY}
+        for change in reversed(self._registry.history(self._model)):
+            if change.by in made:
+                return made[change.by]
+            crowned = change.alias == Alias.CHAMPION and change.action in (Action.PROMOTE, Action.ROLLBACK)
+            if crowned or (change.alias == Alias.CHALLENGER and change.mode != Mode.CANARY):
+                return None
+        return None
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -220,10 +231,16 @@ class Weighing:
             "trial": self.trial.state() if self.trial is not None else None,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, after `enter`, as far as it is about the same champion and challenger."""
+    def restore(self, state: dict[str, Any], now: datetime) -> None:
+        """Go on from `state`, after `enter`, as far as it is about the same champion and challenger.
+
+        Raises:
+            Exception: it is no such state, or has weighed what is still to come; this object is of no use then.
+        """
         assert self._reign is not None
         kept = state["progress"]
+        if kept["seen_until"] is not None and datetime.fromisoformat(kept["seen_until"]) > now:
+            raise ValueError(f"it has seen all until {kept['seen_until']}, and now it is {now.isoformat()}")
         self.progress = Progress(
             since=datetime.fromisoformat(kept["since"]),
             **{name: _moment(kept[name]) for name in ("began", "seen_until", "labelled_until")},

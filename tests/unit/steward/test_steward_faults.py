@@ -1,15 +1,20 @@
 """What may go wrong around the loop, on a real ledger and registry: it goes on, and decides on what is right."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import polars as pl
 import pytest
 from served import HOUR, MODEL, Served
-from test_steward import BEGIN, kinds, look, rules
+from test_steward import BEGIN, kinds, look, office, rules, status_text
 
+from tidemill.bundle.rollout import Mode
+from tidemill.errors import BundleError, RegistryError
 from tidemill.ledger.columns import LABELS
 from tidemill.steward import policy
 from tidemill.steward.book import Book
+from tidemill.steward.steward import Steward
 
 
 @pytest.fixture
@@ -52,3 +57,53 @@ def test_columns_may_have_changed_their_type(served):
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4), **changed)
     look(served, 6, watching(trial={"slices": ["city"]}))
     assert kinds(served) == ["canary"]
+
+
+@pytest.mark.parametrize("part", ["null", "[]", "watch", "future"])
+def test_a_state_that_is_none_is_thrown_away_as_a_whole(served, part):
+    served.answer(BEGIN, 300)
+    one = look(served, 6, watching())
+    weighed = one._weighing.state()
+    file = served.place / "ledger" / MODEL / "steward" / "state.json"
+    state = json.loads(file.read_text())
+    if part == "watch":
+        state["weighing"]["watches"]["service"] = {}
+    elif part == "future":
+        state["weighing"]["progress"]["seen_until"] = "2999-01-01T00:00:00+00:00"
+    else:
+        state = json.loads(part)
+    file.write_text(json.dumps(state))
+    assert look(served, 6, watching())._weighing.state() == weighed
+
+
+def test_what_cannot_be_carried_out_does_not_stop_the_weighing(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    one = Steward(office(served), rules())
+    assert one.look(BEGIN + 6 * HOUR)
+    shutil.rmtree(served.place / "registry" / MODEL / "2")
+    served.answer(BEGIN + 6 * HOUR, 100)
+    with pytest.raises(RegistryError, match="m/2"):
+        one.look(BEGIN + 12 * HOUR)
+    assert json.loads(status_text(served))["labelled_until"] == (BEGIN + 9 * HOUR).isoformat()
+
+
+def test_evidence_against_one_champion_is_not_carried_on_against_another(served):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    one = look(served, 6)
+    served.registry.set_rollout(MODEL, Mode.CANARY, 0.3, by="ann", reason="less of it")
+    assert look(served, 6, one=one)._weighing.trial.earlier == 1000
+    served.registry.promote(MODEL, "3", by="ann", reason="better")
+    assert look(served, 6, one=one)._weighing.trial.earlier == 0
+    served.challenge("1")
+    served.challenge("2", Mode.CANARY, 0.5)
+    assert look(served, 6)._weighing.trial.earlier == 0
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{}", "{broken"])
+def test_a_bundle_without_a_profile_is_named(served, content):
+    file = served.place / "registry" / MODEL / "1" / "profile.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(BundleError, match="A version that is watched has a profile"):
+        look(served, 6)
