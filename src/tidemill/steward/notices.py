@@ -1,10 +1,11 @@
 """Notices: decisions and new alarms of severity harm, in the log and to a webhook."""
 
+import contextlib
+import http.client
 import json
 import logging
 import queue
 import threading
-import urllib.error
 import urllib.request
 from dataclasses import asdict
 from typing import Any
@@ -36,7 +37,9 @@ class Notices:
     def decided(self, decision: Decision) -> None:
         subject = f" version {decision.version}" if decision.version else ""
         proposed = (
-            f" (waits for: tidemill decisions approve {self._model} {decision.number})" if decision.proposed else ""
+            f" (waits for: tidemill steward approve {decision.number} --model {self._model})"
+            if decision.proposed
+            else ""
         )
         log.info("Decision %d: %s%s%s. %s", decision.number, decision.kind, subject, proposed, decision.reason)
         self._put("decision", asdict(decision))
@@ -50,8 +53,9 @@ class Notices:
         """Send what waits, for at most so long."""
         if self._webhook is not None:
             self._ended.set()
-            self._waiting.put(None)
-            self._thread.join(seconds)
+            with contextlib.suppress(queue.Full):  # then none of those that wait finds the webhook in time
+                self._waiting.put(None, timeout=seconds / 2)
+            self._thread.join(seconds / 2)
 
     def _put(self, what: str, content: dict[str, Any]) -> None:
         if self._webhook is None:
@@ -73,7 +77,7 @@ class Notices:
                 request = urllib.request.Request(self._webhook, body, headers)
                 with urllib.request.urlopen(request, timeout=_PATIENCE):
                     return
-            except (urllib.error.URLError, OSError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 if attempt == _ATTEMPTS - 1 or self._ended.wait(_PAUSE * 2**attempt):
                     log.error("The webhook did not take a notice: %s", error)
                     return

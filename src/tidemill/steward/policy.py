@@ -45,6 +45,7 @@ class Unit(StrEnum):
     PERIOD = "period"
 
 
+WebUrl = Rule("an http:// or https:// URL", lambda url: url.startswith(("http://", "https://")))
 Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24 % hours == 0 or hours % 24 == 0)
 
 
@@ -139,7 +140,7 @@ class LabelSettings:
 
 @dataclass(kw_only=True, slots=True)
 class NotifySettings:
-    webhook: str | None
+    webhook: Annotated[str, WebUrl] | None
     """Gets every decision and every new alarm of severity harm as JSON, by POST."""
 
 

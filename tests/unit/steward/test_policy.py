@@ -45,6 +45,7 @@ def test_the_default_loss_suits_a_model(tmp_path):
         ("trial: {superiority: false}", "trial.margin = 0.0: must be greater than 0 where superiority is false"),
         ("trial: {minimum: 10, maximum: 5}", "trial.maximum = 5: must not be below minimum = 10"),
         ("trial: {unit: period, gain: 0.05}", "trial.gain = 0.05: must be below reach = 0.05 where unit is period"),
+        ("notify: {webhook: 'file:///tmp/x'}", "notify.webhook = 'file:///tmp/x': must be an http:// or https:// URL"),
         ("- a list", "a mapping was expected, not list"),
         ("trial: [", "policy.yaml: while parsing"),
     ],
