@@ -112,7 +112,7 @@ class Steward:
         if due is not None:
             try:
                 return self._act(due, desired)
-            except TidemillError as error:  # a version that was deleted, say: a person's word is needed
+            except TidemillError as error:  # a version that was deleted, say: then nothing else is decided
                 stuck = error
         if desired.champion is None:
             return False
@@ -123,14 +123,18 @@ class Steward:
         if (self._weighing.progress.seen_until, self._weighing.progress.labelled_until) != before:
             self._keep()
             self._alarm()
+        begun, outcome, decided = self._begun(decisions), None, False
+        if due is None:
+            try:
+                outcome = self._train(begun) if begun is not None else None
+            except TidemillError as error:  # a cluster out of reach, say: a trial does not wait for it
+                stuck = error
+            situation = self._situation(desired, decisions, begun, outcome)
+            proposal = propose(self._policy, situation) if situation is not None else None
+            decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
+        self._tell(desired, begun)
         if stuck is not None:
-            self._tell(desired, None)
             raise stuck
-        name, outcome = self._train(decisions)
-        situation = self._situation(desired, decisions, name, outcome)
-        proposal = propose(self._policy, situation) if situation is not None else None
-        decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        self._tell(desired, name)
         return more or decided
 
     def _enter(self, desired: Desired, decisions: Sequence[Decision], now: datetime) -> None:
@@ -153,7 +157,7 @@ class Steward:
         self._store.replace(self._office.model, _STATE, json.dumps(content).encode())
 
     def _situation(
-        self, desired: Desired, decisions: Sequence[Decision], name: str | None, outcome: State | None
+        self, desired: Desired, decisions: Sequence[Decision], begun: Decision | None, outcome: State | None
     ) -> Situation | None:
         weighing = self._weighing
         progress = weighing.progress
@@ -166,7 +170,7 @@ class Steward:
             decisions=decisions,
             trial=weighing.trial,
             alarms=[alarm for alarms in weighing.alarms.values() for alarm in alarms],
-            retraining=name,
+            retraining=begun.retraining if begun is not None else None,
             outcome=outcome,
         )
 
@@ -197,16 +201,16 @@ class Steward:
             log.info("Decision %d is void: the registry has changed since", decision.number)
         return True
 
-    def _train(self, decisions: Sequence[Decision]) -> tuple[str | None, State | None]:
-        """The retraining that was begun and that nothing was decided about yet; what it came to, once it has ended."""
+    def _begun(self, decisions: Sequence[Decision]) -> Decision | None:
+        """The retraining that was begun and that nothing was decided about yet."""
         closed = {one.retraining for one in decisions if one.kind is not Kind.RETRAIN}
-        open_ = [one for one in acting.in_force(decisions) if one.kind is Kind.RETRAIN and one.retraining not in closed]
-        if not open_:
-            self._retraining = None
-            return None, None
-        decision = open_[-1]
-        name = str(decision.retraining)
+        begun = [one for one in acting.in_force(decisions) if one.kind is Kind.RETRAIN and one.retraining not in closed]
+        return begun[-1] if begun else None
+
+    def _train(self, decision: Decision) -> State | None:
+        """What the retraining came to, once it has ended."""
         office = self._office
+        name = f"{decision.retraining}-{decision.at:%Y%m%d-%H%M%S}"  # another ledger's first one may lie there as well
         if self._retraining is None or self._retraining.folder.name != name:
             self._retraining = Retraining(
                 settings=self._policy.retrain,
@@ -217,7 +221,7 @@ class Steward:
                 until=decision.moment,
             )
         state = self._retraining.advance()
-        return name, state if state.ended else None
+        return state if state.ended else None
 
     def _alarm(self) -> None:
         """Tell of alarms of severity harm that were not there at the look before."""
@@ -231,7 +235,7 @@ class Steward:
             self._notices.alarmed(now[key])
         self._alarms = set(now)
 
-    def _tell(self, desired: Desired, retraining: str | None) -> None:
+    def _tell(self, desired: Desired, begun: Decision | None) -> None:
         """For people and programs that wait: how far things are."""
         progress, trial, time = self._weighing.progress, self._weighing.trial, self._policy.time
         status: dict[str, Any] = {
@@ -240,7 +244,7 @@ class Steward:
             "challenger": desired.challenger if trial is not None else None,
             "stage": str(trial.setting.stage) if trial is not None else "watching",
             "trial": trial.figures() if trial is not None else None,
-            "retraining": retraining,
+            "retraining": begun.retraining if begun is not None else None,
             "seen_until": progress.seen_until,
             "labelled_until": progress.labelled_until,
             "period_hours": time.period_hours,

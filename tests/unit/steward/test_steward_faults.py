@@ -3,22 +3,24 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
 from served import HOUR, MODEL, Served
-from test_steward import BEGIN, kinds, look, office, rules, status_text
+from test_steward import BEGIN, TRAINER, kinds, look, office, rules, status_text
 
 from tidemill.bundle.rollout import Mode
-from tidemill.errors import BundleError, RegistryError
+from tidemill.errors import BundleError, RegistryError, TrainingError
 from tidemill.ledger.columns import LABELS
 from tidemill.steward import policy
-from tidemill.steward.book import Book
+from tidemill.steward.book import Book, Kind
 from tidemill.steward.steward import Steward
 
 
 @pytest.fixture
-def served(tmp_path):
+def served(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(TRAINER).parent))
     return Served(tmp_path)
 
 
@@ -107,3 +109,41 @@ def test_a_bundle_without_a_profile_is_named(served, content):
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(BundleError, match="A version that is watched has a profile"):
         look(served, 6)
+
+
+def test_what_another_retraining_left_behind_is_not_this_one_s(served):
+    """Such as that of another ledger, or of the same one before it was begun anew."""
+    left = {"phase": "done", "attempts": 1, "version": "3", "passed": True, "reasons": ["It was."], "why": None}
+    folder = served.place / "work" / "retraining-1"
+    folder.mkdir(parents=True)
+    (folder / "outcome.json").write_text(json.dumps(left))
+    served.answer(BEGIN, 500, hours=30)
+    look(served, 40, rules(triggers={"every_days": 1.0}))
+    assert [one.version for one in Book(served.ledger, MODEL).decisions()] == [None, "4"]
+
+
+def test_a_version_that_no_gate_has_judged_is_not_tried(served, tmp_path):
+    ungated = tmp_path / "ungated.py"
+    text = Path(TRAINER).read_text().replace('"gate": {"passed": passed, "reasons": ["It was compared."]}', "")
+    ungated.write_text(text)
+    served.answer(BEGIN, 500, hours=30)
+    look(served, 40, rules(triggers={"every_days": 1.0}, retrain={"command": ["python", str(ungated)]}))
+    made = Book(served.ledger, MODEL).decisions()[-1]
+    assert (made.kind, made.version, made.reason) == (
+        Kind.DROP,
+        "4",
+        "It failed. It made version 4, which no gate has judged.",
+    )
+
+
+def test_a_trial_is_decided_though_a_retraining_is_out_of_reach(served):
+    served.answer(BEGIN, 500, hours=30)
+    one = Steward(office(served), rules(triggers={"every_days": 1.0}))
+    assert one.look(BEGIN + 40 * HOUR)
+    assert kinds(served) == ["retrain"]
+    (served.place / "work").write_text("no folder")
+    served.challenge("2")
+    served.answer(BEGIN + 40 * HOUR, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    with pytest.raises(TrainingError, match="A retraining's folder can be read and written"):
+        one.look(BEGIN + 46 * HOUR)
+    assert kinds(served) == ["retrain", "canary"]
