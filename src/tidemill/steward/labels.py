@@ -11,7 +11,7 @@ import polars as pl
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.data.schema import Role as SchemaRole
-from tidemill.errors import LedgerError
+from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger.columns import LABELS
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.inputs import TIMESTAMP
@@ -96,10 +96,10 @@ def take_file(file: Path, ledger: LedgerSettings, model: str) -> int:
     """
     try:
         content = file.read_bytes()
-        table = _READERS[file.suffix](file)
+        table = _READERS[file.suffix.lower()](file)
+        rows = _checked(table, file)
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
-    rows = _checked(table, file)
     if rows.is_empty():
         return 0
     written = Table(ledger.table(model, "labels"), ledger.storage_options)
@@ -117,8 +117,19 @@ def metrics(
 
     Returns:
         Columns from, version, role, labelled, the metric's name, lower, upper; of champions and canaries.
+
+    Raises:
+        SettingsError: `every` is no duration, or the policy's loss does not fit the model.
     """
     champion = registry.describe(model, "champion")
+    try:
+        pl.select(pl.lit(_FIRST).dt.truncate(every))
+    except pl.exceptions.PolarsError as error:
+        raise SettingsError(
+            "A bucket of time is written like 1h, 1d, 1w or 1mo",
+            observed=repr(every),
+            remedy="give --every 1d",
+        ) from error
     time = champion.schema.only(SchemaRole.TIME)
     records = Records(ledger, model, policy.time.clock, time.name if time else None)
     losses = make(policy.losses, champion.identity)
@@ -153,6 +164,9 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
 def _checked(table: pl.DataFrame, file: Path) -> pl.DataFrame:
     if "id" not in table.columns or not {"label", "value"} & set(table.columns):
         raise _unfit(f"{file} with the columns {', '.join(table.columns)}")
+    odd = [name for name in ("id", "label", "value", "at") if _odd(name, table.schema.get(name))]
+    if odd:
+        raise _unfit(f"{file} with {', '.join(f'{name} as {table.schema[name]}' for name in odd)}")
     now = datetime.now(UTC)
     at = pl.col("at") if "at" in table.columns else pl.lit(None, TIMESTAMP)
     if table.schema.get("at") == pl.String:
@@ -168,9 +182,20 @@ def _checked(table: pl.DataFrame, file: Path) -> pl.DataFrame:
     empty = rows.filter(pl.col("id").is_null() | (pl.col("label").is_null() == pl.col("value").is_null()))
     if empty.height:
         raise _unfit(f"{empty.height:,} rows of {file} without an id, or without exactly one of label and value")
+    if rows["value"].is_nan().any():
+        raise _unfit(f"{file} has values that are no numbers")
+    if rows.filter(~pl.col("event_at").is_between(_FIRST, _LAST)).height:
+        raise _unfit(f"{file} has values of `at` outside of the years 1 to 9998")
     if "at" in table.columns and rows["event_at"].null_count() > table["at"].null_count():
         raise _unfit(f"{file} has values of `at` that are no instants")
     return rows
+
+
+def _odd(name: str, dtype: pl.DataType | None) -> bool:
+    """Whether a column's type can hold no ids, labels, values or moments."""
+    if dtype is None or dtype == pl.Null():
+        return False
+    return dtype.is_nested() or (name == "at" and not (dtype.is_temporal() or dtype == pl.String()))
 
 
 def _naive(table: pl.DataFrame) -> bool:
