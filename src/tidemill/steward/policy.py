@@ -53,6 +53,7 @@ Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24
 @dataclass(kw_only=True, slots=True)
 class TimeSettings:
     clock: Clock
+    """event: requests may come up to a month before the moment that they are about."""
     period_hours: Annotated[int, AtLeastOne, Period, Hours]
     """What is looked at as one: an hour, or a day where rows of an hour are alike (one storm, one flight board)."""
     grace_hours: Annotated[float, NotNegative, Hours]

@@ -21,6 +21,8 @@ _FINE = "1m"
 """Pieces begin and end with a minute: one minute's rows are in hand together, however many they are."""
 MOMENT = pl.col("moment")
 _DAY = 86_400_000_000  # microseconds
+_AHEAD = timedelta(days=31)
+"""Requests come at most so long before the moment that they are about."""
 _APART = 365 * _DAY
 """A record so long before all others has its moment from a clock that is wrong."""
 
@@ -68,6 +70,16 @@ class Records:
         days = moments.group_by(day=MOMENT // _DAY).agg(MOMENT.min()).sort("moment")
         begins = days.filter((MOMENT.diff() > _APART).fill_null(True))
         return begins.select(MOMENT.max().cast(TIMESTAMP)).collect().item()  # type: ignore[no-any-return]
+
+    def arrival(self, since: datetime, after: datetime) -> datetime | None:
+        """When the first request came that is for a moment at `after` or later; None where there is none yet.
+
+        Moments more than `_AHEAD` later are left out: else a single one of 2099 has all of the ledger read till then.
+        """
+        if self._time is None:
+            return after
+        ahead = self._answered(since).filter(MOMENT.is_between(after, after + _AHEAD))
+        return ahead.select(pl.col("at").min()).collect(engine=_ENGINE).item()  # type: ignore[no-any-return]
 
     def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
         """Answers of champion and canary, by moment; each piece is of whole minutes."""

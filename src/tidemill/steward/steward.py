@@ -64,7 +64,7 @@ class Steward:
         self._weighing = self._beginning()
         self._notices = Notices(office.model, policy.notify.webhook)
         self._alarms: set[tuple[str, str]] = set()
-        self._entered = False
+        self._entered = self._idle = False
         self._retraining: Retraining | None = None
         content = json.dumps({name: asdict(policy)[name] for name in _WEIGHED_BY}, default=str)
         self._fingerprint = hashlib.sha256(content.encode()).hexdigest()
@@ -115,7 +115,11 @@ class Steward:
             except TidemillError as error:  # a version that was deleted, say: then nothing else is decided
                 stuck = error
         if desired.champion is None:
+            if not self._idle:
+                log.warning("Nothing to watch: no version of %s is champion in %s", model, self._office.registry)
+            self._idle = True
             return False
+        self._idle = False
         now = now or datetime.now(UTC)
         self._enter(desired, decisions, now)
         before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until

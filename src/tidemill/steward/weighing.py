@@ -6,7 +6,7 @@ again, to the same figures, from the ledger (corrected labels count when they ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +15,12 @@ import polars as pl
 from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Action, Alias, Desired, Mode
 from tidemill.data.schema import Role, Schema
+from tidemill.errors import RegistryError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import acting, labels
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.policy import Policy
-from tidemill.steward.records import Records, Span, first_arrival, floor
+from tidemill.steward.records import Records, Span, floor
 from tidemill.steward.trial import Setting, Stage, Trial
 from tidemill.steward.watch import Learner, Reading, Watch
 from tidemill.steward.watching import watched_version, watches
@@ -33,14 +34,13 @@ class Progress:
     """How far things are.
 
     since: no record that matters from here on arrived before. began: the first period's begin.
-    waiting: periods whose labels are still to be weighed, with the arrival of the first request in each.
+    seen_until, labelled_until: ends of the last periods whose traffic, and whose labels, were taken in.
     """
 
     since: datetime
     began: datetime | None = None
     seen_until: datetime | None = None
     labelled_until: datetime | None = None
-    waiting: list[tuple[datetime, datetime]] = field(default_factory=list)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -102,38 +102,36 @@ class Weighing:
             seen, labelled = progress.seen_until, progress.labelled_until
             assert seen is not None and labelled is not None
             if seen <= traffic:
-                self._look(seen)
-            if labelled <= ripe and progress.waiting:
-                self._weigh()
+                progress.seen_until = self._look(seen)
+            if labelled <= ripe and labelled < progress.seen_until:
+                progress.labelled_until = self._weigh(labelled)
+                first = self._records.arrival(progress.since, progress.labelled_until)
+                progress.since = first - timedelta(hours=rules.grace_hours) if first is not None else progress.since
             if (progress.seen_until, progress.labelled_until) == (seen, labelled):
                 return False
         return True
 
-    def _look(self, begin: datetime) -> None:
-        """The traffic of a period that is over."""
+    def _look(self, begin: datetime) -> datetime:
+        """The traffic of a period that is over; returns its end."""
         assert self._reign is not None
         reign, end, progress = self._reign, begin + self._policy.period, self.progress
-        arrived: datetime | None = None
         mine = {name: watch for name, watch in reign.watches.items() if not watch.labelled}
         for piece in self._records.pieces(Span(begin=begin, end=end, since=progress.since)):
-            arrived = min(filter(None, (arrived, first_arrival(piece))))
             rows = piece.filter(pl.col("at") >= reign.since)
             for watch in mine.values():
                 watch.take(rows)
         self._close("traffic", mine, begin, end, [])
-        progress.waiting.append((begin, arrived or progress.since))
-        progress.seen_until = end
+        return end
 
-    def _weigh(self) -> None:
-        """The labels of a period that has waited for them."""
+    def _weigh(self, begin: datetime) -> datetime:
+        """The labels of a period that has waited for them; returns its end."""
         assert self._reign is not None
         reign, progress = self._reign, self.progress
-        begin, arrived = progress.waiting.pop(0)
         end = begin + self._policy.period
         mine = {name: watch for name, watch in reign.watches.items() if watch.labelled}
         wait = timedelta(hours=self._policy.time.label_wait_hours)
         coverage = labels.Coverage(rules=self._policy.labels, known=reign.known)
-        for piece in self._records.labelled(Span(begin=begin, end=end, since=arrived), end + wait):
+        for piece in self._records.labelled(Span(begin=begin, end=end, since=progress.since), end + wait):
             coverage.take(piece)
             known = piece.filter(reign.known)
             rows = known.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
@@ -154,8 +152,7 @@ class Weighing:
             self.trial.close()
         also = [coverage.reading(), *(self.trial.readings() if self.trial is not None else [])]
         self._close("labels", mine, begin, end, also)
-        progress.labelled_until = end
-        progress.since = progress.waiting[0][1] if progress.waiting else arrived
+        return end
 
     def _close(self, source: str, mine: dict[str, Watch], begin: datetime, end: datetime, also: list[Reading]) -> None:
         assert self._reign is not None
@@ -225,7 +222,6 @@ class Weighing:
             "progress": {
                 "since": progress.since.isoformat(),
                 **{name: _text(getattr(progress, name)) for name in ("began", "seen_until", "labelled_until")},
-                "waiting": [[_text(begin), _text(arrived)] for begin, arrived in progress.waiting],
             },
             "watches": {name: watch.state() for name, watch in self._reign.watches.items()},
             "trial": self.trial.state() if self.trial is not None else None,
@@ -244,7 +240,6 @@ class Weighing:
         self.progress = Progress(
             since=datetime.fromisoformat(kept["since"]),
             **{name: _moment(kept[name]) for name in ("began", "seen_until", "labelled_until")},
-            waiting=[(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in kept["waiting"]],
         )
         if (state["champion"], state["crowned"]) == (self._reign.champion, self._reign.since.isoformat()):
             for name, watch in self._reign.watches.items():
@@ -254,7 +249,11 @@ class Weighing:
 
 
 def _crowned(registry: Registry, model: str, champion: str) -> datetime:
-    """When a version became champion last."""
+    """When a version became champion last.
+
+    Raises:
+        RegistryError: its history does not tell.
+    """
     changes = [
         change.at
         for change in registry.history(model)
@@ -262,6 +261,12 @@ def _crowned(registry: Registry, model: str, champion: str) -> datetime:
         and change.version == champion
         and change.action in (Action.PROMOTE, Action.ROLLBACK)
     ]
+    if not changes:
+        raise RegistryError(
+            "A model's history tells when its champion became one",
+            observed=f"nothing of {model} {champion} in {registry.path}",
+            remedy=f"promote it once more: tidemill registry promote {model} {champion}",
+        )
     return datetime.fromisoformat(changes[-1])
 
 

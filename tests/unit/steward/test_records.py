@@ -60,6 +60,18 @@ def test_by_events_wrong_clocks_do_not_move_time(served, wrong):
     assert (mine.horizon(BEGIN, NOW), mine.first(BEGIN, NOW)) == before
 
 
+def test_what_is_asked_for_ahead_is_not_lost(served):
+    day = timedelta(days=1)
+    served.answer(BEGIN, 3, arrived=BEGIN - 2 * HOUR)
+    served.answer(BEGIN + HOUR, 3, arrived=BEGIN - 3 * day)
+    served.answer(BEGIN + 90 * day, 3, arrived=BEGIN - 4 * day)
+    mine, long_ago = reading(served, Clock.EVENT), BEGIN - 9 * day
+    assert mine.arrival(long_ago, BEGIN) == BEGIN - 3 * day
+    assert mine.arrival(long_ago, BEGIN + 2 * HOUR) is None
+    assert mine.arrival(long_ago, BEGIN + 60 * day) == BEGIN - 4 * day
+    assert reading(served).arrival(long_ago, BEGIN) == BEGIN
+
+
 @pytest.mark.parametrize("beyond", [2**60, -(2**60)])
 def test_by_events_moments_beyond_the_calendar_do_not_move_time(served, beyond):
     served.answer(BEGIN, 10)

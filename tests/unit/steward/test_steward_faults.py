@@ -13,7 +13,7 @@ from test_steward import BEGIN, TRAINER, kinds, look, office, rules, status_text
 from tidemill.bundle.rollout import Mode
 from tidemill.errors import BundleError, RegistryError, TrainingError
 from tidemill.ledger.columns import LABELS
-from tidemill.steward import policy
+from tidemill.steward import labels, policy
 from tidemill.steward.book import Book, Kind
 from tidemill.steward.steward import Steward
 
@@ -147,3 +147,26 @@ def test_a_trial_is_decided_though_a_retraining_is_out_of_reach(served):
     with pytest.raises(TrainingError, match="A retraining's folder can be read and written"):
         one.look(BEGIN + 46 * HOUR)
     assert kinds(served) == ["retrain", "canary"]
+
+
+def test_each_record_is_weighed_once_however_long_before_its_moment_it_was_asked_for(served, monkeypatch):
+    served.crowned(BEGIN - 90 * HOUR)
+    for hour in range(12):
+        served.answer(BEGIN + hour * HOUR, 10, arrived=BEGIN + (hour - 48 * (hour % 2)) * HOUR)
+    time = {"clock": policy.Clock.EVENT, "period_hours": 1, "grace_hours": 0.0, "label_wait_hours": 2.0}
+    one, counted, take = Steward(office(served), rules(time=time)), [], labels.Coverage.take
+    monkeypatch.setattr(labels.Coverage, "take", lambda self, rows: (counted.append(rows.height), take(self, rows)))
+    look(served, 50, one=one)
+    assert sum(counted) == 120 - 10, "the last hour is not over"
+
+
+def test_nothing_to_watch_is_said(served, caplog):
+    one = Steward(replace(office(served), model="typo"), rules())
+    assert not one.look() and not one.look()
+    assert caplog.text.count("Nothing to watch: no version of typo is champion") == 1
+
+
+def test_a_history_that_does_not_tell_of_the_champion_is_named(served):
+    (served.place / "registry" / MODEL / "aliases.json").write_text('{"format": 1, "aliases": {}, "history": []}')
+    with pytest.raises(RegistryError, match="history tells when its champion became one"):
+        look(served, 6)
