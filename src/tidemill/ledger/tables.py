@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from tidemill.errors import LedgerError
 from tidemill.ledger.columns import ANSWERS, LABELS
 from tidemill.ledger.settings import LedgerSettings
 
@@ -72,13 +73,26 @@ def latest(received: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
-    """All rows of one of a model's tables; `empty`: its columns, for while there is no table."""
+    """All rows of one of a model's tables; `empty`: its columns, for while there is no table.
+
+    Raises:
+        LedgerError: the table cannot be reached, or its log is altered.
+    """
     import deltalake
+    from deltalake.exceptions import DeltaError
 
     uri, options = settings.table(model, name), dict(settings.storage_options) or None
-    if not deltalake.DeltaTable.is_deltatable(uri, options):
-        return pl.LazyFrame(schema=empty)
-    return pl.scan_delta(uri, storage_options=options)
+    try:
+        if not deltalake.DeltaTable.is_deltatable(uri, options):
+            return pl.LazyFrame(schema=empty)
+        table = deltalake.DeltaTable(uri, storage_options=options)
+    except (DeltaError, OSError) as error:
+        raise LedgerError(
+            "A ledger's tables can be read",
+            observed=f"{uri}: {str(error).strip().partition(chr(10))[0]}",
+            remedy="see whether the place can be reached; a log that was altered is restored from a backup",
+        ) from error
+    return pl.scan_delta(table, storage_options=options)
 
 
 def _between(table: pl.LazyFrame, since: datetime | None, until: datetime | None) -> pl.LazyFrame:

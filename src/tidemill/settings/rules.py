@@ -6,6 +6,8 @@ from tidemill.composition import Rule
 
 Positive = Rule("greater than 0", lambda value: value > 0)
 NotNegative = Rule("0 or greater", lambda value: value >= 0)
+Days = Rule("at most 36500, which are a hundred years", lambda value: value <= 36_500)
+Hours = Rule("at most 876000, which are a hundred years", lambda value: value <= 876_000)
 Share = Rule("between 0 and 1, both excluded", lambda value: 0 < value < 1)
 ShareOrEnd = Rule("between 0 and 1, both included", lambda value: 0 <= value <= 1)
 ShareOrNone = Rule("0 or greater and below 1", lambda value: 0 <= value < 1)

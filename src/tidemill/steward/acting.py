@@ -32,9 +32,14 @@ def carry_out(registry: Registry, model: str, decision: Decision, desired: Desir
     return registry.apply(model, changes(decision, desired, policy), generation=decision.generation)
 
 
+def signature(decision: Decision) -> str:
+    """Who the registry's history says a change was made by."""
+    return f"{decision.by}, decision {decision.number}"
+
+
 def changes(decision: Decision, desired: Desired, policy: Policy) -> list[Change]:
     """What a decision changes in the state `desired`; nothing for those that are not about what is served."""
-    by, reason, version = f"{decision.by}, decision {decision.number}", decision.reason, str(decision.version)
+    by, reason, version = signature(decision), decision.reason, str(decision.version)
 
     def entry(alias: Alias, named: str, action: Action, mode: Mode | None = None, share: float | None = None) -> Change:
         return rollout.change(alias, named, action, by=by, reason=reason, mode=mode and str(mode), share=share)

@@ -48,7 +48,10 @@ def main(priority: Priority, command: Sequence[str]) -> None:
     lower(priority)
     idle = priority is Priority.IDLE and shutil.which("ionice")
     words = ["ionice", "-c", "3", *command] if idle else list(command)
-    os.execvp(words[0], words)
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        sys.exit(f"{type(error).__name__}: the command {words[0]}: {error.strerror}")
 
 
 if __name__ == "__main__":

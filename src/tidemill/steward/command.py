@@ -13,6 +13,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.sources.production import AGE_WEIGHT
 from tidemill.errors import QualityError, SettingsError
 from tidemill.settings import AtLeastOne, Kind, Positive
+from tidemill.settings.rules import Days
 from tidemill.steward.background import Priority
 from tidemill.steward.export import Records
 
@@ -41,15 +42,15 @@ class RetrainSettings:
     """How the model is trained: its words come first, and the steward adds what differs for a retraining. It runs
     where the steward runs, or from that same folder on the cluster."""
     history: History
-    window_days: Annotated[float, Positive] | None
+    window_days: Annotated[float, Positive, Days] | None
     """history=window: days before the newest record."""
-    half_life_days: Annotated[float, Positive] | None
+    half_life_days: Annotated[float, Positive, Days] | None
     """history=aged: a row so much older than the newest counts half."""
     warm_start: bool
     """Begin from the weights of the champion's run, where its folder is still there."""
-    validation_days: Annotated[float, Positive]
+    validation_days: Annotated[float, Positive, Days]
     """Records of these days, before those of the test split, choose the best epoch …"""
-    test_days: Annotated[float, Positive]
+    test_days: Annotated[float, Positive, Days]
     """… and the newest ones are the test split, on which the gate compares with the champion."""
     min_records: Annotated[int, AtLeastOne]
     """Fewer labelled records are not worth a retraining."""

@@ -62,7 +62,7 @@ class Coder:
                 missing = values.is_null() | (values.cast(pl.String) == "").fill_null(True)
                 found[:, place] = np.where(missing.to_numpy(), MISSING, known.fill_null(OTHER).to_numpy())
             else:
-                numbers = values.cast(pl.Float64).fill_nan(None)
+                numbers = values.cast(pl.Float64, strict=False).fill_nan(None)
                 places = np.searchsorted(bins, numbers.fill_null(0.0).to_numpy(), side="right") + _FIRST
                 found[:, place] = np.where(numbers.is_null().to_numpy(), MISSING, places)
         return found

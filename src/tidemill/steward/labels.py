@@ -8,19 +8,20 @@ from pathlib import Path
 
 import polars as pl
 
+from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.data.schema import Role as SchemaRole
-from tidemill.errors import LedgerError
+from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger.columns import LABELS
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.inputs import TIMESTAMP
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.settings import Objective
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
 from tidemill.steward.records import Records, Span
 from tidemill.steward.watch import Reading, Severity
 
-KNOWN = pl.col("true_label").is_not_null() | pl.col("true_value").is_not_null()
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
@@ -31,15 +32,23 @@ _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 _FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
 
 
-@dataclass(kw_only=False, slots=True)
+def known(identity: Identity) -> pl.Expr:
+    """Whether a row has a label of the model's kind: a class, or a number. Another one tells nothing of its answer."""
+    number = pl.col("true_value")
+    regression = identity.objective is Objective.REGRESSION
+    return (number.is_not_null() & ~number.is_nan()) if regression else pl.col("true_label").is_not_null()
+
+
+@dataclass(kw_only=True, slots=True)
 class Coverage:
-    """What became of a period's answers: which share has a label, and how long labels took.
+    """What became of a period's answers: which share has a label, and how long labels took. known: which have one.
 
     A label's lag runs from the record's moment to when it came true (where the client said so), else from the request
     to the label's arrival.
     """
 
     rules: LabelSettings
+    known: pl.Expr
     rows: int = 0
     labelled: int = 0
     lags: list[pl.Series] = field(default_factory=list)
@@ -47,7 +56,7 @@ class Coverage:
     def take(self, rows: pl.DataFrame) -> None:
         """Answers with `labelled_at` and `event_at`, null where no label came."""
         lag = pl.coalesce(pl.col("event_at") - pl.col("moment"), pl.col("labelled_at") - pl.col("at"))
-        known = rows.filter(KNOWN)
+        known = rows.filter(self.known)
         self.rows += rows.height
         self.labelled += known.height
         self.lags.append(known.select(lag.dt.total_seconds().cast(pl.Float32)).to_series())
@@ -87,10 +96,10 @@ def take_file(file: Path, ledger: LedgerSettings, model: str) -> int:
     """
     try:
         content = file.read_bytes()
-        table = _READERS[file.suffix](file)
+        table = _READERS[file.suffix.lower()](file)
+        rows = _checked(table, file)
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
-    rows = _checked(table, file)
     if rows.is_empty():
         return 0
     written = Table(ledger.table(model, "labels"), ledger.storage_options)
@@ -108,8 +117,19 @@ def metrics(
 
     Returns:
         Columns from, version, role, labelled, the metric's name, lower, upper; of champions and canaries.
+
+    Raises:
+        SettingsError: `every` is no duration, or the policy's loss does not fit the model.
     """
     champion = registry.describe(model, "champion")
+    try:
+        pl.select(pl.lit(_FIRST).dt.truncate(every))
+    except pl.exceptions.PolarsError as error:
+        raise SettingsError(
+            "A bucket of time is written like 1h, 1d, 1w or 1mo",
+            observed=repr(every),
+            remedy="give --every 1d",
+        ) from error
     time = champion.schema.only(SchemaRole.TIME)
     records = Records(ledger, model, policy.time.clock, time.name if time else None)
     losses = make(policy.losses, champion.identity)
@@ -117,8 +137,8 @@ def metrics(
     sums: list[pl.DataFrame] = []
     everything = Span(begin=_FIRST, end=_LAST, since=_FIRST)
     for piece in records.labelled(everything, _LAST):
-        known = piece.filter(KNOWN)
-        frame = known.select(moment, "version", "role", loss=pl.Series(losses.of(known), dtype=pl.Float64))
+        rows = piece.filter(known(champion.identity))
+        frame = rows.select(moment, "version", "role", loss=pl.Series(losses.of(rows), dtype=pl.Float64))
         sums.append(_summed(frame.with_columns(squares=pl.col("loss") ** 2, labelled=pl.lit(1))))
         sums = [_summed(pl.concat(sums))]
     if not sums:
@@ -144,6 +164,9 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
 def _checked(table: pl.DataFrame, file: Path) -> pl.DataFrame:
     if "id" not in table.columns or not {"label", "value"} & set(table.columns):
         raise _unfit(f"{file} with the columns {', '.join(table.columns)}")
+    odd = [name for name in ("id", "label", "value", "at") if _odd(name, table.schema.get(name))]
+    if odd:
+        raise _unfit(f"{file} with {', '.join(f'{name} as {table.schema[name]}' for name in odd)}")
     now = datetime.now(UTC)
     at = pl.col("at") if "at" in table.columns else pl.lit(None, TIMESTAMP)
     if table.schema.get("at") == pl.String:
@@ -159,9 +182,20 @@ def _checked(table: pl.DataFrame, file: Path) -> pl.DataFrame:
     empty = rows.filter(pl.col("id").is_null() | (pl.col("label").is_null() == pl.col("value").is_null()))
     if empty.height:
         raise _unfit(f"{empty.height:,} rows of {file} without an id, or without exactly one of label and value")
+    if rows["value"].is_nan().any():
+        raise _unfit(f"{file} has values that are no numbers")
+    if rows.filter(~pl.col("event_at").is_between(_FIRST, _LAST)).height:
+        raise _unfit(f"{file} has values of `at` outside of the years 1 to 9998")
     if "at" in table.columns and rows["event_at"].null_count() > table["at"].null_count():
         raise _unfit(f"{file} has values of `at` that are no instants")
     return rows
+
+
+def _odd(name: str, dtype: pl.DataType | None) -> bool:
+    """Whether a column's type can hold no ids, labels, values or moments."""
+    if dtype is None or dtype == pl.Null():
+        return False
+    return dtype.is_nested() or (name == "at" and not (dtype.is_temporal() or dtype == pl.String()))
 
 
 def _naive(table: pl.DataFrame) -> bool:

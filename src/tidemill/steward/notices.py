@@ -1,10 +1,11 @@
 """Notices: decisions and new alarms of severity harm, in the log and to a webhook."""
 
+import contextlib
+import http.client
 import json
 import logging
 import queue
 import threading
-import urllib.error
 import urllib.request
 from dataclasses import asdict
 from typing import Any
@@ -49,8 +50,9 @@ class Notices:
         """Send what waits, for at most so long."""
         if self._webhook is not None:
             self._ended.set()
-            self._waiting.put(None)
-            self._thread.join(seconds)
+            with contextlib.suppress(queue.Full):  # then none of those that wait finds the webhook in time
+                self._waiting.put(None, timeout=seconds / 2)
+            self._thread.join(seconds / 2)
 
     def _put(self, what: str, content: dict[str, Any]) -> None:
         if self._webhook is None:
@@ -72,7 +74,7 @@ class Notices:
                 request = urllib.request.Request(self._webhook, body, headers)
                 with urllib.request.urlopen(request, timeout=_PATIENCE):
                     return
-            except (urllib.error.URLError, OSError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 if attempt == _ATTEMPTS - 1 or self._ended.wait(_PAUSE * 2**attempt):
                     log.error("The webhook did not take a notice: %s", error)
                     return

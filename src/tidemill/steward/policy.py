@@ -15,7 +15,7 @@ import yaml
 
 from tidemill.composition import Conflict, Rule, build
 from tidemill.errors import SettingsError
-from tidemill.settings.rules import AtLeastOne, NotNegative, Positive, Share, ShareOrEnd
+from tidemill.settings.rules import AtLeastOne, Days, Hours, NotNegative, Positive, Share, ShareOrEnd
 from tidemill.steward import losses
 from tidemill.steward.command import RetrainSettings
 from tidemill.steward.paired import Question
@@ -45,19 +45,22 @@ class Unit(StrEnum):
     PERIOD = "period"
 
 
+ADay = Rule("at most 86400, which are a day", lambda seconds: seconds <= 86_400)
+WebUrl = Rule("an http:// or https:// URL", lambda url: url.startswith(("http://", "https://")))
 Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24 % hours == 0 or hours % 24 == 0)
 
 
 @dataclass(kw_only=True, slots=True)
 class TimeSettings:
     clock: Clock
-    period_hours: Annotated[int, AtLeastOne, Period]
+    """event: requests may come up to a month before the moment that they are about."""
+    period_hours: Annotated[int, AtLeastOne, Period, Hours]
     """What is looked at as one: an hour, or a day where rows of an hour are alike (one storm, one flight board)."""
-    grace_hours: Annotated[float, NotNegative]
+    grace_hours: Annotated[float, NotNegative, Hours]
     """A period is over when so much later rows have come: what is under way to the tables belongs in."""
-    label_wait_hours: Annotated[float, NotNegative]
+    label_wait_hours: Annotated[float, NotNegative, Hours]
     """Labels of a period are weighed when it is so old, all at once: what comes later is not weighed any more."""
-    look_seconds: Annotated[float, Positive]
+    look_seconds: Annotated[float, Positive, ADay]
     """Between two looks at the ledger."""
 
 
@@ -125,10 +128,10 @@ class TrialSettings:
 class TriggerSettings:
     """What begins a retraining. Drift alone never does: it explains."""
 
-    every_days: Annotated[float, Positive] | None
+    every_days: Annotated[float, Positive, Days] | None
     on_harm: bool
     """When a check of severity harm raises an alarm about losses."""
-    cooldown_days: Annotated[float, NotNegative]
+    cooldown_days: Annotated[float, NotNegative, Days]
     budget: Annotated[int, NotNegative]
     """Retrainings within 30 days."""
 
@@ -141,7 +144,7 @@ class LabelSettings:
 
 @dataclass(kw_only=True, slots=True)
 class NotifySettings:
-    webhook: str | None
+    webhook: Annotated[str, WebUrl] | None
     """Gets every decision and every new alarm of severity harm as JSON, by POST."""
 
 

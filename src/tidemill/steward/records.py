@@ -22,6 +22,8 @@ _ENGINE: Literal["streaming"] = "streaming"
 _FINE = "1m"
 """Pieces begin and end with a minute: one minute's rows are in hand together, however many they are."""
 MOMENT = pl.col("moment")
+_AHEAD = timedelta(days=31)
+"""Requests come at most so long before the moment that they are about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,20 +51,31 @@ class Records:
         """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any.
 
         Moments that few records have, far from all others (a wrong clock, a far time in a request that tries the
-        server), are not believed, or a single one would make years pass.
+        server), are not believed, or a single one would make years pass; nor is one that is still to come.
         """
         if self._time is None:
             return now
         moments = self._answered(since, said=True).select(MOMENT)
         came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").alias("moment"))
-        ends = [end for frame in (moments, came_true) if (end := _believed(frame)[1]) is not None]
+        ends = [end for frame in (moments, came_true) if (end := _believed(frame, now)[1]) is not None]
         return max(ends, default=None)
 
-    def first(self, since: datetime) -> datetime | None:
-        """The earliest moment, that can be believed, of the answers that were asked for at `since` or later."""
+    def first(self, since: datetime, until: datetime) -> datetime | None:
+        """The earliest moment up to `until`, that can be believed, of the answers asked for at `since` or later."""
         if self._time is None:
-            return self._answered(since).select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
-        return _believed(self._answered(since, said=True).select(MOMENT))[0]
+            rows = self._answered(since).filter(MOMENT.le(until))
+            return rows.select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
+        return _believed(self._answered(since, said=True).select(MOMENT), until)[0]
+
+    def arrival(self, since: datetime, after: datetime) -> datetime | None:
+        """When the first request came that is for a moment at `after` or later; None where there is none yet.
+
+        Moments more than `_AHEAD` later are left out: else a single one of 2099 has all of the ledger read till then.
+        """
+        if self._time is None:
+            return after
+        ahead = self._answered(since).filter(MOMENT.is_between(after, after + _AHEAD))
+        return ahead.select(pl.col("at").min()).collect(engine=_ENGINE).item()  # type: ignore[no-any-return]
 
     def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
         """Answers of champion and canary, by moment; each piece is of whole minutes."""
@@ -102,7 +115,8 @@ class Records:
         fields = stored.to_schema() if isinstance(stored, pl.Struct) and self._time is not None else {}
         names = (self._time, f"{self._time} ({Kind.TIMESTAMP})")  # so where its kind has changed (ledger/commits.py)
         own = [pl.col("inputs").struct.field(str(name)) for name in names if fields.get(str(name)) == TIMESTAMP]
-        return rows.with_columns(pl.coalesce(*own, *([] if said and own else ["at"])).alias("moment"))
+        moment = pl.coalesce(*own, *([] if said and own else ["at"])).alias("moment")
+        return rows.with_columns(moment, *([pl.lit(None).alias("inputs")] if stored is None else []))
 
     def _within(self, span: Span) -> pl.LazyFrame:
         return self._answered(span.since).filter(MOMENT.is_between(span.begin, span.end, closed="left"))
@@ -126,9 +140,9 @@ class Records:
             yield Span(begin=begin, end=span.end, since=span.since)
 
 
-def _believed(moments: pl.LazyFrame) -> tuple[datetime | None, datetime | None]:
+def _believed(moments: pl.LazyFrame, until: datetime) -> tuple[datetime | None, datetime | None]:
     """The first and the last of the moments, but for groups of fewer than `FEW` with a gap of `GAP` on both sides."""
-    days = moments.drop_nulls().group_by(MOMENT.dt.truncate("1d").alias("day"))
+    days = moments.filter(MOMENT.le(until)).group_by(MOMENT.dt.truncate("1d").alias("day"))
     found = (
         days.agg(MOMENT.min().alias("first"), MOMENT.max().alias("last"), pl.len()).sort("day").collect(engine=_ENGINE)
     )

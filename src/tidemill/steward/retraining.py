@@ -85,12 +85,17 @@ class Retraining:
         self._running = kind(self.folder, self.settings)
 
     def state(self) -> State:
-        """As the folder tells it; nothing is begun or changed."""
-        outcome = _read(self.folder / "outcome.json")
-        if outcome is not None:
-            return State(**{**outcome, "phase": Phase(outcome["phase"]), "reasons": tuple(outcome["reasons"])})
-        plan = _read(self.folder / "plan.json")
-        return State(phase=Phase.RUNNING, attempts=plan["attempts"]) if plan else State(phase=Phase.NOT_BEGUN)
+        """As the folder tells it; nothing is begun or changed.
+
+        Raises:
+            TrainingError: a file of it cannot be read.
+        """
+        with _usable(self.folder):
+            outcome = _read(self.folder / "outcome.json")
+            if outcome is not None:
+                return State(**{**outcome, "phase": Phase(outcome["phase"]), "reasons": tuple(outcome["reasons"])})
+            plan = _read(self.folder / "plan.json")
+            return State(phase=Phase.RUNNING, attempts=plan["attempts"]) if plan else State(phase=Phase.NOT_BEGUN)
 
     def advance(self) -> State:
         """Begin, go on or conclude, as far as it goes without waiting for the training.
@@ -100,7 +105,8 @@ class Retraining:
         """
         if (state := self.state()).ended:
             return state
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with _usable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         with _held(self.folder / "lock") as lock:
             if lock is None:  # by the training, or by another steward at this very moment
                 return State(phase=Phase.RUNNING, attempts=self.state().attempts)
@@ -188,7 +194,10 @@ class Retraining:
 
 def _done(found: tuple[str, Manifest], attempts: int) -> State:
     version, described = found
-    gate = described.results["gate"]
+    gate = described.results.get("gate")
+    if not isinstance(gate, dict):
+        why = f"It made version {version}, which no gate has judged."
+        return State(phase=Phase.FAILED, attempts=attempts, version=version, why=why)
     return State(
         phase=Phase.DONE,
         attempts=attempts,
@@ -196,6 +205,18 @@ def _done(found: tuple[str, Manifest], attempts: int) -> State:
         passed=gate["passed"],
         reasons=tuple(gate["reasons"]),
     )
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            "A retraining's folder can be read and written, and holds what the steward wrote",
+            observed=f"{folder}: {type(error).__name__}: {error}",
+            remedy="give permission and room there; delete a file that was altered, and it is begun anew",
+        ) from error
 
 
 @contextmanager

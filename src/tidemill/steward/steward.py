@@ -61,10 +61,10 @@ class Steward:
         self._office, self._policy = office, policy
         self._registry = Registry(office.registry)
         self._book = Book(office.ledger, office.model)
-        self._weighing = self._blank()
+        self._weighing = self._beginning()
         self._notices = Notices(office.model, policy.notify.webhook)
         self._alarms: set[tuple[str, str]] = set()
-        self._entered = False
+        self._entered = self._idle = False
         self._retraining: Retraining | None = None
         content = json.dumps({name: asdict(policy)[name] for name in _WEIGHED_BY}, default=str)
         self._fingerprint = hashlib.sha256(content.encode()).hexdigest()
@@ -72,6 +72,10 @@ class Steward:
         with explained(office.ledger.path):
             self._store = open_store(office.ledger.path)
             self._store.filesystem.makedirs(f"{self._store.root}/{office.model}/steward", exist_ok=True)
+
+    def _beginning(self) -> Weighing:
+        office = self._office
+        return Weighing(self._policy, office.ledger, office.model, self._registry, self._book)
 
     def run(self, ended: threading.Event) -> None:
         """Look again and again. What goes wrong at one look is logged, and tried again at the next."""
@@ -97,57 +101,72 @@ class Steward:
         return self._store.read(self._office.model, _STATUS)
 
     def look(self, now: datetime | None = None) -> bool:
-        """Take in what has come, and do what is due; whether there is more to do at once."""
+        """Take in what has come, and do what is due; whether there is more to do at once.
+
+        Raises:
+            TidemillError: a part is out of reach, or a decision cannot be carried out; the next look tries again.
+        """
         model = self._office.model
         desired, decisions = self._registry.desired(model), self._book.decisions()
-        due = acting.due(decisions, desired, self._policy)
+        due, stuck = acting.due(decisions, desired, self._policy), None
         if due is not None:
-            return self._act(due, desired)
+            try:
+                return self._act(due, desired)
+            except TidemillError as error:  # a version that was deleted, say: then nothing else is decided
+                stuck = error
         if desired.champion is None:
+            if not self._idle:
+                log.warning("Nothing to watch: no version of %s is champion in %s", model, self._office.registry)
+            self._idle = True
             return False
-        self._enter(desired, decisions)
+        self._idle = False
+        now = now or datetime.now(UTC)
+        self._enter(desired, decisions, now)
         before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until
         try:
-            more = self._weighing.advance(now or datetime.now(UTC))
+            more = self._weighing.advance(now)
         except BaseException:  # a part of a period may be in it, which would be taken in twice
-            self._weighing, self._entered = self._blank(), False
+            self._weighing, self._entered = self._beginning(), False
             raise
         if (self._weighing.progress.seen_until, self._weighing.progress.labelled_until) != before:
             self._alarm()
             self._keep()
-        name, outcome = self._train(decisions)
-        situation = self._situation(desired, decisions, name, outcome)
-        proposal = propose(self._policy, situation) if situation is not None else None
-        decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        self._tell(desired, name)
+        begun, outcome, decided = self._begun(decisions), None, False
+        if due is None:
+            try:
+                outcome = self._train(begun) if begun is not None else None
+            except TidemillError as error:  # a cluster out of reach, say: a trial does not wait for it
+                stuck = error
+            situation = self._situation(desired, decisions, begun, outcome)
+            proposal = propose(self._policy, situation) if situation is not None else None
+            decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
+        self._tell(desired, begun)
+        if stuck is not None:
+            raise stuck
         return more or decided
 
-    def _blank(self) -> Weighing:
-        office = self._office
-        return Weighing(self._policy, office.ledger, office.model, self._registry, self._book)
-
-    def _enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:
+    def _enter(self, desired: Desired, decisions: Sequence[Decision], now: datetime) -> None:
         self._weighing.enter(desired, decisions)
         if self._entered:
             return
         content = self._store.read(self._office.model, _STATE)
-        self._entered = True
         try:
             state = json.loads(content) if content is not None else {}
             if state.get("fingerprint") == self._fingerprint:
-                self._weighing.restore(state["weighing"])
+                self._weighing.restore(state["weighing"], now)
                 self._alarms = set(self._harm())
-        except (ValueError, KeyError, TypeError) as error:  # all of it can be made again
+        except Exception as error:  # whatever is in it: all of it can be made again
             log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
-            self._weighing = self._blank()
+            self._weighing = self._beginning()
             self._weighing.enter(desired, decisions)
+        self._entered = True
 
     def _keep(self) -> None:
         content = {"fingerprint": self._fingerprint, "weighing": self._weighing.state()}
         self._store.replace(self._office.model, _STATE, json.dumps(content).encode())
 
     def _situation(
-        self, desired: Desired, decisions: Sequence[Decision], name: str | None, outcome: State | None
+        self, desired: Desired, decisions: Sequence[Decision], begun: Decision | None, outcome: State | None
     ) -> Situation | None:
         weighing = self._weighing
         progress = weighing.progress
@@ -160,7 +179,7 @@ class Steward:
             decisions=decisions,
             trial=weighing.trial,
             alarms=[alarm for alarms in weighing.alarms.values() for alarm in alarms],
-            retraining=name,
+            retraining=begun.retraining if begun is not None else None,
             outcome=outcome,
         )
 
@@ -191,16 +210,16 @@ class Steward:
             log.info("Decision %d is void: the registry has changed since", decision.number)
         return True
 
-    def _train(self, decisions: Sequence[Decision]) -> tuple[str | None, State | None]:
-        """The retraining that was begun and that nothing was decided about yet; what it came to, once it has ended."""
+    def _begun(self, decisions: Sequence[Decision]) -> Decision | None:
+        """The retraining that was begun and that nothing was decided about yet."""
         closed = {one.retraining for one in decisions if one.kind is not Kind.RETRAIN}
-        open_ = [one for one in acting.in_force(decisions) if one.kind is Kind.RETRAIN and one.retraining not in closed]
-        if not open_:
-            self._retraining = None
-            return None, None
-        decision = open_[-1]
-        name = str(decision.retraining)
+        begun = [one for one in acting.in_force(decisions) if one.kind is Kind.RETRAIN and one.retraining not in closed]
+        return begun[-1] if begun else None
+
+    def _train(self, decision: Decision) -> State | None:
+        """What the retraining came to, once it has ended."""
         office = self._office
+        name = f"{decision.retraining}-{decision.at:%Y%m%d-%H%M%S}"  # another ledger's first one may lie there as well
         if self._retraining is None or self._retraining.folder.name != name:
             self._retraining = Retraining(
                 settings=self._policy.retrain,
@@ -211,7 +230,7 @@ class Steward:
                 until=decision.moment,
             )
         state = self._retraining.advance()
-        return name, state if state.ended else None
+        return state if state.ended else None
 
     def _alarm(self) -> None:
         """Tell of alarms of severity harm that were not there at the look before."""
@@ -224,7 +243,7 @@ class Steward:
         alarms = (one for alarms in self._weighing.alarms.values() for one in alarms)
         return {(one.check, one.subject): one for one in alarms if one.severity is Severity.HARM}
 
-    def _tell(self, desired: Desired, retraining: str | None) -> None:
+    def _tell(self, desired: Desired, begun: Decision | None) -> None:
         """For people and programs that wait: how far things are."""
         progress, trial, time = self._weighing.progress, self._weighing.trial, self._policy.time
         status: dict[str, Any] = {
@@ -233,7 +252,7 @@ class Steward:
             "challenger": desired.challenger if trial is not None else None,
             "stage": str(trial.setting.stage) if trial is not None else "watching",
             "trial": trial.figures() if trial is not None else None,
-            "retraining": retraining,
+            "retraining": begun.retraining if begun is not None else None,
             "seen_until": progress.seen_until,
             "labelled_until": progress.labelled_until,
             "period_hours": time.period_hours,

@@ -1,11 +1,15 @@
 """What the policy has watched of a version: its settings checked, its bundle's profile and loss at hand."""
 
+import difflib
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tidemill.bundle import folder
 from tidemill.bundle.registry import Registry
 from tidemill.composition import build, component
+from tidemill.errors import BundleError, SettingsError
 from tidemill.steward import losses
 from tidemill.steward.policy import SHOWN, Policy
 from tidemill.steward.watch import Watch, Watched
@@ -27,12 +31,33 @@ def watched_version(policy: Policy, registry: Registry, model: str, version: str
 
     Raises:
         RegistryError, BundleError: there is no such version, or it is incomplete.
-        SettingsError: the policy's loss does not fit the model.
+        SettingsError: the policy's loss does not fit the model, or a guarded column is none of it.
     """
     described = registry.describe(model, version)
+    names = [column.name for column in described.schema.columns]
+    for column in policy.trial.slices:
+        if column not in names:
+            near = difflib.get_close_matches(column, names, n=1)
+            raise SettingsError(
+                "trial.slices names columns of the model's table",
+                observed=f"{column!r}, which version {version} of {model} does not have",
+                remedy=f"did you mean {near[0]}?" if near else f"name one of {', '.join(names)}",
+            )
     with registry.fetched(model, version, verify=False) as place:
-        profile = json.loads((place / folder.PROFILE).read_text(encoding="utf-8"))
+        profile = _profile(place / folder.PROFILE)
     return Watched(manifest=described, profile=profile, losses=losses.make(policy.losses, described.identity))
+
+
+def _profile(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {"inputs": content["inputs"], "answers": content["answers"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            "A version that is watched has a profile of what it was trained with",
+            observed=f"{file}: {type(error).__name__}: {error}",
+            remedy="train the model again with this release, and promote the new version",
+        ) from error
 
 
 def _maker(name: str, mapping: dict[str, object]) -> Callable[[Watched], Watch]:

@@ -7,7 +7,7 @@ time).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +16,12 @@ import polars as pl
 from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Action, Alias, Desired, Mode
 from tidemill.data.schema import Role, Schema
+from tidemill.errors import RegistryError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.steward import labels
-from tidemill.steward.acting import in_force
+from tidemill.steward import acting, labels
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.policy import Policy
-from tidemill.steward.records import Records, Span, first_arrival, floor
+from tidemill.steward.records import Records, Span, floor
 from tidemill.steward.trial import Setting, Stage, Trial
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
 from tidemill.steward.watching import watched_version, watches
@@ -35,23 +35,26 @@ class Progress:
     """How far things are.
 
     since: no record that matters from here on arrived before. began: the first period's begin.
-    waiting: periods whose labels are still to be weighed, with the arrival of the first request in each.
+    seen_until, labelled_until: ends of the last periods whose traffic, and whose labels, were taken in.
     """
 
     since: datetime
     began: datetime | None = None
     seen_until: datetime | None = None
     labelled_until: datetime | None = None
-    waiting: list[tuple[datetime, datetime]] = field(default_factory=list)
 
 
 @dataclass(kw_only=True, slots=True)
 class Reign:
-    """A champion's time: watches begin anew with each. since: arrival of the first request it may answer."""
+    """A champion's time: watches begin anew with each. since: arrival of the first request it may answer.
+
+    known: which records have a label of its kind.
+    """
 
     champion: str
     since: datetime
     schema: Schema
+    known: pl.Expr
     watches: dict[str, Watch]
 
 
@@ -90,7 +93,7 @@ class Weighing:
         if horizon is None:
             return False
         if progress.seen_until is None:
-            first = self._records.first(progress.since)
+            first = self._records.first(progress.since, horizon)
             if first is None:
                 return False
             progress.began = progress.seen_until = progress.labelled_until = floor(first, self._policy.period)
@@ -100,40 +103,38 @@ class Weighing:
             seen, labelled = progress.seen_until, progress.labelled_until
             assert seen is not None and labelled is not None
             if seen <= traffic:
-                self._look(seen)
-            if labelled <= ripe and progress.waiting:
-                self._weigh()
+                progress.seen_until = self._look(seen)
+            if labelled <= ripe and labelled < progress.seen_until:
+                progress.labelled_until = self._weigh(labelled)
+                first = self._records.arrival(progress.since, progress.labelled_until)
+                progress.since = first - timedelta(hours=rules.grace_hours) if first is not None else progress.since
             if (progress.seen_until, progress.labelled_until) == (seen, labelled):
                 return False
         return True
 
-    def _look(self, begin: datetime) -> None:
-        """The traffic of a period that is over."""
+    def _look(self, begin: datetime) -> datetime:
+        """The traffic of a period that is over; returns its end."""
         assert self._reign is not None
         reign, end, progress = self._reign, begin + self._policy.period, self.progress
-        arrived: datetime | None = None
         mine = {name: watch for name, watch in reign.watches.items() if not watch.labelled}
         for piece in self._records.pieces(Span(begin=begin, end=end, since=progress.since)):
-            arrived = min(filter(None, (arrived, first_arrival(piece))))
             rows = piece.filter(pl.col("at") >= reign.since)
             for watch in mine.values():
                 watch.take(rows)
         self._close("traffic", mine, begin, end, [])
-        progress.waiting.append((begin, arrived or progress.since))
-        progress.seen_until = end
+        return end
 
-    def _weigh(self) -> None:
-        """The labels of a period that has waited for them."""
+    def _weigh(self, begin: datetime) -> datetime:
+        """The labels of a period that has waited for them; returns its end."""
         assert self._reign is not None
         reign, progress = self._reign, self.progress
-        begin, arrived = progress.waiting.pop(0)
         end = begin + self._policy.period
         mine = {name: watch for name, watch in reign.watches.items() if watch.labelled}
         wait = timedelta(hours=self._policy.time.label_wait_hours)
-        coverage = labels.Coverage(self._policy.labels)
-        for piece in self._records.labelled(Span(begin=begin, end=end, since=arrived), end + wait):
+        coverage = labels.Coverage(rules=self._policy.labels, known=reign.known)
+        for piece in self._records.labelled(Span(begin=begin, end=end, since=progress.since), end + wait):
             coverage.take(piece)
-            known = piece.filter(labels.KNOWN)
+            known = piece.filter(reign.known)
             rows = known.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
             for watch in mine.values():
                 watch.take(rows)
@@ -152,8 +153,7 @@ class Weighing:
             self.trial.close()
         also = [coverage.reading(), *(self.trial.readings() if self.trial is not None else [])]
         self._close("labels", mine, begin, end, also)
-        progress.labelled_until = end
-        progress.since = progress.waiting[0][1] if progress.waiting else arrived
+        return end
 
     def _close(self, source: str, mine: dict[str, Watch], begin: datetime, end: datetime, also: list[Reading]) -> None:
         assert self._reign is not None
@@ -172,6 +172,7 @@ class Weighing:
             champion=champion,
             since=since,
             schema=watched.manifest.schema,
+            known=labels.known(watched.manifest.identity),
             watches={name: make(watched) for name, make in self._settings.items()},
         )
         self.champion, self.alarms = champion, {}
@@ -196,10 +197,20 @@ class Weighing:
             share=desired.share,
             key=key.name if key else None,
         )
-        led = [one for one in in_force(decisions) if (one.kind, one.version) == (Kind.CANARY, challenger)]
-        same = bool(led) and led[-1].champion == champion  # evidence against another one is none against this one
-        carried = led[-1].evidence.get("carried") if same and stage is Stage.CANARY else None
+        led = self._led(decisions) if stage is Stage.CANARY else None
+        carried = led.evidence.get("carried") if led is not None else None
         self.trial = Trial.begin(self._policy.trial, setting, self._losses, carried)
+
+    def _led(self, decisions: Sequence[Decision]) -> Decision | None:
+        """The decision that let the canary answer, where both versions are still the ones that it compared."""
+        made = {acting.signature(one): one for one in decisions if one.kind is Kind.CANARY}
+        for change in reversed(self._registry.history(self._model)):
+            if change.by in made:
+                return made[change.by]
+            crowned = change.alias == Alias.CHAMPION and change.action in (Action.PROMOTE, Action.ROLLBACK)
+            if crowned or (change.alias == Alias.CHALLENGER and change.mode != Mode.CANARY):
+                return None
+        return None
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -212,21 +223,25 @@ class Weighing:
             "progress": {
                 "since": progress.since.isoformat(),
                 **{name: _text(getattr(progress, name)) for name in ("began", "seen_until", "labelled_until")},
-                "waiting": [[_text(begin), _text(arrived)] for begin, arrived in progress.waiting],
             },
             "watches": {name: watch.state() for name, watch in self._reign.watches.items()},
             "trial": self.trial.state() if self.trial is not None else None,
             "alarms": {source: [_plain(one) for one in alarms] for source, alarms in self.alarms.items()},
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, after `enter`, as far as it is about the same champion and challenger."""
+    def restore(self, state: dict[str, Any], now: datetime) -> None:
+        """Go on from `state`, after `enter`, as far as it is about the same champion and challenger.
+
+        Raises:
+            Exception: it is no such state, or has weighed what is still to come; this object is of no use then.
+        """
         assert self._reign is not None
         kept = state["progress"]
+        if kept["seen_until"] is not None and datetime.fromisoformat(kept["seen_until"]) > now:
+            raise ValueError(f"it has seen all until {kept['seen_until']}, and now it is {now.isoformat()}")
         self.progress = Progress(
             since=datetime.fromisoformat(kept["since"]),
             **{name: _moment(kept[name]) for name in ("began", "seen_until", "labelled_until")},
-            waiting=[(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in kept["waiting"]],
         )
         if (state["champion"], state["crowned"]) == (self._reign.champion, self._reign.since.isoformat()):
             for name, watch in self._reign.watches.items():
@@ -237,7 +252,11 @@ class Weighing:
 
 
 def _crowned(registry: Registry, model: str, champion: str) -> datetime:
-    """When a version became champion last."""
+    """When a version became champion last.
+
+    Raises:
+        RegistryError: its history does not tell.
+    """
     changes = [
         change.at
         for change in registry.history(model)
@@ -245,6 +264,12 @@ def _crowned(registry: Registry, model: str, champion: str) -> datetime:
         and change.version == champion
         and change.action in (Action.PROMOTE, Action.ROLLBACK)
     ]
+    if not changes:
+        raise RegistryError(
+            "A model's history tells when its champion became one",
+            observed=f"nothing of {model} {champion} in {registry.path}",
+            remedy=f"promote it once more: tidemill registry promote {model} {champion}",
+        )
     return datetime.fromisoformat(changes[-1])
 
 

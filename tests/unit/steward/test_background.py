@@ -26,5 +26,14 @@ def test_a_command_is_as_low_as_it_was_told(priority: str, nice: int) -> None:
     assert told == [str(nice), str(priority == "idle"), shared, "1000"]
 
 
+def test_a_command_that_is_not_there_is_named() -> None:
+    command = [sys.executable, "-m", background.MODULE, "low", "/no/such/program", "x"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "FileNotFoundError: the command /no/such/program: No such file or directory\n",
+    )
+
+
 def test_the_libraries_are_told_how_many_threads() -> None:
     assert background.limits(2)["OMP_NUM_THREADS"] == background.limits(2)["POLARS_MAX_THREADS"] == "2"

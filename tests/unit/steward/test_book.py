@@ -3,10 +3,12 @@
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tidemill.errors import LedgerError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import book
 from tidemill.steward.book import Book, Decision, Kind
@@ -86,3 +88,12 @@ def test_readings_of_a_period_are_kept_once(ledger):
     assert rows["check"].to_list() == ["drift", "loss", "missing", "missing"]
     assert rows["alarm"].to_list() == [True, False, False, False]
     assert rows.filter(pl.col("check") == "drift")["since"].item() == NOW
+
+
+def test_a_log_that_was_altered_is_named(ledger):
+    Book(ledger, "m").decide(decision(1))
+    (log,) = Path(ledger.table("m", "decisions"), "_delta_log").glob("*0.json")
+    log.write_text("altered")
+    with pytest.raises(LedgerError, match="A ledger's tables can be read") as refused:
+        Book(ledger, "m").decisions()
+    assert "\n" not in str(refused.value)

@@ -7,7 +7,7 @@ import pytest
 from served import HOUR, MODEL, NOW, Served
 
 from tidemill import cli
-from tidemill.errors import LedgerError
+from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
 from tidemill.steward import policy
 from tidemill.steward.labels import metrics, take_file
@@ -48,6 +48,12 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
         ("labels.csv", "id,label\n,yes\nb-0,\n", "2 rows of"),
         ("labels.csv", "id,label,at\na-0,yes,yesterday\n", "values of `at` that are no instants"),
         ("labels.txt", "id,label\n", "KeyError"),
+        ("labels.csv", "id,value\na-0,many\n", "InvalidOperationError"),
+        ("labels.csv", "id,value\na-0,NaN\n", "values that are no numbers"),
+        ("labels.csv", "id,label,at\na-0,yes,20260102\n", "at as Int64"),
+        ("labels.jsonl", '{"id": "a-0", "label": {"is": "yes"}}\n', "label as Struct"),
+        ("labels.jsonl", '{"id": ["a-0"], "label": "yes"}\n', "id as List"),
+        ("labels.csv", "id,label,at\na-0,yes,9999-12-31T00:00:00Z\n", "outside of the years 1 to 9998"),
         ("labels.parquet", "no parquet", "labels.parquet"),
     ],
 )
@@ -99,3 +105,9 @@ def test_without_labels_there_is_no_metric(served, tmp_path, capsys):
 def test_lags_of_an_empty_period(served):
     served.answer(BEGIN, 5, labelled=0.0, lag=timedelta(hours=1))
     assert metrics(served.registry, served.ledger, MODEL, policy.read(None), by="event", every="1d").is_empty()
+
+
+@pytest.mark.parametrize("every", ["1fortnight", "d"])
+def test_a_bucket_of_no_duration_is_refused(served, every):
+    with pytest.raises(SettingsError, match="A bucket of time is written like 1h"):
+        metrics(served.registry, served.ledger, MODEL, policy.read(None), by="event", every=every)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tidemill import cli
 from tidemill.commands import steward
 from tidemill.steward import notices
 from tidemill.steward.book import Decision, Kind
@@ -100,6 +102,43 @@ def test_a_webhook_that_is_down_delays_nobody_and_is_logged(caplog):
     assert time.monotonic() - begun < 0.5
     mine.close(5)
     assert "The webhook did not take a notice" in caplog.text
+
+
+def test_what_no_webhook_answers_is_logged_and_the_next_is_sent(monkeypatch, caplog):
+    monkeypatch.setattr(notices, "_PAUSE", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+        odd.settimeout(5)
+        mine = Notices("flights", f"http://127.0.0.1:{odd.getsockname()[1]}/")
+        mine.decided(MADE)
+        for _ in range(notices._ATTEMPTS):
+            asked, _ = odd.accept()
+            asked.sendall(b"no HTTP at all\r\n\r\n")
+            asked.close()
+        until = time.monotonic() + 5
+        while "The webhook did not take a notice" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.01)
+        mine.decided(MADE)
+        assert odd.accept()[0].close() is None
+        mine.close()
+
+
+def test_a_webhook_that_hangs_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr(notices, "_WAITING", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mine = Notices("flights", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        for _ in range(5):
+            mine.decided(MADE)
+        begun = time.monotonic()
+        mine.close(0.5)
+        assert time.monotonic() - begun < 2
+
+
+def test_a_proposal_is_told_with_what_approves_it(caplog):
+    caplog.set_level("INFO")
+    Notices("flights", None).decided(replace(MADE, proposed=True))
+    words = caplog.text.partition("(waits for: tidemill ")[2].partition(")")[0].split()
+    parsed = cli._parser().parse_args(words)
+    assert (parsed.command, parsed.number, parsed.model) == (steward._approve, 3, "flights")
 
 
 def test_without_a_webhook_there_is_the_log(caplog):

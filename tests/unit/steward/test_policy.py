@@ -45,6 +45,11 @@ def test_the_default_loss_suits_a_model(tmp_path):
         ("trial: {superiority: false}", "trial.margin = 0.0: must be greater than 0 where superiority is false"),
         ("trial: {minimum: 10, maximum: 5}", "trial.maximum = 5: must not be below minimum = 10"),
         ("trial: {unit: period, gain: 0.05}", "trial.gain = 0.05: must be below reach = 0.05 where unit is period"),
+        ("notify: {webhook: 'file:///tmp/x'}", "notify.webhook = 'file:///tmp/x': must be an http:// or https:// URL"),
+        ("time: {label_wait_hours: 1.0e+12}", "label_wait_hours = 1000000000000.0: must be at most 876000"),
+        ("time: {look_seconds: 1.0e+12}", "look_seconds = 1000000000000.0: must be at most 86400"),
+        ("triggers: {cooldown_days: 1.0e+12}", "cooldown_days = 1000000000000.0: must be at most 36500"),
+        ("retrain: {test_days: 1.0e+12}", "test_days = 1000000000000.0: must be at most 36500"),
         ("- a list", "a mapping was expected, not list"),
         ("trial: [", "policy.yaml: while parsing"),
     ],
@@ -72,3 +77,11 @@ def test_a_watch_s_settings_are_checked_before_anything_is_weighed(tmp_path):
             Weighing(given, served.ledger, MODEL, served.registry, Book(served.ledger, MODEL))
         assert says in str(refused.value)
     assert set(watches(policy.read(None))) == set(policy.read(None).watches)
+
+
+@pytest.mark.parametrize(("column", "remedy"), [("cities", "did you mean city?"), ("x", "name one of id, moment")])
+def test_a_guard_of_a_column_that_is_not_there_is_refused(tmp_path, column, remedy):
+    given = written(tmp_path, f"trial: {{slices: [{column}]}}")
+    with pytest.raises(SettingsError, match="names columns of the model's table") as refused:
+        watched_version(given, Served(tmp_path).registry, MODEL, "1")
+    assert remedy in str(refused.value)

@@ -54,12 +54,16 @@ class Life:
 
     def wait(self) -> None:
         """Mostly until it has looked, and then for a moment more; sometimes it is killed while it starts."""
+        if self.random.random() >= 0.1:
+            self.look()
+        time.sleep(self.random.uniform(0, 1))
+
+    def look(self) -> None:
+        """Wait until it has looked."""
         status = self.place / "ledger" / MODEL / "steward" / "status.json"
         begun, end = time.time(), time.monotonic() + 30
-        early = self.random.random() < 0.1
-        while not early and time.monotonic() < end and not (status.exists() and status.stat().st_mtime > begun):
+        while time.monotonic() < end and not (status.exists() and status.stat().st_mtime > begun):
             time.sleep(0.02)
-        time.sleep(self.random.uniform(0, 1))
 
     def answer(self) -> None:
         """A day of traffic as the registry has it; later versions are better."""
@@ -125,6 +129,9 @@ def test_the_loop_goes_on_and_nothing_is_decided_twice(tmp_path, monkeypatch):
             life.answer()
             life.wait()
             life.kill()
+        life.look()  # it may have been started just now, and listens to no signal yet
+        life.begun.terminate()
+        assert life.begun.wait(20) == 0
     finally:
         life.begun.kill()
         life.begun.wait()
