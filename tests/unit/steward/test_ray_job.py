@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_retraining import Place, champion, place
+from test_retraining_once import Place, champion, place
 
 from tidemill.serve import ray_token
 
@@ -24,7 +24,7 @@ with socket.socket() as free:
     port = free.getsockname()[1]
 context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port,
                    num_cpus=1, object_store_memory=100 * 2**20, logging_level=logging.ERROR, log_to_driver=False)
-from test_retraining import Place, concluded, until
+from test_retraining_once import Place, concluded, until
 from tidemill.errors import TrainingError
 place = Place(folder=Path(sys.argv[2]), bundle=Path(sys.argv[3]))
 one, other = (place.retraining(runner="ray", ray_address=f"http://{context.dashboard_url}") for _ in range(2))
