@@ -99,5 +99,5 @@ def test_a_component_is_found_by_name_or_the_choices_are_listed() -> None:
     for wrong in ("flight", "", "tidemill.errors", "nowhere.at.all"):
         with pytest.raises(SettingsError, match=r"data\.source must name a module with a function read") as caught:
             component("tidemill.data.sources", wrong, having="read", key="data.source")
-        assert "files, flights, sql" in str(caught.value)
+        assert "files, flights, production, sql" in str(caught.value)
     assert choices("tidemill.data.sources", "read") == ["files", "flights", "sql"]
