@@ -100,4 +100,4 @@ def test_a_component_is_found_by_name_or_the_choices_are_listed() -> None:
         with pytest.raises(SettingsError, match=r"data\.source must name a module with a function read") as caught:
             component("tidemill.data.sources", wrong, having="read", key="data.source")
         assert "files, flights, production, sql" in str(caught.value)
-    assert choices("tidemill.data.sources", "read") == ["files", "flights", "sql"]
+    assert choices("tidemill.data.sources", "read") == ["files", "flights", "production", "sql"]
