@@ -99,8 +99,8 @@ def _start(serve: Any, arguments: Arguments) -> None:
         raise _unstarted("Ray Serve starts the model", error) from error
 
 
-def _unstarted(rule: str, error: RuntimeError) -> BundleError:
-    log = "see its log under /tmp/ray/session_latest/logs/serve"
+def _unstarted(rule: str, error: Exception) -> BundleError:
+    log = "try again; Ray's logs are under /tmp/ray/session_latest/logs, Serve's under serve there"
     return BundleError(rule, observed=str(error)[-2000:], remedy=log)
 
 
@@ -163,16 +163,19 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
 
     for name in ("ray.serve", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        num_cpus=cpus,  # what is asked for, even if it is more than there are: the operating system shares them out
-        object_store_memory=_OBJECT_STORE,
-        configure_logging=True,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-    )
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=cpus,  # what is asked for, even if it is more than there are: the operating system shares them out
+            object_store_memory=_OBJECT_STORE,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:  # Ray raises no narrower one where a process of its own stays away
+        raise _unstarted("Ray starts on this machine", error) from error
     try:
         grpc = {"port": address.grpc, "grpc_servicer_functions": [SERVICER]} if address.grpc else None
         try:

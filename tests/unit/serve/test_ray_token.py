@@ -1,8 +1,6 @@
-import subprocess
-import sys
-
 import pytest
 
+import own_ray
 from tidemill.serve import ray_token
 
 _STARTED = """
@@ -43,10 +41,7 @@ def test_what_an_operator_has_set_stays(bare, monkeypatch, name):
 
 
 @pytest.mark.slow
-def test_ray_refuses_who_has_no_token(bare, monkeypatch, tmp_path):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    ran = subprocess.run([sys.executable, "-c", _STARTED], capture_output=True, text=True, timeout=120, check=False)
+def test_ray_refuses_who_has_no_token(bare, tmp_path):
+    ran = own_ray.run(_STARTED, seconds=120, HOME=str(tmp_path))
     assert ran.stdout.split() == ["UNAUTHENTICATED", "UNAUTHENTICATED", "True"], ran.stderr
     assert not (tmp_path / ".ray").exists(), "no token is left in a file"

@@ -1,13 +1,11 @@
 """A retraining as a job of a real Ray on this machine, killed once."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from test_retraining_once import Place, champion, place
 
+import own_ray
 from tidemill.serve import ray_token
 
 __all__ = ["champion", "place"]
@@ -54,8 +52,6 @@ ray.shutdown()
 def test_a_job_is_submitted_once_and_gone_on_with(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ray_token._THEIRS:
         monkeypatch.delenv(name, raising=False)
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    command = [sys.executable, "-c", SCRIPT, str(HERE), str(place.folder), str(place.bundle)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False, env=environment)
+    ran = own_ray.run(SCRIPT, HERE, place.folder, place.bundle, seconds=150)
     assert ran.stdout.splitlines() == ["2 2 ['1', '2'] 1", "['d1', 'd1-2']"], ran.stdout + ran.stderr[-3000:]
     assert (place.folder / "d1" / "attempt-1.log").exists()

@@ -1,14 +1,12 @@
 """The steward as a Ray Serve application: it takes up its work, says how far it is, and ends with its application."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from served import MODEL, NOW, Served
 
+import own_ray
 from tidemill.serve import ray_token
 from tidemill.steward.book import Book, Kind
 
@@ -56,9 +54,7 @@ def test_it_works_in_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     served.crowned(begin - timedelta(hours=1))
     policy = "{time: {label_wait_hours: 3.0, look_seconds: 0.1}, trial: {canary: []}}"
     (tmp_path / "policy.yaml").write_text(policy)
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    ran = own_ray.run(SCRIPT, tmp_path, seconds=200)
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
     assert f'["{MODEL}", "probation"]' in ran.stdout
     assert [one.kind for one in Book(served.ledger, MODEL).decisions()] == [Kind.PROMOTE]
