@@ -1,7 +1,8 @@
 """Entries as columns: the rows that the two tables get, but for what the fields of `inputs` are called there.
 
-answers: id, request, row, at, day, model, version, role, propensity, latency_us, inputs, label, probabilities, classes,
-value, lower, upper. labels: id, label (of a class) or value, at (received), event_at, day. Days are UTC dates of `at`.
+answers: id, request, row, at, day, model, version, role, propensity, toss, latency_us, inputs, label, probabilities,
+classes, value, lower, upper. labels: id, label (of a class) or value, at (received), event_at, day. Days are UTC
+dates of `at`.
 """
 
 from collections import defaultdict
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.ledger.covers import digests
 from tidemill.ledger.frames import Entry
 from tidemill.ledger.inputs import TIMESTAMP, Inputs
 from tidemill.ledger.record import Answered, Described, Form, Label
@@ -30,6 +32,7 @@ ANSWERS = {
     "version": pl.String(),
     "role": pl.String(),
     "propensity": pl.Float64(),
+    "toss": pl.String(),
     "latency_us": pl.Int64(),
     "label": pl.String(),
     "probabilities": pl.List(pl.Float32),
@@ -57,12 +60,13 @@ class Segment:
     Args:
         entries: in order; a description before the first answer of its version.
         inputs_of: what reads the inputs of a version's requests.
+        key: for digests.
     """
 
-    def __init__(self, entries: Iterable[Entry], model: str, inputs_of: InputsOf) -> None:
+    def __init__(self, entries: Iterable[Entry], model: str, inputs_of: InputsOf, key: bytes) -> None:
         self.unread = 0
         """Requests whose inputs could not be read; their answers have null inputs."""
-        self._model, self._inputs_of = model, inputs_of
+        self._model, self._inputs_of, self._key = model, inputs_of, key
         self._described: dict[str, Described] = {}
         answers: list[pl.DataFrame] = []
         labels: list[Label] = []
@@ -94,7 +98,7 @@ class Segment:
             yield from self._frames(requests[:middle])
             yield from self._frames(requests[middle:])
             return
-        frame = _answers(requests, self._model, described)
+        frame = _answers(requests, self._model, described, self._key)
         if given is None:
             self.unread += len(requests)
             yield frame.with_columns(pl.lit(False).alias(GIVEN))
@@ -102,7 +106,7 @@ class Segment:
             yield frame.hstack(given).with_columns(pl.lit(requests[0].form is not Form.NONE).alias(GIVEN))
 
 
-def _answers(requests: Sequence[Answered], model: str, described: Described | None) -> pl.DataFrame:
+def _answers(requests: Sequence[Answered], model: str, described: Described | None, key: bytes) -> pl.DataFrame:
     """Everything but the inputs, in the order of the requests and their rows."""
     counts = [len(next(iter(one.answers.values()), ())) for one in requests]
     per_request = pl.DataFrame(
@@ -125,6 +129,7 @@ def _answers(requests: Sequence[Answered], model: str, described: Described | No
     classes = list(described.classes) if described and described.classes else None
     frame = per_request.with_columns(
         pl.Series("row", rows, dtype=pl.Int32),
+        _tosses(requests, counts, key),
         pl.col("at").dt.date().alias("day"),
         pl.lit(model).alias("model"),
         pl.lit(requests[0].version).alias("version"),
@@ -135,6 +140,15 @@ def _answers(requests: Sequence[Answered], model: str, described: Described | No
         pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype).alias(name)
         for name, dtype in ANSWERS.items()
     )
+
+
+def _tosses(requests: Sequence[Answered], counts: Sequence[int], key: bytes) -> pl.Series:
+    """A digest of each row's toss, or null: a toss tells of the record's key, to who guesses it."""
+    if all(one.tosses is None for one in requests):
+        return pl.Series("toss", [None], dtype=pl.String).new_from_index(0, sum(counts))
+    tosses = [toss for one, count in zip(requests, counts, strict=True) for toss in one.tosses or [None] * count]
+    digest = digests({toss.hex() for toss in tosses if toss is not None}, key)
+    return pl.Series("toss", [None if toss is None else digest[toss.hex()] for toss in tosses], dtype=pl.String)
 
 
 def _answer(name: str, parts: list[np.ndarray]) -> pl.Series:

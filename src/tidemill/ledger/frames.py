@@ -61,6 +61,7 @@ def answered(entry: Answered) -> bytes:
         entry.form,
         entry.rows,
         arrays,
+        *([entry.tosses] if entry.tosses is not None else []),
     )
     return _framed(_encode(header), entry.inputs)
 
@@ -131,10 +132,13 @@ def _complete(content: bytes, position: int) -> bool:
 def _entry(header: list[Any], inputs: bytes) -> Entry:
     tag = header[0]
     if tag == _ANSWERED:
-        _, id, at, version, role, propensity, latency, form, rows, arrays = header
+        _, id, at, version, role, propensity, latency, form, rows, arrays, *more = header
         answers = {name: _array(char, shape, values) for name, char, shape, values in arrays}
         which = None if rows is None else tuple(rows)
-        return Answered(id, at, version, _ROLES[role], propensity, latency, _FORMS[form], inputs, which, answers)
+        tosses = tuple(more[0]) if more else None
+        return Answered(
+            id, at, version, _ROLES[role], propensity, latency, _FORMS[form], inputs, which, answers, tosses
+        )
     if tag == _LABEL:
         return Label(*header[1:])
     _, version, schema, objective, classes = header

@@ -40,6 +40,8 @@ class Answered(msgspec.Struct, frozen=True):  # a frozen dataclass takes 16 time
         form, inputs: the raw values, see `Form`; all rows of the request.
         rows: which rows of the request these answers belong to; None: all of them, in order.
         answers: by name, one array each.
+        tosses: while a canary runs, what each of these rows was sent by, in the same order: equal where one toss, of
+            one key, sent several. None: not by chance.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Answered(msgspec.Struct, frozen=True):  # a frozen dataclass takes 16 time
     inputs: bytes
     rows: tuple[int, ...] | None
     answers: Answers
+    tosses: tuple[bytes, ...] | None = None
 
 
 class Label(msgspec.Struct, frozen=True):

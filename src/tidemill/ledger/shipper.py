@@ -96,7 +96,7 @@ class Shipper:
     def _read(self, file: _File) -> tuple[Segment, bool]:
         """A segment's rows, and whether they are all there was."""
         damage = frames.Damage()
-        segment = Segment(frames.entries(file.path.read_bytes(), damage), self._model, self._inputs_of)
+        segment = Segment(frames.entries(file.path.read_bytes(), damage), self._model, self._inputs_of, self._key)
         if damage.torn:
             _log.warning("%s ends with %d bytes of a write that was cut off", file.path, damage.torn)
         if damage.gaps:

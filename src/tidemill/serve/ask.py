@@ -48,6 +48,7 @@ class Ask(msgspec.Struct, eq=False):
         records, raw: the rows, either as a Reader's records or as arrays by the raw input contract.
         form, inputs: the rows as the ledger keeps them.
         encode: None for a part of a request that is put together elsewhere, and for shadows.
+        tosses: as the ledger keeps them.
         deadline: when an answer is of no more use, seconds on the monotonic clock.
     """
 
@@ -66,4 +67,5 @@ class Ask(msgspec.Struct, eq=False):
     rows: tuple[int, ...] | None = None
     role: Role = Role.CHAMPION
     propensity: float = 1.0
+    tosses: tuple[bytes, ...] | None = None
     answered: "asyncio.Future[Any] | None" = None

@@ -1,7 +1,8 @@
 """Who answers a record while a canary runs: a hash of the record's key decides, so the same key meets the same version.
 
-Nothing is remembered and nothing is drawn: all replicas choose alike, today and tomorrow. A key that the canary
-answers at one share it answers at every greater one.
+Nothing is remembered and nothing is drawn: all replicas choose alike, today and tomorrow. Each stage of each challenger
+has a hash of its own: what a key did at one share says nothing of where it is sent at the next, so that evidence of
+stages may be multiplied although keys return (steward/tosses.py).
 """
 
 import functools
@@ -13,25 +14,29 @@ import numpy as np
 _BYTES = 8
 
 
-def assign(keys: Sequence[str], model: str, share: float) -> np.ndarray:
-    """Which records the challenger answers. Shape [keys], bool.
+def assign(keys: Sequence[str], model: str, challenger: str, share: float) -> tuple[np.ndarray, tuple[bytes, ...]]:
+    """Which records the challenger answers, [keys] bool, and each key's toss.
 
-    The first 8 bytes of BLAKE2b (RFC 7693) of "model:key" are a uniform number in [0, 1); below `share` it is the
-    challenger's. So `share` is each record's propensity where True, and 1 - `share` where False.
+    The first 8 bytes of BLAKE2b (RFC 7693) of "model:challenger:share:key" are its toss: a uniform number in [0, 1).
+    Where it is below `share`, the challenger answers. So `share` is a record's propensity where True, and 1 - `share`
+    where False.
+
+    Args:
+        challenger: its version. share: written as short as it can be read back, like 0.1.
     """
-    begun, limit = _begun(model), _limit(share)
-    chosen = []
+    begun, limit = _begun(f"{model}:{challenger}:{share!r}:"), _limit(share)
+    tosses = []
     for key in keys:
         state = begun()
         state.update(key.encode("utf-8", "surrogatepass"))
-        chosen.append(state.digest() < limit)
-    return np.array(chosen, dtype=bool)
+        tosses.append(state.digest())
+    return np.array([toss < limit for toss in tosses], dtype=bool), tuple(tosses)
 
 
 @functools.lru_cache(64)
-def _begun(model: str) -> "Callable[[], hashlib.blake2b]":
-    """Copies of the hash with the model already in it: half the cost of a new one."""
-    return hashlib.blake2b(f"{model}:".encode(), digest_size=_BYTES).copy
+def _begun(stage: str) -> "Callable[[], hashlib.blake2b]":
+    """Copies of the hash with the stage already in it: half the cost of a new one."""
+    return hashlib.blake2b(stage.encode(), digest_size=_BYTES).copy
 
 
 def _limit(share: float) -> bytes:

@@ -162,9 +162,9 @@ class Service:
         """Each row goes to the version that its key chooses."""
         champion = held.champion
         keys = _keys(ask, champion)
-        chosen = choice.assign(keys, champion.identity.model, held.share)
+        chosen, tosses = choice.assign(keys, champion.identity.model, challenger.number, held.share)
         if not chosen.any():
-            ask.propensity = 1 - held.share
+            ask.propensity, ask.tosses = 1 - held.share, tosses
             return await self._submit(ask, champion)
         raw = champion.raw_of(ask)
         parts = []
@@ -174,10 +174,19 @@ class Service:
         ):
             if mask.any():
                 rows = tuple(mask.nonzero()[0].tolist())
+                tossed = tuple(tosses[row] for row in rows)
                 mine = {name: values[mask] for name, values in raw.items()}
                 mine = version.adapted(mine)
                 part = msgspec.structs.replace(
-                    ask, count=len(rows), records=None, raw=mine, rows=rows, role=role, propensity=share, encode=None
+                    ask,
+                    count=len(rows),
+                    records=None,
+                    raw=mine,
+                    rows=rows,
+                    role=role,
+                    propensity=share,
+                    tosses=tossed,
+                    encode=None,
                 )
                 parts.append(self._submit(part, version))
         found = await asyncio.gather(*parts)
@@ -254,7 +263,17 @@ def overloaded(rule: str, observed: str, seconds: float) -> RequestError:
 def _entry(ask: Ask, version: Version, answers: Answers, now: float) -> Answered:
     latency = int((now - ask.arrived) * 1e6)
     return Answered(
-        ask.id, ask.at, version.number, ask.role, ask.propensity, latency, ask.form, ask.inputs, ask.rows, answers
+        ask.id,
+        ask.at,
+        version.number,
+        ask.role,
+        ask.propensity,
+        latency,
+        ask.form,
+        ask.inputs,
+        ask.rows,
+        answers,
+        ask.tosses,
     )
 
 

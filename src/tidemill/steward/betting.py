@@ -10,6 +10,7 @@ only what is older than the longest delay, whole hours at a time); where a null 
 read hour by hour (seasonality: give each hour and weekday a process of its own and `average` them).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +32,8 @@ class MeanEvidence:
 
     The wealth of six gamblers of constant bets, together: diversified Kelly betting of Waudby-Smith & Ramdas,
     Estimating means of bounded random variables by betting (JRSS B, 2024). Chosen over their predictable
-    aGRAPA bets because these are sums over any order, so that parts can be merged, and because of seven comparisons
-    tried, five were decided as soon or sooner at the median, and all at the 90% quantile.
+    aGRAPA bets because of seven comparisons tried five were decided as soon or sooner at the median, and all at the 90%
+    quantile, and because these are sums over any order.
 
     Leading axes of the values are streams that are followed side by side.
 
@@ -89,34 +90,13 @@ class MeanEvidence:
         """Valid at any time: 1 over the largest evidence so far, at most 1 [...]."""
         return np.asarray(np.exp(-np.maximum(self.highest, 0)))
 
-    def merged(self, other: "MeanEvidence") -> "MeanEvidence":
-        """The evidence of both parts of one stream, such as two replicas'; largest is that of the looks taken.
-
-        Raises:
-            SettingsError: they test different hypotheses, or both carry the evidence of earlier stages.
-        """
-        ours, theirs = ((e.mean, e.rises, e.low, e.high) for e in (self, other))
-        if ours != theirs or (self.carried.any() and other.carried.any()):
-            raise SettingsError(
-                "Evidence is merged of one hypothesis and one stage",
-                observed=f"{ours} and {theirs}",
-                remedy="multiply the evidence of stages that follow each other; average any other",
-            )
-        both = MeanEvidence(
-            mean=self.mean,
-            rises=self.rises,
-            low=self.low,
-            high=self.high,
-            carried=self.carried + other.carried,
-            count=self.count + other.count,
-            growth=self.growth + other.growth,
-        )
-        both.highest = np.maximum(both.highest, both.log_e)
-        return both
-
     def state(self) -> dict[str, Any]:
         """What makes it again: `MeanEvidence(**state)`."""
         return plain(self)
+
+    def again(self, state: Mapping[str, Any]) -> "MeanEvidence":
+        """The evidence that `state` was taken of."""
+        return MeanEvidence(**state)
 
 
 def _wealth(growth: np.ndarray) -> np.ndarray:

@@ -158,6 +158,7 @@ def _said(about: dict[str, Any]) -> str:
     return (
         f"its {about['metric']} is {about['tried_loss']:.4f} against {about['against_loss']:.4f} of version "
         f"{about['against']} on {about['records']:,} records ({about['stage']}), log evidence "
-        + ", ".join(f"{name} {value:.2f}" for name, value in about["log_e"].items())
-        + f" of {about['log_threshold']:.2f}"
+        + ", ".join(
+            f"{name} {value:.2f} of {about['log_thresholds'][name]:.2f}" for name, value in about["log_e"].items()
+        )
     )

@@ -2,13 +2,12 @@
 
 Everything is about the mean of that difference, negative where the challenger is better:
 
-    promote     refutes "the mean is at least 0" (superiority) or "at least the margin" (non-inferiority)
-    roll back   refutes "the mean is at most the margin"
+    better      refutes "the mean is at least 0" (superiority) or "at least the margin" (non-inferiority)
+    worse       refutes "the mean is at most the margin"
     futile      refutes "the mean is at most −gain": the gain that was hoped for is not there
-
-Each of these is wrong, ever, with probability at most alpha, at whatever time one stops.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from tidemill.errors import SettingsError
 from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.limits import require_positive, require_share, within
+from tidemill.steward.sequential import Plan, PlannedTest
 
 
 class Verdict(StrEnum):
@@ -34,22 +34,25 @@ class Verdict(StrEnum):
 class Question:
     """What is asked about a challenger.
 
-    alpha: probability with which each answer may be wrong, ever.
+    alpha: probability with which "better" may be wrong, ever.
+    against: the same of "worse" and "futile" together, for one that is within the margin and has the gain; None: alpha.
     margin: mean difference in loss within which the challenger counts as no worse.
     superiority: whether it must be better than the champion, rather than worse by less than the margin.
     gain: the smallest improvement worth waiting for; None never gives up early.
-    minimum, maximum: numbers of differences before which nothing is said, and at which waiting ends.
+    plan: looks that are fixed in advance; None: one may look at any time.
     """
 
     alpha: float = 0.05
+    against: float | None = None
     margin: float = 0.0
     superiority: bool = True
     gain: float | None = None
-    minimum: int = 0
-    maximum: int | None = None
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         require_share("alpha", self.alpha)
+        if self.against is not None:
+            require_share("against", self.against)
         if not self.superiority:
             require_positive("The margin of non-inferiority", self.margin)
         if self.margin < 0 or (self.gain is not None and self.gain <= 0):
@@ -59,14 +62,26 @@ class Question:
                 remedy="give both as sizes, without a sign",
             )
 
+    @property
+    def nulls(self) -> dict[str, tuple[float, bool]]:
+        """What each test would show → the mean that it refutes, and whether by a larger one."""
+        found = {"better": (0.0 if self.superiority else self.margin, False), "worse": (self.margin, True)}
+        return found if self.gain is None else {**found, "futile": (-self.gain, True)}
 
-def _empty() -> dict[str, MeanEvidence]:
+    @property
+    def alphas(self) -> dict[str, float]:
+        """What each test would show → the probability with which it may do so wrongly, ever."""
+        against = (self.alpha if self.against is None else self.against) / (len(self.nulls) - 1)
+        return {name: self.alpha if name == Verdict.BETTER else against for name in self.nulls}
+
+
+def _empty() -> dict[str, MeanEvidence | PlannedTest]:
     return {}
 
 
 @dataclass(kw_only=True, slots=True)
 class DifferenceEvidence:
-    """The three e-processes of a question (betting.py), over differences in [−reach, reach].
+    """The tests of a question, over differences in [−reach, reach]: e-processes (betting.py), or looks by a plan.
 
     Assumes that each difference, given the past, has a mean on the null's side; in shadow, that both models
     answered the same records. Void where betting.py's evidence is.
@@ -79,44 +94,49 @@ class DifferenceEvidence:
     question: Question
     reach: float = 1.0
     earlier: int = 0
-    tests: dict[str, MeanEvidence] = field(default_factory=_empty)
+    tests: dict[str, MeanEvidence | PlannedTest] = field(default_factory=_empty)
 
     def __post_init__(self) -> None:
         require_positive("reach", self.reach)
-        if not self.tests:
-            ask = self.question
-            nulls = {"better": (0.0 if ask.superiority else ask.margin, False), "worse": (ask.margin, True)}
-            if ask.gain is not None:
-                nulls["futile"] = (-ask.gain, True)
-            self.tests = {
-                name: MeanEvidence(mean=mean, rises=rises, low=-self.reach, high=self.reach)
-                for name, (mean, rises) in nulls.items()
-            }
+        plan, alphas = self.question.plan, self.question.alphas
+        for name, (mean, rises) in self.question.nulls.items() if not self.tests else ():
+            self.tests[name] = (
+                MeanEvidence(mean=mean, rises=rises, low=-self.reach, high=self.reach)
+                if plan is None
+                else PlannedTest(mean=mean, rises=rises, alpha=alphas[name], plan=plan)
+            )
 
-    def update(self, differences: Any) -> dict[str, np.ndarray]:
-        """Log evidence of each test after each of the differences [..., n].
+    def update(self, differences: Any) -> None:
+        """Take in differences [n].
 
         Raises:
             SettingsError: a difference is larger than the reach.
         """
-        return {name: test.update(differences) for name, test in self.tests.items()}
+        values = within(differences, -self.reach, self.reach)
+        for test in self.tests.values():
+            test.update(values)
 
     @property
     def count(self) -> int:
         """Differences in all stages."""
         return self.earlier + self.tests["better"].count
 
-    def verdict(self) -> Verdict:
-        """What the evidence says now, of a single stream; harm is named first."""
-        if self.count < self.question.minimum:
-            return Verdict.UNDECIDED
-        threshold = -np.log(self.question.alpha)
-        for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.FUTILE):
-            test = self.tests.get(verdict)
-            if test is not None and float(test.log_e) >= threshold:
-                return verdict
-        at_end = self.question.maximum is not None and self.count >= self.question.maximum
-        return Verdict.INCONCLUSIVE if at_end else Verdict.UNDECIDED
+    def shows(self, name: str) -> bool:
+        """Better, at any time one looked: that is what alpha bounds. What speaks against it must still do so."""
+        test = self.tests.get(name)
+        if test is None:
+            return False
+        if isinstance(test, PlannedTest):
+            return test.crossed
+        return float(test.highest if name == Verdict.BETTER else test.log_e) >= self.thresholds[name]
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Log evidence at which each test shows what it would show."""
+        return {
+            name: test.log_threshold if isinstance(test, PlannedTest) else float(-np.log(self.question.alphas[name]))
+            for name, test in self.tests.items()
+        }
 
     def next_stage(self, *, reach: float) -> "DifferenceEvidence":
         """A stage that follows, with other traffic, and multiplies its evidence by what has been won so far.
@@ -126,7 +146,8 @@ class DifferenceEvidence:
         """
         following = DifferenceEvidence(question=self.question, reach=reach, earlier=self.count)
         for name, test in following.tests.items():
-            test.carried = test.highest = self.tests[name].log_e
+            if isinstance(test, MeanEvidence):  # evidence by a plan is of one stage
+                test.carried = test.highest = np.asarray(self.tests[name].log_e)
         return following
 
     def state(self) -> dict[str, Any]:
@@ -135,10 +156,11 @@ class DifferenceEvidence:
         return {"reach": self.reach, "earlier": self.earlier, "tests": tests}
 
 
-def restored(question: Question, state: dict[str, Any]) -> DifferenceEvidence:
+def restored(question: Question, state: Mapping[str, Any]) -> DifferenceEvidence:
     """The evidence that `state` was taken of."""
-    tests = {name: MeanEvidence(**test) for name, test in state["tests"].items()}
-    return DifferenceEvidence(question=question, reach=state["reach"], earlier=state["earlier"], tests=tests)
+    found = DifferenceEvidence(question=question, reach=state["reach"], earlier=state["earlier"])
+    found.tests = {name: test.again(state["tests"][name]) for name, test in found.tests.items()}
+    return found
 
 
 def weighted_differences(losses: Any, challenged: Any, *, share: Any, centre: Any = 0.5) -> np.ndarray:

@@ -18,7 +18,7 @@ from tidemill.errors import SettingsError
 from tidemill.settings.rules import AtLeastOne, Days, Hours, NotNegative, Positive, Share, ShareOrEnd
 from tidemill.steward import losses
 from tidemill.steward.command import RetrainSettings
-from tidemill.steward.paired import Question
+from tidemill.steward.sequential import Spending
 
 SHOWN = "src/tidemill/steward/policy.yaml has all keys and their values"
 
@@ -71,12 +71,18 @@ class TrialSettings:
     Numbers of records are of labelled ones, over all stages, but for those of a single stage."""
 
     alpha: Annotated[float, Share]
-    """P(ever promoting one that is no better) is at most this. Worse, slices and slow answers are three tests with this
-    alpha each, so P(ever dropping or rolling back one within the margin) is at most their sum."""
+    """P(ever promoting one that is no better), and P(ever dropping or rolling back one within its margins), are at most
+    this. The second is shared out: half to its loss, half to slow answers and slices."""
     unit: Unit
     reach: Annotated[float, Share]
-    """unit=period, in shadow and on probation: a period's mean difference counts as no more than this, and what is
-    shown is shown about means that are cut so. A smaller one brings evidence sooner, a canary's is its weights'."""
+    """unit=period, in shadow and on probation: a period's mean difference counts as no more than this. alpha is then
+    about means that are cut so, and what they show must be what the plain mean says as well. A smaller one brings
+    evidence sooner; a canary's is its weights'."""
+    looks: Annotated[int, AtLeastOne] | None
+    """null: evidence by betting, at which one may look at any time. A number: a group-sequential test with so many
+    looks, evenly spread over `maximum` records in shadow; sooner where the horizon is known, and silent between."""
+    spending: Spending
+    """How the looks spend alpha: little at first (obrien_fleming) or about evenly (pocock)."""
     superiority: bool
     """false: no worse by more than the margin is enough (a cheaper model, say)."""
     margin: Annotated[float, ShareOrEnd]
@@ -111,17 +117,17 @@ class TrialSettings:
         for name, size in sizes.items():
             if self.unit is Unit.PERIOD and size is not None and size >= self.reach:
                 yield Conflict(name, size, f"must be below reach = {self.reach:g} where unit is period")
+        if self.looks is not None and (self.maximum is None or self.canary or self.unit is not Unit.RECORD):
+            need = "needs shadow alone (canary: []), a maximum, which is the horizon, and unit: record"
+            yield Conflict("looks", self.looks, need)
         if self.maximum is not None and self.maximum < self.minimum:
             yield Conflict("maximum", self.maximum, f"must not be below minimum = {self.minimum}")
 
     @property
-    def question(self) -> Question:
-        return Question(
-            alpha=self.alpha,
-            margin=self.margin,
-            superiority=self.superiority,
-            gain=self.gain,
-        )
+    def guards(self) -> dict[str, float]:
+        """Alpha of what may stop a version beside its loss: half of all, in equal parts."""
+        names = ("slow", "slices") if self.slices else ("slow",)
+        return {name: self.alpha / 2 / len(names) for name in names}
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,10 +9,13 @@ showed. Void after the last planned look (a look more has no alpha left), and wh
 than evidence that holds at all times where all that is known in advance; of no worth where it is not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +74,84 @@ def z_bounds(information: Sequence[float], *, alpha: float, spending: Spending) 
         density = (kernel @ density) * widths * (score - low) / 2
         grid, before, used = points, share, allowed
     return bounds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Looks that are fixed in advance: so many, evenly spread over `horizon` values, with the last one at its end."""
+
+    horizon: int
+    looks: int
+    spending: Spending = Spending.OBRIEN_FLEMING
+
+    def count(self, look: int) -> int:
+        """Values that there are at a look, counted from 1."""
+        return -(-self.horizon * look // self.looks)
+
+
+@dataclass(kw_only=True, slots=True)
+class PlannedTest:
+    """A test of 'the mean is at most `mean`' (rises) or 'at least `mean`' (not rises), at the looks of a plan.
+
+    Attributes:
+        count, total, squares: of the values so far: how many, their sum, the sum of their squares.
+        looked: looks taken. crossed: whether one of them came to its bound.
+        log_e, log_threshold: −log of the p-value at the last look, and of the one at which it would have crossed.
+    """
+
+    mean: float
+    rises: bool
+    alpha: float
+    plan: Plan
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    looked: int = 0
+    crossed: bool = False
+    log_e: float = 0.0
+    log_threshold: float = np.inf
+
+    def __post_init__(self) -> None:
+        if not self.looked:
+            self.log_threshold = -float(np.log(_levels(self.plan, self.alpha)[0]))
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in values [n]; those beyond the horizon count for nothing."""
+        left = values[: self.plan.horizon - self.count]
+        while len(left):
+            part, left = np.split(left, [self.plan.count(self.looked + 1) - self.count])
+            self.count += len(part)
+            self.total += float(part.sum())
+            self.squares += float(np.square(part).sum())
+            if self.count == self.plan.count(self.looked + 1):
+                self._look()
+
+    def _look(self) -> None:
+        mean = self.total / self.count
+        deviation = float(np.sqrt(max(self.squares / self.count - mean**2, 0.0) / self.count))
+        further = mean - self.mean if self.rises else self.mean - mean
+        z = further / deviation if deviation else float(np.sign(further)) * _REACH
+        level = _levels(self.plan, self.alpha)[self.looked]
+        p_value = max(_NORMAL.cdf(-z), 1e-300)
+        self.log_e, self.log_threshold = -float(np.log(p_value)), -float(np.log(level))
+        self.crossed |= p_value <= level
+        self.looked += 1
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it: `again(state)`."""
+        names = ("count", "total", "squares", "looked", "crossed", "log_e", "log_threshold")
+        return {name: getattr(self, name) for name in names}
+
+    def again(self, state: Mapping[str, Any]) -> "PlannedTest":
+        """The test that `state` was taken of, by this one's plan."""
+        return replace(self, **state)
+
+
+@lru_cache(16)
+def _levels(plan: Plan, alpha: float) -> list[float]:
+    """The p-value at which each look crosses."""
+    information = [plan.count(look) / plan.horizon for look in range(1, plan.looks + 1)]
+    return [_NORMAL.cdf(-bound) for bound in z_bounds(information, alpha=alpha, spending=plan.spending)]
 
 
 def _bound(density: np.ndarray, grid: np.ndarray, step: float, probability: float, *, limit: float) -> float:

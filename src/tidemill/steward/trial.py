@@ -19,14 +19,13 @@ import polars as pl
 
 from tidemill.ledger.record import Role
 from tidemill.steward import tosses
-from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.bounds import MeanBounds
-from tidemill.steward.paired import DifferenceEvidence, Verdict, restored, weighted_differences
+from tidemill.steward.guards import Guards, slices_of
+from tidemill.steward.paired import DifferenceEvidence, Question, Verdict, restored, weighted_differences
 from tidemill.steward.policy import TrialSettings, Unit
+from tidemill.steward.sequential import Plan
 from tidemill.steward.watch import Losses, Reading, Severity
 
-SLICES = 50
-"""Slices that are watched, in the order in which they turn up; alpha is shared among so many."""
 _LABELLED = pl.any_horizontal(pl.selectors.starts_with("true_").is_not_null())
 
 
@@ -38,13 +37,12 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """Who is compared with whom. tried: on trial; other: what it is compared with; key: the schema's key column."""
+    """Who is compared with whom. tried: on trial; other: what it is compared with; share: of the traffic, as canary."""
 
     stage: Stage
     tried: str
     other: str
     share: float
-    key: str | None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,12 +51,11 @@ class Trial:
 
     Attributes:
         evidence: about the tried version's loss minus the other's.
-        slices: the same for each slice, against "at most the slice margin", by "column=value".
-        slow: evidence that more than the allowed share of the canary's answers is slow.
+        guards: what else may stop it.
         bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
         earlier, pairs: labelled records in the stages before and in this one.
         losses_sum, met: of the tried version and of the other: sum of their losses, and of how many records.
-        seen: keys that a canary was judged by.
+        seen: tosses that a canary was judged by.
         open: differences of the present period, by slice ("": all of them).
     """
 
@@ -66,8 +63,7 @@ class Trial:
     setting: Setting
     losses: Losses
     evidence: DifferenceEvidence
-    slices: dict[str, MeanEvidence] = field(default_factory=dict)
-    slow: MeanEvidence
+    guards: Guards
     bounds: MeanBounds
     centre: float = 0.5
     earlier: int = 0
@@ -90,12 +86,12 @@ class Trial:
             rules=rules,
             setting=setting,
             losses=losses,
-            evidence=DifferenceEvidence(question=rules.question, reach=reach),
-            slow=MeanEvidence(mean=rules.slow_share, rises=True),
+            evidence=DifferenceEvidence(question=_question(rules, setting.stage), reach=reach),
+            guards=Guards.begin(rules, reach, carried["guards"] if carried is not None else None),
             bounds=MeanBounds(alpha=rules.alpha),
         )
         if carried is not None:
-            one.evidence = restored(rules.question, carried["evidence"]).next_stage(reach=reach)
+            one.evidence = restored(one.evidence.question, carried["evidence"]).next_stage(reach=reach)
             one.centre, one.earlier = carried["centre"], carried["earlier"] + carried["pairs"]
         return one
 
@@ -116,7 +112,7 @@ class Trial:
             parts = {name: np.clip(part.mean(keepdims=True), -self.reach, self.reach) for name, part in parts.items()}
         for name, part in parts.items():
             if name:
-                self._sliced(name).update(part)
+                self.guards.take_slice(name, part)
             else:
                 self.evidence.update(part)
                 self.bounds.update((part + self.reach) / (2 * self.reach))
@@ -132,23 +128,23 @@ class Trial:
 
     def verdict(self) -> tuple[Verdict, str]:
         """What is shown, and the guard that was broken, if any ("" otherwise); harm comes first."""
-        threshold = -np.log(self.rules.alpha)
-        if float(self.slow.log_e) >= threshold:
-            return (
-                Verdict.WORSE,
-                f"more than {self.rules.slow_share:.1%} of its answers took over {self.rules.slow_ms:g} ms",
-            )
-        for name, one in self.slices.items():
-            if float(one.log_e) >= threshold + np.log(SLICES):
-                return Verdict.WORSE, f"records with {name} are harmed by more than {self.rules.slice_margin:g}"
-        if self.records < self.rules.minimum:
+        rules, broken = self.rules, self.guards.broken
+        if broken:
+            return Verdict.WORSE, broken
+        if self.records < rules.minimum:
             return Verdict.UNDECIDED, ""
-        found = self.evidence.verdict()
-        crossed = float(self.evidence.tests["better"].highest) >= threshold  # ever: that is what alpha bounds
-        if crossed and found is not Verdict.WORSE:
-            return Verdict.BETTER, ""
-        at_end = self.rules.maximum is not None and self.records >= self.rules.maximum
-        return (Verdict.INCONCLUSIVE if at_end and found is Verdict.UNDECIDED else found), ""
+        for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.FUTILE):
+            if self.evidence.shows(verdict) and self._agrees(verdict):
+                return verdict, ""
+        at_end = rules.maximum is not None and self.records >= rules.maximum
+        return (Verdict.INCONCLUSIVE if at_end else Verdict.UNDECIDED), ""
+
+    def _agrees(self, verdict: Verdict) -> bool:
+        """Whether the plain mean is where means cut to `reach` have shown it to be."""
+        if self.rules.unit is Unit.RECORD or self.setting.stage is Stage.CANARY:
+            return True  # nothing was cut
+        mean, rises = self.evidence.question.nulls[verdict]
+        return self._mean() > mean if rises else self._mean() < mean
 
     def figures(self) -> dict[str, Any]:
         """The numbers behind a decision, in the units of the policy's metric, as JSON holds them."""
@@ -170,7 +166,7 @@ class Trial:
             "lower": shown(lower) - shown(0.0),
             "upper": shown(upper) - shown(0.0),
             "log_e": {name: float(test.log_e) for name, test in self.evidence.tests.items()},
-            "log_threshold": float(-np.log(self.rules.alpha)),
+            "log_thresholds": self.evidence.thresholds,
         }
 
     def readings(self) -> list[Reading]:
@@ -195,7 +191,7 @@ class Trial:
                 says=says,
                 remedy=remedies[name],
                 log_e=about["log_e"][name],
-                log_threshold=about["log_threshold"],
+                log_threshold=about["log_thresholds"][name],
                 effect=about["difference"],
                 unit=about["metric"],
             )
@@ -209,14 +205,14 @@ class Trial:
             "centre": self.centre,
             "earlier": self.earlier,
             "pairs": self.pairs,
+            "guards": self.guards.carried(),
         }
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
         return {
             **self.carried(),
-            "slices": {name: one.state() for name, one in self.slices.items()},
-            "slow": self.slow.state(),
+            "guards": self.guards.state(),
             "bounds": self.bounds.state(),
             "seen": self.seen.state(),
             "losses_sum": list(self.losses_sum),
@@ -224,9 +220,8 @@ class Trial:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.evidence = restored(self.rules.question, state["evidence"])
-        self.slices = {name: MeanEvidence(**one) for name, one in state["slices"].items()}
-        self.slow, self.bounds = MeanEvidence(**state["slow"]), MeanBounds(**state["bounds"])
+        self.evidence, self.bounds = restored(self.evidence.question, state["evidence"]), MeanBounds(**state["bounds"])
+        self.guards.restore(state["guards"])
         self.centre, self.earlier, self.pairs = state["centre"], state["earlier"], state["pairs"]
         self.losses_sum, self.met = list(state["losses_sum"]), list(state["met"])
         self.seen = tosses.restored(state["seen"])
@@ -246,23 +241,25 @@ class Trial:
         self._slice(mine, differences)
 
     def _weigh(self, rows: pl.DataFrame) -> None:
-        """One difference a key, of its records in the first of all pieces that have any: they are one toss."""
+        """One difference a toss, of its records in the first of all pieces that have any; the first one's slice."""
         both = pl.col("version").is_in([self.setting.tried, self.setting.other])
         mine = tosses.tossed(rows.filter(both, _LABELLED), self.setting.share)
         if mine.is_empty():
             return
         loss = self.losses.of(mine)
         challenged = (mine["role"] == Role.CANARY.value).to_numpy()
-        late = mine.filter(pl.col("role") == Role.CANARY.value)["latency_us"].to_numpy() > self.rules.slow_ms * 1000
-        self.slow.update(late.astype(np.float64))
-        frame = pl.DataFrame({"key": tosses.keys_of(mine, self.setting.key), "loss": loss, "challenged": challenged})
-        by_key = frame.group_by("key", maintain_order=True).agg(pl.col("loss").mean(), pl.col("challenged").first())
-        by_key = by_key.filter(self.seen.first(by_key["key"]))
-        if by_key.is_empty():
+        self.guards.take_latencies(mine.filter(challenged)["latency_us"].to_numpy())
+        frame = mine.select("toss").with_columns(loss=loss, challenged=challenged, row=pl.int_range(pl.len()))
+        ours = frame.group_by("toss", maintain_order=True).agg(
+            pl.col("loss").mean(), pl.col("challenged", "row").first()
+        )
+        ours = ours.filter(self.seen.first(ours["toss"]))
+        if ours.is_empty():
             return
-        loss, challenged = by_key["loss"].to_numpy(), by_key["challenged"].to_numpy()
+        loss, challenged = ours["loss"].to_numpy(), ours["challenged"].to_numpy()
         differences = weighted_differences(loss, challenged, share=self.setting.share, centre=self.centre)
         self._count(differences, (loss[challenged], loss[~challenged]))
+        self._slice(mine[ours["row"].to_numpy()], differences)
 
     def _count(self, differences: np.ndarray, losses: Iterable[np.ndarray]) -> None:
         self.open.setdefault("", []).append(differences)
@@ -272,18 +269,8 @@ class Trial:
             self.met[place] += len(part)
 
     def _slice(self, rows: pl.DataFrame, differences: np.ndarray) -> None:
-        fields = rows.schema["inputs"]
-        for column in self.rules.slices:
-            if not isinstance(fields, pl.Struct) or column not in fields.to_schema():
-                continue
-            values = rows["inputs"].struct.field(column).cast(pl.String).fill_null("missing")
-            for value in values.unique(maintain_order=True):
-                self.open.setdefault(f"{column}={value}", []).append(differences[(values == value).to_numpy()])
-
-    def _sliced(self, name: str) -> MeanEvidence:
-        """Evidence of a slice; of those beyond the first `SLICES`, none is kept."""
-        fresh = MeanEvidence(mean=self.rules.slice_margin, rises=True, low=-self.reach, high=self.reach)
-        return self.slices.setdefault(name, fresh) if name in self.slices or len(self.slices) < SLICES else fresh
+        for name, inside in slices_of(rows, self.rules.slices):
+            self.open.setdefault(name, []).append(differences[inside])
 
     def _mean(self) -> float:
         tried, other = (total / max(met, 1) for total, met in zip(self.losses_sum, self.met, strict=True))
@@ -291,3 +278,17 @@ class Trial:
 
     def _interval(self) -> tuple[float, float]:
         return tuple(float(end) * 2 * self.reach - self.reach for end in (self.bounds.lower, self.bounds.upper))  # type: ignore[return-value]
+
+
+def _question(rules: TrialSettings, stage: Stage) -> Question:
+    plan = None
+    if rules.looks is not None and rules.maximum is not None and stage is Stage.SHADOW:
+        plan = Plan(horizon=rules.maximum, looks=rules.looks, spending=rules.spending)
+    return Question(
+        alpha=rules.alpha,
+        against=rules.alpha - sum(rules.guards.values()),
+        margin=rules.margin,
+        superiority=rules.superiority,
+        gain=rules.gain,
+        plan=plan,
+    )

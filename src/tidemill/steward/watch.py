@@ -79,15 +79,17 @@ class Watch(Protocol):
     """One check, with state. Deterministic: the same rows in the same order give the same readings.
 
     `labelled`: whether it is fed a period when its labels are in, or as soon as the period is over.
+    `canary`: whether it is fed all traffic, or the rows that the watched version itself has answered.
     """
 
     labelled: bool
+    canary: bool
 
     def take(self, rows: pl.DataFrame) -> None:
         """Some rows of the present period, in order of their moment; any number of them, also none.
 
         The columns are those of the ledger's answers (ledger/columns.py: id, at, version, role, latency_us, inputs,
-        label, probabilities, …) of champion and canary (no shadows), with `moment`, and for a labelled watch only rows
+        label, probabilities, …), no shadows, with `moment`, and for a labelled watch only rows
         that have a label, in `true_label` or `true_value`. `inputs` is a struct of the raw columns by name; it is null
         where the inputs could not be read, and fields may be absent.
         """

@@ -118,9 +118,10 @@ class Weighing:
         reign, end, progress = self._reign, begin + self._policy.period, self.progress
         mine = {name: watch for name, watch in reign.watches.items() if not watch.labelled}
         for piece in self._records.pieces(Span(begin=begin, end=end, since=progress.since)):
-            rows = piece.filter(pl.col("at") >= reign.since)
+            traffic = piece.filter(pl.col("at") >= reign.since)
+            rows = traffic.filter(pl.col("version") == reign.champion)
             for watch in mine.values():
-                watch.take(rows)
+                watch.take(traffic if watch.canary else rows)
         self._close("traffic", mine, begin, end, [])
         return end
 
@@ -189,13 +190,11 @@ class Weighing:
         champion, challenger = self._reign.champion, desired.challenger
         probation = desired.mode is Mode.SHADOW and challenger == desired.previous
         stage = Stage.PROBATION if probation else Stage(str(desired.mode))
-        key = self._reign.schema.only(Role.KEY)
         setting = Setting(
             stage=stage,
             tried=champion if probation else challenger,
             other=challenger if probation else champion,
             share=desired.share,
-            key=key.name if key else None,
         )
         led = self._led(decisions) if stage is Stage.CANARY else None
         carried = led.evidence.get("carried") if led is not None else None

@@ -32,6 +32,7 @@ ENTRIES: list[Entry] = [
     answered("bb-2", [ROW] * 3),
     answered("cc-3", version="é" * 300, role=Role.SHADOW, form=Form.NONE, inputs=b"", propensity=1e-300),
     answered("dd-4", [ROW] * 4, role=Role.CANARY, rows=(0, 2, 3), answers=regression(3)),
+    answered("dd-5", [ROW] * 2, role=Role.CANARY, tosses=(b"\0\xff345678", b"12345678")),
     answered("ee-5", answers={"value": np.array([np.nan, np.inf, -np.inf], np.float32)}),
     answered("ff-6", **in_columns({"size": [float("nan")], "color": ["x" * 10_000], "seen": [-(2**63)]})),
     answered("gg-7", answers={"label": np.array(["", "日本\x00語", "y" * 10_000], np.object_)}),

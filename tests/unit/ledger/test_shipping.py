@@ -55,6 +55,7 @@ def test_an_answer_as_a_row(settings: LedgerSettings, write: Write) -> None:
         "version": "7",
         "role": "canary",
         "propensity": 0.25,
+        "toss": None,
         "latency_us": 345,
         "inputs": READ,
         "label": "yes",
@@ -66,6 +67,15 @@ def test_an_answer_as_a_row(settings: LedgerSettings, write: Write) -> None:
     }
     assert not folder.exists()
     assert ship(settings) == 0
+
+
+def test_a_toss_is_kept_as_a_digest_that_tells_nobody_the_key(settings: LedgerSettings, write: Write) -> None:
+    tosses = (b"12345678", b"abcdefgh", b"12345678")
+    write([answered("aa-1"), answered("aa-2", [ROW] * 3, tosses=tosses)])
+    alone, one, two, three = shipped(settings).sort("id")["toss"].to_list()
+    assert alone is None
+    assert one == three != two and len(one) == 32
+    assert one not in {toss.hex() for toss in tosses}
 
 
 def test_answers_of_a_regression(settings: LedgerSettings, write: Write) -> None:

@@ -430,7 +430,7 @@ def test_a_version_can_be_pinned(two: Two, kept: Kept) -> None:
 
 
 def split(keys: list[str], share: float = 0.5) -> list[bool]:
-    chosen: list[bool] = choice.assign(keys, "small", share).tolist()
+    chosen: list[bool] = choice.assign(keys, "small", "2", share)[0].tolist()
     return chosen
 
 
@@ -457,6 +457,9 @@ def test_a_canarys_rows_are_its_keys_and_each_row_gets_its_own_answer(two: Two, 
                 assert found[Role.CHAMPION].rows == tuple(row for row in range(40) if not chosen[row])
                 assert (found[Role.CANARY].propensity, found[Role.CHAMPION].propensity) == (0.3, 0.7)
                 assert (found[Role.CANARY].version, found[Role.CHAMPION].version) == ("2", "1")
+                _, tosses = choice.assign([f"k{row}" for row in range(40)], "small", "2", 0.3)
+                for one in found.values():
+                    assert one.rows is not None and one.tosses == tuple(tosses[row] for row in one.rows)
             keys = [f"other{row}" for row in range(40)]
             got = await post(stand.application, "/predict", {"rows": rows, "keys": keys})
             assert [prediction["version"] == "2" for prediction in got.json["predictions"]] == split(keys, 0.3)
@@ -464,6 +467,7 @@ def test_a_canarys_rows_are_its_keys_and_each_row_gets_its_own_answer(two: Two, 
             assert single.json["version"] == "1"
             (entry,) = kept.of(request_of(single))
             assert (entry.role, entry.propensity, entry.rows) == (Role.CHAMPION, 0.7, None)
+            assert entry.tosses == (tosses[chosen.index(False)],)
             single = await post(stand.application, "/predict", {"rows": [rows[chosen.index(True)]]})
             (entry,) = kept.of(request_of(single))
             assert (single.json["version"], entry.role, entry.propensity) == ("2", Role.CANARY, 0.3)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,12 @@ class Served:
         if canary is not None:
             number, other, share = canary
             chosen = random.random(rows) < share
-            tried = given.with_columns(role=pl.lit("canary"), version=pl.lit(number), propensity=pl.lit(share))
+            toss = pl.Series([blake2b(f"{number}:{share}:{key}".encode()).hexdigest()[:32] for key in raw["id"]])
+            tried = given.with_columns(
+                role=pl.lit("canary"), version=pl.lit(number), propensity=pl.lit(share), toss=toss
+            )
             tried = tried.hstack(self._answers(truth, other))
-            kept = served.with_columns(propensity=pl.lit(1 - share)).filter(pl.Series(~chosen))
+            kept = served.with_columns(propensity=pl.lit(1 - share), toss=toss).filter(pl.Series(~chosen))
             served = pl.concat([kept, tried.filter(pl.Series(chosen))], how="diagonal").sort("at", "id")
         frames = [served]
         if shadow is not None:

@@ -50,13 +50,6 @@ def test_parts_one_at_a_time_or_merged_or_restored_from_json_are_the_whole() -> 
     np.testing.assert_allclose(stepped, path)
     assert float(single.highest) == pytest.approx(max(path.max(), 0)) and single.count == 60
 
-    left, right = MeanEvidence(mean=0.4, rises=True), MeanEvidence(mean=0.4, rises=True)
-    left.update(values[::2])
-    right.update(values[1::2])
-    merged = left.merged(right)
-    assert float(merged.log_e) == pytest.approx(float(whole.log_e)) and merged.count == 60
-    assert float(merged.highest) == pytest.approx(max(float(merged.log_e), 0))
-
 
 def test_what_was_once_enough_is_remembered() -> None:
     evidence = MeanEvidence(mean=0.5, rises=True)
@@ -108,11 +101,3 @@ def test_a_value_out_of_bounds_is_refused_and_nothing_changed() -> None:
 def test_a_mean_at_the_bounds_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"lies inside the bounds of the values\. Got: 1 in \[0, 1\]"):
         MeanEvidence(mean=1.0, rises=True)
-
-
-def test_evidence_of_different_hypotheses_is_not_merged() -> None:
-    with pytest.raises(SettingsError, match="one hypothesis and one stage"):
-        MeanEvidence(mean=0.5, rises=True).merged(MeanEvidence(mean=0.5, rises=False))
-    carried = [MeanEvidence(mean=0.5, rises=True, carried=np.asarray(1.0)) for _ in range(2)]
-    with pytest.raises(SettingsError, match="one hypothesis and one stage"):
-        carried[0].merged(carried[1])

@@ -26,7 +26,7 @@ ABOUT = {
     "records_in_all_stages": 9000,
     "stage": "shadow",
     "log_e": {"better": 4.0},
-    "log_threshold": 3.0,
+    "log_thresholds": {"better": 3.0, "worse": 3.7},
 }
 
 

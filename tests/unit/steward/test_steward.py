@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from served import HOUR, MODEL, NOW, Served
 
@@ -306,3 +307,15 @@ def test_by_events_time_is_that_of_the_records(served):
     told = json.loads(status_text(served))
     assert told["seen_until"].startswith(str((past + timedelta(days=4)).date()))
     assert told["labelled_until"].startswith(str((past + timedelta(days=3)).date()))
+
+
+@pytest.mark.parametrize("canary", [True, False])
+def test_a_canarys_answers_are_not_taken_for_the_champions(served, canary):
+    served.challenge("2", Rollout.CANARY, 0.5)
+    served.answer(BEGIN, 1000, canary=("2", 0.1, 0.5))
+    given = replace(rules(trial={"minimum": 5000}), watches={"own.versions_seen": {"canary": canary}})
+    look(served, 2, given)
+    found = readings(served.ledger, MODEL).filter(pl.col("check") == "seen").collect()
+    seen = dict(found.select("says", "effect").iter_rows())
+    assert set(seen) == ({"1", "2"} if canary else {"1"})
+    assert 400 < seen["1"] < 600

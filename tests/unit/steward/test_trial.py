@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
-from served import HOUR, MODEL, NOW, SCHEMA, Served
+from served import HOUR, MODEL, NOW, Served
 
 from tidemill.bundle.manifest import Identity
 from tidemill.settings import Objective
@@ -33,7 +33,7 @@ def rules(**changes):
 
 def trial(stage=Stage.SHADOW, share=0.0, carried=None, **changes):
     tried, other = ("1", "2") if stage is Stage.PROBATION else ("2", "1")
-    setting = Setting(stage=stage, tried=tried, other=other, share=share, key="id")
+    setting = Setting(stage=stage, tried=tried, other=other, share=share)
     loss = losses.make(policy.read(None).losses, IDENTITY)
     return Trial.begin(rules(**changes), setting, loss, carried)
 
@@ -190,20 +190,16 @@ def test_false_promotions_stay_under_alpha():
     assert promoted <= 10
 
 
-def test_the_schema_of_these_tests_has_a_key():
-    assert SCHEMA["id"].role == "key"
-
-
 def test_a_key_that_comes_again_is_no_new_toss(served):
     """A hash sent it, so that it would speak for the same model again each time."""
     keys = pl.Series("id", [f"person {i}" for i in range(300)])
     one = trial(Stage.CANARY, 0.5)
     for hour in range(3):
         served.answer(BEGIN + hour * HOUR, 300, canary=("2", 0.4, 0.5), **{"id": keys})
-    evidence = feed(one, served).carried()
+    evidence = feed(one, served).carried()["evidence"]
     assert one.pairs == 300
     one.restore(json.loads(json.dumps(one.state())))
-    assert feed(one, served).carried() == evidence
+    assert feed(one, served).carried()["evidence"] == evidence
 
 
 def test_what_was_sent_by_the_toss_of_another_stage_does_not_count(served):
@@ -225,3 +221,57 @@ def test_a_canary_equal_to_the_champion_is_not_promoted_where_a_period_is_one():
             one.close()
         promoted += one.verdict()[0] is Verdict.BETTER
     assert promoted <= 1
+
+
+def test_a_canarys_slices_are_guarded_and_what_harmed_one_before_still_counts(served):
+    columns = {"slices": ["city"], "canary": [0.5]}
+    served.answer(BEGIN, 150, champion=("1", 0.45), shadow=("2", 0.1), city=pl.Series(["Oslo"] * 150))
+    shadow = feed(trial(**columns), served)
+    assert shadow.verdict()[0] is not Verdict.BETTER
+    won = shadow.guards.carried()["won"]["city=Oslo"]
+    assert won > 1
+    canary = trial(Stage.CANARY, 0.5, json.loads(json.dumps(shadow.carried())), **columns)
+    cities = pl.Series(["Oslo", "Rome"] * 2000)
+    served.answer(BEGIN + HOUR, 4000, champion=("1", 0.45), canary=("2", 0.1, 0.5), city=cities)
+    verdict, guard = feed(canary, served).verdict()
+    assert (verdict, guard) == (Verdict.WORSE, "records with city=Oslo are harmed by more than 0.05")
+    alone = trial(Stage.CANARY, 0.5, **columns)
+    alone.centre = shadow.centre
+    feed(alone, served)
+    found = {name: float(one.log_e) for name, one in alone.guards.slices.items()}
+    assert set(found) == {"city=Oslo", "city=Rome"}
+    assert float(canary.guards.slices["city=Oslo"].log_e) == pytest.approx(won + found["city=Oslo"])
+
+
+def test_all_that_may_stop_a_version_shares_one_alpha():
+    for slices in ([], ["city"]):
+        given = rules(slices=slices, alpha=0.04, gain=0.1)
+        question = trial(slices=slices, alpha=0.04, gain=0.1).evidence.question
+        against = sum(alpha for name, alpha in question.alphas.items() if name != "better")
+        assert against + sum(given.guards.values()) == pytest.approx(0.04)
+        assert question.alphas["better"] == 0.04
+
+
+def test_a_plan_says_nothing_between_its_looks_and_does_not_look_beyond_its_horizon(served):
+    served.answer(BEGIN, 1900, champion=("1", 0.05), shadow=("2", 0.45))
+    planned = {"looks": 2, "maximum": 4000, "canary": []}
+    one = feed(trial(**planned), served)
+    assert one.verdict()[0] is Verdict.UNDECIDED
+    assert feed(trial(), served).verdict()[0] is Verdict.BETTER
+    served.answer(BEGIN + HOUR, 200, champion=("1", 0.05), shadow=("2", 0.45))
+    whole = feed(trial(**planned), served)
+    assert whole.verdict()[0] is Verdict.BETTER
+    reading = next(one for one in whole.readings() if one.check == "trial better")
+    assert reading.log_e >= reading.log_threshold
+
+
+def test_means_cut_to_their_reach_must_say_what_the_plain_mean_says():
+    """A little better on most days, and far worse on a few: worse on the whole."""
+    one = trial(unit=Unit.PERIOD, reach=0.05)
+    for day in range(200):
+        differences = np.full(50, 0.9 if day % 20 == 19 else -0.03)
+        one._count(differences, (np.maximum(differences, 0), np.maximum(-differences, 0)))
+        one.close()
+    assert one.evidence.shows("better") and not one.evidence.shows("worse")
+    assert one.figures()["difference"] > 0
+    assert one.verdict()[0] is Verdict.UNDECIDED

@@ -46,6 +46,7 @@ class Calibration:
     """Streams: all rows, then each bin. All arrays start with them [S]; D are the shifts."""
 
     labelled = True
+    canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._identity = settings, watched.manifest.identity

@@ -80,6 +80,7 @@ class Drift:
     """See the module."""
 
     labelled = False
+    canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings

@@ -58,6 +58,7 @@ class Expected:
     """A `watch.Learner`: unlabelled rows to watch, labelled ones to learn from."""
 
     labelled = False
+    canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched

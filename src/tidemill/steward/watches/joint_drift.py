@@ -61,6 +61,7 @@ class JointDrift:
     """See the module. Rows of a day, or of a longer period, are one look."""
 
     labelled = False
+    canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings

@@ -56,6 +56,7 @@ class Performance:
     """See the module. Slices whose loss the bundle does not have are held to their own past."""
 
     labelled = True
+    canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched

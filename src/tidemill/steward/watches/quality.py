@@ -78,6 +78,7 @@ class Quality:
     """See the module. Rates are of the period's rows, and their evidence of all periods."""
 
     labelled = False
+    canary = True
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings

@@ -50,6 +50,7 @@ class Settings:
 
 class Service:
     labelled = False
+    canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
