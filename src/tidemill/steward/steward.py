@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE, _STATUS = "steward/state.json", "steward/status.json"
+_FORMAT = 2
+"""Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""
 
@@ -66,7 +68,8 @@ class Steward:
         self._alarms: set[tuple[str, str]] = set()
         self._entered = self._idle = False
         self._retraining: Retraining | None = None
-        content = json.dumps({name: asdict(policy)[name] for name in _WEIGHED_BY}, default=str)
+        weighed_by = {name: asdict(policy)[name] for name in _WEIGHED_BY}
+        content = json.dumps({"format": _FORMAT, **weighed_by}, default=str)
         self._fingerprint = hashlib.sha256(content.encode()).hexdigest()
         assert office.ledger.path is not None
         with explained(office.ledger.path):

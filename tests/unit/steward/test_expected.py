@@ -20,7 +20,6 @@ SETTINGS = {
     "alpha": 0.05,
     "tolerance": 0.05,
     "around": 5000,
-    "burn_in": 500,
     "sampled": 1000,
     "remembered": 2000,
 }
@@ -77,9 +76,19 @@ def test_evidence_comes_with_inputs_that_moved_and_not_without() -> None:
 
 
 def test_without_labels_the_models_own_word_is_held_to_the_bundle_or_its_past() -> None:
-    for upper, than in ((LOSS, "0.3685 allowed."), (None, "before.")):
+    for upper, than in ((LOSS, "0.3685 allowed."), (None, "labels will tell what to hold it against.")):
         (reading,) = fed(watch(upper), [rows(1000, seed=1)])[0]
         assert reading.says.endswith(than) and "labelled" not in reading.says and not reading.alarm
+
+
+def test_without_a_figure_of_the_bundle_a_model_that_is_off_is_held_to_what_its_labels_came_to() -> None:
+    followed = watch(None)
+    periods = [rows(1000, seed=part, wrong=0.4, begin=BEGIN + part * timedelta(seconds=1000)) for part in range(12)]
+    assert not any(reading.alarm for period in fed(followed, periods[:3]) for reading in period)
+    followed.learn(rows(2000, seed=50, wrong=0.4))
+    assert not any(reading.alarm for period in fed(followed, periods[3:]) for reading in period)
+    moved = [rows(1000, seed=60 + part, wrong=0.4, windy=2.0, begin=BEGIN) for part in range(6)]
+    assert fed(followed, moved)[-1][0].alarm
 
 
 def test_parts_json_and_empty_periods_make_no_difference() -> None:

@@ -8,7 +8,8 @@ loss itself, so that any loss and regressions are covered:
     expected loss of a row = own expectation + weighted ridge regression of (loss − own expectation) on its inputs
 
 Evidence is about the mean of these, less two standard errors of the recalibration, made with what was known before the
-period, against what the bundle allows, or against their own past (detectors.py). So it is evidence that inputs came
+period, against what the bundle allows, or, where it has no figure of that loss, against what the first labelled rows
+came to (detectors.py). So it is evidence that inputs came
 for which more is to be lost, if such rows still end as they did: it cannot see that inputs mean something else now.
 Labels decide that (performance.py), and drift says which inputs moved.
 """
@@ -43,11 +44,9 @@ class Settings:
     alpha: Annotated[float, Share]
     """Probability of a false alarm, ever."""
     tolerance: Annotated[float, NotNegative]
-    """By which share of itself the bundle's loss may be exceeded."""
+    """By which share of itself the bundle's loss, or that of the first labelled rows, may be exceeded."""
     around: Annotated[int, AtLeastOne]
     """Half of the alpha is spent on rises that begin among so many sampled rows."""
-    burn_in: Annotated[int, AtLeastOne]
-    """Sampled rows from which a baseline is estimated first, where the bundle has none."""
     sampled: Annotated[int, AtLeastOne]
     """Rows of a period that are looked at, evenly spread."""
     remembered: Annotated[int, AtLeastOne]
@@ -63,20 +62,18 @@ class Expected:
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched
         self._coder = Coder.of(watched.profile, [column.name for column in watched.manifest.schema.inputs])
-        bound = promised(watched.losses, watched.manifest)
-        self._rise = Rise(
-            detector=RiseDetector(
-                alpha=settings.alpha,
-                within=settings.around,
-                anytime=True,
-                baseline=None if bound is None else min(bound * (1 + settings.tolerance), 1 - 1e-6),
-                burn_in=settings.burn_in,
-            )
-        )
+        self._rise = self._over(promised(watched.losses, watched.manifest))
         self._past = Thinned(most=settings.remembered)
         self._present = Thinned(most=settings.sampled)
         self._learned: tuple[np.ndarray, float] | None = None
         """Coefficients of the recalibration [1 + d], and its standard error."""
+
+    def _over(self, bound: float | None) -> Rise:
+        settings = self._settings
+        allowed = None if bound is None else min(bound * (1 + settings.tolerance), 1 - 1e-6)
+        return Rise(
+            detector=RiseDetector(alpha=settings.alpha, within=settings.around, anytime=True, baseline=allowed)
+        )
 
     def learn(self, rows: pl.DataFrame) -> None:
         if not rows.height:
@@ -119,7 +116,8 @@ class Expected:
             return [self._reading(look, "no answers in this period", look.before, look.before)]
         now = self._design(present)
         expected, doubt = self._expected(now, present["own"])
-        self._rise.update(np.clip(expected - 2 * doubt, 0.0, 1.0), present["moment"])
+        if self._rise.detector.baseline is not None:
+            self._rise.update(np.clip(expected - 2 * doubt, 0.0, 1.0), present["moment"])
         look = self._rise.close()
         before = look.before
         known = ""
@@ -127,6 +125,8 @@ class Expected:
             known = self._recalibrate(now)
             expected, doubt = self._expected(now, present["own"])
             before = float(past["loss"].mean())
+            if self._rise.detector.baseline is None:
+                self._rise = self._over(max(before + 2 * float(past["loss"].std() / np.sqrt(len(self._past))), 1e-6))
         mean = float(expected.mean())
         half = 2 * float(np.sqrt(doubt**2 + expected.var() / len(expected)))
         self._present = Thinned(most=self._settings.sampled)
@@ -159,7 +159,7 @@ class Expected:
         low, middle, high = (losses.unscaled(min(max(end, 0.0), 1.0)) for end in (mean - half, mean, mean + half))
         than = f"{losses.unscaled(before):.4g} on all of them" if known else f"{losses.unscaled(before):.4g} allowed"
         if not known and self._rise.detector.baseline is None:
-            than = f"{losses.unscaled(before):.4g} before"
+            than = "labels will tell what to hold it against"
         return f"{losses.name} is expected to be {middle:.4g} ({low:.4g} to {high:.4g}){known}; {than}"
 
     def _reading(self, look: rises.Look, says: str, mean: float, before: float) -> Reading:
