@@ -14,7 +14,7 @@ from tidemill.settings import Objective
 from tidemill.steward.watch import Severity, Watched
 from tidemill.steward.watches.calibration import Calibration, Settings, build
 
-SETTINGS = {"alpha": 0.05, "tolerance": 0.0, "bins": 10, "periods": 20}
+SETTINGS = {"alpha": 0.05, "tolerance": 0.0, "bins": 10, "half": 20}
 
 
 def watch(of: Watched | None = None, **settings: Any) -> Calibration:

@@ -19,7 +19,7 @@ from tidemill.steward.watches.expected import Expected, Settings, build
 SETTINGS = {
     "alpha": 0.05,
     "tolerance": 0.05,
-    "around": 5000,
+    "half": 5000,
     "sampled": 1000,
     "remembered": 2000,
 }

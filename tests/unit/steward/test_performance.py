@@ -18,7 +18,7 @@ SETTINGS = {
     "alpha": 0.05,
     "baseline": "bundle",
     "tolerance": 0.05,
-    "around": 5000,
+    "half": 5000,
     "burn_in": 500,
     "slices": ["city", "wind", "rain", "crew"],
     "most": 5,
@@ -124,7 +124,7 @@ def test_categories_beyond_the_most_are_one_slice_and_state_holds_those_that_wer
 def test_no_more_false_alarms_than_stated() -> None:
     alarms = 0
     for seed in range(40):
-        followed = watch(None, alpha=0.2, slices=["city"], around=800, burn_in=100)
+        followed = watch(None, alpha=0.2, slices=["city"], half=800, burn_in=100)
         alarm = False
         for part in range(4):
             followed.take(rows(300, seed=1000 * seed + part))

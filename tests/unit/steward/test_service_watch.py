@@ -17,7 +17,7 @@ SETTINGS = {
     "slow_ms": 5.0,
     "slow_share": 0.01,
     "broken_share": 0.001,
-    "around": 5000,
+    "half": 5000,
     "burn_in": 500,
 }
 

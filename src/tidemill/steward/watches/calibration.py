@@ -38,7 +38,7 @@ class Settings:
     """By how much a probability may be off."""
     bins: Annotated[int, AtLeastOne]
     """Of equal width, from 0 to 1."""
-    periods: Annotated[int, AtLeastOne]
+    half: Annotated[int, AtLeastOne]
     """Half of the alpha is spent on what goes wrong within so many periods."""
 
 
@@ -107,7 +107,7 @@ class Calibration:
 
     def _bet(self, begin: datetime, there: np.ndarray) -> None:
         """Lets a bettor enter in every stream that has rows, and all bet on them."""
-        half = self._settings.periods
+        half = self._settings.half
         entry = np.log(half / ((self._periods + half) * (self._periods + 1 + half)))[:, None]
         gain = self._sums[:, :1] * SHIFTS - self._costs
         present = there[:, None]

@@ -45,7 +45,7 @@ class Settings:
     """Probability of a false alarm, ever."""
     tolerance: Annotated[float, NotNegative]
     """By which share of itself the bundle's loss, or that of the first labelled rows, may be exceeded."""
-    around: Annotated[int, AtLeastOne]
+    half: Annotated[int, AtLeastOne]
     """Half of the alpha is spent on rises that begin among so many sampled rows."""
     sampled: Annotated[int, AtLeastOne]
     """Rows of a period that are looked at, evenly spread."""
@@ -72,7 +72,7 @@ class Expected:
         settings = self._settings
         allowed = None if bound is None else min(bound * (1 + settings.tolerance), 1 - 1e-6)
         return Rise(
-            detector=RiseDetector(alpha=settings.alpha, within=settings.around, anytime=True, baseline=allowed)
+            detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed)
         )
 
     def learn(self, rows: pl.DataFrame) -> None:

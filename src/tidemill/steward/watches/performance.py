@@ -40,7 +40,7 @@ class Settings:
     baseline: Baseline
     tolerance: Annotated[float, NotNegative]
     """By which share of itself the bundle's loss may be exceeded."""
-    around: Annotated[int, AtLeastOne]
+    half: Annotated[int, AtLeastOne]
     """Half of the alpha is spent on rises that begin among so many labelled rows; later ones are found little later."""
     burn_in: Annotated[int, AtLeastOne]
     """Labelled rows from which a baseline is estimated first, where the bundle has none."""
@@ -76,7 +76,7 @@ class Performance:
             bound = promised(self._watched.losses, self._watched.manifest, column, value)
         return RiseDetector(
             alpha=alpha,
-            within=ask.around,
+            within=ask.half,
             anytime=True,
             baseline=None if bound is None else min(bound * (1 + ask.tolerance), _SHIFTED_MOST),
             burn_in=ask.burn_in,

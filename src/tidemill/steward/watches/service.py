@@ -42,7 +42,7 @@ class Settings:
     """Share of requests that may be slow."""
     broken_share: Annotated[float, Share]
     """Share of answers that may be no number."""
-    around: Annotated[int, AtLeastOne]
+    half: Annotated[int, AtLeastOne]
     """Half of the alpha is spent on rises that begin among so many requests; later ones are found little later."""
     burn_in: Annotated[int, AtLeastOne]
     """Requests from which the share of slow ones is estimated first, for its own past."""
@@ -60,7 +60,7 @@ class Service:
             check: Rise(
                 detector=RiseDetector(
                     alpha=settings.alpha / len(baselines),
-                    within=settings.around,
+                    within=settings.half,
                     anytime=True,
                     baseline=baseline,
                     burn_in=settings.burn_in,

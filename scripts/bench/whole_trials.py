@@ -1,0 +1,115 @@
+"""Whole trials of two versions that are equal, as the steward weighs them: stages, keys that return, storms, guards.
+
+Records are simulated, down to the toss of each canary record by the hash that serving uses; the rest is the steward's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import Pool
+
+import numpy as np
+import polars as pl
+from crossings import ALPHA
+
+from tidemill.serve import choice
+from tidemill.steward import policy
+from tidemill.steward.paired import Verdict
+from tidemill.steward.policy import TrialSettings, Unit
+from tidemill.steward.trial import Setting, Stage, Trial
+
+PERIODS, ROWS = 20, 100  # of a stage
+TRIED, OTHER = "2", "1"
+KINDS = ("a", "b", "c")
+MARGIN, SLOW_SHARE, SLOW_US = 0.05, 0.05, 600_000
+
+
+class Simulated:
+    """A loss that each record brings along."""
+
+    name = "loss"
+
+    def of(self, rows: pl.DataFrame) -> np.ndarray:
+        return rows["loss"].to_numpy()
+
+    def unscaled(self, loss: float) -> float:
+        return loss
+
+
+class World:
+    """Records of keys of which one in three returns; each key suits one version better than the other by chance.
+
+    Mean losses are equal; of one kind in three the challenger is worse by just the slice margin, of the others better.
+    storm: deviation of what a period adds to the challenger's loss, the same for all of its records.
+    """
+
+    def __init__(self, seed: int, storm: float) -> None:
+        self._random = np.random.default_rng(seed)
+        self._storm = storm
+        self._suits = np.zeros(0)
+        self._count = 0
+
+    def period(self, share: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows as the ledger has them, and what the challenger answers to them in shadow. share: 0 without a canary."""
+        random, known = self._random, len(self._suits)
+        again = random.choice(known, ROWS // 3, replace=False) if known else np.zeros(0, dtype=np.int64)
+        keys = np.append(again, known + np.arange(ROWS - len(again)))
+        self._suits = np.append(self._suits, random.choice([-0.1, 0.1], ROWS - len(again)))
+        kinds = random.choice(KINDS, ROWS)
+        storm = np.clip(self._storm * random.standard_normal(), -0.1, 0.1)
+        level = random.uniform(0.3, 0.7, ROWS)
+        tried = level + self._suits[keys] + storm + np.where(kinds == KINDS[0], MARGIN, -MARGIN / 2)
+        if share:
+            chosen, tosses = choice.assign([f"key {key}" for key in keys], "m", TRIED, share)
+        else:
+            chosen, tosses = np.zeros(ROWS, dtype=bool), ()
+        common = {"id": np.arange(self._count, self._count + ROWS), "true_label": ["yes"] * ROWS}
+        self._count += ROWS
+        rows = pl.DataFrame(
+            {
+                **common,
+                "version": np.where(chosen, TRIED, OTHER),
+                "role": np.where(chosen, "canary", "champion"),
+                "propensity": np.where(chosen, share, 1 - share),
+                "toss": pl.Series([toss.hex() for toss in tosses] or [None] * ROWS, dtype=pl.String),
+                "latency_us": np.where(random.random(ROWS) < SLOW_SHARE, SLOW_US, 900),
+                "inputs": pl.DataFrame({"kind": kinds}).to_struct(),
+                "loss": np.where(chosen, tried, level),
+            }
+        )
+        return rows, pl.DataFrame({**common, "loss": tried})
+
+
+def tried(seed: int, unit: Unit, storm: float) -> tuple[bool, bool]:
+    """Whether the challenger was ever shown to be better, and ever to be one to drop, in any of three stages."""
+    rules: TrialSettings = replace(
+        policy.read(None).trial,
+        alpha=ALPHA,
+        unit=unit,
+        reach=0.15,
+        minimum=0,
+        maximum=None,
+        slices=["kind"],
+        slice_margin=MARGIN,
+        slow_ms=SLOW_US / 2000,
+        slow_share=SLOW_SHARE,
+    )
+    world, carried, found = World(seed, storm), None, set()
+    for stage, share in ((Stage.SHADOW, 0.0), (Stage.CANARY, 0.1), (Stage.CANARY, 0.5)):
+        one = Trial.begin(rules, Setting(stage=stage, tried=TRIED, other=OTHER, share=share), Simulated(), carried)
+        for _ in range(PERIODS):
+            one.take(*world.period(share))
+            one.close()
+            found.add(one.verdict()[0])
+        carried = one.carried()
+    return Verdict.BETTER in found, Verdict.WORSE in found
+
+
+def whole_trials(repetitions: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Each cell's name and, for each repetition, a finite number where it was wrong."""
+    cells = {"keys return": (Unit.RECORD, 0.0), "storms, periods as units": (Unit.PERIOD, 0.05)}
+    with Pool() as pool:
+        for name, (unit, storm) in cells.items():
+            given = [(seed, unit, storm) for seed in range(repetitions)]
+            wrong = np.array(pool.starmap(tried, given, chunksize=20))
+            for column, what in enumerate(("promotion", "drop")):
+                yield f"{what}, three stages, {name}", np.where(wrong[:, column], 1.0, np.inf)
