@@ -37,6 +37,7 @@ from crossings import (
     split,
     staged,
 )
+from whole_trials import whole_trials
 
 from tidemill.steward.betting import MeanEvidence, average
 from tidemill.steward.detectors import Rule
@@ -229,6 +230,7 @@ def main() -> None:
     arguments = parser.parse_args()
     number = arguments.repetitions
     wrong = rates(f"false …, at {ALPHA:g} (10,000 values)", false_crossings(number))
+    trials = rates(f"equal versions, whole trials at {ALPHA:g}", whole_trials(number))
     daily = rates("no difference, 30 daily looks", daily_looks(number))
     void = rates("false alarm, labels of losses late", where_void(number))
     delays = delay_curves(number)
@@ -237,12 +239,21 @@ def main() -> None:
     adwin, ours = table["ADWIN"], table["tidemill"]
     checks = {
         "false rates": all(rate <= ALPHA for rate, _, _ in wrong.values()),
+        "whole trials": all(rate <= ALPHA for rate, _, _ in trials.values()),
         "spending": all(low <= ALPHA for name, (_, low, _) in daily.items() if name != "fixed level, two-sided z"),
         "labels": labels["shadow"] * LABELS <= labels["split, error 0.15"],
         "delay": (ours["median_delay"] or np.inf) <= (adwin["median_delay"] or np.inf),
         "false alarms": (ours["false_steady"] or 0.0) <= ALPHA,
     }
-    figures = {"false": wrong, "daily": daily, "void": void, "delays": delays, "labels": labels, "detectors": table}
+    figures = {
+        "false": wrong,
+        "trials": trials,
+        "daily": daily,
+        "void": void,
+        "delays": delays,
+        "labels": labels,
+        "detectors": table,
+    }
     print(json.dumps({"bench": "evidence", "figures": figures, "targets": checks, "met": all(checks.values())}))
 
 
