@@ -73,7 +73,7 @@ def latest(received: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.DataType]) -> pl.LazyFrame:
-    """All rows of one of a model's tables; `empty`: its columns, for while there is no table.
+    """All rows of one of a model's tables. `empty`: its columns, which are null where an earlier release wrote none.
 
     Raises:
         LedgerError: the table cannot be reached, or its log is altered.
@@ -92,7 +92,9 @@ def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.Da
             observed=f"{uri}: {str(error).strip().partition(chr(10))[0]}",
             remedy="see whether the place can be reached; a log that was altered is restored from a backup",
         ) from error
-    return pl.scan_delta(table, storage_options=options)
+    rows = pl.scan_delta(table, storage_options=options)
+    there = rows.collect_schema().names()
+    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in empty.items() if name not in there)
 
 
 def _between(table: pl.LazyFrame, since: datetime | None, until: datetime | None) -> pl.LazyFrame:

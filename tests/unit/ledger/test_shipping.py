@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from ledger_entries import AT, DAY, ROW, Write, answered, described, in_columns, regression
 
 from tidemill.data.raw import EPOCH
@@ -76,6 +77,14 @@ def test_a_toss_is_kept_as_a_digest_that_tells_nobody_the_key(settings: LedgerSe
     assert alone is None
     assert one == three != two and len(one) == 32
     assert one not in {toss.hex() for toss in tosses}
+
+
+def test_a_table_of_an_earlier_release_lacks_no_column(settings: LedgerSettings, write: Write) -> None:
+    write([answered("aa-1")])
+    earlier = shipped(settings).drop("toss", "inputs")
+    place = settings.table("earlier", "answers")
+    write_deltalake(place, earlier, partition_by=["day"])
+    assert tables.answers(settings, "earlier").collect()["toss"].to_list() == [None]
 
 
 def test_answers_of_a_regression(settings: LedgerSettings, write: Write) -> None:
