@@ -20,7 +20,7 @@ from tidemill.steward.trial import Setting, Stage, Trial
 PERIODS, ROWS = 20, 100  # of a stage
 TRIED, OTHER = "2", "1"
 KINDS = ("a", "b", "c")
-MARGIN, SLOW_SHARE, SLOW_US = 0.05, 0.05, 600_000
+MARGIN, SLOW_SHARE, SLOW_US, BROKEN_SHARE = 0.05, 0.05, 600_000, 0.001
 
 
 class Simulated:
@@ -74,9 +74,11 @@ class World:
                 "latency_us": np.where(random.random(ROWS) < SLOW_SHARE, SLOW_US, 900),
                 "inputs": pl.DataFrame({"kind": kinds}).to_struct(),
                 "loss": np.where(chosen, tried, level),
+                "probabilities": pl.Series([None] * ROWS, dtype=pl.List(pl.Float32)),
+                "value": np.where(random.random(ROWS) < BROKEN_SHARE, np.nan, level),
             }
         )
-        return rows, pl.DataFrame({**common, "loss": tried})
+        return rows, rows.select("id", "true_label", "latency_us", "probabilities", "value", loss=pl.Series(tried))
 
 
 def tried(seed: int, unit: Unit, storm: float) -> tuple[bool, bool]:
@@ -92,6 +94,7 @@ def tried(seed: int, unit: Unit, storm: float) -> tuple[bool, bool]:
         slice_margin=MARGIN,
         slow_ms=SLOW_US / 2000,
         slow_share=SLOW_SHARE,
+        broken_share=BROKEN_SHARE,
     )
     world, carried, found = World(seed, storm), None, set()
     for stage, share in ((Stage.SHADOW, 0.0), (Stage.CANARY, 0.1), (Stage.CANARY, 0.5)):

@@ -1,4 +1,4 @@
-"""Guards of a trial: what stops a version whose loss is good on the whole: harmed slices, and slow answers as canary.
+"""Guards of a trial: what stops a version whose loss is good on the whole: harmed slices, broken and slow answers.
 
 All of them together are wrong, ever, with half of the trial's alpha (`TrialSettings.guards`). Their evidence is carried
 on from stage to stage.
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.steward.betting import MeanEvidence
+from tidemill.steward.losses import broken
 from tidemill.steward.policy import TrialSettings
 
 SLICES = 50
@@ -26,11 +27,12 @@ class Guards:
         reach: differences lie in [−reach, reach].
         slices: evidence that a slice's mean difference is above the slice margin, by "column=value".
         won: log evidence of each slice in the stages before.
-        slow: evidence that more than the allowed share of the canary's answers is slow.
+        broken, slow: evidence that more of its answers than allowed have no finite number, or are slow (as canary).
     """
 
     rules: TrialSettings
     reach: float
+    broken: MeanEvidence
     slow: MeanEvidence
     slices: dict[str, MeanEvidence] = field(default_factory=dict)
     won: dict[str, float] = field(default_factory=dict)
@@ -38,9 +40,15 @@ class Guards:
     @classmethod
     def begin(cls, rules: TrialSettings, reach: float, carried: Mapping[str, Any] | None = None) -> "Guards":
         """carried: `carried()` of the stage before."""
-        if carried is None:
-            return cls(rules=rules, reach=reach, slow=MeanEvidence(mean=rules.slow_share, rises=True))
-        return cls(rules=rules, reach=reach, slow=MeanEvidence(**carried["slow"]), won=dict(carried["won"]))
+        one = cls(
+            rules=rules,
+            reach=reach,
+            broken=MeanEvidence(mean=rules.broken_share, rises=True),
+            slow=MeanEvidence(mean=rules.slow_share, rises=True),
+        )
+        if carried is not None:
+            one.restore({"slices": {}, **carried})
+        return one
 
     def take_slice(self, name: str, differences: np.ndarray) -> None:
         """Of slices beyond the first `SLICES`, none is kept."""
@@ -53,15 +61,19 @@ class Guards:
             self.slices[name] = fresh
         self.slices[name].update(differences)
 
-    def take_latencies(self, microseconds: np.ndarray) -> None:
-        """Of the canary's answers."""
-        self.slow.update((microseconds > self.rules.slow_ms * 1000).astype(np.float64))
+    def take_answers(self, rows: pl.DataFrame, *, timed: bool) -> None:
+        """Answers of the version on trial. timed: users waited for them."""
+        self.broken.update(broken(rows))
+        if timed:
+            self.slow.update((rows["latency_us"] > self.rules.slow_ms * 1000).to_numpy().astype(np.float64))
 
     @property
-    def broken(self) -> str:
+    def verdict(self) -> str:
         """What is shown to do harm; "" where nothing is."""
         rules = self.rules
         thresholds = {name: -np.log(alpha) for name, alpha in rules.guards.items()}
+        if float(self.broken.log_e) >= thresholds["broken"]:
+            return f"more than {rules.broken_share:.2%} of its answers have no finite number"
         if float(self.slow.log_e) >= thresholds["slow"]:
             return f"more than {rules.slow_share:.1%} of its answers took over {rules.slow_ms:g} ms"
         for name, one in self.slices.items():
@@ -72,16 +84,17 @@ class Guards:
     def carried(self) -> dict[str, Any]:
         """What the next stage begins with, as JSON holds it."""
         won = {name: float(one.log_e) for name, one in self.slices.items()}
-        return {"won": {**self.won, **won}, "slow": self.slow.state()}
+        return {"won": {**self.won, **won}, "broken": self.broken.state(), "slow": self.slow.state()}
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
         slices = {name: one.state() for name, one in self.slices.items()}
-        return {"slices": slices, "won": self.won, "slow": self.slow.state()}
+        return {"slices": slices, "won": self.won, "broken": self.broken.state(), "slow": self.slow.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.slices = {name: MeanEvidence(**one) for name, one in state["slices"].items()}
-        self.won, self.slow = dict(state["won"]), MeanEvidence(**state["slow"])
+        self.won = dict(state["won"])
+        self.broken, self.slow = MeanEvidence(**state["broken"]), MeanEvidence(**state["slow"])
 
 
 def slices_of(rows: pl.DataFrame, columns: list[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -117,6 +117,15 @@ def probabilities_of(rows: pl.DataFrame, classes: Sequence[str], labels: pl.Seri
     return found
 
 
+def broken(rows: pl.DataFrame) -> np.ndarray:
+    """1 for each answer with a number that is not finite, or with none at all [rows]."""
+    odd = pl.col("probabilities").list.eval(~pl.element().is_finite().fill_null(False)).list.any()
+    given = (
+        pl.when(pl.col("probabilities").is_null()).then(~pl.col("value").is_finite().fill_null(False)).otherwise(odd)
+    )
+    return np.asarray(rows.select(given.cast(pl.Float64)).to_series().to_numpy())
+
+
 def _by_classes(rows: pl.DataFrame, classes: Sequence[str]) -> Iterator[tuple[Sequence[str], Any]]:
     """The classes of each version, which come in one order, and where its rows are."""
     if rows["version"].n_unique() == 1:

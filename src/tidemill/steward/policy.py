@@ -102,7 +102,9 @@ class TrialSettings:
     slice_margin: Annotated[float, ShareOrEnd]
     slow_ms: Annotated[float, Positive]
     slow_share: Annotated[float, Share]
-    """No canary may answer more than this share of its requests later than `slow_ms` (the whole latency)."""
+    """No more than this share of its answers that users waited for may come later than `slow_ms`."""
+    broken_share: Annotated[float, Share]
+    """No more than this share of its answers may be without a finite number."""
     probation: Annotated[int, NotNegative]
     """Records for which the replaced champion answers on in shadow, to be taken back if it is better."""
 
@@ -125,8 +127,8 @@ class TrialSettings:
 
     @property
     def guards(self) -> dict[str, float]:
-        """Alpha of what may stop a version beside its loss: half of all, in equal parts."""
-        names = ("slow", "slices") if self.slices else ("slow",)
+        """Guard → its alpha: half of all is shared out among what may stop a version beside its loss."""
+        names = ["broken", "slow", *(["slices"] if self.slices else [])]
         return {name: self.alpha / 2 / len(names) for name in names}
 
 

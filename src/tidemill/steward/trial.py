@@ -128,9 +128,9 @@ class Trial:
 
     def verdict(self) -> tuple[Verdict, str]:
         """What is shown, and the guard that was broken, if any ("" otherwise); harm comes first."""
-        rules, broken = self.rules, self.guards.broken
-        if broken:
-            return Verdict.WORSE, broken
+        rules, harm = self.rules, self.guards.verdict
+        if harm:
+            return Verdict.WORSE, harm
         if self.records < rules.minimum:
             return Verdict.UNDECIDED, ""
         for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.FUTILE):
@@ -234,7 +234,9 @@ class Trial:
         if mine.is_empty():
             return
         served, shadow = self.losses.of(mine), self.losses.of(theirs)
-        tried, other = (served, shadow) if self.setting.stage is Stage.PROBATION else (shadow, served)
+        probation = self.setting.stage is Stage.PROBATION
+        tried, other = (served, shadow) if probation else (shadow, served)
+        self.guards.take_answers(mine if probation else theirs, timed=probation)
         differences = tried - other
         self._count(differences, (tried, other))
         self.centre = self.losses_sum[1] / self.met[1]
@@ -248,7 +250,7 @@ class Trial:
             return
         loss = self.losses.of(mine)
         challenged = (mine["role"] == Role.CANARY.value).to_numpy()
-        self.guards.take_latencies(mine.filter(challenged)["latency_us"].to_numpy())
+        self.guards.take_answers(mine.filter(challenged), timed=True)
         frame = mine.select("toss").with_columns(loss=loss, challenged=challenged, row=pl.int_range(pl.len()))
         ours = frame.group_by("toss", maintain_order=True).agg(
             pl.col("loss").mean(), pl.col("challenged", "row").first()

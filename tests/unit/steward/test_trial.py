@@ -136,6 +136,22 @@ def test_a_slow_canary_is_stopped(served):
     assert "took over 500 ms" in guard
 
 
+@pytest.mark.parametrize("stage", list(Stage))
+def test_broken_answers_stop_it_whatever_they_lose(served, stage):
+    share = 0.5 if stage is Stage.CANARY else 0.0
+    rows = served.answer(BEGIN, 500, canary=("2", 0.4, 0.5) if share else None, shadow=None if share else ("2", 0.4))
+    nothing = pl.lit([float("nan")] * 2, dtype=pl.List(pl.Float32))
+    tried = pl.col("version") == ("1" if stage is Stage.PROBATION else "2")
+    rows = rows.with_columns(true_label=pl.lit("yes"), value=pl.lit(None, pl.Float32))
+    other = rows.with_columns(version=pl.lit("2"), probabilities=nothing if not share else pl.col("probabilities"))
+    rows = rows.with_columns(probabilities=pl.when(tried).then(nothing).otherwise("probabilities"))
+    one = trial(stage, share)
+    one.take(rows, other)
+    assert one.verdict() == (Verdict.WORSE, "more than 0.10% of its answers have no finite number")
+    one.restore(json.loads(json.dumps(one.state())))
+    assert one.verdict()[0] is Verdict.WORSE
+
+
 def test_where_a_period_is_one_a_storm_is_one_piece_of_evidence(served):
     """A day that is good for one of two equal models, ten times as many records or not, shows nothing."""
     served.answer(BEGIN, 3000, champion=("1", 0.05), shadow=("2", 0.45))

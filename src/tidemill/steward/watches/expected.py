@@ -71,9 +71,7 @@ class Expected:
     def _over(self, bound: float | None) -> Rise:
         settings = self._settings
         allowed = None if bound is None else min(bound * (1 + settings.tolerance), 1 - 1e-6)
-        return Rise(
-            detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed)
-        )
+        return Rise(detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed))
 
     def learn(self, rows: pl.DataFrame) -> None:
         if not rows.height:

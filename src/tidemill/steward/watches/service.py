@@ -22,6 +22,7 @@ import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, Positive, Share
 from tidemill.steward.detectors import RiseDetector
+from tidemill.steward.losses import broken
 from tidemill.steward.rises import Rise, microseconds, restored
 from tidemill.steward.watch import Reading, Severity, Watched
 
@@ -79,7 +80,7 @@ class Service:
         slow = (rows["latency_us"].to_numpy() > 1000 * self._settings.slow_ms).astype(np.float64)
         for check in ("slow", "slower"):
             self._rises[check].update(slow[first], moments[first])
-        self._rises["broken"].update(_broken(rows), moments)
+        self._rises["broken"].update(broken(rows), moments)
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
         return [self._reading(check, rise) for check, rise in self._rises.items()]
@@ -111,15 +112,6 @@ class Service:
     def restore(self, state: Mapping[str, Any]) -> None:
         self._last = state["last"]
         self._rises = {check: restored(rise) for check, rise in state["rises"].items()}
-
-
-def _broken(rows: pl.DataFrame) -> np.ndarray:
-    """1 for each answer with a number that is not finite, or with none at all [rows]."""
-    odd = pl.col("probabilities").list.eval(~pl.element().is_finite().fill_null(False)).list.any()
-    given = (
-        pl.when(pl.col("probabilities").is_null()).then(~pl.col("value").is_finite().fill_null(False)).otherwise(odd)
-    )
-    return np.asarray(rows.select(given.cast(pl.Float64)).to_series().to_numpy())
 
 
 def build(settings: Settings, watched: Watched) -> Service:
