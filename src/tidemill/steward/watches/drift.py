@@ -3,8 +3,8 @@
 Looks are at the counts of the last days, and of the last day alone (windows.py), by `HistogramEvidence`; columns are
 named by e-BH over all. A look in which fewer rows have moved than `smallest`, or than moved in as many rows of
 training, adds no evidence. When the last days show none, or when of what had moved more than half is back, the column's
-evidence so far is forgotten, so that an alarm ends. Both only lower it, and the weights of looks, two a period, which sum
-to 1, go on from where they were: the expected number of a column's false alarms, ever, stays at most alpha over the
+evidence so far is forgotten, so that an alarm ends. Both only lower it, and the weights of looks (two a period), which
+sum to 1, go on from where they were: the expected number of a column's false alarms, ever, stays at most alpha over the
 number of columns; while k are named, e-BH lets the next one be named with k times that.
 
 Assumes and void: as histograms.py says. Timestamps are left out: they move by nature.
