@@ -144,11 +144,13 @@ def _approve(parsed: argparse.Namespace) -> None:
 
 
 def _labels(parsed: argparse.Namespace) -> None:
-    from tidemill.steward.labels import take_file
+    from tidemill.bundle.registry import Registry
+    from tidemill.steward.labels import take_files
 
-    for file in parsed.files:
-        count = take_file(file, _ledger(parsed), parsed.model)
-        say(f"{file}: {count:,} labels" if count else f"{file}: taken before")
+    identity = Registry(parsed.registry).describe(parsed.model, "champion").identity
+    counts = take_files(parsed.files, _ledger(parsed), parsed.model, identity)
+    for file, count in zip(parsed.files, counts, strict=True):
+        say(f"{file}: {count:,} labels" if count else f"{file}: taken before, or empty")
 
 
 def _metrics(parsed: argparse.Namespace) -> None:
