@@ -26,6 +26,7 @@ from tidemill.steward.watch import Reading, Severity
 
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _COLUMNS = ("id", "label", "value", "at")
+_TEXTS: dict[str, pl.DataType] = {"id": pl.String(), "label": pl.String(), "at": pl.String()}
 _READERS: dict[str, Callable[[Path, bool], pl.DataFrame]] = {
     ".parquet": lambda file, _: pl.read_parquet(file),
     ".csv": lambda file, texts: pl.read_csv(file, schema_overrides=_TEXTS if texts else _TEXTS | {"label": pl.Float64}),
@@ -33,7 +34,6 @@ _READERS: dict[str, Callable[[Path, bool], pl.DataFrame]] = {
     ".ndjson": lambda file, _: pl.read_ndjson(file),
 }
 """By a file's ending; the second argument says whether labels are texts."""
-_TEXTS = {"id": pl.String(), "label": pl.String(), "at": pl.String()}
 _FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
 
 

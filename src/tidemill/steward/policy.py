@@ -132,8 +132,11 @@ class TriggerSettings:
     on_harm: bool
     """When a check of severity harm raises an alarm about losses."""
     cooldown_days: Annotated[float, NotNegative, Days]
+    backoff_days: Annotated[float, Positive, Days]
+    """At least so long from a retraining that failed, or that the gate refused, to the next; twice as long after two in
+    a row, and so on, up to 32 times."""
     budget: Annotated[int, NotNegative]
-    """Retrainings within 30 days."""
+    """Retrainings within 30 days, failed ones too."""
 
 
 @dataclass(kw_only=True, slots=True)

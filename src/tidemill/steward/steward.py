@@ -34,7 +34,7 @@ from tidemill.steward.weighing import Weighing
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
-_STATE, _STATUS = "steward/state.json", "steward/status.json"
+STATUS, _STATE = "steward/status.json", "steward/state.json"
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""
 
@@ -98,7 +98,7 @@ class Steward:
 
     def status(self) -> bytes | None:
         """What the last look came to, as JSON; None before the first."""
-        return self._store.read(self._office.model, _STATUS)
+        return status(self._office.ledger, self._office.model)
 
     def look(self, now: datetime | None = None) -> bool:
         """Take in what has come, and do what is due; whether there is more to do at once.
@@ -184,8 +184,10 @@ class Steward:
         )
 
     def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
-        """Write it down, unless it stands there already or another steward was faster."""
-        asks = self._policy.mode is not Mode.ACT and proposal.kind is not Kind.HOLD
+        """Write it down, unless it stands there already, another proposal waits or another steward was faster."""
+        acts = self._policy.mode is Mode.ACT
+        note = proposal.kind is Kind.HOLD or (proposal.kind is Kind.DROP and proposal.retraining is not None)
+        asks = not acts and not note
         decision = Decision(
             number=1 + max((one.number for one in now.decisions), default=0),
             kind=proposal.kind,
@@ -199,7 +201,9 @@ class Steward:
             proposed=asks,
             evidence=proposal.evidence,
         )
-        if any(one.same == decision.same for one in now.decisions) or not self._book.decide(decision):
+        known = acting.in_force(now.decisions) if acts else now.decisions
+        waits = not acts and proposal.kind in (Kind.RETRAIN, Kind.HOLD) and acting.waiting(known, desired.generation)
+        if waits or any(one.same == decision.same for one in known) or not self._book.decide(decision):
             return False
         self._notices.decided(decision)
         return not asks
@@ -262,7 +266,14 @@ class Steward:
             "at": datetime.now(UTC),
         }
         content = json.dumps(status, default=lambda value: value.isoformat(), ensure_ascii=False)
-        self._store.replace(self._office.model, _STATUS, content.encode())
+        self._store.replace(self._office.model, STATUS, content.encode())
+
+
+def status(ledger: LedgerSettings, model: str) -> bytes | None:
+    """What a steward's last look at a model came to, as JSON; None where none has looked."""
+    assert ledger.path is not None
+    with explained(ledger.path):
+        return open_store(ledger.path).read(model, STATUS)
 
 
 def _pause(seconds: float, idle: int) -> float:
@@ -271,4 +282,4 @@ def _pause(seconds: float, idle: int) -> float:
 
 
 def _brief(reading: Reading) -> dict[str, Any]:
-    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "since")}
+    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "remedy", "since")}

@@ -132,7 +132,7 @@ def test_a_version_that_no_gate_has_judged_is_not_tried(served, tmp_path):
     assert (made.kind, made.version, made.reason) == (
         Kind.DROP,
         "4",
-        "It failed. It made version 4, which no gate has judged.",
+        "It failed: It made version 4, which no gate has judged. Nothing changes.",
     )
 
 
