@@ -47,14 +47,17 @@ class Unit(StrEnum):
 
 ADay = Rule("at most 86400, which are a day", lambda seconds: seconds <= 86_400)
 WebUrl = Rule("an http:// or https:// URL", lambda url: url.startswith(("http://", "https://")))
-Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24 % hours == 0 or hours % 24 == 0)
+Period = Rule(
+    "1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours",
+    lambda hours: hours > 0 and (24 % hours == 0 or hours % 24 == 0),
+)
 
 
 @dataclass(kw_only=True, slots=True)
 class TimeSettings:
     clock: Clock
     """event: requests may come up to a month before the moment that they are about."""
-    period_hours: Annotated[int, AtLeastOne, Period, Hours]
+    period_hours: Annotated[int, Period, Hours]
     """What is looked at as one: an hour, or a day where rows of an hour are alike (one storm, one flight board)."""
     grace_hours: Annotated[float, NotNegative, Hours]
     """A period is over when so much later rows have come: what is under way to the tables belongs in."""

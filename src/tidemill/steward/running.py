@@ -177,5 +177,6 @@ def _said(log: Path) -> str:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    told = " ".join(text[[one.start() for one in _TOLD.finditer(text)][-1] :].split()) if _TOLD.search(text) else ""
+    places = [one.start() for one in _TOLD.finditer(text)]
+    told = " ".join(text[places[-1] :].split()) if places else ""
     return told if len(told) <= _LONGEST else f"{told[:_LONGEST]} …"
