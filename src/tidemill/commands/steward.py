@@ -80,7 +80,7 @@ def _run(parsed: argparse.Namespace) -> None:
     ledger = _about(parsed, without=())
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads would only wait for each other
     from tidemill.steward import book, policy
-    from tidemill.steward.steward import Office, Steward
+    from tidemill.steward.steward import Office, Steward, status
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, datefmt="%H:%M:%S", force=True)
     office = Office(
@@ -96,7 +96,7 @@ def _run(parsed: argparse.Namespace) -> None:
             while steward.look():
                 pass
             made = book.Book(ledger, parsed.model).decisions()[before:]
-            say(_standing(parsed, json.loads(steward.status() or "null")))
+            say(_standing(parsed, json.loads(status(ledger, parsed.model) or "null")))
             say("\nDecided in this look:\n" + _listed(made) if made else "\nNothing was decided in this look.")
             return
         ended = threading.Event()

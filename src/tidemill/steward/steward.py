@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Desired
 from tidemill.bundle.store import explained, open_store
 from tidemill.errors import TidemillError
-from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger import tables
+from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.steward import acting
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
@@ -29,6 +30,7 @@ from tidemill.steward.notices import Notices
 from tidemill.steward.policy import Mode, Policy
 from tidemill.steward.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
+from tidemill.steward.watching import unwatched
 from tidemill.steward.weighing import Weighing
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Steward:
     """
 
     def __init__(self, office: Office, policy: Policy) -> None:
-        self._office, self._policy = office, policy
+        self._office, self._given, self._policy = office, policy, policy
         self._registry = Registry(office.registry)
         self._book = Book(office.ledger, office.model)
         self._weighing = self._beginning()
@@ -66,12 +68,25 @@ class Steward:
         self._alarms: set[tuple[str, str]] = set()
         self._entered = self._idle = False
         self._retraining: Retraining | None = None
-        content = json.dumps({name: asdict(policy)[name] for name in _WEIGHED_BY}, default=str)
-        self._fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        self._covered: Mapping[str, Cover] = {}
         assert office.ledger.path is not None
         with explained(office.ledger.path):
             self._store = open_store(office.ledger.path)
             self._store.filesystem.makedirs(f"{self._store.root}/{office.model}/steward", exist_ok=True)
+
+    @property
+    def _fingerprint(self) -> str:
+        content = json.dumps({name: asdict(self._policy)[name] for name in _WEIGHED_BY}, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def _uncover(self) -> None:
+        """Leave out, from the beginning, what the server masks or hashes: such columns say nothing of themselves."""
+        told = tables.covered(self._office.ledger, self._office.model)
+        covered = (self._covered or self._office.ledger.columns) if told is None else told
+        if covered != self._covered:
+            names = [name for name, found in covered.items() if found is not Cover.KEEP]
+            self._covered, self._policy = covered, unwatched(self._given, names)
+            self._weighing, self._entered = self._beginning(), False
 
     def _beginning(self) -> Weighing:
         office = self._office
@@ -96,10 +111,6 @@ class Steward:
         """A retraining that runs goes on; the next steward takes it up."""
         self._notices.close()
 
-    def status(self) -> bytes | None:
-        """What the last look came to, as JSON; None before the first."""
-        return status(self._office.ledger, self._office.model)
-
     def look(self, now: datetime | None = None) -> bool:
         """Take in what has come, and do what is due; whether there is more to do at once.
 
@@ -121,6 +132,7 @@ class Steward:
             return False
         self._idle = False
         now = now or datetime.now(UTC)
+        self._uncover()
         self._enter(desired, decisions, now)
         before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until
         try:
@@ -228,7 +240,7 @@ class Steward:
             self._retraining = Retraining(
                 settings=self._policy.retrain,
                 folder=office.work / name,
-                ledger=office.ledger,
+                ledger=replace(office.ledger, columns=self._covered),
                 registry=office.registry,
                 model=office.model,
                 until=decision.moment,

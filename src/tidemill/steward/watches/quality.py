@@ -59,7 +59,7 @@ class Settings:
     volume: Annotated[float, Rule("greater than 1", lambda value: value > 1)]
     """So many times fewer or more rows than in like periods before count as evidence."""
     unwatched: list[str]
-    """Columns to leave out, such as those that the ledger masks."""
+    """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
 @dataclass(frozen=True, slots=True)
