@@ -49,6 +49,7 @@ class Ask(msgspec.Struct, eq=False):
         form, inputs: the rows as the ledger keeps them.
         encode: None for a part of a request that is put together elsewhere, and for shadows.
         deadline: when an answer is of no more use, seconds on the monotonic clock.
+        recorded: false for the one question that `tidemill serve` asks itself: it is nobody's record.
     """
 
     id: str
@@ -66,4 +67,5 @@ class Ask(msgspec.Struct, eq=False):
     rows: tuple[int, ...] | None = None
     role: Role = Role.CHAMPION
     propensity: float = 1.0
+    recorded: bool = True
     answered: "asyncio.Future[Any] | None" = None

@@ -224,7 +224,8 @@ class Service:
                 continue
             answers = {name: values[place] for name, values in computed.answers.items()}
             settled.append((ask, _encoded(ask, Part(answers, version.identity, ask.role, ask.rows))))
-            entries.append(_entry(ask, version, answers, now))
+            if ask.recorded:
+                entries.append(_entry(ask, version, answers, now))
         try:
             self._record(entries)
         except LedgerError as error:
@@ -235,7 +236,8 @@ class Service:
         self._metrics.batch(rows, len(asks), begun - asks[0].arrived, now - begun)
         version.executed(asks, rows, begun, now)
         held = self._held
-        if held.mode is Mode.SHADOW and held.challenger is not None and version is held.champion and rows:
+        shadowed = held.mode is Mode.SHADOW and version is held.champion and all(ask.recorded for ask in asks)
+        if shadowed and held.challenger is not None and rows:
             self._shadow.offer(held.challenger, entries, computed, self.waiting)
 
     def _record(self, entries: Sequence[Answered]) -> None:
