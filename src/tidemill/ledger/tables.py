@@ -97,7 +97,10 @@ def covered(settings: LedgerSettings, model: str) -> dict[str, Cover] | None:
         LedgerError: as for `scan`.
     """
     table = _opened(settings, model, "answers")
-    return None if table is None else covers.read(table.history(_LATEST))
+    if table is None:
+        return None
+    found = covers.read(table.history(1))
+    return covers.read(table.history(_LATEST)) if found is None else found
 
 
 def _opened(settings: LedgerSettings, model: str, name: str) -> Any:
