@@ -219,13 +219,7 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
     if hint is Any:
         return value
     if origin is Annotated:
-        inner, *rules = arguments
-        before = len(problems)
-        value = _value(inner, value, key, problems)
-        for rule in rules:
-            if len(problems) == before and isinstance(rule, Rule) and not rule.holds(value):
-                problems.append(_Problem(key, repr(value), f"must be {rule.text}"))
-        return value
+        return _ruled(arguments, value, key, problems)
     if origin in (Union, types.UnionType):
         if value is None:
             return None
@@ -244,6 +238,22 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
     if dataclasses.is_dataclass(hint):
         return _dataclass(hint, value, key, problems)  # type: ignore[arg-type]
     return _scalar(hint, value, key, problems)
+
+
+def _ruled(arguments: tuple[Any, ...], value: Any, key: str, problems: list[_Problem]) -> Any:
+    """A value with rules of its own; one of another type is told them as well."""
+    inner, before = arguments[0], len(problems)
+    rules = [rule for rule in arguments[1:] if isinstance(rule, Rule)]
+    value = _value(inner, value, key, problems)
+    if len(problems) > before:
+        if inner in (int, float, str):
+            whole = ", ".join([problems[-1].rule, *(rule.text for rule in rules)])
+            problems[-1] = dataclasses.replace(problems[-1], rule=whole)
+        return value
+    for rule in rules:
+        if len(problems) == before and not rule.holds(value):
+            problems.append(_Problem(key, repr(value), f"must be {rule.text}"))
+    return value
 
 
 def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:

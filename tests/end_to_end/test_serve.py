@@ -28,6 +28,7 @@ from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_rows, from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.shipper import Shipper
 from tidemill.serve import protocol
 from tidemill.serve.inference import messages
 from tidemill.serve.inference.servicer import SERVICE
@@ -385,11 +386,16 @@ def test_a_corrupt_bundle_ends_at_once(small_multiclass: Any, tmp_path: Path) ->
     assert done.returncode == 1 and "model.onnx" in done.stderr and "was altered" in done.stderr
 
 
-def test_check_behind_rays_own_proxy_stops_after_the_verified_answer(registry: Registry) -> None:
-    words = command(registry, free_port(), "--plain-proxy", "--check", "ledger.path=null")
+def test_check_behind_rays_own_proxy_stops_after_the_verified_answer_which_is_nobodys(
+    registry: Registry, tmp_path: Path
+) -> None:
+    words = command(registry, free_port(), "--plain-proxy", "--check", f"ledger.path={tmp_path / 'ledger'}")
     done = subprocess.run(words, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("Checked: the answer over HTTP is the bundle's own.\n") and not done.stderr
+    settings = LedgerSettings(path=str(tmp_path / "ledger"))
+    Shipper(settings, "small", settings.segments("small")).run()
+    assert tables.answers(settings, "small").collect().is_empty()
 
 
 def test_with_keys_other_interfaces_may_ask_and_a_term_lets_what_is_in_hand_end(

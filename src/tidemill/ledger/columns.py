@@ -85,7 +85,7 @@ class Segment:
         for chunk in waiting.values():
             answers += self._frames(chunk)
         self.answers = pl.concat(answers, how="diagonal") if answers else pl.DataFrame()
-        self.labels = _labels(labels) if labels else pl.DataFrame()
+        self.labels = labelled(labels) if labels else pl.DataFrame()
 
     def _frames(self, requests: list[Answered]) -> Iterator[pl.DataFrame]:
         """One frame, or several small ones around a request that cannot be read."""
@@ -160,7 +160,8 @@ def _answer(name: str, parts: list[np.ndarray]) -> pl.Series:
     return pl.Series(name, array.astype(np.float32, copy=False)).arr.to_list()
 
 
-def _labels(labels: Sequence[Label]) -> pl.DataFrame:
+def labelled(labels: Sequence[Label]) -> pl.DataFrame:
+    """Rows of the table of labels."""
     frame = pl.DataFrame(
         {
             "id": pl.Series([one.id for one in labels], dtype=pl.String),

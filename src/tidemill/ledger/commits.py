@@ -34,10 +34,15 @@ class Piece:
 
 
 class Table:
-    """One Delta table, for writing."""
+    """One Delta table, for writing.
 
-    def __init__(self, uri: str, storage_options: Mapping[str, str]) -> None:
+    Args:
+        noted: what each commit says beside its rows, for `tables.covers`.
+    """
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str], noted: Mapping[str, str] | None = None) -> None:
         self.uri = uri
+        self._noted = dict(noted) if noted else None
         self._options = dict(storage_options) or None
         self.commits = 0
         """How many commits were made through this object."""
@@ -87,7 +92,8 @@ class Table:
             mode="append",
             schema_mode="merge",
             commit_properties=CommitProperties(
-                app_transactions=[Transaction(writer, number) for writer, number in last.items()]
+                app_transactions=[Transaction(writer, number) for writer, number in last.items()],
+                custom_metadata=self._noted,
             ),
         )
         self.commits += 1

@@ -1,11 +1,13 @@
 """Covers: which columns reach the tables as they are, as keyed digests or not at all, and the key for the digests."""
 
 import hashlib
+import json
 import logging
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tidemill.data.schema import Column, Role
 from tidemill.errors import SettingsError
@@ -13,6 +15,7 @@ from tidemill.ledger.settings import Cover, LedgerSettings
 
 VARIABLE = "TIDEMILL_LEDGER_HASH_KEY"
 _MADE = "hash.key"
+_NOTED = "tidemill.covers"
 _DIGEST = 16  # bytes
 _log = logging.getLogger(__name__)
 
@@ -21,6 +24,19 @@ def cover(column: Column, settings: LedgerSettings) -> Cover:
     """What the settings say about a column: by its name, else by its role."""
     by_role = {Role.SENSITIVE: settings.sensitive, Role.IGNORED: settings.ignored}
     return settings.columns.get(column.name, by_role.get(column.role, Cover.KEEP))
+
+
+def noted(settings: LedgerSettings) -> dict[str, str]:
+    """What each commit of answers says, so that whoever reads them knows which columns are covered by name."""
+    return {_NOTED: json.dumps({name: found for name, found in settings.columns.items() if found is not Cover.KEEP})}
+
+
+def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Cover] | None:
+    """The covers by the newest commit that says so, of such ones as Delta's history has, newest first; else None."""
+    for note in notes:
+        if _NOTED in note:
+            return {name: Cover(found) for name, found in json.loads(note[_NOTED]).items()}
+    return None
 
 
 def digests(values: Iterable[object], key: bytes) -> dict[object, str]:

@@ -42,7 +42,8 @@ class Shipper:
     def __init__(self, settings: LedgerSettings, model: str, segments: Path) -> None:
         self._settings, self._model, self._folder = settings, model, segments
         self._key = covers.key(settings, segments)
-        self._answers = Table(settings.table(model, "answers"), settings.storage_options)
+        noted = covers.noted(settings)
+        self._answers = Table(settings.table(model, "answers"), settings.storage_options, noted)
         self._labels = Table(settings.table(model, "labels"), settings.storage_options)
         self._upkeep = [Upkeep(table, settings) for table in (self._answers, self._labels)]
         self._inputs: dict[bytes, Inputs] = {}

@@ -4,15 +4,19 @@ A day's partition is read only where `since` and `until` touch it.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from tidemill.errors import LedgerError
+from tidemill.ledger import covers
 from tidemill.ledger.columns import ANSWERS, LABELS
-from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.settings import Cover, LedgerSettings
 
 SKEW = timedelta(days=1)
 """By how much a label may seem older than its answer, as clocks differ."""
+_LATEST = 20
+"""Commits that are looked at for what is covered: those of upkeep, which say nothing about it, are fewer in a row."""
 
 
 def answers(
@@ -78,23 +82,45 @@ def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.Da
     Raises:
         LedgerError: the table cannot be reached, or its log is altered.
     """
+    table = _opened(settings, model, name)
+    if table is None:
+        return pl.LazyFrame(schema=empty)
+    rows = pl.scan_delta(table, storage_options=dict(settings.storage_options) or None)
+    there = rows.collect_schema().names()
+    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in empty.items() if name not in there)
+
+
+def covered(settings: LedgerSettings, model: str) -> dict[str, Cover] | None:
+    """Which columns the answers that came last have masked or hashed by name, as their server's settings said.
+
+    None where there is no telling: no answers yet, or none of this release.
+
+    Raises:
+        LedgerError: as for `scan`.
+    """
+    table = _opened(settings, model, "answers")
+    if table is None:
+        return None
+    found = covers.read(table.history(1))
+    return covers.read(table.history(_LATEST)) if found is None else found
+
+
+def _opened(settings: LedgerSettings, model: str, name: str) -> Any:
+    """A `deltalake.DeltaTable`, or None where there is none yet."""
     import deltalake
     from deltalake.exceptions import DeltaError
 
     uri, options = settings.table(model, name), dict(settings.storage_options) or None
     try:
         if not deltalake.DeltaTable.is_deltatable(uri, options):
-            return pl.LazyFrame(schema=empty)
-        table = deltalake.DeltaTable(uri, storage_options=options)
+            return None
+        return deltalake.DeltaTable(uri, storage_options=options)
     except (DeltaError, OSError) as error:
         raise LedgerError(
             "A ledger's tables can be read",
             observed=f"{uri}: {str(error).strip().partition(chr(10))[0]}",
             remedy="see whether the place can be reached; a log that was altered is restored from a backup",
         ) from error
-    rows = pl.scan_delta(table, storage_options=options)
-    there = rows.collect_schema().names()
-    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in empty.items() if name not in there)
 
 
 def _between(table: pl.LazyFrame, since: datetime | None, until: datetime | None) -> pl.LazyFrame:

@@ -12,7 +12,7 @@ import msgspec
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import Raw
-from tidemill.ledger.record import Form, Role
+from tidemill.ledger.record import Answered, Form, Role
 from tidemill.serve.reader import Records
 
 
@@ -50,6 +50,7 @@ class Ask(msgspec.Struct, eq=False):
         encode: None for a part of a request that is put together elsewhere, and for shadows.
         tosses: as the ledger keeps them.
         deadline: when an answer is of no more use, seconds on the monotonic clock.
+        recorded: false for the one question that `tidemill serve` asks itself: it is nobody's record.
     """
 
     id: str
@@ -68,4 +69,32 @@ class Ask(msgspec.Struct, eq=False):
     role: Role = Role.CHAMPION
     propensity: float = 1.0
     tosses: tuple[bytes, ...] | None = None
+    recorded: bool = True
     answered: "asyncio.Future[Any] | None" = None
+
+    def entry(self, version: str, answers: Answers, now: float) -> Answered:
+        """As the ledger keeps it. now: seconds on the monotonic clock."""
+        latency = int((now - self.arrived) * 1e6)
+        return Answered(
+            self.id,
+            self.at,
+            version,
+            self.role,
+            self.propensity,
+            latency,
+            self.form,
+            self.inputs,
+            self.rows,
+            answers,
+            self.tosses,
+        )
+
+    def settle(self, result: Any) -> None:
+        """What waits for the answer gets it, or the error; nothing where the client has gone."""
+        future = self.answered
+        if future is None or future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -1,5 +1,7 @@
 """The endpoints that are our own: /predict, /feedback, /health, /metrics, /profile and /openapi.json."""
 
+import hmac
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +19,11 @@ from tidemill.serve.metrics import CONTENT_TYPE
 from tidemill.serve.service import Service
 
 _TIMEOUT = b"x-request-timeout-seconds"
+OWN = "X-Tidemill-Own"
+"""Header of the question that `tidemill serve` asks when it has started. It holds the secret of `OWN_SECRET`: whoever
+starts the server makes it for this one start, so nobody else can ask without being recorded."""
+OWN_SECRET = "TIDEMILL_OWN"
+_OWN = OWN.lower().encode()
 
 
 class Endpoints:
@@ -44,6 +51,7 @@ class Endpoints:
         self._report = report
         self._document = document
         self._profiles = profiles
+        self._own = os.environ.get(OWN_SECRET, "").encode()
         get = ("GET",)
         self.table = {
             "/predict": Endpoint(self.predict, ("POST",), Scope.PREDICT, (JSON, arrow.TYPE), "/predict"),
@@ -66,6 +74,8 @@ class Endpoints:
         ask.records, ask.raw = decoded.records, decoded.raw
         ask.pinned, ask.keys = decoded.version, decoded.keys
         ask.encode = protocol.encode
+        own = request.headers.get(_OWN)
+        ask.recorded = own is None or not self._own or not hmac.compare_digest(own, self._own)
         ask.deadline = deadline(request)
         reply: Reply = await service.predict(ask)
         return reply

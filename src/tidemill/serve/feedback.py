@@ -61,8 +61,13 @@ def decode(body: bytes, identity: Identity, limits: Limits, at: int) -> list[Lab
         read = _checked
     if len(entries) > limits.rows:
         raise too_large(limits, f"{len(entries)} labels")
-    classes = None if identity.objective is Objective.REGRESSION else frozenset(identity.classes)
+    classes = classes_of(identity)
     return [read(entry, index, classes, at) for index, entry in enumerate(entries)]
+
+
+def classes_of(identity: Identity) -> frozenset[str] | None:
+    """What labels of a model may be; None for regression."""
+    return None if identity.objective is Objective.REGRESSION else frozenset(identity.classes)
 
 
 def encode(labels: Sequence[Label]) -> bytes:
@@ -84,19 +89,32 @@ def _plain(entry: _Entry, index: int, classes: frozenset[str] | None, at: int) -
 
 
 def _checked(entry: Any, index: int, classes: frozenset[str] | None, at: int) -> Label:
+    return checked(entry, f"label {index}", classes, at)
+
+
+def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int) -> Label:
+    """One label as JSON holds it, wherever it comes from.
+
+    Args:
+        place: where it stands, for errors, like "label 3".
+        classes: of the model; None for regression, whose labels are numbers.
+
+    Raises:
+        RequestError: 422, it is none.
+    """
     if not isinstance(entry, dict) or not {"id", "label"} <= entry.keys() <= {"id", "label", "at"}:
         rule = "A label is an object with the keys 'id' and 'label', and perhaps 'at'"
-        raise _wrong(index, rule, _keys(entry), f"send {_FORM}")
+        raise _wrong(place, rule, _keys(entry), f"send {_FORM}")
     id_, label = entry["id"], entry["label"]
     if type(id_) is not str or not _ID.fullmatch(id_):
         rule = "The id of a label is that of an answer, as /predict gave it"
-        raise _wrong(index, rule, f"id {_shown(id_)}", 'send the "id" of a prediction')
-    value = _number(label, index) if classes is None else _class(label, index, classes)
-    event_at = None if entry.get("at") is None else _moment(entry["at"], index)
+        raise _wrong(place, rule, f"id {_shown(id_)}", 'send the "id" of a prediction')
+    value = _number(label, place) if classes is None else _class(label, place, classes)
+    event_at = None if entry.get("at") is None else _moment(entry["at"], place)
     return Label(id_, value, at, event_at)
 
 
-def _number(label: Any, index: int) -> float:
+def _number(label: Any, place: str) -> float:
     if type(label) in (int, float):
         try:
             value = float(label)
@@ -104,10 +122,10 @@ def _number(label: Any, index: int) -> float:
             value = math.inf
         if math.isfinite(value):
             return value
-    raise _wrong(index, "A label of a regression is a finite number", f"label {_shown(label)}", "send a number")
+    raise _wrong(place, "A label of a regression is a finite number", f"label {_shown(label)}", "send a number")
 
 
-def _class(label: Any, index: int, classes: frozenset[str]) -> str:
+def _class(label: Any, place: str, classes: frozenset[str]) -> str:
     """A number or truth value is the class that is written like it."""
     for text in _texts(label):
         if text in classes:
@@ -117,7 +135,7 @@ def _class(label: Any, index: int, classes: frozenset[str]) -> str:
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     rule = "A label is one of the model's classes"
-    raise _wrong(index, rule, f"label {_shown(label)}", f"{hint}The classes are {there}")
+    raise _wrong(place, rule, f"label {_shown(label)}", f"{hint}The classes are {there}")
 
 
 def _texts(label: Any) -> tuple[str, ...]:
@@ -132,7 +150,7 @@ def _texts(label: Any) -> tuple[str, ...]:
     return ()
 
 
-def _moment(text: Any, index: int) -> int:
+def _moment(text: Any, place: str) -> int:
     """Nanoseconds since 1970; without an offset the time is UTC's."""
     try:
         moment = datetime.fromisoformat(text)
@@ -143,7 +161,7 @@ def _moment(text: Any, index: int) -> int:
     except (TypeError, ValueError):
         pass
     rule = "The time of a label is ISO 8601 text between the years 1678 and 2261"
-    raise _wrong(index, rule, f"at {_shown(text)}", "send a time like 2013-06-30T14:05:00+02:00, or leave it out")
+    raise _wrong(place, rule, f"at {_shown(text)}", "send a time like 2013-06-30T14:05:00+02:00, or leave it out")
 
 
 def _entries(body: bytes) -> list[Any]:
@@ -165,8 +183,8 @@ def _keys(content: Any) -> str:
     return f"the keys {_shown(list(content))}" if isinstance(content, dict) else _shown(content)
 
 
-def _wrong(index: int, rule: str, observed: str, remedy: str) -> RequestError:
-    return refused(422, rule, f"label {index}, {observed}", remedy)
+def _wrong(place: str, rule: str, observed: str, remedy: str) -> RequestError:
+    return refused(422, rule, f"{place}, {observed}", remedy)
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError, SettingsError
 from tidemill.serve import ingress, protocol, ray_token
 from tidemill.serve.arguments import Arguments
+from tidemill.serve.endpoints import OWN, OWN_SECRET
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
 
@@ -150,7 +152,8 @@ def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
 @contextlib.contextmanager
 def _ray(address: Address, cpus: int) -> Iterator[Any]:
     """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
-    os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment())
+    own = {OWN_SECRET: secrets.token_hex(16)}
+    os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment() | own)
     if address.haproxy:
         os.environ.update(ingress.ports())
     if address.haproxy:  # its administration socket is open to all who can reach it
@@ -214,7 +217,8 @@ def _curl(url: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return _answered("A server that has started answers a real record", f"{url}/predict", rows)
+    own = {OWN: os.environ.get(OWN_SECRET, "")}
+    return _answered("A server that has started answers a real record", f"{url}/predict", rows, own)
 
 
 def _refused(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -230,9 +234,11 @@ def _refused(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     raise BundleError(rule, observed=f"it answered {answer}", remedy="see that no other server answers at this address")
 
 
-def _answered(rule: str, url: str, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def _answered(
+    rule: str, url: str, rows: list[dict[str, Any]] | None = None, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     body = None if rows is None else protocol.dumps({"rows": rows})
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
     try:
         with opener.open(request, timeout=_TIMEOUT) as response:

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from tidemill.bundle.answers import Answers
 from tidemill.bundle.rollout import Mode
 from tidemill.errors import LedgerError, RequestError
 from tidemill.ledger.ledger import Ledger
@@ -210,7 +209,7 @@ class Service:
             except Exception as error:  # a fault of ours: nobody may wait for ever
                 log.exception("A batch's answers were lost")
                 for ask in asks:
-                    _settle(ask, error)
+                    ask.settle(error)
 
         queues = self._queues
         return Batcher(
@@ -223,7 +222,7 @@ class Service:
         if isinstance(computed, Exception):
             log.error("A batch failed", exc_info=computed)
             for ask in asks:
-                _settle(ask, computed)
+                ask.settle(computed)
             return
         settled: list[tuple[Ask, Any]] = []
         entries = []
@@ -233,18 +232,20 @@ class Service:
                 continue
             answers = {name: values[place] for name, values in computed.answers.items()}
             settled.append((ask, _encoded(ask, Part(answers, version.identity, ask.role, ask.rows))))
-            entries.append(_entry(ask, version, answers, now))
+            if ask.recorded:
+                entries.append(ask.entry(version.number, answers, now))
         try:
             self._record(entries)
         except LedgerError as error:
             settled = [(ask, _unrecorded(error)) for ask, _ in settled]
         for ask, result in settled:
-            _settle(ask, result)
+            ask.settle(result)
         rows = len(next(iter(computed.answers.values())))
         self._metrics.batch(rows, len(asks), begun - asks[0].arrived, now - begun)
         version.executed(asks, rows, begun, now)
         held = self._held
-        if held.mode is Mode.SHADOW and held.challenger is not None and version is held.champion and rows:
+        shadowed = held.mode is Mode.SHADOW and version is held.champion and all(ask.recorded for ask in asks)
+        if shadowed and held.challenger is not None and rows:
             self._shadow.offer(held.challenger, entries, computed, self.waiting)
 
     def _record(self, entries: Sequence[Answered]) -> None:
@@ -258,23 +259,6 @@ def overloaded(rule: str, observed: str, seconds: float) -> RequestError:
     error = protocol.refused(503, rule, observed, "try again after the seconds that Retry-After gives")
     error.retry_after = max(1, round(seconds))
     return error
-
-
-def _entry(ask: Ask, version: Version, answers: Answers, now: float) -> Answered:
-    latency = int((now - ask.arrived) * 1e6)
-    return Answered(
-        ask.id,
-        ask.at,
-        version.number,
-        ask.role,
-        ask.propensity,
-        latency,
-        ask.form,
-        ask.inputs,
-        ask.rows,
-        answers,
-        ask.tosses,
-    )
 
 
 def _keys(ask: Ask, version: Version) -> Sequence[str]:
@@ -300,13 +284,3 @@ def _encoded(ask: Ask, part: Part) -> Any:
         return ask.encode(ask, (part,))
     except Exception as error:  # must not end the others' requests
         return error
-
-
-def _settle(ask: Ask, result: Any) -> None:
-    future = ask.answered
-    if future is None or future.done():  # the client has gone
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

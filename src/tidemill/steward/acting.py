@@ -15,6 +15,17 @@ def in_force(decisions: Sequence[Decision]) -> list[Decision]:
     return [one for one in decisions if one.kind is not Kind.APPROVE and (not one.proposed or one.number in approved)]
 
 
+def waiting(decisions: Sequence[Decision], generation: int) -> list[Decision]:
+    """Proposals that somebody may still approve: made for the present state of the registry, and not in force yet."""
+    done = in_force(decisions)
+    begun = {one.same for one in done}
+    return [
+        one
+        for one in decisions
+        if one.proposed and one.generation == generation and one not in done and one.same not in begun
+    ]
+
+
 def due(decisions: Sequence[Decision], desired: Desired, policy: Policy) -> Decision | None:
     """The decision that the registry does not show yet: made for its present state, and not carried out."""
     for one in reversed(in_force(decisions)):

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import policy
-from tidemill.steward.steward import Office, Steward
+from tidemill.steward.steward import Office, Steward, status
 
 
 class Arguments(BaseModel):
@@ -45,6 +45,7 @@ class Deployed:
             ledger=arguments.ledger,
             work=(arguments.work / arguments.model).absolute(),
         )
+        self._office = office
         self._steward = Steward(office, policy.read(arguments.policy))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._steward.run, args=(self._ended,), name="steward", daemon=True)
@@ -56,7 +57,7 @@ class Deployed:
             raise RuntimeError("the steward's thread has ended")
 
     async def __call__(self, request: Any) -> Response:
-        content = await asyncio.to_thread(self._steward.status)
+        content = await asyncio.to_thread(status, self._office.ledger, self._office.model)
         return Response(content or b"{}", media_type="application/json")
 
     def __del__(self) -> None:

@@ -5,7 +5,7 @@ it was too late. What any engine can read of Delta can read why a model was chan
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -158,6 +158,18 @@ class Book:
 def decisions(ledger: LedgerSettings, model: str) -> pl.LazyFrame:
     """Decisions as rows, by number. `evidence` is JSON text."""
     return scan(ledger, model, "decisions", _DECISIONS).sort("number")
+
+
+def latest(ledger: LedgerSettings, model: str, version: str, moments: Collection[datetime]) -> list[dict[str, Any]]:
+    """The last reading of each check and subject of a version; alarms first, then by evidence.
+
+    moments: ends of the last periods, of traffic and of labels; what was only read before is not so any more.
+    """
+    mine = readings(ledger, model).filter(pl.col("version") == version, pl.col("moment").is_in(list(moments)))
+    last = mine.group_by("check", "subject").last().collect().drop("day", "version")
+    near = pl.col("log_e") / pl.col("log_threshold")
+    order = [~pl.col("alarm"), pl.col("severity") != "harm", -near, "check", "subject"]
+    return last.sort(order).to_dicts()
 
 
 def readings(ledger: LedgerSettings, model: str) -> pl.LazyFrame:

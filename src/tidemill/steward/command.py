@@ -13,7 +13,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.sources.production import AGE_WEIGHT
 from tidemill.errors import QualityError, SettingsError
 from tidemill.settings import AtLeastOne, Kind, Positive
-from tidemill.settings.rules import Days
+from tidemill.settings.rules import Days, Hours
 from tidemill.steward.background import Priority
 from tidemill.steward.export import Records
 
@@ -63,6 +63,8 @@ class RetrainSettings:
     """… and what it gets of processors that serving wants as well."""
     attempts: Annotated[int, AtLeastOne]
     """How often one retraining may be started, each time from where the killed one was."""
+    hours: Annotated[float, Positive, Hours] | None
+    """An attempt that takes longer is ended, and the retraining has failed; null: it may take for ever."""
 
     def conflicts(self) -> Iterator[Conflict]:
         needed = {History.WINDOW: "window_days", History.AGED: "half_life_days"}.get(self.history)

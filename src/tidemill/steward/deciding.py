@@ -3,9 +3,11 @@
 Alarms advise, gates decide: a version becomes champion by its trial alone; harm begins a retraining, drift nothing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from tidemill.bundle.rollout import Desired
@@ -18,8 +20,11 @@ from tidemill.steward.trial import Stage, Trial
 from tidemill.steward.watch import Reading, Severity
 
 MONTH = timedelta(days=30)
+DOUBLINGS = 5
+"""So often at most the pause is doubled after retrainings that came to nothing."""
 LOSS_CHECKS = ("performance",)
 """Checks whose harm a newly trained model can mend; others (a column gone missing) want a person."""
+_ENDS = "Its trial ends, and the champion stays."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +78,14 @@ def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     tried = trial.setting.tried
     about = trial.figures()
     if guard:
-        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=f"A guardrail is broken: {guard}.")
-    said = _said(about)
+        reason = f"A guardrail is broken: {guard}. {_ENDS}"
+        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reason)
+    said, sure = _said(about), _sure(_beyond(about, verdict), policy.trial.alpha)
     reasons = {
-        Verdict.WORSE: f"It is shown to be worse: {said}.",
-        Verdict.FUTILE: f"The gain of {policy.trial.gain} that was hoped for is not there: {said}.",
-        Verdict.INCONCLUSIVE: f"Inconclusive on {about['records_in_all_stages']:,} records, nothing changes: {said}.",
+        Verdict.WORSE: f"It is shown to be worse: {said}. {sure} {_ENDS}",
+        Verdict.FUTILE: f"The gain of {policy.trial.gain} that was hoped for is not there: {said}. {sure} {_ENDS}",
+        Verdict.INCONCLUSIVE: f"Inconclusive on {about['records_in_all_stages']:,} records, neither is shown to be "
+        f"better: {said}. {_ENDS}",
     }
     if verdict in reasons:
         return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reasons[verdict])
@@ -88,10 +95,12 @@ def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     share = next((share for share in policy.trial.canary if share > trial.setting.share), None)
     shown = "better" if policy.trial.superiority else f"no worse by more than {policy.trial.margin:g}"
     if share is None:
-        reason = f"It is shown to be {shown}: {said}."
+        back = f"; version {about['against']} can come back for {policy.trial.probation:,} records more"
+        follows = f"It becomes champion{back if policy.trial.probation else ''}."
+        reason = f"It is shown to be {shown}: {said}. {sure} {follows}"
         return Proposal(kind=Kind.PROMOTE, version=tried, evidence=about, reason=reason)
     evidence = {**about, "carried": trial.carried()}
-    reason = f"It is shown to be {shown} so far: {said}. Next it answers {share:.1%} of the requests."
+    reason = f"It is shown to be {shown} so far: {said}. {sure} Next it answers {share:.1%} of the requests."
     return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
 
 
@@ -99,10 +108,11 @@ def _of_probation(policy: Policy, trial: Trial) -> Proposal | None:
     verdict, guard = trial.verdict()
     about = trial.figures()
     if verdict is Verdict.WORSE:
-        reason = f"It does harm: {guard or _said(about)}."
+        sure = "" if guard else f" {_sure(_beyond(about, verdict), policy.trial.alpha)}"
+        reason = f"It does harm: {guard or _said(about)}.{sure} Version {trial.setting.other} becomes champion again."
         return Proposal(kind=Kind.ROLLBACK, version=trial.setting.other, evidence=about, reason=reason)
     if trial.pairs >= policy.trial.probation:
-        reason = f"No harm in {trial.pairs:,} records: {_said(about)}."
+        reason = f"No harm in {trial.pairs:,} records: {_said(about)}. It stays champion."
         return Proposal(kind=Kind.KEEP, version=trial.setting.tried, evidence=about, reason=reason)
     return None
 
@@ -111,10 +121,12 @@ def _of_retraining(policy: Policy, name: str, outcome: State) -> Proposal:
     evidence = {"reasons": list(outcome.reasons)}
     if not outcome.passed:
         failed = outcome.phase is Phase.FAILED
-        reason = f"It failed. {outcome.why}" if failed else f"The gate refuses it: {' '.join(outcome.reasons)}"
+        why = f"It failed: {outcome.why}" if failed else f"The gate refuses it: {' '.join(outcome.reasons)}"
+        reason = f"{why.rstrip('.')}. Nothing changes."
         return Proposal(kind=Kind.DROP, version=outcome.version, retraining=name, evidence=evidence, reason=reason)
     kind, share = (Kind.SHADOW, None) if policy.trial.shadow else (Kind.CANARY, policy.trial.canary[0])
-    reason = f"The gate passes it: {' '.join(outcome.reasons)}"
+    follows = f"answers {share:.1%} of the requests" if share else "answers beside the champion, for the record alone"
+    reason = f"The gate passes it: {' '.join(outcome.reasons)} Its trial begins: it {follows}."
     return Proposal(kind=kind, version=outcome.version, share=share, retraining=name, evidence=evidence, reason=reason)
 
 
@@ -125,18 +137,27 @@ def _of_triggers(policy: Policy, now: Situation) -> Proposal | None:
     wanted, evidence = _wanted(policy, now, last)
     if wanted is None:
         return None
-    cool = last is not None and now.moment - last < timedelta(days=rules.cooldown_days)
+    failed = _failed(begun, now.decisions)
+    pause = max(rules.cooldown_days, rules.backoff_days * 2 ** min(failed - 1, DOUBLINGS) if failed else 0.0)
+    cool = last is not None and now.moment - last < timedelta(days=pause)
     spent = sum(now.moment - one.moment < MONTH for one in begun)
     if cool or spent >= rules.budget:
         why = (
-            f"the last one began {last:%Y-%m-%d %H:%M}, and between two lie {rules.cooldown_days:g} days"
+            f"the last one began {last:%Y-%m-%d %H:%M}, and between two lie {pause:g} days"
+            + (f" after {failed} that came to nothing" if pause > rules.cooldown_days else "")
             if cool
             else (f"{spent} of {rules.budget} retrainings within 30 days are spent")
         )
-        version = now.desired.champion
-        return Proposal(kind=Kind.HOLD, version=version, evidence=evidence, reason=f"{wanted} But {why}.")
-    name = f"retraining-{1 + len(begun)}"
-    return Proposal(kind=Kind.RETRAIN, retraining=name, evidence=evidence, reason=wanted)
+        version, reason = now.desired.champion, f"{wanted} No new model is trained yet: {why}."
+        return Proposal(kind=Kind.HOLD, version=version, evidence=evidence, reason=reason)
+    name, reason = f"retraining-{1 + len(begun)}", f"{wanted} So a new model is trained; its trial decides about it."
+    return Proposal(kind=Kind.RETRAIN, retraining=name, evidence=evidence, reason=reason)
+
+
+def _failed(begun: Sequence[Decision], decisions: Sequence[Decision]) -> int:
+    """How many of the last retrainings, one after the other, failed or were refused by the gate."""
+    lost = {one.retraining for one in decisions if one.kind is Kind.DROP}
+    return len(list(takewhile(lambda one: one.retraining in lost, reversed(begun))))
 
 
 def _wanted(policy: Policy, now: Situation, last: datetime | None) -> tuple[str | None, dict[str, Any]]:
@@ -146,7 +167,9 @@ def _wanted(policy: Policy, now: Situation, last: datetime | None) -> tuple[str 
     if rules.on_harm and harm:
         worst = max(harm, key=lambda one: one.log_e - one.log_threshold)
         evidence = {"check": worst.check, "subject": worst.subject, "log_e": worst.log_e, "effect": worst.effect}
-        return worst.says, {**evidence, "log_threshold": worst.log_threshold}
+        alpha = policy.watches.get(worst.check, {}).get("alpha", math.exp(-worst.log_threshold))
+        said = f"{worst.says} {_sure(worst.log_e - worst.log_threshold, alpha)}"
+        return said, {**evidence, "log_threshold": worst.log_threshold}
     since = last or now.began
     if rules.every_days is not None and now.moment - since >= timedelta(days=rules.every_days):
         days = (now.moment - since) / timedelta(days=1)
@@ -157,8 +180,20 @@ def _wanted(policy: Policy, now: Situation, last: datetime | None) -> tuple[str 
 def _said(about: dict[str, Any]) -> str:
     return (
         f"its {about['metric']} is {about['tried_loss']:.4f} against {about['against_loss']:.4f} of version "
-        f"{about['against']} on {about['records']:,} records ({about['stage']}), log evidence "
-        + ", ".join(
-            f"{name} {value:.2f} of {about['log_thresholds'][name]:.2f}" for name, value in about["log_e"].items()
-        )
+        f"{about['against']} on {about['records']:,} records ({about['stage']})"
     )
+
+
+def _beyond(about: dict[str, Any], verdict: Verdict) -> float:
+    """Evidence for a verdict beyond its threshold, natural log."""
+    name = str(verdict)
+    return float(about["log_e"][name] - about["log_thresholds"][name]) if name in about["log_e"] else 0.0
+
+
+def _sure(beyond: float, alpha: float) -> str:
+    """How seldom chance alone would show as much: by alpha at the threshold, and by the evidence beyond it.
+
+    What was shown once stays so, though later records weaken it.
+    """
+    odds = min(math.exp(min(max(beyond, 0.0), 20.0)) / alpha, 1e6)
+    return f"Chance alone would show this in at most 1 of {odds:,.0f} cases."

@@ -1,7 +1,8 @@
 """Labels: how many answers have one, how long they take, and labels that come as files."""
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,12 @@ import polars as pl
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.data.schema import Role as SchemaRole
-from tidemill.errors import LedgerError, SettingsError
-from tidemill.ledger.columns import LABELS
+from tidemill.errors import LedgerError, RequestError, SettingsError
+from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
-from tidemill.ledger.inputs import TIMESTAMP
+from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.serve import feedback
 from tidemill.settings import Objective
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
@@ -23,12 +25,15 @@ from tidemill.steward.records import Records, Span
 from tidemill.steward.watch import Reading, Severity
 
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet,
-    ".csv": pl.read_csv,
-    ".jsonl": pl.read_ndjson,
-    ".ndjson": pl.read_ndjson,
+_COLUMNS = ("id", "label", "value", "at")
+_TEXTS: dict[str, pl.DataType] = {"id": pl.String(), "label": pl.String(), "at": pl.String()}
+_READERS: dict[str, Callable[[Path, bool], pl.DataFrame]] = {
+    ".parquet": lambda file, _: pl.read_parquet(file),
+    ".csv": lambda file, texts: pl.read_csv(file, schema_overrides=_TEXTS if texts else _TEXTS | {"label": pl.Float64}),
+    ".jsonl": lambda file, _: pl.read_ndjson(file),
+    ".ndjson": lambda file, _: pl.read_ndjson(file),
 }
+"""By a file's ending; the second argument says whether labels are texts."""
 _FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
 
 
@@ -82,28 +87,22 @@ class Coverage:
         )
 
 
-def take_file(file: Path, ledger: LedgerSettings, model: str) -> int:
-    """Put the labels of a file into the ledger: all of them at once, and once, however often it is given.
+def take_files(files: Sequence[Path], ledger: LedgerSettings, model: str, identity: Identity) -> list[int]:
+    """Put labels into the ledger: those of all files or none, and a file's once, however often it is given.
 
     Args:
-        file: Parquet, CSV or JSON Lines with the columns id, label or value, and perhaps at (ISO 8601 or a timestamp).
+        files: Parquet, CSV or JSON Lines with the columns id, label or value, and perhaps at (ISO 8601 or a timestamp).
+        identity: of the model; labels are refused as `POST /feedback` refuses them.
 
     Returns:
-        How many labels were added; 0 where a file of this content was taken before.
+        How many labels were added, by file; 0 where one of this content was taken before.
 
     Raises:
-        LedgerError: the file cannot be read or a row of it is no label; nothing is taken.
+        LedgerError: a file cannot be read, or a row of it is no label of an answer; nothing is taken.
     """
-    try:
-        content = file.read_bytes()
-        table = _READERS[file.suffix.lower()](file)
-        rows = _checked(table, file)
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
-        raise _unfit(f"{file}: {type(error).__name__} {error}") from error
-    if rows.is_empty():
-        return 0
-    written = Table(ledger.table(model, "labels"), ledger.storage_options)
-    return written.add([Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)])
+    read = [_read(file, ledger, model, identity) for file in files]
+    table = Table(ledger.table(model, "labels"), ledger.storage_options)
+    return [table.add([piece]) if piece.rows.height else 0 for piece in read]
 
 
 def metrics(
@@ -161,46 +160,55 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.group_by(key).agg(pl.col("loss", "squares", "labelled").sum()).sort(key)
 
 
-def _checked(table: pl.DataFrame, file: Path) -> pl.DataFrame:
+def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity) -> Piece:
+    classes = feedback.classes_of(identity)
+    try:
+        content = file.read_bytes()
+        table = _READERS[file.suffix.lower()](file, classes is not None)
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        raise _unfit(f"{file}: {type(error).__name__} {error}") from error
+    rows = columns.labelled(_labels(table, file, classes))
+    given = tables.answers(ledger, model).select("id").join(rows.lazy().select("id"), on="id", how="semi")
+    unknown = ~rows["id"].is_in(given.unique().collect(engine="streaming")["id"].implode())
+    if unknown.any():
+        first, others = unknown.arg_true()[0], unknown.sum() - 1
+        more = f" (and {others:,} more)" if others else ""
+        raise LedgerError(
+            "The id of a label is that of an answer in the ledger",
+            observed=f"{file}, row {first + 1}: id {rows['id'][first]!r}, which {model} never answered{more}",
+            remedy="correct the id or leave the row out; an answer is there some seconds after it was given",
+        )
+    return Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)
+
+
+def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None) -> list[Label]:
     if "id" not in table.columns or not {"label", "value"} & set(table.columns):
         raise _unfit(f"{file} with the columns {', '.join(table.columns)}")
-    odd = [name for name in ("id", "label", "value", "at") if _odd(name, table.schema.get(name))]
+    odd = [name for name in _COLUMNS if _odd(name, table.schema.get(name))]
     if odd:
         raise _unfit(f"{file} with {', '.join(f'{name} as {table.schema[name]}' for name in odd)}")
-    now = datetime.now(UTC)
-    at = pl.col("at") if "at" in table.columns else pl.lit(None, TIMESTAMP)
-    if table.schema.get("at") == pl.String:
-        at = at.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-    rows = table.select(
-        pl.col("id").cast(pl.String),
-        (pl.col("label").cast(pl.String) if "label" in table.columns else pl.lit(None, pl.String)).alias("label"),
-        (pl.col("value").cast(pl.Float64) if "value" in table.columns else pl.lit(None, pl.Float64)).alias("value"),
-        pl.lit(now).cast(TIMESTAMP).alias("at"),
-        (at.dt.replace_time_zone("UTC") if _naive(table) else at).cast(TIMESTAMP).alias("event_at"),
-        pl.lit(now.date()).alias("day"),
-    ).select(list(LABELS))
-    empty = rows.filter(pl.col("id").is_null() | (pl.col("label").is_null() == pl.col("value").is_null()))
-    if empty.height:
-        raise _unfit(f"{empty.height:,} rows of {file} without an id, or without exactly one of label and value")
-    if rows["value"].is_nan().any():
-        raise _unfit(f"{file} has values that are no numbers")
-    if rows.filter(~pl.col("event_at").is_between(_FIRST, _LAST)).height:
-        raise _unfit(f"{file} has values of `at` outside of the years 1 to 9998")
-    if "at" in table.columns and rows["event_at"].null_count() > table["at"].null_count():
-        raise _unfit(f"{file} has values of `at` that are no instants")
-    return rows
+    received, found = time.time_ns(), []
+    given = table.select(name for name in _COLUMNS if name in table.columns)
+    for number, row in enumerate(given.iter_rows(named=True), 1):
+        said = [row[name] for name in ("label", "value") if row.get(name) is not None]
+        if len(said) != 1:
+            raise _unfit(f"{file}, row {number}, without exactly one of label and value")
+        at = row.get("at")
+        entry = {"id": row["id"], "label": said[0], "at": at if at is None or isinstance(at, str) else at.isoformat()}
+        try:
+            found.append(feedback.checked(entry, f"{file}, row {number}", classes, received))
+        except RequestError as error:
+            raise LedgerError(error.rule, observed=error.observed, remedy=error.remedy) from error
+    return found
 
 
 def _odd(name: str, dtype: pl.DataType | None) -> bool:
     """Whether a column's type can hold no ids, labels, values or moments."""
     if dtype is None or dtype == pl.Null():
         return False
-    return dtype.is_nested() or (name == "at" and not (dtype.is_temporal() or dtype == pl.String()))
-
-
-def _naive(table: pl.DataFrame) -> bool:
-    dtype = table.schema.get("at")
-    return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+    if name == "at":
+        return not isinstance(dtype, pl.Datetime | pl.Date | pl.String)
+    return dtype.is_nested() or dtype.is_temporal() or dtype == pl.Binary()
 
 
 def _unfit(observed: str) -> LedgerError:

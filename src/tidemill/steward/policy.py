@@ -47,14 +47,17 @@ class Unit(StrEnum):
 
 ADay = Rule("at most 86400, which are a day", lambda seconds: seconds <= 86_400)
 WebUrl = Rule("an http:// or https:// URL", lambda url: url.startswith(("http://", "https://")))
-Period = Rule("1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours", lambda hours: 24 % hours == 0 or hours % 24 == 0)
+Period = Rule(
+    "1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours",
+    lambda hours: hours > 0 and (24 % hours == 0 or hours % 24 == 0),
+)
 
 
 @dataclass(kw_only=True, slots=True)
 class TimeSettings:
     clock: Clock
     """event: requests may come up to a month before the moment that they are about."""
-    period_hours: Annotated[int, AtLeastOne, Period, Hours]
+    period_hours: Annotated[int, Period, Hours]
     """What is looked at as one: an hour, or a day where rows of an hour are alike (one storm, one flight board)."""
     grace_hours: Annotated[float, NotNegative, Hours]
     """A period is over when so much later rows have come: what is under way to the tables belongs in."""
@@ -140,8 +143,11 @@ class TriggerSettings:
     on_harm: bool
     """When a check of severity harm raises an alarm about losses."""
     cooldown_days: Annotated[float, NotNegative, Days]
+    backoff_days: Annotated[float, Positive, Days]
+    """At least so long from a retraining that failed, or that the gate refused, to the next; twice as long after two in
+    a row, and so on, up to 32 times."""
     budget: Annotated[int, NotNegative]
-    """Retrainings within 30 days."""
+    """Retrainings within 30 days, failed ones too."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -2,10 +2,10 @@
 
 All there is to know lies in its folder, `<work>/<id>/`, where the id is the decision's:
 
-    plan.json        what was begun, and how many attempts there were
+    plan.json        what was begun, how many attempts there were, when the last one started, whether it took too long
     records.parquet  the labelled records
     run/             the run's folder: its checkpoint, and the bundle it makes
-    attempt-N.log    what each attempt said
+    attempt-N.log    what each attempt said; attempt-N.pid: its process group
     outcome.json     how it ended, once it has
 """
 
@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import command
 from tidemill.steward.command import RetrainSettings, Runner, Trained
 from tidemill.steward.export import export_records
-from tidemill.steward.running import Process, RayJob, Running
+from tidemill.steward.running import LOCK, Process, RayJob, Running, log_of
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 """Inside the run's folder: `tidemill.training.CHECKPOINT`, which is out of the steward's reach."""
@@ -107,9 +107,9 @@ class Retraining:
             return state
         with _usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with _held(self.folder / "lock") as lock:
+        with _held(self.folder / LOCK) as lock:
             if lock is None:  # by the training, or by another steward at this very moment
-                return State(phase=Phase.RUNNING, attempts=self.state().attempts)
+                return self._waited()
             if (state := self.state()).ended:
                 return state
             try:
@@ -122,21 +122,38 @@ class Retraining:
         if attempts:
             end = self._running.end(attempts)
             if end is None:
-                return State(phase=Phase.RUNNING, attempts=attempts)
+                return self._waited()
             if (found := self._registered()) is not None:
                 return self._conclude(_done(found, attempts))
-            if not end.killed or attempts >= self.settings.attempts:
+            late, most = plan.get("overdue", [0, 0])
+            if late == attempts or not end.killed or attempts >= self.settings.attempts:
                 why = end.said or f"ended {attempts} times without a result, at last with status {end.code}"
-                return self._conclude(State(phase=Phase.FAILED, attempts=attempts, why=f"{why} ({self.folder})"))
+                if late == attempts:
+                    why = f"it took longer than retrain.hours={most:g}, and was ended"
+                why = f"{why.rstrip('.')}. Its log: {log_of(self.folder, attempts)}"
+                return self._conclude(State(phase=Phase.FAILED, attempts=attempts, why=why))
             _log.warning("retraining %s was killed; going on with attempt %d", self.folder.name, attempts + 1)
         words = [*plan["words"], *self._resumed()]
-        _write(self.folder / "plan.json", {**plan, "attempts": attempts + 1})
+        started = datetime.now(UTC).isoformat()
+        _write(self.folder / "plan.json", {**plan, "attempts": attempts + 1, "started": started})
         try:
             self._running.start(attempts + 1, words, lock)
         except TrainingError:
             _write(self.folder / "plan.json", {**plan, "attempts": attempts})
             raise
         return State(phase=Phase.RUNNING, attempts=attempts + 1)
+
+    def _waited(self) -> State:
+        """Its attempt runs; one that takes too long is ended, which another call finds and concludes."""
+        with _usable(self.folder):
+            plan, most = _read(self.folder / "plan.json") or {"attempts": 0}, self.settings.hours
+            attempts = plan["attempts"]
+            if most is not None and "started" in plan:
+                ran = datetime.now(UTC) - datetime.fromisoformat(plan["started"])
+                if ran > timedelta(hours=most):
+                    _write(self.folder / "plan.json", {**plan, "overdue": [attempts, most]})
+                    self._running.stop(attempts)
+        return State(phase=Phase.RUNNING, attempts=attempts)
 
     def _begin(self) -> dict[str, Any]:
         """Export the records and compose the command; from then on it stays the same."""

@@ -1,12 +1,13 @@
 """Where a retraining's command runs: a process beside the steward, or a job of a Ray cluster; each after serving."""
 
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,11 @@ from tidemill.steward.command import RetrainSettings
 
 _STARTED: dict[Path, subprocess.Popen[bytes]] = {}
 """Processes that this one started, by folder: it alone gets to know how they end."""
+LOCK = "lock"
+"""In the folder: whoever holds it runs, or looks after, the retraining."""
 _TAIL = 8192  # bytes
-_TOLD = re.compile(r"^\w*Error: .+", re.MULTILINE | re.DOTALL)
+_LONGEST = 400  # characters
+_TOLD = re.compile(r"^[\w.]*Error: .+", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,9 @@ class Running(Protocol):
     def end(self, number: int) -> End | None:
         """None while it runs."""
 
+    def stop(self, number: int) -> None:
+        """End it, with all processes that it made."""
+
 
 class Process:
     """A process of its own session, which outlives the steward; it holds the folder's lock until it ends.
@@ -54,8 +61,8 @@ class Process:
         self.folder, self.settings = folder, settings
 
     def start(self, number: int, words: Sequence[str], lock: int) -> None:
-        with _log(self.folder, number).open("wb") as log:
-            _STARTED[self.folder] = subprocess.Popen(
+        with log_of(self.folder, number).open("wb") as log:
+            _STARTED[self.folder] = started = subprocess.Popen(
                 _behind_others(words, self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -64,10 +71,20 @@ class Process:
                 pass_fds=[lock],
                 env={**os.environ, **background.limits(self.settings.threads)},
             )
+        self._group(number).write_text(str(started.pid), encoding="ascii")
+
+    def stop(self, number: int) -> None:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            group = int(self._group(number).read_text(encoding="ascii"))
+            if _is_free_or_holds(group, self.folder / LOCK):
+                os.killpg(group, signal.SIGKILL)
+
+    def _group(self, number: int) -> Path:
+        return self.folder / f"attempt-{number}.pid"
 
     def end(self, number: int) -> End | None:
         mine = _STARTED.pop(self.folder, None)
-        return End(code=mine.wait() if mine else None, said=_said(_log(self.folder, number)))
+        return End(code=mine.wait() if mine else None, said=_said(log_of(self.folder, number)))
 
 
 class RayJob:
@@ -99,8 +116,12 @@ class RayJob:
                 return End(code=None, said="")
             if not details.status.is_terminal():
                 return None
-            _log(self.folder, number).write_text(client.get_job_logs(self._id(number)), encoding="utf-8")
-        return End(code=details.driver_exit_code, said=_said(_log(self.folder, number)))
+            log_of(self.folder, number).write_text(client.get_job_logs(self._id(number)), encoding="utf-8")
+        return End(code=details.driver_exit_code, said=_said(log_of(self.folder, number)))
+
+    def stop(self, number: int) -> None:
+        with _reached(self.settings.ray_address):
+            self._client().stop_job(self._id(number))
 
     def _client(self) -> Any:
         from ray.job_submission import JobSubmissionClient
@@ -120,7 +141,7 @@ def _behind_others(words: Sequence[str], settings: RetrainSettings) -> list[str]
     return [sys.executable, "-m", background.MODULE, settings.priority, first, *words[1:]]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _reached(address: str | None) -> Iterator[None]:
     try:
         yield
@@ -132,17 +153,30 @@ def _reached(address: str | None) -> Iterator[None]:
         ) from error
 
 
-def _log(folder: Path, number: int) -> Path:
+def _is_free_or_holds(pid: int, lock: Path) -> bool:
+    """Whether a process holds the lock, so that it is the one that was started; or no process has its number any more.
+
+    A number that is a group's is given to no new process: where its first process is gone, the group is still ours.
+    """
+    try:
+        return any(file.readlink() == lock for file in Path("/proc", str(pid), "fd").iterdir())
+    except OSError:
+        return not Path("/proc", str(pid)).exists()
+
+
+def log_of(folder: Path, number: int) -> Path:
+    """What an attempt said."""
     return folder / f"attempt-{number}.log"
 
 
 def _said(log: Path) -> str:
-    """The error at the end of a log, as `tidemill.ending` and Python write it."""
+    """The error at the end of a log, as `tidemill.ending` and Python write it, in a line of bounded length."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL))
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    told = _TOLD.search(text)
-    return told[0].strip() if told else ""
+    places = [one.start() for one in _TOLD.finditer(text)]
+    told = " ".join(text[places[-1] :].split()) if places else ""
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]} …"

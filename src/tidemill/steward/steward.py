@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Desired
 from tidemill.bundle.store import explained, open_store
 from tidemill.errors import TidemillError
-from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger import tables
+from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.steward import acting
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
@@ -29,12 +30,13 @@ from tidemill.steward.notices import Notices
 from tidemill.steward.policy import Mode, Policy
 from tidemill.steward.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
+from tidemill.steward.watching import unwatched
 from tidemill.steward.weighing import Weighing
 
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
-_STATE, _STATUS = "steward/state.json", "steward/status.json"
+STATUS, _STATE = "steward/status.json", "steward/state.json"
 _FORMAT = 2
 """Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
@@ -60,7 +62,7 @@ class Steward:
     """
 
     def __init__(self, office: Office, policy: Policy) -> None:
-        self._office, self._policy = office, policy
+        self._office, self._given, self._policy = office, policy, policy
         self._registry = Registry(office.registry)
         self._book = Book(office.ledger, office.model)
         self._weighing = self._beginning()
@@ -68,13 +70,26 @@ class Steward:
         self._alarms: set[tuple[str, str]] = set()
         self._entered = self._idle = False
         self._retraining: Retraining | None = None
-        weighed_by = {name: asdict(policy)[name] for name in _WEIGHED_BY}
-        content = json.dumps({"format": _FORMAT, **weighed_by}, default=str)
-        self._fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        self._covered: Mapping[str, Cover] = {}
         assert office.ledger.path is not None
         with explained(office.ledger.path):
             self._store = open_store(office.ledger.path)
             self._store.filesystem.makedirs(f"{self._store.root}/{office.model}/steward", exist_ok=True)
+
+    @property
+    def _fingerprint(self) -> str:
+        weighed_by = {"format": _FORMAT, **{name: asdict(self._policy)[name] for name in _WEIGHED_BY}}
+        content = json.dumps(weighed_by, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def _uncover(self) -> None:
+        """Leave out, from the beginning, what the server masks or hashes: such columns say nothing of themselves."""
+        told = tables.covered(self._office.ledger, self._office.model)
+        covered = (self._covered or self._office.ledger.columns) if told is None else told
+        if covered != self._covered:
+            names = [name for name, found in covered.items() if found is not Cover.KEEP]
+            self._covered, self._policy = covered, unwatched(self._given, names)
+            self._weighing, self._entered = self._beginning(), False
 
     def _beginning(self) -> Weighing:
         office = self._office
@@ -99,10 +114,6 @@ class Steward:
         """A retraining that runs goes on; the next steward takes it up."""
         self._notices.close()
 
-    def status(self) -> bytes | None:
-        """What the last look came to, as JSON; None before the first."""
-        return self._store.read(self._office.model, _STATUS)
-
     def look(self, now: datetime | None = None) -> bool:
         """Take in what has come, and do what is due; whether there is more to do at once.
 
@@ -124,6 +135,7 @@ class Steward:
             return False
         self._idle = False
         now = now or datetime.now(UTC)
+        self._uncover()
         self._enter(desired, decisions, now)
         before = self._weighing.progress.seen_until, self._weighing.progress.labelled_until
         try:
@@ -187,8 +199,10 @@ class Steward:
         )
 
     def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
-        """Write it down, unless it stands there already or another steward was faster."""
-        asks = self._policy.mode is not Mode.ACT and proposal.kind is not Kind.HOLD
+        """Write it down, unless it stands there already, another proposal waits or another steward was faster."""
+        acts = self._policy.mode is Mode.ACT
+        note = proposal.kind is Kind.HOLD or (proposal.kind is Kind.DROP and proposal.retraining is not None)
+        asks = not acts and not note
         decision = Decision(
             number=1 + max((one.number for one in now.decisions), default=0),
             kind=proposal.kind,
@@ -202,7 +216,9 @@ class Steward:
             proposed=asks,
             evidence=proposal.evidence,
         )
-        if any(one.same == decision.same for one in now.decisions) or not self._book.decide(decision):
+        known = acting.in_force(now.decisions) if acts else now.decisions
+        waits = not acts and proposal.kind in (Kind.RETRAIN, Kind.HOLD) and acting.waiting(known, desired.generation)
+        if waits or any(one.same == decision.same for one in known) or not self._book.decide(decision):
             return False
         self._notices.decided(decision)
         return not asks
@@ -227,7 +243,7 @@ class Steward:
             self._retraining = Retraining(
                 settings=self._policy.retrain,
                 folder=office.work / name,
-                ledger=office.ledger,
+                ledger=replace(office.ledger, columns=self._covered),
                 registry=office.registry,
                 model=office.model,
                 until=decision.moment,
@@ -265,7 +281,14 @@ class Steward:
             "at": datetime.now(UTC),
         }
         content = json.dumps(status, default=lambda value: value.isoformat(), ensure_ascii=False)
-        self._store.replace(self._office.model, _STATUS, content.encode())
+        self._store.replace(self._office.model, STATUS, content.encode())
+
+
+def status(ledger: LedgerSettings, model: str) -> bytes | None:
+    """What a steward's last look at a model came to, as JSON; None where none has looked."""
+    assert ledger.path is not None
+    with explained(ledger.path):
+        return open_store(ledger.path).read(model, STATUS)
 
 
 def _pause(seconds: float, idle: int) -> float:
@@ -274,4 +297,4 @@ def _pause(seconds: float, idle: int) -> float:
 
 
 def _brief(reading: Reading) -> dict[str, Any]:
-    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "since")}
+    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "remedy", "since")}

@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def watched_version(policy: Policy, registry: Registry, model: str, version: str
     with registry.fetched(model, version, verify=False) as place:
         profile = _profile(place / folder.PROFILE)
     return Watched(manifest=described, profile=profile, losses=losses.make(policy.losses, described.identity))
+
+
+def unwatched(policy: Policy, columns: Collection[str]) -> Policy:
+    """The policy, with these columns left out by each watch that has a setting for it."""
+    watched = {
+        name: {**settings, "unwatched": sorted({*settings["unwatched"], *columns})}
+        if "unwatched" in settings
+        else settings
+        for name, settings in policy.watches.items()
+    }
+    return replace(policy, watches=watched)
 
 
 def _profile(file: Path) -> dict[str, Any]:

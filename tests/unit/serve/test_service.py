@@ -696,3 +696,24 @@ def test_limits_of_rows_hold_in_every_protocol(two: Two) -> None:
             assert got.status == 413 and got.observed == "3 rows"
 
     asyncio.run(main())
+
+
+# The server's own question
+
+
+def test_only_who_has_the_starts_secret_is_answered_without_being_recorded(
+    two: Two, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked(given: str, held: Held[Version]) -> list[Answered]:
+        async with standing(held, kept.ledger) as stand:
+            got = await post(stand.application, "/predict", {"rows": rows_of(2)}, headers=[("X-Tidemill-Own", given)])
+        assert got.status == 200 and len(got.json["predictions"]) == 2
+        return kept.of(request_of(got))
+
+    both = Held(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
+    for secret, given, recorded in (("s3cret", "s3cret", 0), ("s3cret", "guess", 2), ("s3cret", "", 2), (None, "", 2)):
+        if secret is None:
+            monkeypatch.delenv("TIDEMILL_OWN")
+        else:
+            monkeypatch.setenv("TIDEMILL_OWN", secret)
+        assert len(asyncio.run(asked(given, both))) == recorded, "the champion's answer and the shadow's"

@@ -32,6 +32,7 @@ def settings(**changes: Any) -> RetrainSettings:
         "threads": 1,
         "priority": "normal",
         "attempts": 3,
+        "hours": 24,
     }
     return build(RetrainSettings, {**values, **changes}, "retrain")
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ def note() -> None:
         "idle": os.sched_getscheduler(0) == os.SCHED_IDLE,
         "threads": os.environ["OMP_NUM_THREADS"],
         "resumed": "training.resume" in WORDS,
+        "child": subprocess.Popen(["sleep", "60"]).pid if WORDS["mode"] == "children" else None,
     }
     (RUN / ".status").write_text(json.dumps(status))
     (RUN / ".status").replace(RUN / "status.json")

@@ -1,6 +1,8 @@
 """Labels as files, and the metric over time by either clock."""
 
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -9,8 +11,9 @@ from served import HOUR, MODEL, NOW, Served
 from tidemill import cli
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
+from tidemill.settings import Objective
 from tidemill.steward import policy
-from tidemill.steward.labels import metrics, take_file
+from tidemill.steward.labels import metrics, take_files
 
 BEGIN = NOW - 30 * HOUR
 
@@ -20,23 +23,33 @@ def served(tmp_path):
     return Served(tmp_path)
 
 
+def taken(served, *files):
+    return take_files(files, served.ledger, MODEL, served.registry.describe(MODEL, "champion").identity)
+
+
+def about(served, model=MODEL):
+    return ["--model", model, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
+
+
 def test_a_file_is_taken_once(served, tmp_path):
     ids = served.answer(BEGIN, 3, labelled=0.0)["id"].to_list()
     file = tmp_path / "labels.csv"
     file.write_text(f"id,label,at\n{ids[0]},yes,2026-01-02T03:04:05Z\n{ids[1]},no,\n")
-    assert take_file(file, served.ledger, MODEL) == 2
-    assert take_file(file, served.ledger, MODEL) == 0
+    assert taken(served, file) == [2]
+    assert taken(served, file) == [0]
     rows = tables.joined(served.ledger, MODEL).collect().sort("at")
     assert rows["true_label"].to_list() == ["yes", "no", None]
     assert rows["event_at"].to_list()[0].isoformat() == "2026-01-02T03:04:05+00:00"
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
 def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
-    table = pl.DataFrame({"id": ["a-0"], "value": [3], "at": [BEGIN.replace(tzinfo=None)]})
+    (id_,) = served.answer(BEGIN, 1, labelled=0.0)["id"].to_list()
+    table = pl.DataFrame({"id": [id_], "value": [3], "at": [BEGIN.replace(tzinfo=None)]})
     file = tmp_path / f"labels.{suffix}"
-    table.write_parquet(file) if suffix == "parquet" else table.write_ndjson(file)
-    assert take_file(file, served.ledger, MODEL) == 1
+    {"parquet": table.write_parquet, "jsonl": table.write_ndjson, "csv": table.write_csv}[suffix](file)
+    identity = replace(served.registry.describe(MODEL, "1").identity, objective=Objective.REGRESSION, classes=())
+    assert take_files([file], served.ledger, MODEL, identity) == [1]
     (row,) = tables.labels(served.ledger, MODEL).collect().to_dicts()
     assert (row["value"], row["label"], row["event_at"]) == (3.0, None, BEGIN)
 
@@ -44,25 +57,38 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("labels.csv", "id,truth\na-0,yes\n", "with the columns id, truth"),
-        ("labels.csv", "id,label\n,yes\nb-0,\n", "2 rows of"),
-        ("labels.csv", "id,label,at\na-0,yes,yesterday\n", "values of `at` that are no instants"),
+        ("labels.csv", "id,truth\n0-0,yes\n", "with the columns id, truth"),
+        ("labels.csv", "id,label\n0-0,yes\n1-0,\n", "labels.csv, row 2, without exactly one of label and value"),
+        ("labels.csv", "id,label\n0-0,yes\n,yes\n", "labels.csv, row 2, id null. Remedy: send the"),
+        ("labels.csv", "id,label\n0-0,yes\nnumber 7,yes\n", 'row 2, id "number 7". Remedy: send the "id" of'),
+        ("labels.csv", "id,label\n0-0,yes\n1-0,yess\n", "row 2, label \"yess\". Remedy: did you mean 'yes'? The"),
+        ("labels.csv", "id,label\n0-0,yes\nbeef-0,no\ncafe-0,no\n", "'beef-0', which m never answered (and 1 more)"),
+        ("labels.csv", "id,label,at\n0-0,yes,yesterday\n", 'row 1, at "yesterday"'),
+        ("labels.csv", "id,label,at\n0-0,yes,9999-12-31T00:00:00Z\n", "between the years 1678 and 2261"),
         ("labels.txt", "id,label\n", "KeyError"),
-        ("labels.csv", "id,value\na-0,many\n", "InvalidOperationError"),
-        ("labels.csv", "id,value\na-0,NaN\n", "values that are no numbers"),
-        ("labels.csv", "id,label,at\na-0,yes,20260102\n", "at as Int64"),
-        ("labels.jsonl", '{"id": "a-0", "label": {"is": "yes"}}\n', "label as Struct"),
-        ("labels.jsonl", '{"id": ["a-0"], "label": "yes"}\n', "id as List"),
-        ("labels.csv", "id,label,at\na-0,yes,9999-12-31T00:00:00Z\n", "outside of the years 1 to 9998"),
+        ("labels.csv", "id,value\n0-0,3\n", "row 1, label 3. Remedy: The classes are no, yes"),
+        ("labels.jsonl", '{"id": "0-0", "label": "yes", "at": 7}\n', "at as Int64"),
+        ("labels.jsonl", '{"id": "0-0", "label": {"is": "yes"}}\n', "label as Struct"),
+        ("labels.jsonl", '{"id": ["0-0"], "label": "yes"}\n', "id as List"),
         ("labels.parquet", "no parquet", "labels.parquet"),
     ],
 )
 def test_what_is_no_label_is_refused_and_nothing_is_taken(served, tmp_path, name, text, says):
+    served.answer(BEGIN, 2, labelled=0.0)
+    (tmp_path / "good.csv").write_text("id,label\n0-0,yes\n")
     (tmp_path / name).write_text(text)
-    with pytest.raises(LedgerError, match="A file of labels is Parquet, CSV or JSON Lines") as refused:
-        take_file(tmp_path / name, served.ledger, MODEL)
+    with pytest.raises(LedgerError) as refused:
+        taken(served, tmp_path / "good.csv", tmp_path / name)
     assert says in str(refused.value)
     assert tables.labels(served.ledger, MODEL).collect().is_empty()
+    assert not Path(served.ledger.table(MODEL, "labels")).exists()
+
+
+def test_a_model_that_does_not_exist_gets_no_table(served, tmp_path, capsys):
+    (tmp_path / "l.csv").write_text("id,label\n0-0,yes\n")
+    assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about(served, "typo")]) == 1
+    assert "RegistryError" in capsys.readouterr().err
+    assert not (served.place / "ledger" / "typo").exists()
 
 
 def test_the_metric_over_time_by_the_moment_of_records_and_of_labels(served, capsys):
@@ -79,8 +105,7 @@ def test_the_metric_over_time_by_the_moment_of_records_and_of_labels(served, cap
     assert (found["log_loss"] < found["upper"]).all()
     whole = metrics(served.registry, served.ledger, MODEL, given, by="arrival", every="2d")
     assert whole["labelled"].sum() == found["labelled"].sum()
-    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
-    assert cli.main(["steward", "metrics", "--every", "1h", *about]) == 0
+    assert cli.main(["steward", "metrics", "--every", "1h", *about(served)]) == 0
     assert f"{BEGIN:%Y-%m-%d %H}" in capsys.readouterr().out
 
 
@@ -91,12 +116,12 @@ def test_what_is_no_duration_is_refused(capsys):
 
 
 def test_without_labels_there_is_no_metric(served, tmp_path, capsys):
-    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
-    assert cli.main(["steward", "metrics", *about]) == 0
+    assert cli.main(["steward", "metrics", *about(served)]) == 0
     assert "No labelled answers yet." in capsys.readouterr().out
-    (tmp_path / "l.csv").write_text("id,label\na-0,yes\n")
-    assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about]) == 0
-    assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about]) == 0
+    served.answer(BEGIN, 1, labelled=0.0)
+    (tmp_path / "l.csv").write_text("id,label\n0-0,yes\n")
+    assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about(served)]) == 0
+    assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about(served)]) == 0
     told = capsys.readouterr().out
     assert "1 labels" in told
     assert "taken before" in told

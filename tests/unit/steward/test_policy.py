@@ -37,6 +37,15 @@ def test_the_default_loss_suits_a_model(tmp_path):
     ("text", "says"),
     [
         ("time: {period_hours: 5}", "time.period_hours = 5: must be 1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours"),
+        ("time: {period_hours: 0}", "time.period_hours = 0: must be 1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours"),
+        (
+            "time: {period_hours: -24}",
+            "time.period_hours = -24: must be 1, 2, 3, 4, 6, 8, 12 or whole days of 24 hours",
+        ),
+        ("time: {period_hours: 0.5}", "time.period_hours = 0.5: must be a whole number, 1, 2, 3, 4, 6, 8, 12 or whole"),
+        ("trial: {alpha: 5%}", "trial.alpha = '5%': must be a finite number, between 0 and 1, both excluded"),
+        ("retrain: {hours: 0}", "retrain.hours = 0.0: must be greater than 0"),
+        ("triggers: {backoff_days: 0}", "triggers.backoff_days = 0.0: must be greater than 0"),
         ("trial: {alfa: 0.1}", "trial.alfa = 0.1: no such key"),
         ("mode: acts", "mode = 'acts': must be one of observe, ask, act; did you mean act?"),
         ("trial: {canary: [0.5, 0.1]}", "trial.canary = [0.5, 0.1]: must grow from stage to stage"),

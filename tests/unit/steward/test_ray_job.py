@@ -43,6 +43,11 @@ plan.write_text(json.dumps({**json.loads(plan.read_text()), "attempts": 1}))  # 
 one.advance()
 place.go("train"), place.go("end")
 print(concluded(other).version, one.advance().attempts, place.versions(), first["threads"])
+late = place.retraining(name="d2", runner="ray", ray_address=f"http://{context.dashboard_url}", hours=0.0005)
+late.advance()
+pid = place.status("d2")["pid"]
+print(concluded(late).why)
+until(lambda: not Path(f"/proc/{pid}").exists())
 print(sorted(job.submission_id for job in one._running._client().list_jobs() if job.submission_id))
 ray.shutdown()
 """
@@ -53,5 +58,7 @@ def test_a_job_is_submitted_once_and_gone_on_with(place: Place, monkeypatch: pyt
     for name in ray_token._THEIRS:
         monkeypatch.delenv(name, raising=False)
     ran = own_ray.run(SCRIPT, HERE, place.folder, place.bundle, seconds=150)
-    assert ran.stdout.splitlines() == ["2 2 ['1', '2'] 1", "['d1', 'd1-2']"], ran.stdout + ran.stderr[-3000:]
+    late = f"it took longer than retrain.hours=0.0005, and was ended. Its log: {place.folder / 'd2' / 'attempt-1.log'}"
+    lines = ["2 2 ['1', '2'] 1", late, "['d1', 'd1-2', 'd2']"]
+    assert ran.stdout.splitlines() == lines, ran.stdout + ran.stderr[-3000:]
     assert (place.folder / "d1" / "attempt-1.log").exists()

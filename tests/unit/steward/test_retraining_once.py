@@ -142,7 +142,8 @@ def test_without_a_checkpoint_it_begins_anew_and_attempts_are_counted(place: Pla
     os.kill(second["pid"], signal.SIGKILL)
     state = concluded(one)
     assert state.phase is Phase.FAILED
-    assert state.why == f"ended 2 times without a result, at last with status -9 ({place.folder / 'd1'})"
+    log = place.folder / "d1" / "attempt-2.log"
+    assert state.why == f"ended 2 times without a result, at last with status -9. Its log: {log}"
 
 
 def test_a_version_that_was_registered_before_the_kill_is_found(place: Place) -> None:
@@ -180,7 +181,8 @@ def test_one_that_fails_by_itself_is_not_repeated(place: Place) -> None:
     one.advance()
     state = concluded(one)
     assert (state.phase, state.attempts) == (Phase.FAILED, 1)
-    assert state.why is not None and state.why.startswith("SplitError: No split may be empty. Got: test 0 rows.\n  Rem")
+    said = "SplitError: No split may be empty. Got: test 0 rows. Remedy: give more rows."
+    assert state.why == f"{said} Its log: {place.folder / 'd1' / 'attempt-1.log'}"
     assert place.retraining(mode="checkpoint").advance() == state, "also when the settings are mended later"
 
 
@@ -190,6 +192,62 @@ def test_a_steward_that_did_not_start_it_reads_the_error_from_its_log(place: Pla
     assert running._STARTED.pop(one.folder).wait() == 1
     state = place.retraining(mode="fail").advance()
     assert state.why is not None and "SplitError: No split" in state.why
+
+
+def test_of_a_long_error_a_line_or_two_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "attempt-1.log"
+    chain = "ValueError: inner\n\nDuring handling …\n\nTraceback (most recent call last):\n"
+    log.write_text(f"epoch 1\n{chain}mine.own.FitError: it went wrong\n  at {'x' * 5000}\n")
+    said = running._said(log)
+    assert said.startswith("mine.own.FitError: it went wrong at xxx") and len(said) < 410
+    log.write_text("epoch 1\n")
+    assert running._said(log) == ""
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_one_that_takes_too_long_is_ended_with_its_children_and_is_not_repeated(place: Place, mine: bool) -> None:
+    one = place.retraining(mode="children", hours=0.0005)
+    assert one.advance() == State(phase=Phase.RUNNING, attempts=1)
+    status = place.status()
+    if not mine:  # as another steward sees it, after the one that began it was killed
+        started = running._STARTED.pop(one.folder)
+    state = concluded(one)
+    assert (state.phase, state.attempts) == (Phase.FAILED, 1)
+    log = place.folder / "d1" / "attempt-1.log"
+    assert state.why == f"it took longer than retrain.hours=0.0005, and was ended. Its log: {log}"
+    until(lambda: _gone(status["pid"]) and _gone(status["child"]))
+    assert place.versions() == ["1"]
+    if not mine:
+        assert started.wait() == -signal.SIGKILL
+
+
+def test_a_process_that_only_has_its_number_is_left_alone(place: Place) -> None:
+    one = place.retraining(hours=0.0001)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        one.advance()
+        place.status()
+        (place.folder / "d1" / "attempt-1.pid").write_text(str(other.pid))
+        time.sleep(0.5)
+        for _ in range(3):
+            assert one.advance() == State(phase=Phase.RUNNING, attempts=1)
+        assert other.poll() is None
+        other.kill()
+
+
+def test_without_a_limit_it_may_take_for_ever(place: Place) -> None:
+    one = place.retraining(hours=None)
+    one.advance()
+    plan = place.folder / "d1" / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "started": "1970-01-01T00:00:00+00:00"}))
+    assert one.advance() == State(phase=Phase.RUNNING, attempts=1)
+    assert not _gone(place.status()["pid"])
 
 
 def test_what_cannot_be_trained_on_fails_without_an_attempt(place: Place) -> None:

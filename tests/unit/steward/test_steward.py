@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 from served import HOUR, MODEL, NOW, Served
 
-from tidemill import cli
 from tidemill.bundle.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
@@ -268,24 +267,14 @@ def test_it_observes_without_doing_anything(served):
     assert served.registry.desired(MODEL).generation == generation
 
 
-def test_it_asks_and_does_what_was_approved(served, capsys):
-    served.challenge("2")
-    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
-    asking = rules(Mode.ASK, trial={"canary": []})
-    look(served, 6, asking)
-    assert served.registry.desired(MODEL).champion == "1"
-    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
-    assert cli.main(["steward", "approve", "2", *about]) == 1
-    assert "decision 2, which does not wait" in capsys.readouterr().err
-    assert cli.main(["steward", "approve", "1", *about]) == 0
-    look(served, 6, asking)
-    assert served.registry.desired(MODEL).champion == "2"
-    assert cli.main(["steward", "approve", "1", *about]) == 1
-    assert "was made for an earlier state" in capsys.readouterr().err
-    assert cli.main(["steward", "decisions", *about]) == 0
-    told = capsys.readouterr().out
-    assert "promote (proposed)" in told
-    assert "approve" in told
+def test_a_failed_retraining_is_no_question_and_is_not_followed_at_once_by_the_next(served):
+    served.answer(BEGIN, 500, hours=30, labelled=0.1)
+    for hours in (40, 41):
+        look(served, hours, rules(Mode.ACT, triggers={"every_days": 0.001, "cooldown_days": 0.0, "budget": 99}))
+    retrain, drop, held = Book(served.ledger, MODEL).decisions()
+    assert (retrain.kind, drop.kind, held.kind) == (Kind.RETRAIN, Kind.DROP, Kind.HOLD)
+    assert not drop.proposed
+    assert "between two lie 1 days after 1 that came to nothing" in held.reason
 
 
 def test_labels_that_do_not_come_raise_an_alarm(served):

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from served import HOUR, MODEL, Served
+from test_notices import hook
 from test_steward import BEGIN, TRAINER, kinds, look, office, rules, status_text
 
 from tidemill.bundle.rollout import Mode
@@ -16,6 +17,8 @@ from tidemill.ledger.columns import LABELS
 from tidemill.steward import labels, policy
 from tidemill.steward.book import Book, Kind
 from tidemill.steward.steward import Steward
+
+__all__ = ["hook"]
 
 
 @pytest.fixture
@@ -132,8 +135,22 @@ def test_a_version_that_no_gate_has_judged_is_not_tried(served, tmp_path):
     assert (made.kind, made.version, made.reason) == (
         Kind.DROP,
         "4",
-        "It failed. It made version 4, which no gate has judged.",
+        "It failed: It made version 4, which no gate has judged. Nothing changes.",
     )
+
+
+def test_a_webhook_gets_the_reason_of_a_failed_retraining_and_where_its_log_lies(served, tmp_path, hook):
+    failing = tmp_path / "failing.py"
+    failing.write_text("raise ValueError('it went wrong\\n' + 'x' * 7000)")
+    served.answer(BEGIN, 500, hours=30)
+    given = rules(triggers={"every_days": 1.0}, retrain={"command": ["python", str(failing)]})
+    one = look(served, 40, replace(given, notify=policy.NotifySettings(webhook=hook.url)))
+    one.close()
+    told = hook.taken[-1]["decision"]
+    assert told["kind"] == "drop"
+    assert told["reason"].startswith("It failed: ValueError: it went wrong xxx") and len(told["reason"]) < 800
+    assert "attempt-1.log. Nothing changes." in told["reason"]
+    assert len(json.dumps(hook.taken[-1])) < 1500
 
 
 def test_a_trial_is_decided_though_a_retraining_is_out_of_reach(served):

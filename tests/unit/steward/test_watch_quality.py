@@ -1,5 +1,6 @@
 """Faults that a person would see at once are named at once; and alarms end."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -118,6 +119,30 @@ def test_unreadable_inputs_are_of_the_wrong_type_and_count_as_nothing_else() -> 
     assert not found["missing wind"].alarm and "of 675 rows" in found["missing wind"].says
     found = fed(watch, rows.with_columns(inputs=pl.lit(None)), START + DAY)
     assert "100.0% of 900 rows" in found["type"].says and found["missing wind"].says == "wind is missing: no rows."
+
+
+def test_of_single_rows_counts_are_told_and_what_came_since_it_began() -> None:
+    rng, watch, hour = np.random.default_rng(5), quality(), timedelta(hours=1)
+
+    def far(frame: pl.DataFrame) -> pl.DataFrame:
+        return missing(frame).with_columns(distance=pl.lit(9e6))
+
+    told = [
+        fed(watch, period(rng, 1, START + step * hour, hour, change=far), START + step * hour, hour)
+        for step in range(9)
+    ]
+    assert not told[0]["range distance"].alarm and "1 of 1 row, 0." in told[0]["range distance"].says
+    last = told[-1]["range distance"]
+    assert last.alarm and last.severity is Severity.ADVICE
+    assert "lies outside the range of training: 1 of 1 row now, 9 of 9 rows since 2013-06-03 00:00, 0." in last.says
+    assert told[-1]["missing wind"].alarm and told[-1]["missing wind"].severity is Severity.HARM
+    silent = fed(watch, None, START + 9 * hour, hour)["missing wind"]
+    assert silent.alarm and silent.severity is Severity.HARM, "nothing says that it is over"
+    assert "no rows now, 9 of 9 rows since" in silent.says
+    again = quality()
+    again.restore(json.loads(json.dumps(watch.state())))
+    assert fed(again, None, START + 10 * hour, hour)["missing wind"].says == silent.says
+    assert not any("100.0% of 1 row" in one.says for found in told for one in found.values())
 
 
 def test_columns_that_the_ledger_covers_are_not_missing() -> None:

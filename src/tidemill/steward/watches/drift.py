@@ -49,7 +49,7 @@ class Settings:
     smallest: Annotated[float, ShareOrNone]
     """A drift of fewer rows, as a share of all, is no alarm; nor is one that training had for as many rows in a row."""
     unwatched: list[str]
-    """Columns to leave out, such as those that the ledger masks."""
+    """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
 def build(settings: Settings, watched: Watched) -> "Drift":

@@ -50,7 +50,7 @@ class Settings:
     smallest: Annotated[float, ShareOrNone]
     """Rows that are told apart in a smaller share are no alarm."""
     unwatched: list[str]
-    """Columns to leave out, such as those that the ledger masks."""
+    """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
 def build(settings: Settings, watched: Watched) -> "JointDrift":

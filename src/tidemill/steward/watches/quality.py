@@ -34,6 +34,8 @@ MISSING, UNSEEN, RANGE, TYPE, VOLUME, SILENCE = "missing", "unseen", "range", "t
 _FIGURES = {MISSING: "missing", UNSEEN: "other", RANGE: "outside"}
 _BEYOND = 0.25
 """Of how far training's worst run strayed from its mean, so much more is no evidence either."""
+_FEW = 20
+"""Of fewer rows no share is told, and all since the change began say how much of it there is."""
 _REMEDIES = {
     MISSING: "look at what sends this column, and at the joins before it",
     UNSEEN: "look whether the sender renamed values; if they are new, train with rows that have them",
@@ -57,7 +59,7 @@ class Settings:
     volume: Annotated[float, Rule("greater than 1", lambda value: value > 1)]
     """So many times fewer or more rows than in like periods before count as evidence."""
     unwatched: list[str]
-    """Columns to leave out, such as those that the ledger masks."""
+    """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Quality:
         self._rates_known = largest_rate([round(check.rate * rows) for check in self._checks], rows)
         self._log_threshold = float(np.log((len(self._checks) + 2) / settings.alpha))
         self._rates = self._episodes()
+        self._met = np.zeros((2, len(self._checks)))  # found, and rows, since what is found probably began
+        self._began = np.zeros(len(self._checks), dtype=np.int64)
         self._volume = Volume(ratio=settings.volume, episodes=self._episodes())
         self._begin_period()
 
@@ -134,10 +138,10 @@ class Quality:
         counts = np.array([found.get((check.name, check.column), 0) for check in self._checks], dtype=np.float64)
         rows = np.array([self._of(check) if (check.name, check.column) in found else 0 for check in self._checks])
         log_e = self._rates.update(rate_gains(counts, rows, self._baseline(rows)), round(begin.timestamp() * 1e6))
-        readings = [
-            self._reading(check, float(counts[i]), int(rows[i]), float(log_e[i]), int(self._rates.began[i]))
-            for i, check in enumerate(self._checks)
-        ]
+        began = self._rates.began
+        self._met = np.where(began == self._began, self._met, 0.0) + np.stack([counts, rows])
+        self._began = began
+        readings = [self._reading(i, int(counts[i]), int(rows[i]), float(log_e[i])) for i in range(len(self._checks))]
         readings += self._volumes(begin, end)
         self._begin_period()
         return readings
@@ -156,15 +160,22 @@ class Quality:
     def _of(self, check: _Check) -> int:
         return self._rows if check.name == TYPE else self._rows - self._unread
 
-    def _reading(self, check: _Check, found: float, rows: int, log_e: float, began: int) -> Reading:
-        share, alarm = found / max(rows, 1), log_e >= self._log_threshold
+    def _reading(self, index: int, found: int, rows: int, log_e: float) -> Reading:
+        check, began, alarm = self._checks[index], _moment(int(self._began[index])), log_e >= self._log_threshold
+        before = alarm and rows < _FEW
+        of, share = _shown(found, rows), found / max(rows, 1)
+        if before:
+            found_since, rows_since = map(int, self._met[:, index])
+            share = found_since / max(rows_since, 1)
+            if rows_since > rows:
+                of += f" now, {_shown(found_since, rows_since)} since {began:%Y-%m-%d %H:%M}"
         harm = check.name != RANGE and check.matters and share - check.rate >= self._settings.harmful
-        of = f"{share:.1%} of {rows:,} rows, {check.rate:.1%} in training" if rows else "no rows"
+        trained = f", {check.rate:.1%} in training" if rows or before else ""
         says = {
-            MISSING: f"{check.column} is missing: {of}",
-            UNSEEN: f"{check.column} has values that training {_knew(self._columns.get(check.column))}: {of}",
-            RANGE: f"{check.column} lies outside the range of training: {of}",
-            TYPE: f"Inputs could not be read: {share:.1%} of {rows:,} rows" if rows else "Inputs: no rows",
+            MISSING: f"{check.column} is missing: {of}{trained}",
+            UNSEEN: f"{check.column} has values that training {_knew(self._columns.get(check.column))}: {of}{trained}",
+            RANGE: f"{check.column} lies outside the range of training: {of}{trained}",
+            TYPE: f"Inputs could not be read: {of}" if trained else "Inputs: no rows",
         }[check.name]
         return Reading(
             check=check.name,
@@ -174,9 +185,9 @@ class Quality:
             remedy=_REMEDIES[check.name],
             log_e=max(log_e, 0.0),
             log_threshold=self._log_threshold,
-            effect=max(share - check.rate, 0.0) if rows else 0.0,
+            effect=max(share - check.rate, 0.0),
             unit="share of rows more than in training",
-            since=_moment(began) if alarm else None,
+            since=began if alarm else None,
         )
 
     def _detail(self, check: _Check) -> str:
@@ -228,12 +239,15 @@ class Quality:
     def state(self) -> dict[str, Any]:
         return {
             "rates": self._rates.state(),
+            "met": self._met.tolist(),
+            "began": self._began.tolist(),
             "volume": self._volume.state(),
             "period": [self._rows, self._unread, self._profile, {name: dict(new) for name, new in self._new.items()}],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._rates = Episodes(**state["rates"])
+        self._met, self._began = np.array(state["met"]), np.array(state["began"], dtype=np.int64)
         self._volume.restore(state["volume"])
         self._rows, self._unread, self._profile, new = state["period"]
         self._new = {name: Counter(values) for name, values in new.items()}
@@ -254,6 +268,12 @@ def _found(entry: Profile) -> Iterator[tuple[str, int]]:
         if entry["kind"] == Kind.TIMESTAMP or (largest is not None and high <= largest <= high + nearly):
             above = 0  # time goes on
         yield RANGE, below + above
+
+
+def _shown(found: int, rows: int) -> str:
+    if rows < _FEW:
+        return f"{found} of {rows} row{'s' if rows > 1 else ''}" if rows else "no rows"
+    return f"{found / rows:.1%} of {rows:,} rows"
 
 
 def _knew(entry: Profile | None) -> str:
