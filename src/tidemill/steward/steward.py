@@ -26,7 +26,7 @@ from tidemill.steward import acting
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
-from tidemill.steward.policy import Mode, Policy
+from tidemill.steward.policy import Clock, Mode, Policy
 from tidemill.steward.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.weighing import Weighing
@@ -228,6 +228,7 @@ class Steward:
                 registry=office.registry,
                 model=office.model,
                 until=decision.moment,
+                event_clock=self._policy.time.clock is Clock.EVENT,
             )
         state = self._retraining.advance()
         return state if state.ended else None
