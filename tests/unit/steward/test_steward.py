@@ -306,3 +306,12 @@ def test_by_events_time_is_that_of_the_records(served):
     told = json.loads(status_text(served))
     assert told["seen_until"].startswith(str((past + timedelta(days=4)).date()))
     assert told["labelled_until"].startswith(str((past + timedelta(days=3)).date()))
+
+
+def test_by_events_labels_that_do_not_say_when_are_weighed_and_learnt_from(served):
+    past = BEGIN - timedelta(days=4000)
+    for day in range(5):
+        served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN, lag=None)
+    time = {"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0}
+    look(served, 1, rules(time=time, triggers={"every_days": 2.0}))
+    assert kinds(served) == ["retrain", "shadow"], Book(served.ledger, MODEL).decisions()[-1].reason
