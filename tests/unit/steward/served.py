@@ -86,7 +86,8 @@ class Served:
         """Answers spread evenly over some hours from `begin` on, and their labels.
 
         champion, shadow, canary: version and skill (and share). arrived: of all requests, where the moment is only in
-        the inputs. changed: columns of the inputs that are other ones. lag: None: labels do not say when they came true.
+        the inputs. changed: columns of the inputs that are other ones.
+        lag: None: labels do not say when they came true.
         """
         random = self.random
         truth = random.random(rows) < 0.5
