@@ -59,10 +59,11 @@ def _column(frame: pl.LazyFrame, schema: Schema, name: str) -> pl.Expr:
             observed=f"{name!r} is {found.kind if found else there[name]}",
             remedy="name another one, or give a fixed delay with --label-delay",
         )
-    if schema[name].role not in (Role.TIME, Role.IGNORED):
+    role = next((column.role for column in schema.columns if column.name == name), Role.IGNORED)
+    if role not in (Role.TIME, Role.IGNORED):
         raise ReplayError(
             "The column of --label-time is known no sooner than the label, so the model may not have it",
-            observed=f"{name!r} is a column of role {schema[name].role}",
+            observed=f"{name!r} is a column of role {role}",
             remedy=f"add data.ignored=[{name}]",
         )
     return values.read(found, there[name])

@@ -226,7 +226,7 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
             await pace.weighed(latest)
         if (month := f"{latest:%Y-%m}") != told[0]:
             told[0] = month
-            status = f", champion {pace.champion}" if pace is not None else ""
+            status = f", champion {pace.champion}" if pace is not None and pace.champion else ""
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
     async with Connections(_HOST, port, plan.manner.connections) as server:
