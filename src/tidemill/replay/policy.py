@@ -19,8 +19,12 @@ _DAYS = {"minimum": 5.6, "maximum": 50.0, "stage_minimum": 1.12, "probation": 16
 """Of how many days a trial weighs records: it counts records, and tables have many a day or few."""
 
 
+_OURS = {"time": {"clock": "event"}}
+"""With the command of retraining, which must not see the future, what no policy changes: simulated time is the time."""
+
+
 def fitted(file: Path | None, words: Sequence[str], stretch: Stretch, spread: float | None, into: Path) -> Policy:
-    """Write the policy for a replay.
+    """Write the policy for a replay. Its clock and its command to train anew are the replay's own, whatever is given.
 
     Args:
         words: behind `python`, to train anew. spread: of a regression's labels, one standard deviation.
@@ -32,8 +36,8 @@ def fitted(file: Path | None, words: Sequence[str], stretch: Stretch, spread: fl
         SettingsError: the file cannot be read, or a value breaks its rule.
     """
     below = yaml.safe_load((files("tidemill.replay") / "policy.yaml").read_text(encoding="utf-8"))
-    fits = {**_fitted(stretch, spread), "retrain": {"command": [sys.executable, *words, *_QUICK]}}
-    joined = over(over(below, fits), _users(file))
+    joined = over(over(below, _fitted(stretch, spread)), _users(file))
+    joined = over(joined, {**_OURS, "retrain": {"command": [sys.executable, *words, *_QUICK]}})
     into.write_text(yaml.safe_dump(joined, sort_keys=False), encoding="utf-8")
     return read(into)
 

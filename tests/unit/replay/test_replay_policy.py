@@ -20,12 +20,15 @@ FLIGHTS = stretch(275, 900, timedelta(hours=8))
 
 
 def test_the_users_goes_over_ours(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("mode: observe\ntime: {period_hours: 6}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "mode: observe\ntime: {period_hours: 6, clock: arrival}\nretrain: {command: [a, b], threads: 1}\n"
+    )
     words = ["train.py", "+experiment=flights"]
     whole = fitted(tmp_path / "mine.yaml", words, FLIGHTS, None, tmp_path / "policy.yaml")
     found = yaml.safe_load((tmp_path / "policy.yaml").read_text())
     assert found["time"]["period_hours"] == 6 and found["time"]["clock"] == "event" and found["mode"] == "observe"
     assert found["retrain"]["command"][1:4] == ["train.py", "+experiment=flights", "evaluation.baselines=[]"]
+    assert whole.retrain.threads == 1, "but the whole table is none to train on"
     assert (str(whole.mode), whole.time.period_hours, whole.time.grace_hours) == ("observe", 6, 0.0)
 
 
