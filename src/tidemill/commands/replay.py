@@ -9,9 +9,8 @@ from tidemill.commands.output import say
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=run)
-    parser.add_argument(
-        "words", nargs="*", metavar="SETTING", help="as behind `python train.py`: +experiment=flights, key=value …"
-    )
+    words = "as behind `python train.py`: +experiment=flights, key=value …; all of them before the options"
+    parser.add_argument("words", nargs="*", metavar="SETTING", help=words)
     begin = (
         "training ends there and traffic begins, in UTC (default: after the first third of the records, at midnight; "
     )

@@ -39,7 +39,7 @@ def test_it_fits_the_table(tmp_path: Path) -> None:
     assert (year.time.label_wait_hours, year.triggers.every_days, year.triggers.cooldown_days) == (48.0, 30.0, 14.0)
     shop = stretch(40, 3, timedelta(days=4, hours=1))
     small = fitted(None, ["train.py", "a"], shop, 12.3456, tmp_path / "shop.yaml")
-    assert (small.trial.minimum, small.trial.maximum, small.trial.stage_minimum) == (17, 150, 3)
+    assert (small.trial.minimum, small.trial.maximum, small.trial.stage_minimum) == (17, 60, 3)
     assert (small.time.label_wait_hours, small.triggers.every_days, small.triggers.cooldown_days) == (144.0, 13.0, 6.5)
     assert small.losses.scale == 37.0, "three deviations of a regression's labels"
 
