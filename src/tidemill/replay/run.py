@@ -115,7 +115,11 @@ def _beginning(ready: _Ready, plan: Plan) -> str:
     since, line = ready.stretch.since, ready.timeline
     training = f"Training {ready.experiment.name} on what was known before" if plan.start is None else "Beginning at"
     said = f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {line.moments[-1]:%Y-%m-%d} are to come …"
-    if plan.steward and since + timedelta(hours=ready.policy.time.label_wait_hours) >= line.moments[-1]:
+    if (
+        plan.steward
+        and not plan.hasty
+        and since + timedelta(hours=ready.policy.time.label_wait_hours) >= line.moments[-1]
+    ):
         said += (
             f"\nNo label will be weighed: that is done {ready.policy.time.label_wait_hours:g} hours after its record "
             "(time.label_wait_hours), and the records end before. An earlier --from gives more time."
