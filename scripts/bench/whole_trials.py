@@ -15,7 +15,7 @@ from tidemill.serve import choice
 from tidemill.steward import policy
 from tidemill.steward.paired import Verdict
 from tidemill.steward.policy import TrialSettings, Unit
-from tidemill.steward.trial import Setting, Stage, Trial
+from tidemill.steward.trial import Comparison, Stage, Trial
 
 PERIODS, ROWS = 20, 100  # of a stage
 TRIED, OTHER = "2", "1"
@@ -98,7 +98,7 @@ def tried(seed: int, unit: Unit, storm: float) -> tuple[bool, bool]:
     )
     world, carried, found = World(seed, storm), None, set()
     for stage, share in ((Stage.SHADOW, 0.0), (Stage.CANARY, 0.1), (Stage.CANARY, 0.5)):
-        one = Trial.begin(rules, Setting(stage=stage, tried=TRIED, other=OTHER, share=share), Simulated(), carried)
+        one = Trial.begin(rules, Comparison(stage=stage, tried=TRIED, other=OTHER, share=share), Simulated(), carried)
         for _ in range(PERIODS):
             one.take(*world.period(share))
             one.close()

@@ -17,18 +17,21 @@ from omegaconf import OmegaConf
 
 from tidemill.cli import _parser
 from tidemill.settings import from_config
+from tidemill.steward import policy
+from tidemill.steward.watching import watches
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docker").rglob("*.md")), *sorted(ROOT.glob("scripts/*.sh"))]
 HELP = ROOT / "conf" / "hydra" / "help" / "tidemill.yaml"
 TRAIN = re.compile(r'(?:^|`|\s)(?:python|"\$bin/python") train\.py([^`"\n]*)', flags=re.MULTILINE)
-TIDEMILL = re.compile(r'^(?: {4}|.*"\$bin/)tidemill"? ((?:serve|registry)[^`"$\n]*)', flags=re.MULTILINE)
-MENTION = re.compile(r"`tidemill ((?:serve|registry)[\w |]*)`")
+TIDEMILL = re.compile(r'^(?: {4}|.*"\$bin/)tidemill"? ((?:serve|registry|replay|steward)[^`"$\n]*)', flags=re.MULTILINE)
+MENTION = re.compile(r"`tidemill ((?:serve|registry|replay)[\w |]*)`")
 
 
 def found(pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
     """Document and what follows the command's name: up to a comment, or to the gap before an explanation."""
     for document in (*DOCUMENTS, HELP):
-        for match in pattern.finditer(document.read_text(encoding="utf-8")):
+        text = re.sub(r" \\\n\s+", " ", document.read_text(encoding="utf-8"))  # lines that go on
+        for match in pattern.finditer(text):
             yield document.name, re.split(r"\s{2,}|\s#|…$", match.group(1).strip())[0]
 
 
@@ -89,6 +92,14 @@ def test_often_used_settings_compose(words: str) -> None:
 def test_a_shown_tidemill_command_parses(words: str) -> None:
     parsed = _parser().parse_args(shlex.split(words))
     assert callable(parsed.command)
+
+
+def test_the_shown_policy_can_be_read(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```yaml\n(mode:.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "policy.yaml").write_text(shown, encoding="utf-8")
+    found = policy.read(tmp_path / "policy.yaml")
+    watches(found)
+    check(found.retrain.command[2:])
 
 
 @pytest.mark.parametrize("words", MENTIONS)

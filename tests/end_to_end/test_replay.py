@@ -70,6 +70,43 @@ def test_a_week_of_a_shop(table: Path, tmp_path: Path) -> None:
     assert left(folder) == []
 
 
+def test_what_the_gate_refuses_is_explained_and_the_folder_is_free_again(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+    poor = {
+        "training.max_epochs=8": "training.max_epochs=1",
+        "training.learning_rate=0.01": "training.learning_rate=0.00001",
+    }
+    words = [poor.get(word, word) for word in command(folder, table, "--check")]
+    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert "it refused shop 1: It does not beat the trivial baseline for certain" in refused.stderr
+    report = folder / "first" / "bundle" / "report.html"
+    assert f"Its report: {report}" in refused.stderr and report.is_file()
+    again = subprocess.run(command(folder, table, "--check"), cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (folder / PAGE).is_file()
+    third = subprocess.run(command(folder, table), cwd=ROOT, capture_output=True, text=True)
+    assert third.returncode == 1 and "name another one with --folder" in third.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--from", "2014-08-01"], "go from 2013-01-01"),
+        (["--fault", "missing:town@2013-09-01"], "inputs are size, price, city"),
+        (["--fault", "missing:city@2015-09-01"], "A fault lies in the time that is replayed"),
+        (["--policy", "{wrong}"], "watches.performance.slices names columns of the model's table"),
+    ],
+)
+def test_what_is_refused_before_a_model_is_trained(table: Path, tmp_path: Path, more: list[str], said: str) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("watches: {performance: {slices: [town]}}")
+    words = command(tmp_path / "replay", table, *(word.format(wrong=wrong) for word in more))
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and said in done.stderr, done.stdout + done.stderr
+    assert "Training" not in done.stdout and not (tmp_path / "replay" / "first").exists()
+
+
 def test_ctrl_c_leaves_nothing_running(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "replay"
     given = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}

@@ -3,18 +3,19 @@
 import argparse
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from tidemill.commands.output import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=run)
-    parser.add_argument(
-        "words", nargs="*", metavar="SETTING", help="as behind `python train.py`: +experiment=flights, key=value …"
+    words = "as behind `python train.py`: +experiment=flights, key=value …; all of them before the options"
+    parser.add_argument("words", nargs="*", metavar="SETTING", help=words)
+    begin = (
+        "training ends there and traffic begins, in UTC (default: after the first third of the records, at midnight; "
     )
-    begin = "training ends there and traffic begins (default: %(default)s)"
-    parser.add_argument("--from", dest="since", type=_moment, metavar="DATE", default="2013-04-01", help=begin)
+    begin += "2013-04-01 for the flights)"
+    parser.add_argument("--from", dest="since", type=_moment, metavar="DATE", help=begin)
     parser.add_argument("--until", type=_moment, metavar="DATE", help="traffic ends there (default: with the table)")
     parser.add_argument("--speed", type=_speed, default=None, help="simulated days a second, or max (default: max)")
     parser.add_argument(
@@ -22,16 +23,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FAULT",
-        help="KIND:COLUMN[=FROM/TO]@BEGIN[..END], like missing:visib@2013-08-01; may be repeated. "
+        help="KIND:COLUMN[=FROM/TO]@BEGIN[..END], like missing:price@2026-02-01; may be repeated. "
         "Kinds: missing, celsius, kilometres, renamed",
     )
     parser.add_argument("--labels", choices=["true", "shuffled"], default="true", help="shuffled: the null experiment")
     parser.add_argument("--seed", type=int, default=0, help="of shuffled labels (default: %(default)s)")
-    parser.add_argument("--label-time", metavar="COLUMN", help="when a record's label becomes known")
-    parser.add_argument("--label-delay", type=float, metavar="HOURS", help="or so long after the record")
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument(
+        "--label-time", metavar="COLUMN", help="when a record's label becomes known; not for the flights"
+    )
+    known.add_argument("--label-delay", type=_delay, metavar="HOURS", help="or so long after the record")
     folder = Path("outputs/replay")
     parser.add_argument("--folder", type=Path, default=folder, help="new or empty (default: %(default)s)")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="of the steward; what it sets goes before our own")
+    policy = "of the steward, with the keys that differ from the policy.yaml that a replay writes into its folder"
+    parser.add_argument("--policy", type=Path, metavar="FILE", help=policy)
     parser.add_argument("--start", metavar="REGISTRY", help="begin with the champion there, instead of training one")
     parser.add_argument("--rows", type=_positive, default=1, help="records in one request (default: %(default)s)")
     parser.add_argument("--connections", type=_positive, default=16, help="(default: %(default)s)")
@@ -51,21 +56,18 @@ _HASTY = ("training.max_epochs=1", "evaluation.bootstrap=50", "evaluation.import
 def run(parsed: argparse.Namespace) -> None:
     """Train on the time before a date, serve, send what came after it in order of time, and let the steward act."""
     from tidemill.replay import faults
-    from tidemill.replay.run import Plan
+    from tidemill.replay.known import Known
+    from tidemill.replay.plan import Plan
     from tidemill.replay.run import run as replay
-    from tidemill.replay.timeline import Known
     from tidemill.replay.traffic import Manner
 
-    delay = None if parsed.label_delay is None else timedelta(hours=parsed.label_delay)
-    until: Any = parsed.until
-    if parsed.check and until is None:
-        until = parsed.since + timedelta(days=2)
     plan = Plan(
         words=[*parsed.words, *(_HASTY if parsed.check else ())],
         folder=parsed.folder,
         since=parsed.since,
-        until=until,
-        known=Known(column=parsed.label_time, delay=delay),
+        until=parsed.until,
+        hasty=parsed.check,
+        known=Known(column=parsed.label_time, delay=parsed.label_delay),
         faults=[faults.parse(text) for text in parsed.fault],
         manner=Manner(connections=parsed.connections, rows=parsed.rows, speed=parsed.speed),
         shuffled=parsed.seed if parsed.labels == "shuffled" else None,
@@ -83,7 +85,17 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-04-01") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _delay(text: str) -> timedelta:
+    try:
+        delay = timedelta(hours=float(text))
+    except (ValueError, OverflowError):
+        delay = timedelta(-1)
+    if delay < timedelta():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours, 0 or more")
+    return delay
 
 
 def _speed(text: str) -> float | None:

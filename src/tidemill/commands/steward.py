@@ -79,8 +79,8 @@ def _run(parsed: argparse.Namespace) -> None:
     """Weigh what was answered and what became true of it, decide, and act through the registry, until Ctrl-C."""
     ledger = _about(parsed, without=())
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads would only wait for each other
-    from tidemill.steward import book, policy
-    from tidemill.steward.steward import Office, Steward, status
+    from tidemill.steward import book, policy, status
+    from tidemill.steward.steward import Office, Steward
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, datefmt="%H:%M:%S", force=True)
     office = Office(
@@ -96,7 +96,7 @@ def _run(parsed: argparse.Namespace) -> None:
             while steward.look():
                 pass
             made = book.Book(ledger, parsed.model).decisions()[before:]
-            say(_standing(parsed, json.loads(status(ledger, parsed.model) or "null")))
+            say(_standing(parsed, json.loads(status.read(ledger, parsed.model) or "null")))
             say("\nDecided in this look:\n" + _listed(made) if made else "\nNothing was decided in this look.")
             return
         ended = threading.Event()
@@ -110,10 +110,10 @@ def _run(parsed: argparse.Namespace) -> None:
 
 def _status(parsed: argparse.Namespace) -> None:
     from tidemill.bundle.registry import Registry
-    from tidemill.steward import acting, book, steward
+    from tidemill.steward import acting, book, status
 
     ledger, generation = _about(parsed), Registry(parsed.registry).desired(parsed.model).generation
-    found = json.loads(steward.status(ledger, parsed.model) or "null")
+    found = json.loads(status.read(ledger, parsed.model) or "null")
     seen = [datetime.fromisoformat(found[name]) for name in ("seen_until", "labelled_until") if found and found[name]]
     read = book.latest(ledger, parsed.model, found["champion"], seen) if seen else []
     waiting = acting.waiting(book.Book(ledger, parsed.model).decisions(), generation)

@@ -108,6 +108,20 @@ def check(faults: Sequence[Fault], schema: Schema) -> None:
             )
 
 
+def check_dates(faults: Sequence[Fault], begin: datetime, end: datetime) -> None:
+    """
+    Raises:
+        ReplayError: a fault lies outside of the time that is replayed, so it would do nothing.
+    """
+    for fault in faults:
+        if fault.begin > end or (fault.end is not None and fault.end <= begin):
+            raise ReplayError(
+                "A fault lies in the time that is replayed",
+                observed=f"{fault}, and traffic goes from {begin:%Y-%m-%d} to {end:%Y-%m-%d}",
+                remedy="give it another date, or choose --from and --until so that they hold it",
+            )
+
+
 def apply(rows: pl.DataFrame, moments: pl.Series, faults: Sequence[Fault]) -> pl.DataFrame:
     """The rows as they are sent."""
     for fault in faults:

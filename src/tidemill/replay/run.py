@@ -12,25 +12,26 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tidemill.bundle.manifest import Manifest
+from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
-from tidemill.data.schema import Role
-from tidemill.data.target import Target
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import beginning, faults, outcome, pacing, page, timeline, traffic
-from tidemill.replay.beginning import Experiment
+from tidemill.replay import beginning, faults, outcome, pacing, page, place, timeline, traffic
+from tidemill.replay.beginning import Base, Experiment
 from tidemill.replay.children import Children
 from tidemill.replay.connections import Connections
-from tidemill.replay.faults import Fault
 from tidemill.replay.outcome import Outcome, Played
-from tidemill.replay.timeline import Known, Timeline
-from tidemill.replay.traffic import Manner, Sent
+from tidemill.replay.plan import Plan
+from tidemill.replay.policy import fitted
+from tidemill.replay.stretch import Stretch, cut
+from tidemill.replay.timeline import Timeline
+from tidemill.replay.traffic import Sent
+from tidemill.steward import watching
 from tidemill.steward.policy import Policy
 
 PAGE, OUTCOME, SENT = "replay.html", "outcome.json", "sent.parquet"
@@ -39,33 +40,8 @@ _SHIP = 0.1  # seconds
 _STARTED = 180.0  # seconds until the server must answer
 _TRIES = 3
 _SETTLED = 60.0  # seconds in which the steward may take in what came last
+_HASTE = timedelta(days=2)
 _PROGRAM = (sys.executable, "-m", "tidemill.cli")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What shall be replayed, and how.
-
-    words: behind `python train.py`. folder: new or empty. since, until: UTC; None: to the end.
-    shuffled: seed with which all labels are permuted, before and after `since`: the null experiment, in which no model
-        can be better than another. None: they are as they are.
-    policy: over the replay's own. start: a registry whose champion is taken instead of training one.
-    steward: whether there is one; wait: whether time waits for it; patience: for how many seconds at most.
-    """
-
-    words: Sequence[str]
-    folder: Path
-    since: datetime
-    until: datetime | None = None
-    known: Known = field(default_factory=Known)
-    faults: Sequence[Fault] = ()
-    manner: Manner = field(default_factory=Manner)
-    shuffled: int | None = None
-    policy: Path | None = None
-    start: str | None = None
-    steward: bool = True
-    wait: bool = True
-    patience: float = 300.0
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
@@ -74,37 +50,81 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
     Raises:
         SettingsError, ReplayError: it cannot begin, or what takes part in it stands still.
     """
-    beginning.fresh(plan.folder)
     folder = plan.folder.absolute()
-    experiment = Experiment.composed(plan.words)
-    registry = Registry(folder / "registry")
-    words = beginning.before(experiment, plan.since, folder, plan.shuffled)
-    policy = beginning.policy(plan.policy, words, folder / "policy.yaml")
-    ledger = LedgerSettings(path=str(folder / "ledger"))
-    with _terminable(say), Children(folder / "logs") as children:
-        say(f"Training {experiment.name} on what was known before {plan.since:%Y-%m-%d} …")
-        if plan.start is not None:
-            beginning.take(experiment, plan.start, registry)
-        else:
-            beginning.train(experiment, words, registry, children, folder / "first")
-        first = beginning.champion(experiment, registry, anyhow=plan.shuffled is not None)
-        played = _prepared(plan, experiment, registry, ledger, first)
-        say(f"Version {first} is champion. {len(played.timeline):,} records are to come.")
+    with place.claimed(folder) as sending, _terminable(say), Children(folder / "logs") as children:
+        ready = _ready_to_train(plan, folder)
+        say(_beginning(ready, plan))
+        if plan.start is None:
+            beginning.train(ready.base.words, ready.registry, children, folder / "first")
+        first = beginning.champion(ready.experiment, ready.registry, folder / "first", anyhow=plan.shuffled is not None)
+        played = _played(ready, plan, folder, first)
+        say(f"Version {first} is champion. Serving it, and sending …")
+        sending()
         port = _serve(children, played)
         if plan.steward:
             _watch(children, played, folder)
         try:
-            asyncio.run(_live(plan, played, port, _pace(plan, played, policy, children), say))
+            asyncio.run(_live(plan, played, port, _pace(plan, played, ready, children), say))
         finally:
             played.sent.frame(played.timeline.moments).write_parquet(folder / SENT)
         if plan.steward:
             children.end("steward")
-    say("Weighing the year …")
-    found = outcome.weigh(played, margin=experiment.margin)
+    say("Weighing what came of it …")
+    found = outcome.weigh(played, margin=ready.experiment.margin)
     (folder / OUTCOME).write_text(json.dumps(outcome.plain(found), indent=2, ensure_ascii=False), encoding="utf-8")
     (folder / PAGE).write_text(page.render(found), encoding="utf-8")
-    say(f"{summary(found)}\nThe year: {folder / PAGE}")
+    say(f"{summary(found)}\nAll of it: {folder / PAGE}")
     return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ready:
+    """Everything that can be known, and so be wrong, before a model is trained."""
+
+    experiment: Experiment
+    registry: Registry
+    stretch: Stretch
+    base: Base
+    timeline: Timeline
+    policy: Policy
+
+
+def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
+    experiment = Experiment.composed(plan.words)
+    registry = Registry(folder / "registry")
+    stretch, before = cut(experiment.data, plan.known, plan.since, plan.until)
+    base = beginning.base(experiment, before, folder, plan.shuffled)
+    schema, target = base.schema, base.target
+    if plan.start is not None:
+        schema, target = beginning.take(experiment, plan.start, registry)
+    faults.check(plan.faults, schema)
+    faults.check_dates(plan.faults, stretch.since, stretch.end)
+    policy = fitted(plan.policy, base.words, stretch, base.spread, folder / "policy.yaml")
+    identity = Identity(
+        model=experiment.name, version=None, created="", objective=target.objective, classes=list(target.classes)
+    )
+    watching.check(policy, schema, identity)
+    until = stretch.since + _HASTE if plan.hasty and plan.until is None else plan.until
+    line = timeline.read(experiment.data, schema, target, plan.known, since=stretch.since, until=until)
+    if plan.shuffled is not None:
+        line = line.shuffled(plan.shuffled)
+    return _Ready(experiment=experiment, registry=registry, stretch=stretch, base=base, timeline=line, policy=policy)
+
+
+def _beginning(ready: _Ready, plan: Plan) -> str:
+    since, line = ready.stretch.since, ready.timeline
+    training = f"Training {ready.experiment.name} on what was known before" if plan.start is None else "Beginning at"
+    said = f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {line.moments[-1]:%Y-%m-%d} are to come …"
+    if (
+        plan.steward
+        and not plan.hasty
+        and since + timedelta(hours=ready.policy.time.label_wait_hours) >= line.moments[-1]
+    ):
+        said += (
+            f"\nNo label will be weighed: that is done {ready.policy.time.label_wait_hours:g} hours after its record "
+            "(time.label_wait_hours), and the records end before. An earlier --from gives more time."
+        )
+    return said
 
 
 def summary(found: Outcome) -> str:
@@ -128,21 +148,12 @@ _COUNTED = {
 }
 
 
-def _prepared(plan: Plan, experiment: Experiment, registry: Registry, ledger: LedgerSettings, first: str) -> Played:
-    manifest: Manifest = registry.describe(experiment.name, first)
-    identity, goal = manifest.identity, manifest.schema.only(Role.TARGET)
-    assert goal is not None
-    target = Target(name=goal.name, objective=identity.objective, classes=tuple(identity.classes))
-    faults.check(plan.faults, manifest.schema)
-    line: Timeline = timeline.read(
-        experiment.data, manifest.schema, target, plan.known, since=plan.since, until=plan.until
-    )
-    if plan.shuffled is not None:
-        line = line.shuffled(plan.shuffled)
+def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
+    line = ready.timeline
     return Played(
-        model=experiment.name,
-        registry=registry,
-        ledger=ledger,
+        model=ready.experiment.name,
+        registry=ready.registry,
+        ledger=LedgerSettings(path=str(folder / "ledger")),
         first=first,
         timeline=line,
         rows=faults.apply(line.rows, line.moments, plan.faults),
@@ -197,16 +208,16 @@ def _watch(children: Children, played: Played, folder: Path) -> None:
     children.start("steward", [*_PROGRAM, "steward", *where, *files])
 
 
-def _pace(plan: Plan, played: Played, policy: Policy, children: Children) -> "pacing.Pace | None":
+def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pacing.Pace | None":
     if not (plan.steward and plan.wait):
         return None
     return pacing.Pace(
         Path(str(played.ledger.path), played.model, "steward", pacing.STATUS),
-        period=policy.period,
-        grace=timedelta(hours=policy.time.grace_hours),
+        period=ready.policy.period,
+        grace=timedelta(hours=ready.policy.time.grace_hours),
         patience=plan.patience,
         check=children.check,
-        since=plan.since,
+        since=ready.stretch.since,
     )
 
 
@@ -219,7 +230,7 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
             await pace.weighed(latest)
         if (month := f"{latest:%Y-%m}") != told[0]:
             told[0] = month
-            status = f", champion {pace.champion}" if pace is not None else ""
+            status = f", champion {pace.champion}" if pace is not None and pace.champion else ""
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
     async with Connections(_HOST, port, plan.manner.connections) as server:

@@ -1,32 +1,20 @@
 """The timeline: labelled records in order of time, and when each label became known."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from tidemill.composition import component
 from tidemill.data import sources, typed, values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
-from tidemill.data.values import TIMESTAMP
 from tidemill.errors import ReplayError
+from tidemill.replay import known as labels
+from tidemill.replay.known import KNOWN, Known
 from tidemill.settings import DataSettings, Kind
 
-_KNOWN = "known\0"
 _UNSENT = (Role.TARGET, Role.WEIGHT, Role.IGNORED)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
-    """When labels become known: at the time in a column, or so long after the record's own moment.
-
-    Without either the source must say it (`labelled_at` in data/sources/).
-    """
-
-    column: str | None = None
-    delay: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -71,57 +59,27 @@ def read(
             remedy="name a column of timestamps with data.time=…",
         )
     columns = tuple(column for column in schema.columns if column.role is not Role.IGNORED)
-    added = Column(name=_KNOWN, kind=Kind.TIMESTAMP, role=Role.SENSITIVE)
-    read = typed.apply(_with_known(settings, schema, known), Schema(columns=(*columns, added)))
+    added = Column(name=KNOWN, kind=Kind.TIMESTAMP, role=Role.SENSITIVE)
+    table = labels.add(sources.open(settings), settings, schema, known)
+    read = typed.apply(table, Schema(columns=(*columns, added)))
     chosen = pl.col(time.name) >= since
     if until is not None:
         chosen &= pl.col(time.name) < until
-    table = read.table.filter(chosen).sort(time.name, maintain_order=True)
-    if not table.height:
+    stretch = read.table.filter(chosen).sort(time.name, maintain_order=True)
+    if not stretch.height:
         raise ReplayError(
             "There must be records to replay",
             observed=f"none of {read.table.height:,} lies from {since:%Y-%m-%d} to {until or 'the end'}",
             remedy="choose other dates for --from and --until",
         )
-    moments = table[time.name].alias("moment")
-    at = table[_KNOWN] if known.delay is None else moments + known.delay
     return Timeline(
-        rows=table.select(column.name for column in columns if column.role not in _UNSENT),
-        moments=moments,
-        known=pl.select(pl.when(at.is_not_null()).then(pl.max_horizontal(at, moments))).to_series().alias("known"),
-        labels=target.encode(table[target.name]),
+        rows=stretch.select(column.name for column in columns if column.role not in _UNSENT),
+        moments=stretch[time.name].alias("moment"),
+        known=stretch[KNOWN].alias("known"),
+        labels=target.encode(stretch[target.name]),
         target=target,
         unreadable=_unreadable(read.quarantined, time, since, until),
     )
-
-
-def _with_known(settings: DataSettings, schema: Schema, known: Known) -> pl.LazyFrame:
-    """The table with one more column: when each label became known."""
-    frame = sources.open(settings)
-    if known.delay is not None:
-        return frame.with_columns(pl.lit(None, TIMESTAMP).alias(_KNOWN))
-    if known.column is not None:
-        names = frame.collect_schema()
-        if known.column not in names:
-            raise ReplayError(
-                "--label-time names a column of the table",
-                observed=f"{known.column!r}; the table has {', '.join(names)}",
-                remedy="correct it, or give a fixed delay with --label-delay",
-            )
-        value = pl.col(known.column)
-        value = value.str.to_datetime() if names[known.column] == pl.String else value
-        return frame.with_columns(value.alias(_KNOWN))
-    source = component("tidemill.data.sources", settings.source, having="read", key="data.source")
-    key = schema.only(Role.KEY)
-    if not hasattr(source, "labelled_at") or key is None:
-        nobody = f"the source {settings.source} does not say it" if key else "the records have no key to find it by"
-        raise ReplayError(
-            "A replay must know when each label became known",
-            observed=nobody,
-            remedy="name a column with --label-time, or give a delay in hours with --label-delay",
-        )
-    at = source.labelled_at(settings).rename({"labelled_at": _KNOWN})
-    return frame.join(at, on=key.name, how="left", maintain_order="left")
 
 
 def _unreadable(quarantined: pl.DataFrame, time: Column, since: datetime, until: datetime | None) -> int:

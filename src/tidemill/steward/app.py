@@ -14,8 +14,8 @@ from ray import serve
 from starlette.responses import Response
 
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.steward import policy
-from tidemill.steward.steward import Office, Steward, status
+from tidemill.steward import policy, status
+from tidemill.steward.steward import Office, Steward
 
 
 class Arguments(BaseModel):
@@ -57,7 +57,7 @@ class Deployed:
             raise RuntimeError("the steward's thread has ended")
 
     async def __call__(self, request: Any) -> Response:
-        content = await asyncio.to_thread(status, self._office.ledger, self._office.model)
+        content = await asyncio.to_thread(status.read, self._office.ledger, self._office.model)
         return Response(content or b"{}", media_type="application/json")
 
     def __del__(self) -> None:

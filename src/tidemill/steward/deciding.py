@@ -65,7 +65,7 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
     if now.trial is not None:
         return (
             _of_probation(policy, now.trial)
-            if now.trial.setting.stage is Stage.PROBATION
+            if now.trial.comparison.stage is Stage.PROBATION
             else _of_trial(policy, now.trial)
         )
     if now.retraining is not None:
@@ -75,7 +75,7 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
 
 def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     verdict, guard = trial.verdict()
-    tried = trial.setting.tried
+    tried = trial.comparison.tried
     about = trial.figures()
     if guard:
         reason = f"A guardrail is broken: {guard}. {_ENDS}"
@@ -89,10 +89,10 @@ def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     }
     if verdict in reasons:
         return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reasons[verdict])
-    canary = trial.setting.stage is Stage.CANARY
+    canary = trial.comparison.stage is Stage.CANARY
     if verdict is not Verdict.BETTER or (canary and trial.pairs < policy.trial.stage_minimum):
         return None
-    share = next((share for share in policy.trial.canary if share > trial.setting.share), None)
+    share = next((share for share in policy.trial.canary if share > trial.comparison.share), None)
     shown = "better" if policy.trial.superiority else f"no worse by more than {policy.trial.margin:g}"
     if share is None:
         back = f"; version {about['against']} can come back for {policy.trial.probation:,} records more"
@@ -109,11 +109,13 @@ def _of_probation(policy: Policy, trial: Trial) -> Proposal | None:
     about = trial.figures()
     if verdict is Verdict.WORSE:
         sure = "" if guard else f" {_sure(_beyond(about, verdict), policy.trial.alpha)}"
-        reason = f"It does harm: {guard or _said(about)}.{sure} Version {trial.setting.other} becomes champion again."
-        return Proposal(kind=Kind.ROLLBACK, version=trial.setting.other, evidence=about, reason=reason)
+        reason = (
+            f"It does harm: {guard or _said(about)}.{sure} Version {trial.comparison.other} becomes champion again."
+        )
+        return Proposal(kind=Kind.ROLLBACK, version=trial.comparison.other, evidence=about, reason=reason)
     if trial.pairs >= policy.trial.probation:
         reason = f"No harm in {trial.pairs:,} records: {_said(about)}. It stays champion."
-        return Proposal(kind=Kind.KEEP, version=trial.setting.tried, evidence=about, reason=reason)
+        return Proposal(kind=Kind.KEEP, version=trial.comparison.tried, evidence=about, reason=reason)
     return None
 
 

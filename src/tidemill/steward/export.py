@@ -33,11 +33,15 @@ class Records:
     varied: bool
 
 
-def export_records(settings: LedgerSettings, model: str, schema: Schema, until: datetime, file: Path) -> Records:
+def export_records(
+    settings: LedgerSettings, model: str, schema: Schema, until: datetime, file: Path, *, event_clock: bool = False
+) -> Records:
     """Write each answered record whose truth was known before `until`, with its raw values and the truth.
 
-    Columns are those of `schema` that requests had, by its kinds; the target has the latest label that came true
-    (`event_at`, or else was received) before `until`; where `data.time` was not sent, it is when the request arrived.
+    Columns are those of `schema` that requests had, by its kinds; where `data.time` was not sent, it is when the
+    request arrived. The target has the latest label that came true before `until`: at its `event_at`, or else when it
+    was received. event_clock: `until` is a moment of records, which may lie years before labels are received; then a
+    label without `event_at` counts from its record's own moment on, as it does where it is weighed.
     Answers of champion and canary count. The file appears whole or not at all; memory does not grow with the ledger.
 
     Raises:
@@ -50,6 +54,9 @@ def export_records(settings: LedgerSettings, model: str, schema: Schema, until: 
     stored = everything.collect_schema().get("inputs")
     fields: dict[str, Any] = dict(stored.to_schema()) if isinstance(stored, pl.Struct) else {}
     columns = [*(found for column in shown for found in _field(column, fields)), _truth(target)]
+    time = schema.only(Role.TIME)
+    timed = event_clock and time is not None and time.kind is Kind.TIMESTAMP
+    moment = [one.alias("moment") for one in _field(time, fields)] if timed and time else []
 
     def part(since: datetime, before: datetime) -> pl.DataFrame:
         roles = [str(record.Role.CHAMPION), str(record.Role.CANARY)]
@@ -57,9 +64,10 @@ def export_records(settings: LedgerSettings, model: str, schema: Schema, until: 
         given = given.select("id", "at", "inputs" if fields else pl.lit(None).alias("inputs"))
         # not in the scan: for a struct of many fields Polars 2.1 fails to read Delta's statistics
         read = given.collect(engine="streaming").lazy().filter(pl.col("inputs").is_not_null())
-        came_true = pl.coalesce("event_at", "at")
-        known = tables.labels(settings, model, since - tables.SKEW).filter(came_true < tables.aware(until))
-        labels = tables.latest(known.join(read.select("id"), on="id", how="semi"))
+        received = tables.labels(settings, model, since - tables.SKEW)
+        labels = received.join(read.select("id", *moment), on="id")
+        came_true = pl.coalesce("event_at", "moment" if moment else "at")
+        labels = tables.latest(labels.filter(came_true < tables.aware(until)))
         return read.join(labels, on="id").select(columns).drop_nulls(target.name).collect(engine="streaming")
 
     def parts(*asked: object) -> Iterator[pl.DataFrame]:

@@ -69,6 +69,7 @@ class Retraining:
         folder: `<work>/<id>`; a folder that all stewards of the model share.
         registry: where the champion is, and where the new version goes.
         until: only labels that came true before count; of a retraining that has begun its plan holds.
+        event_clock: whether that is a moment of records, as by the policy's clock of events.
     """
 
     settings: RetrainSettings
@@ -77,6 +78,7 @@ class Retraining:
     registry: str
     model: str
     until: datetime
+    event_clock: bool = False
     _running: Running = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +161,9 @@ class Retraining:
         """Export the records and compose the command; from then on it stays the same."""
         champion = self._registry.describe(self.model, Alias.CHAMPION)
         file = self.folder / "records.parquet"
-        records = export_records(self.ledger, self.model, champion.schema, self.until, file)
+        records = export_records(
+            self.ledger, self.model, champion.schema, self.until, file, event_clock=self.event_clock
+        )
         newest = command.check(records, self.settings, champion.schema)
         words = command.words(
             self.settings,

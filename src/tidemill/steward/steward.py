@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Desired
@@ -23,11 +22,11 @@ from tidemill.bundle.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
 from tidemill.ledger.settings import Cover, LedgerSettings
-from tidemill.steward import acting
+from tidemill.steward import acting, status
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
-from tidemill.steward.policy import Mode, Policy
+from tidemill.steward.policy import Clock, Mode, Policy
 from tidemill.steward.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.watching import unwatched
@@ -36,7 +35,7 @@ from tidemill.steward.weighing import Weighing
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
-STATUS, _STATE = "steward/status.json", "steward/state.json"
+_STATE = "steward/state.json"
 _FORMAT = 2
 """Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
@@ -155,7 +154,8 @@ class Steward:
             situation = self._situation(desired, decisions, begun, outcome)
             proposal = propose(self._policy, situation) if situation is not None else None
             decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        self._tell(desired, begun)
+        told = status.told(self._office.model, self._policy.time, desired, self._weighing, begun)
+        self._store.replace(self._office.model, status.FILE, told)
         if stuck is not None:
             raise stuck
         return more or decided
@@ -247,6 +247,7 @@ class Steward:
                 registry=office.registry,
                 model=office.model,
                 until=decision.moment,
+                event_clock=self._policy.time.clock is Clock.EVENT,
             )
         state = self._retraining.advance()
         return state if state.ended else None
@@ -262,39 +263,7 @@ class Steward:
         alarms = (one for alarms in self._weighing.alarms.values() for one in alarms)
         return {(one.check, one.subject): one for one in alarms if one.severity is Severity.HARM}
 
-    def _tell(self, desired: Desired, begun: Decision | None) -> None:
-        """For people and programs that wait: how far things are."""
-        progress, trial, time = self._weighing.progress, self._weighing.trial, self._policy.time
-        status: dict[str, Any] = {
-            "model": self._office.model,
-            "champion": desired.champion,
-            "challenger": desired.challenger if trial is not None else None,
-            "stage": str(trial.setting.stage) if trial is not None else "watching",
-            "trial": trial.figures() if trial is not None else None,
-            "retraining": begun.retraining if begun is not None else None,
-            "seen_until": progress.seen_until,
-            "labelled_until": progress.labelled_until,
-            "period_hours": time.period_hours,
-            "grace_hours": time.grace_hours,
-            "label_wait_hours": time.label_wait_hours,
-            "alarms": [_brief(one) for alarms in self._weighing.alarms.values() for one in alarms],
-            "at": datetime.now(UTC),
-        }
-        content = json.dumps(status, default=lambda value: value.isoformat(), ensure_ascii=False)
-        self._store.replace(self._office.model, STATUS, content.encode())
-
-
-def status(ledger: LedgerSettings, model: str) -> bytes | None:
-    """What a steward's last look at a model came to, as JSON; None where none has looked."""
-    assert ledger.path is not None
-    with explained(ledger.path):
-        return open_store(ledger.path).read(model, STATUS)
-
 
 def _pause(seconds: float, idle: int) -> float:
     """Seconds until the next look; those of less than a second grow while nothing happens, as each look costs some."""
     return max(seconds, min(seconds * (1 + idle / 10), _LONGEST_PAUSE))
-
-
-def _brief(reading: Reading) -> dict[str, Any]:
-    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "remedy", "since")}

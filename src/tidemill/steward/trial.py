@@ -36,7 +36,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
+class Comparison:
     """Who is compared with whom. tried: on trial; other: what it is compared with; share: of the traffic, as canary."""
 
     stage: Stage
@@ -60,7 +60,7 @@ class Trial:
     """
 
     rules: TrialSettings
-    setting: Setting
+    comparison: Comparison
     losses: Losses
     evidence: DifferenceEvidence
     guards: Guards
@@ -75,18 +75,20 @@ class Trial:
 
     @classmethod
     def begin(
-        cls, rules: TrialSettings, setting: Setting, losses: Losses, carried: Mapping[str, Any] | None = None
+        cls, rules: TrialSettings, comparison: Comparison, losses: Losses, carried: Mapping[str, Any] | None = None
     ) -> "Trial":
         """carried: `carried()` of the stage before, whose evidence goes on; only a canary's does."""
-        if setting.stage is Stage.CANARY:  # cut to less, weighted differences of equal models would not be 0 on average
-            reach = 1 / min(setting.share, 1 - setting.share)
+        if (
+            comparison.stage is Stage.CANARY
+        ):  # cut to less, weighted differences of equal models would not be 0 on average
+            reach = 1 / min(comparison.share, 1 - comparison.share)
         else:
             reach = rules.reach if rules.unit is Unit.PERIOD else 1.0
         one = cls(
             rules=rules,
-            setting=setting,
+            comparison=comparison,
             losses=losses,
-            evidence=DifferenceEvidence(question=_question(rules, setting.stage), reach=reach),
+            evidence=DifferenceEvidence(question=_question(rules, comparison.stage), reach=reach),
             guards=Guards.begin(rules, reach, carried["guards"] if carried is not None else None),
             bounds=MeanBounds(alpha=rules.alpha),
         )
@@ -97,7 +99,7 @@ class Trial:
 
     def take(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
         """Labelled records in order of time, and what the challenger answered to them in shadow, in the same order."""
-        if self.setting.stage is Stage.CANARY:
+        if self.comparison.stage is Stage.CANARY:
             self._weigh(rows)
         else:
             self._pair(rows, shadows)
@@ -141,7 +143,7 @@ class Trial:
 
     def _agrees(self, verdict: Verdict) -> bool:
         """Whether the plain mean is where means cut to `reach` have shown it to be."""
-        if self.rules.unit is Unit.RECORD or self.setting.stage is Stage.CANARY:
+        if self.rules.unit is Unit.RECORD or self.comparison.stage is Stage.CANARY:
             return True  # nothing was cut
         mean, rises = self.evidence.question.nulls[verdict]
         return self._mean() > mean if rises else self._mean() < mean
@@ -152,10 +154,10 @@ class Trial:
         tried, other = (total / max(met, 1) for total, met in zip(self.losses_sum, self.met, strict=True))
         shown = self.losses.unscaled
         return {
-            "stage": str(self.setting.stage),
-            "tried": self.setting.tried,
-            "against": self.setting.other,
-            "share": self.setting.share,
+            "stage": str(self.comparison.stage),
+            "tried": self.comparison.tried,
+            "against": self.comparison.other,
+            "share": self.comparison.share,
             "records": self.pairs,
             "records_in_all_stages": self.records,
             "units": self.evidence.count,
@@ -172,7 +174,7 @@ class Trial:
     def readings(self) -> list[Reading]:
         """One for each thing that could be shown."""
         about = self.figures()
-        tried, other, stage = about["tried"], about["against"], self.setting.stage
+        tried, other, stage = about["tried"], about["against"], self.comparison.stage
         says = (
             f"{about['metric']} of version {tried} is {about['difference']:+.4g} against version {other}'s "
             f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}."
@@ -186,7 +188,7 @@ class Trial:
         return [
             Reading(
                 check=f"trial {name}",
-                subject=f"{tried} against {other}, {stage}{f' {self.setting.share:g}' if self.setting.share else ''}",
+                subject=f"{tried} against {other}, {stage}{f' {self.comparison.share:g}' if self.comparison.share else ''}",
                 severity=Severity.HARM if probation and name == "worse" else Severity.NEWS,
                 says=says,
                 remedy=remedies[name],
@@ -227,14 +229,14 @@ class Trial:
         self.seen = tosses.restored(state["seen"])
 
     def _pair(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
-        champion = self.setting.tried if self.setting.stage is Stage.PROBATION else self.setting.other
+        champion = self.comparison.tried if self.comparison.stage is Stage.PROBATION else self.comparison.other
         mine = rows.filter(pl.col("version") == champion, _LABELLED)
         mine = mine.join(shadows.select("id"), on="id", how="semi", maintain_order="left")
         theirs = mine.select("id").join(shadows, on="id", how="left", maintain_order="left")
         if mine.is_empty():
             return
         served, shadow = self.losses.of(mine), self.losses.of(theirs)
-        probation = self.setting.stage is Stage.PROBATION
+        probation = self.comparison.stage is Stage.PROBATION
         tried, other = (served, shadow) if probation else (shadow, served)
         self.guards.take_answers(mine if probation else theirs, timed=probation)
         differences = tried - other
@@ -244,8 +246,8 @@ class Trial:
 
     def _weigh(self, rows: pl.DataFrame) -> None:
         """One difference a toss, of its records in the first of all pieces that have any; the first one's slice."""
-        both = pl.col("version").is_in([self.setting.tried, self.setting.other])
-        mine = tosses.tossed(rows.filter(both, _LABELLED), self.setting.share)
+        both = pl.col("version").is_in([self.comparison.tried, self.comparison.other])
+        mine = tosses.tossed(rows.filter(both, _LABELLED), self.comparison.share)
         if mine.is_empty():
             return
         loss = self.losses.of(mine)
@@ -259,7 +261,7 @@ class Trial:
         if ours.is_empty():
             return
         loss, challenged = ours["loss"].to_numpy(), ours["challenged"].to_numpy()
-        differences = weighted_differences(loss, challenged, share=self.setting.share, centre=self.centre)
+        differences = weighted_differences(loss, challenged, share=self.comparison.share, centre=self.centre)
         self._count(differences, (loss[challenged], loss[~challenged]))
         self._slice(mine[ours["row"].to_numpy()], differences)
 

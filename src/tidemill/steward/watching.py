@@ -2,14 +2,16 @@
 
 import difflib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tidemill.bundle import folder
+from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.composition import build, component
+from tidemill.data.schema import Schema
 from tidemill.errors import BundleError, SettingsError
 from tidemill.steward import losses
 from tidemill.steward.policy import SHOWN, Policy
@@ -35,15 +37,7 @@ def watched_version(policy: Policy, registry: Registry, model: str, version: str
         SettingsError: the policy's loss does not fit the model, or a guarded column is none of it.
     """
     described = registry.describe(model, version)
-    names = [column.name for column in described.schema.columns]
-    for column in policy.trial.slices:
-        if column not in names:
-            near = difflib.get_close_matches(column, names, n=1)
-            raise SettingsError(
-                "trial.slices names columns of the model's table",
-                observed=f"{column!r}, which version {version} of {model} does not have",
-                remedy=f"did you mean {near[0]}?" if near else f"name one of {', '.join(names)}",
-            )
+    _check_columns("trial.slices", policy.trial.slices, described.schema, f"version {version} of {model}")
     with registry.fetched(model, version, verify=False) as place:
         profile = _profile(place / folder.PROFILE)
     return Watched(manifest=described, profile=profile, losses=losses.make(policy.losses, described.identity))
@@ -58,6 +52,33 @@ def unwatched(policy: Policy, columns: Collection[str]) -> Policy:
         for name, settings in policy.watches.items()
     }
     return replace(policy, watches=watched)
+
+
+def check(policy: Policy, schema: Schema, identity: Identity) -> None:
+    """Whether a policy fits a model that is still to be trained.
+
+    Raises:
+        SettingsError: an unknown watch or setting, a loss that does not fit, or a named column that is none of it.
+    """
+    watches(policy)
+    losses.make(policy.losses, identity)
+    named = {"trial.slices": policy.trial.slices}
+    for watch, settings in policy.watches.items():
+        named |= {f"watches.{watch}.{key}": settings[key] for key in ("slices", "unwatched") if key in settings}
+    for key, columns in named.items():
+        _check_columns(key, columns, schema, identity.model)
+
+
+def _check_columns(key: str, columns: Sequence[str], schema: Schema, whose: str) -> None:
+    names = [column.name for column in schema.columns]
+    for column in columns:
+        if column not in names:
+            near = difflib.get_close_matches(column, names, n=1)
+            raise SettingsError(
+                f"{key} names columns of the model's table",
+                observed=f"{column!r}, which {whose} does not have",
+                remedy=f"did you mean {near[0]}?" if near else f"name one of {', '.join(names)}",
+            )
 
 
 def _profile(file: Path) -> dict[str, Any]:

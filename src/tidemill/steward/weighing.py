@@ -22,7 +22,7 @@ from tidemill.steward import acting, labels
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, floor
-from tidemill.steward.trial import Setting, Stage, Trial
+from tidemill.steward.trial import Comparison, Stage, Trial
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
 from tidemill.steward.watching import watched_version, watches
 
@@ -145,9 +145,9 @@ class Weighing:
             if self.trial is not None:
                 tried = known.filter(pl.col("at") >= self._trial_of[1])
                 challenger = (
-                    self.trial.setting.other
-                    if self.trial.setting.stage is Stage.PROBATION
-                    else self.trial.setting.tried
+                    self.trial.comparison.other
+                    if self.trial.comparison.stage is Stage.PROBATION
+                    else self.trial.comparison.tried
                 )
                 self.trial.take(tried, self._records.shadows(tried, challenger))
         if self.trial is not None:
@@ -190,7 +190,7 @@ class Weighing:
         champion, challenger = self._reign.champion, desired.challenger
         probation = desired.mode is Mode.SHADOW and challenger == desired.previous
         stage = Stage.PROBATION if probation else Stage(str(desired.mode))
-        setting = Setting(
+        comparison = Comparison(
             stage=stage,
             tried=champion if probation else challenger,
             other=challenger if probation else champion,
@@ -198,7 +198,7 @@ class Weighing:
         )
         led = self._led(decisions) if stage is Stage.CANARY else None
         carried = led.evidence.get("carried") if led is not None else None
-        self.trial = Trial.begin(self._policy.trial, setting, self._losses, carried)
+        self.trial = Trial.begin(self._policy.trial, comparison, self._losses, carried)
 
     def _led(self, decisions: Sequence[Decision]) -> Decision | None:
         """The decision that let the canary answer, where both versions are still the ones that it compared."""

@@ -1,16 +1,19 @@
-"""The beginning of a replay: the experiment as train.py composes it, its base table, its first champion, the policy."""
+"""The beginning of a replay: the experiment as train.py composes it, its base table, its first champion."""
 
-from datetime import UTC, datetime
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-import yaml
-from replay_parts import BEGIN, ROOT, data_settings, records, registry_of, worse
+from replay_parts import ROOT, data_settings, records, registry_of, target, worse
 
+from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry import Alias, Registry
-from tidemill.errors import RegistryError, ReplayError, SettingsError
+from tidemill.data import sources
+from tidemill.data.schema import Role
+from tidemill.errors import RegistryError, ReplayError, SchemaError, SettingsError
 from tidemill.replay import beginning
 from tidemill.replay.beginning import Experiment
 
@@ -27,44 +30,69 @@ def test_the_experiment_is_what_train_py_makes_of_it(monkeypatch: pytest.MonkeyP
     assert found.data.options == {"origin_delay": True}
     with pytest.raises(SettingsError, match=r"no experiment=fligths.*--cfg job"):
         Experiment.composed(["+experiment=fligths"])
+    with pytest.raises(SettingsError, match=r"training\.max_epochs.*-1"):
+        Experiment.composed(["+experiment=flights", "training.max_epochs=-1"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"no train\.py in"):
         Experiment.composed(["+experiment=flights"])
 
 
-def test_the_base_table_is_cut(tmp_path: Path) -> None:
-    words = beginning.before(experiment(tmp_path / "t.parquet", source="flights"), BEGIN, tmp_path, None)
-    assert words == [
+def table_of(path: Path, hours: int = 60) -> pl.DataFrame:
+    table = records(hours)
+    table.write_parquet(path)
+    return table
+
+
+def test_the_base_table_is_a_file_of_its_own(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.parquet")
+    one = experiment(tmp_path / "t.parquet", options={"separator": ","}, format="parquet", limit=10)
+    found = beginning.base(one, table, tmp_path, None)
+    assert found.words == (
+        "train.py",
         "+experiment=table",
         "name=small",
+        "name='small'",
+        "~data.options.separator",
         "data.source=production",
-        "data.options.base=flights",
-        "data.options.until=2013-04-01T00:00:00",
+        "data.options.base=files",
+        "data.options.until=null",
         "data.options.records=null",
+        f"data.path='{tmp_path / 'before.parquet'}'",
+        "data.format=auto",
+        "data.limit=null",
         "data.split.method=time",
         "data.split.validation_from=null",
         "data.split.test_from=null",
-    ]
+    )
+    assert pl.read_parquet(tmp_path / "before.parquet").equals(table)
+    assert (found.target.name, found.target.classes, found.spread) == ("grade", ("mid", "ä-high"), None)
+    assert found.schema["at"].role is Role.TIME
+    assert sources.collect(sources.open(found.data)).height == 60
 
 
-@pytest.mark.parametrize("as_text", [False, True])
-def test_shuffled_labels_are_written_into_a_table_of_their_own(tmp_path: Path, as_text: bool) -> None:
-    table = records(60)
-    stored = table.with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M:%S")) if as_text else table
-    stored.write_parquet(tmp_path / "t.parquet")
-    since = datetime(2013, 4, 2, tzinfo=UTC)
-    one = experiment(tmp_path / "t.parquet", options={"separator": ","})
-    words = beginning.before(one, since, tmp_path, 7)
-    assert "~data.options.separator" in words and "data.options.base=files" in words
-    assert f"data.path='{tmp_path / 'shuffled.parquet'}'" in words and "data.options.until=null" in words
-    found, before = pl.read_parquet(tmp_path / "shuffled.parquet"), table.filter(pl.col("at") < since)
-    assert found.height == before.height == 24
-    assert found["id"].to_list() == before["id"].to_list()
-    assert found["grade"].to_list() != before["grade"].to_list()
-    assert sorted(found["grade"]) == sorted(before["grade"])
-    with pytest.raises(ReplayError, match=r"data\.time=None"):
-        nameless = Experiment(words=(), name="s", data=data_settings(tmp_path / "t.parquet"), margin=0.01)
-        beginning.before(nameless, since, tmp_path, 7)
+def test_what_training_would_refuse_is_refused_before(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.parquet").with_columns(grade=pl.lit("mid"))
+    with pytest.raises(SchemaError, match="at least two different values"):
+        beginning.base(experiment(tmp_path / "t.parquet"), table, tmp_path, None)
+    with pytest.raises(SettingsError, match=r"data\.test_path"):
+        beginning.base(experiment(tmp_path / "t.parquet", test_path="x.csv"), table, tmp_path, None)
+
+
+def test_shuffled_labels_are_the_same_ones_in_another_order(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.parquet")
+    beginning.base(experiment(tmp_path / "t.parquet"), table, tmp_path, 7)
+    found = pl.read_parquet(tmp_path / "before.parquet")
+    assert found.drop("grade").equals(table.drop("grade"))
+    assert found["grade"].to_list() != table["grade"].to_list()
+    assert sorted(found["grade"]) == sorted(table["grade"])
+
+
+def test_a_regression_has_a_spread(tmp_path: Path) -> None:
+    table = table_of(tmp_path / "t.parquet")
+    one = experiment(tmp_path / "t.parquet")
+    one = replace(one, data=replace(one.data, target="size"))
+    spread = table["size"].std(ddof=0)
+    assert beginning.base(one, table, tmp_path, None).spread == pytest.approx(spread)
 
 
 def test_the_first_champion(small_multiclass: Any, tmp_path: Path) -> None:
@@ -73,38 +101,23 @@ def test_the_first_champion(small_multiclass: Any, tmp_path: Path) -> None:
         "small", other.add("small", worse(tmp_path / "other" / "bundle", tmp_path / "worse")), by="m", reason=""
     )
     one, own = experiment(tmp_path / "t.parquet"), Registry(tmp_path / "own")
-    beginning.take(one, other.path, own)
-    assert beginning.champion(one, own, anyhow=False) == "1"
+    schema, goal = beginning.take(one, other.path, own)
+    assert (schema, goal) == (other.describe("small", "2").schema, target())
+    assert beginning.champion(one, own, tmp_path / "first", anyhow=False) == "1"
     assert own.describe("small", "1").interface == other.describe("small", "2").interface
     with pytest.raises(RegistryError):
         beginning.take(one, str(tmp_path / "nothing"), own)
     refused = Registry(tmp_path / "refused")
-    refused.promote("small", refused.add("small", tmp_path / "worse"), Alias.CANDIDATE, by="m", reason="")
-    with pytest.raises(ReplayError, match="small 1 did not become champion"):
-        beginning.champion(one, refused, anyhow=False)
-    assert beginning.champion(one, refused, anyhow=True) == "1"
+    shutil.copytree(tmp_path / "worse", tmp_path / "judged")
+    described = manifest.read(tmp_path / "judged")
+    gate = {"passed": False, "reasons": ["It does not beat the trivial baseline for certain."]}
+    manifest.write(replace(described, results={**described.results, "gate": gate}), tmp_path / "judged")
+    checksums.write(tmp_path / "judged")
+    refused.promote("small", refused.add("small", tmp_path / "judged"), Alias.CANDIDATE, by="m", reason="")
+    with pytest.raises(ReplayError) as error:
+        beginning.champion(one, refused, tmp_path / "first", anyhow=False)
+    assert "it refused small 1: It does not beat the trivial baseline for certain." in error.value.observed
+    assert f"{tmp_path}/first/bundle/report.html" in error.value.observed
+    assert "run it again: nothing was sent" in error.value.remedy
+    assert beginning.champion(one, refused, tmp_path / "first", anyhow=True) == "1"
     assert refused.aliases("small")[Alias.CHAMPION] == "1"
-
-
-def test_the_policy_is_ours_with_the_users_over_it(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("mode: observe\ntime: {period_hours: 6}\n")
-    whole = beginning.policy(tmp_path / "mine.yaml", ["+experiment=flights"], tmp_path / "policy.yaml")
-    found = yaml.safe_load((tmp_path / "policy.yaml").read_text())
-    assert found["time"]["period_hours"] == 6 and found["time"]["clock"] == "event" and found["mode"] == "observe"
-    assert found["retrain"]["command"][1:4] == ["train.py", "+experiment=flights", "evaluation.baselines=[]"]
-    assert (str(whole.mode), whole.time.period_hours, whole.time.grace_hours) == ("observe", 6, 0.0)
-    (tmp_path / "mine.yaml").write_text("trial: {minimun: 3}")
-    with pytest.raises(SettingsError, match=r"trial\.minimun.*did you mean trial\.minimum"):
-        beginning.policy(tmp_path / "mine.yaml", [], tmp_path / "policy.yaml")
-    (tmp_path / "mine.yaml").write_text("mode: [")
-    for file in (tmp_path / "mine.yaml", tmp_path / "none.yaml"):
-        with pytest.raises(SettingsError, match="--policy names a YAML file"):
-            beginning.policy(file, [], tmp_path / "policy.yaml")
-
-
-def test_a_folder_of_its_own(tmp_path: Path) -> None:
-    beginning.fresh(tmp_path / "new" / "one")
-    beginning.fresh(tmp_path / "new" / "one")
-    (tmp_path / "new" / "one" / "ledger").mkdir()
-    with pytest.raises(ReplayError, match=r"one holds ledger.*--folder"):
-        beginning.fresh(tmp_path / "new" / "one")

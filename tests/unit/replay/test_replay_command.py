@@ -11,7 +11,7 @@ from tidemill import cli
 from tidemill.bundle.registry import Registry
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import run
+from tidemill.replay import place, run
 from tidemill.replay.children import Children
 
 
@@ -22,6 +22,8 @@ from tidemill.replay.children import Children
         (["--speed", "fast"], "'fast' is neither a number greater than 0 nor max"),
         (["--speed", "-1"], "neither a number greater than 0 nor max"),
         (["--rows", "0"], "'0' is not a whole number greater than 0"),
+        (["--label-delay", "-1"], "'-1' is not a number of hours, 0 or more"),
+        (["--label-delay", "1", "--label-time", "at"], "not allowed with argument"),
         (["--labels", "none"], "invalid choice: 'none'"),
     ],
 )
@@ -41,6 +43,7 @@ def test_what_is_refused_before_any_work(
     assert "did you mean 'missing'" in capsys.readouterr().err
     assert cli.main(["replay", "+experiment=flights", "--speed", "max", *folder]) == 1
     assert "no train.py in" in capsys.readouterr().err
+    (tmp_path / "replay" / place.MARK).unlink()
     (tmp_path / "replay" / "ledger").mkdir()
     assert cli.main(["replay", "+experiment=flights", "--check", *folder]) == 1
     assert "ReplayError: A replay needs a new or empty folder" in capsys.readouterr().err

@@ -81,3 +81,10 @@ def test_what_does_not_fit_the_model(text: str, said: str) -> None:
     with pytest.raises(ReplayError) as error:
         faults.check([faults.parse(text)], SCHEMA)
     assert said in str(error.value)
+
+
+def test_one_that_would_do_nothing() -> None:
+    faults.check_dates([faults.parse("missing:temp@2013-07-01..2013-08-02")], DAYS[0], DAYS[3])
+    for text in ("missing:temp@2013-09-01", "missing:temp@2013-07-01..2013-08-01"):
+        with pytest.raises(ReplayError, match=r"traffic goes from 2013-08-01 to 2013-08-04"):
+            faults.check_dates([faults.parse(text)], DAYS[0], DAYS[3])

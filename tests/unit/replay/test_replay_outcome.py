@@ -78,7 +78,8 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         "says": "city is missing",
         "alarm": True,
     }
-    readings = pl.DataFrame([alarmed], schema={name: book._READINGS[name] for name in alarmed})
+    silent = {**alarmed, "moment": BEGIN + timedelta(days=DAYS + 7), "check": "silence", "subject": ""}
+    readings = pl.DataFrame([alarmed, silent], schema={name: book._READINGS[name] for name in alarmed})
     absent = [pl.lit(None, kind).alias(name) for name, kind in book._READINGS.items() if name not in alarmed]
     deltalake.write_deltalake(played.ledger.table("small", "readings"), readings.with_columns(absent))
     kinds = [("retrain", False), ("promote", True), ("promote", False), ("hold", False)]
@@ -137,6 +138,7 @@ def test_each_champion_against_the_one_before_it(lived: Lived) -> None:
 
 def test_totals_faults_and_json(lived: Lived) -> None:
     assert lived.found.kinds == {"retrain": 1, "promote": 1, "hold": 1}, "a proposal is no promotion"
+    assert lived.found.readings["check"].to_list() == ["missing"], "after the last record it is silent, rightly"
     (named,) = lived.found.faults
     assert (named.check, named.delay) == ("missing", timedelta(days=1))
     content = json.loads(json.dumps(outcome.plain(lived.found)))

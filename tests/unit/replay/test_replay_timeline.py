@@ -13,7 +13,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.sources import flights
 from tidemill.errors import ReplayError
 from tidemill.replay import timeline
-from tidemill.replay.timeline import Known
+from tidemill.replay.known import Known
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +79,6 @@ def test_what_cannot_be_replayed(path: Path, schema: Schema) -> None:
         timeline.read(schema=without_time(schema), known=hours, since=BEGIN, **read)
     with pytest.raises(ReplayError, match="none of 59 lies from 2020-01-01"):
         timeline.read(schema=schema, known=hours, since=datetime(2020, 1, 1, tzinfo=UTC), **read)
-    with pytest.raises(ReplayError, match="'knwon'; the table has id"):
-        timeline.read(schema=schema, known=Known(column="knwon"), since=BEGIN, **read)
-    with pytest.raises(ReplayError, match=r"the source files does not say it.*--label-delay"):
-        timeline.read(schema=schema, known=Known(), since=BEGIN, **read)
 
 
 def test_flights_say_when_they_had_landed() -> None:

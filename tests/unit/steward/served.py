@@ -80,7 +80,7 @@ class Served:
         canary: tuple[str, float, float] | None = None,
         arrived: datetime | None = None,
         labelled: float = 1.0,
-        lag: timedelta = timedelta(hours=2),
+        lag: timedelta | None = timedelta(hours=2),
         latency_us: int = 900,
         **changed: pl.Series,
     ) -> pl.DataFrame:
@@ -88,6 +88,7 @@ class Served:
 
         champion, shadow, canary: version and skill (and share). arrived: of all requests, where the moment is only in
         the inputs. changed: columns of the inputs that are other ones.
+        lag: None: labels do not say when they came true.
         """
         random = self.random
         truth = random.random(rows) < 0.5
@@ -132,7 +133,8 @@ class Served:
             frames.append(beside.hstack(self._answers(truth, shadow[1])))
         self._write("answers", pl.concat(frames, how="diagonal"), ANSWERS)
         known = random.random(rows) < labelled
-        came = pl.DataFrame({"id": ids, "label": np.where(truth, "yes", "no"), "at": at, "event_at": moments + lag})
+        came = pl.DataFrame({"id": ids, "label": np.where(truth, "yes", "no"), "at": at})
+        came = came.with_columns(event_at=moments + lag if lag is not None else pl.lit(None))
         came = came.filter(pl.Series(known)).with_columns(day=pl.col("at").dt.date())
         if came.height:
             self._write("labels", came, LABELS)

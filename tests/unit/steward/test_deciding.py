@@ -36,7 +36,7 @@ def trial(verdict, guard="", *, stage=Stage.SHADOW, share=0.0, pairs=5000):
         verdict=lambda: (verdict, guard),
         figures=lambda: ABOUT,
         carried=lambda: {"evidence": {}, "centre": 0.1},
-        setting=SimpleNamespace(stage=stage, tried="2", other="1", share=share),
+        comparison=SimpleNamespace(stage=stage, tried="2", other="1", share=share),
         pairs=pairs,
     )
 

@@ -80,10 +80,10 @@ def ship(settings: LedgerSettings, *entries: Answered | Label, schema: Schema = 
 
 
 def exported(
-    settings: LedgerSettings, tmp_path: Path, minutes: float = 60, schema: Schema = SCHEMA
+    settings: LedgerSettings, tmp_path: Path, minutes: float = 60, schema: Schema = SCHEMA, **clock: bool
 ) -> tuple[export.Records, pl.DataFrame]:
     file = tmp_path / "records.parquet"
-    told = export_records(settings, "shop", schema, START + timedelta(minutes=minutes), file)
+    told = export_records(settings, "shop", schema, START + timedelta(minutes=minutes), file, **clock)
     assert [path.name for path in tmp_path.iterdir() if "records" in path.name] == ["records.parquet"]
     return told, pl.read_parquet(file)
 
@@ -116,6 +116,25 @@ def test_only_what_was_true_by_then_counts(settings: LedgerSettings, tmp_path: P
     told, found = exported(settings, tmp_path)
     assert found.select("name", "bought").sort("name").rows() == [("a", True), ("d", True)]
     assert not told.varied
+
+
+def test_by_the_clock_of_events_a_label_that_does_not_say_when_counts_with_its_record(
+    settings: LedgerSettings, tmp_path: Path
+) -> None:
+    """Records of past years are answered today, and so are all of their labels received."""
+    before, after = {"seen": "2025-12-01T00:00:00"}, {"seen": "2026-02-01T00:00:00"}
+    ship(
+        settings,
+        *(answered(name, late, row=before) for name, late in (("a", 9e4), ("b", 9e4), ("c", 9e4))),
+        answered("d", 9e4, row=after),
+        *(label(name, minutes=9.1e4) for name in "ad"),
+        label("b", "false", minutes=9.1e4, event=-5),
+        label("c", minutes=9.1e4, event=70),
+    )
+    told, found = exported(settings, tmp_path, event_clock=True)
+    assert found.select("name", "bought").sort("name").rows() == [("a", True), ("b", False)]
+    assert told.newest == datetime(2025, 12, 1, tzinfo=UTC)
+    assert exported(settings, tmp_path)[1]["name"].to_list() == ["b"], "by the clock of arrival"
 
 
 def test_a_moment_that_was_sent_is_kept_and_unreadable_inputs_are_not(settings: LedgerSettings, tmp_path: Path) -> None:

@@ -308,3 +308,12 @@ def test_a_canarys_answers_are_not_taken_for_the_champions(served, canary):
     seen = dict(found.select("says", "effect").iter_rows())
     assert set(seen) == ({"1", "2"} if canary else {"1"})
     assert 400 < seen["1"] < 600
+
+
+def test_by_events_labels_that_do_not_say_when_are_weighed_and_learnt_from(served):
+    past = BEGIN - timedelta(days=4000)
+    for day in range(5):
+        served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN, lag=None)
+    time = {"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0}
+    look(served, 1, rules(time=time, triggers={"every_days": 2.0}))
+    assert kinds(served) == ["retrain", "shadow"], Book(served.ledger, MODEL).decisions()[-1].reason

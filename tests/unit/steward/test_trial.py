@@ -15,7 +15,7 @@ from tidemill.steward import losses, policy
 from tidemill.steward.paired import Verdict, weighted_differences
 from tidemill.steward.policy import Clock, Unit
 from tidemill.steward.records import Records, Span
-from tidemill.steward.trial import Setting, Stage, Trial
+from tidemill.steward.trial import Comparison, Stage, Trial
 
 BEGIN = NOW - timedelta(hours=40)
 IDENTITY = Identity(model=MODEL, version="1", created="", objective=Objective.BINARY, classes=["no", "yes"])
@@ -33,9 +33,9 @@ def rules(**changes):
 
 def trial(stage=Stage.SHADOW, share=0.0, carried=None, **changes):
     tried, other = ("1", "2") if stage is Stage.PROBATION else ("2", "1")
-    setting = Setting(stage=stage, tried=tried, other=other, share=share)
+    comparison = Comparison(stage=stage, tried=tried, other=other, share=share)
     loss = losses.make(policy.read(None).losses, IDENTITY)
-    return Trial.begin(rules(**changes), setting, loss, carried)
+    return Trial.begin(rules(**changes), comparison, loss, carried)
 
 
 def feed(one, served, version="2"):

@@ -1,7 +1,8 @@
 """Where tables come from. Every module here with `read(settings) -> pl.LazyFrame` is a source.
 
 To add one: a module `tidemill/data/sources/<name>.py`, or one of your own by its dotted name. A source whose labels
-become known later than its records may say when: `labelled_at(settings) -> pl.LazyFrame` of key and `labelled_at`.
+become known later than its records may say when: `labelled_at(settings) -> pl.LazyFrame` of key and `labelled_at`; and
+`REPLAYED_FROM`, where a replay of it begins if nobody says.
 """
 
 import dataclasses

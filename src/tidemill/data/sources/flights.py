@@ -6,6 +6,7 @@ in the same hour, joined with the weather up to one hour before, the plane, and 
 `disrupted` = more than 15 minutes late, cancelled or diverted.
 """
 
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
@@ -15,6 +16,8 @@ import polars as pl
 from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import DataSettings
 
+REPLAYED_FROM = datetime(2013, 4, 1, tzinfo=UTC)
+"""A replay trains on January to March."""
 HORIZON = pl.duration(hours=1)
 TAXI = pl.duration(hours=1)
 """On the ground, at both ends together: nearly always less."""

@@ -1,0 +1,127 @@
+"""The stretch of time: where training ends and traffic begins, and what was known there."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from tidemill.composition import component
+from tidemill.data import infer, sources, values
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.errors import ReplayError
+from tidemill.replay import known as labels
+from tidemill.replay.known import KNOWN, Known
+from tidemill.settings import DataSettings, Kind
+
+_MOMENT = "moment\0"
+_MOST = 0.99  # of the labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """What is replayed: records of `since` ≤ moment < `until`; None: to the end. All moments are in UTC.
+
+    last: the moment of the table's last record. per_day: records before `since`. lag: in which most of their labels
+    became known.
+    """
+
+    since: datetime
+    until: datetime | None
+    last: datetime
+    per_day: float
+    lag: timedelta
+
+    @property
+    def end(self) -> datetime:
+        return min(self.until or self.last, self.last)
+
+    @property
+    def days(self) -> float:
+        return (self.end - self.since) / timedelta(days=1)
+
+
+def cut(
+    settings: DataSettings, known: Known, since: datetime | None, until: datetime | None
+) -> tuple[Stretch, pl.DataFrame]:
+    """The stretch, and the table's rows, as the source gave them, whose labels were known before it.
+
+    Args:
+        since: None: where the source says (`REPLAYED_FROM`), else the midnight before the last two thirds of records.
+
+    Raises:
+        ReplayError: there are no moments or no target, the dates do not lie within the table, or no label was known.
+        SchemaError, SourceError: as for `data.sources` and `data.infer`.
+    """
+    frame = sources.open(settings)
+    schema = infer.infer(frame, settings)
+    time = _time(schema, settings)
+    read = values.read(time, frame.collect_schema()[time.name]).alias(_MOMENT)
+    table = labels.add(frame, settings, schema, known).with_columns(read)
+    moments = sources.collect(table.select(_MOMENT)).to_series().drop_nulls().sort()
+    if moments.is_empty():
+        raise ReplayError(
+            "A replay needs records with moments",
+            observed=f"no value of {time.name!r} can be read as a timestamp",
+            remedy="name another column with data.time=…, or pin a schema with the column's format",
+        )
+    since = since or _default(settings, moments)
+    first, last = moments[0], moments[-1]
+    _check_dates(first, last, since, until)
+    early = sources.collect(table.filter(pl.col(_MOMENT) < since))
+    before = early.filter(pl.col(KNOWN) < since)
+    if before.is_empty():
+        raise ReplayError(
+            "A first model is trained on records whose labels were known before --from",
+            observed=f"none of {early.height:,} records before {since:%Y-%m-%d %H:%M}",
+            remedy="choose a later --from, or correct --label-time or --label-delay",
+        )
+    lag = early.select((pl.col(KNOWN) - pl.col(_MOMENT)).dt.total_seconds().quantile(_MOST)).item()
+    days = max((since - first) / timedelta(days=1), 1.0)
+    stretch = Stretch(since=since, until=until, last=last, per_day=early.height / days, lag=timedelta(seconds=lag))
+    return stretch, before.drop(KNOWN, _MOMENT)
+
+
+def _time(schema: Schema, settings: DataSettings) -> Column:
+    time = schema.only(Role.TIME)
+    if time is None or time.kind is not Kind.TIMESTAMP:
+        there = ", ".join(column.name for column in schema.columns if column.kind is Kind.TIMESTAMP)
+        raise ReplayError(
+            "A replay goes by the moment of each record, a column of timestamps that data.time names",
+            observed=f"data.time={settings.time}" + (f", and {time.name!r} is {time.kind}" if time else ""),
+            remedy=f"set data.time to one of {there}"
+            if there
+            else "add such a column: without it nothing has an order",
+        )
+    if schema.only(Role.TARGET) is None:
+        raise ReplayError(
+            "A replay needs labels, in the column that data.target names",
+            observed=f"data.target={settings.target}",
+            remedy=f"set data.target to one of {', '.join(column.name for column in schema.columns)}",
+        )
+    return time
+
+
+def _default(settings: DataSettings, moments: pl.Series) -> datetime:
+    source = component("tidemill.data.sources", settings.source, having="read", key="data.source")
+    if hasattr(source, "REPLAYED_FROM"):
+        since: datetime = source.REPLAYED_FROM
+        return since
+    third: datetime = moments[moments.len() // 3]
+    midnight = third.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if midnight > moments[0] else third
+
+
+def _check_dates(first: datetime, last: datetime, since: datetime, until: datetime | None) -> None:
+    there = f"the table's records go from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+    if not first < since <= last:
+        raise ReplayError(
+            "--from lies within the table: what is before it is trained on, what comes after it is replayed",
+            observed=f"{since:%Y-%m-%d %H:%M}, and {there}",
+            remedy="choose a date between, or leave --from out: then the first third is trained on",
+        )
+    if until is not None and until <= since:
+        raise ReplayError(
+            "--until lies after --from",
+            observed=f"{until:%Y-%m-%d %H:%M}, and traffic begins at {since:%Y-%m-%d %H:%M}",
+            remedy=f"choose a later one ({there})",
+        )

@@ -1,0 +1,47 @@
+"""How far a steward is, for people and for programs that wait: what its last look came to, as one JSON file."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from tidemill.bundle.rollout import Desired
+from tidemill.bundle.store import explained, open_store
+from tidemill.ledger.settings import LedgerSettings
+from tidemill.steward.book import Decision
+from tidemill.steward.policy import TimeSettings
+from tidemill.steward.watch import Reading
+from tidemill.steward.weighing import Weighing
+
+FILE = "steward/status.json"
+
+
+def told(model: str, time: TimeSettings, desired: Desired, weighing: Weighing, begun: Decision | None) -> bytes:
+    """begun: the decision for the retraining that is under way."""
+    progress, trial = weighing.progress, weighing.trial
+    found: dict[str, Any] = {
+        "model": model,
+        "champion": desired.champion,
+        "challenger": desired.challenger if trial is not None else None,
+        "stage": str(trial.comparison.stage) if trial is not None else "watching",
+        "trial": trial.figures() if trial is not None else None,
+        "retraining": begun.retraining if begun is not None else None,
+        "seen_until": progress.seen_until,
+        "labelled_until": progress.labelled_until,
+        "period_hours": time.period_hours,
+        "grace_hours": time.grace_hours,
+        "label_wait_hours": time.label_wait_hours,
+        "alarms": [_brief(one) for alarms in weighing.alarms.values() for one in alarms],
+        "at": datetime.now(UTC),
+    }
+    return json.dumps(found, default=lambda value: value.isoformat(), ensure_ascii=False).encode()
+
+
+def read(ledger: LedgerSettings, model: str) -> bytes | None:
+    """What a steward's last look at a model came to; None where none has looked."""
+    assert ledger.path is not None
+    with explained(ledger.path):
+        return open_store(ledger.path).read(model, FILE)
+
+
+def _brief(reading: Reading) -> dict[str, Any]:
+    return {name: getattr(reading, name) for name in ("check", "subject", "severity", "says", "remedy", "since")}

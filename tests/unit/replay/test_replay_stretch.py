@@ -1,0 +1,97 @@
+"""Where training ends and traffic begins, and what was known there; what cannot be replayed is told before any work."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from replay_parts import BEGIN, data_settings, records
+
+from tidemill.errors import ReplayError, SchemaError
+from tidemill.replay.known import Known
+from tidemill.replay.stretch import Stretch, cut
+from tidemill.settings import DataSettings
+
+HOUR = Known(delay=timedelta(hours=1))
+SINCE = BEGIN + timedelta(days=3)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Nine days, a record an hour in no order, labels known after five hours; moments as text."""
+    table = records(216).with_columns(
+        (pl.col("at") + pl.duration(hours=5)).dt.strftime("%d.%m.%Y %H:%M").alias("known")
+    )
+    table.with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M:%S")).write_csv(tmp_path / "t.csv")
+    return tmp_path / "t.csv"
+
+
+def settings(path: Path, **changes: Any) -> DataSettings:
+    return data_settings(path, **{"time": "at", "target": "grade", "key": "id", "ignored": ["known"], **changes})
+
+
+def test_the_first_third_is_before(path: Path) -> None:
+    found, before = cut(settings(path), HOUR, None, None)
+    assert found.since == SINCE, "a third is over then, at midnight"
+    assert (found.end, found.lag) == (BEGIN + timedelta(hours=215), timedelta(hours=1))
+    assert before.height == 71, "the label of 23:00 was not known before midnight"
+    assert set(before.columns) == {*records(1).columns, "known"}
+    assert found.per_day == pytest.approx(24)
+    one_day = settings(path, limit=None)
+    pl.read_csv(path).filter(pl.col("at") < "2013-04-02").write_csv(path)
+    assert cut(one_day, HOUR, None, None)[0].since == BEGIN + timedelta(hours=8), "there is no midnight in it"
+
+
+def test_only_labels_that_were_known_are_learnt_from(path: Path) -> None:
+    found, before = cut(settings(path), Known(column="known"), SINCE, None)
+    assert found.lag == timedelta(hours=5)
+    assert before.height == 72 - 5, "that of 19:00 came at midnight"
+
+
+def test_flights_begin_in_april() -> None:
+    flights = data_settings(
+        Path(),
+        source="flights",
+        time="scheduled_departure",
+        target="disrupted",
+        key="flight_id",
+        ignored=["flight_number", "plane_model"],
+    )
+    found, before = cut(flights, Known(), None, None)
+    assert found.since == datetime(2013, 4, 1, tzinfo=UTC) and found.end.date().isoformat() == "2013-12-31"
+    assert before.height == 80_688, "80,789 of January to March less what was not known by midnight"
+
+
+@pytest.mark.parametrize(
+    ("changes", "known", "since", "until", "said"),
+    [
+        ({"time": None}, HOUR, None, None, r"data\.time=None.*set data\.time to one of at"),
+        ({"time": "size"}, HOUR, None, None, r"'size' is numeric.*data\.time"),
+        ({"target": None}, HOUR, None, None, r"data\.target=None.*one of .*grade"),
+        ({}, HOUR, BEGIN, None, r"--from lies within.*2013-04-01 00:00.*go from 2013-04-01 00:00 to 2013-04-09 23:00"),
+        ({}, HOUR, datetime(2026, 1, 1, tzinfo=UTC), None, r"--from lies within.*2026-01-01"),
+        ({}, HOUR, SINCE, SINCE, r"--until lies after --from.*2013-04-04 00:00"),
+        ({}, Known(delay=timedelta(days=5)), SINCE, None, r"none of 72 records before 2013-04-04.*later --from"),
+        ({}, Known(column="knwon"), None, None, r"--label-time names a column.*'knwon'; the table has id"),
+        ({}, Known(column="city"), None, None, r"--label-time names a column of timestamps.*'city' is categorical"),
+        ({"ignored": []}, Known(column="known"), None, None, r"no sooner than the label.*data\.ignored=\[known\]"),
+        ({}, Known(), None, None, r"the source files does not say it.*--label-time COLUMN.*--label-delay"),
+        ({"key": None}, Known(), None, None, r"no key to find it by"),
+    ],
+)
+def test_what_cannot_be_replayed(
+    path: Path, changes: dict[str, Any], known: Known, since: datetime | None, until: datetime | None, said: str
+) -> None:
+    with pytest.raises(ReplayError, match=said):
+        cut(settings(path, **changes), known, since, until)
+
+
+def test_a_column_that_is_not_there(path: Path) -> None:
+    with pytest.raises(SchemaError, match=r"data\.time names.*did you mean 'at'"):
+        cut(settings(path, time="att"), HOUR, None, None)
+
+
+def test_days() -> None:
+    given = {"since": SINCE, "last": SINCE + timedelta(days=9), "per_day": 1.0, "lag": timedelta()}
+    assert Stretch(until=None, **given).days == 9 and Stretch(until=SINCE + timedelta(days=2), **given).days == 2
