@@ -174,7 +174,7 @@ class Trial:
     def readings(self) -> list[Reading]:
         """One for each thing that could be shown."""
         about = self.figures()
-        tried, other, stage = about["tried"], about["against"], self.comparison.stage
+        tried, other, stage, share = about["tried"], about["against"], about["stage"], about["share"]
         says = (
             f"{about['metric']} of version {tried} is {about['difference']:+.4g} against version {other}'s "
             f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}."
@@ -188,7 +188,7 @@ class Trial:
         return [
             Reading(
                 check=f"trial {name}",
-                subject=f"{tried} against {other}, {stage}{f' {self.comparison.share:g}' if self.comparison.share else ''}",
+                subject=f"{tried} against {other}, {stage}{f' {share:g}' if share else ''}",
                 severity=Severity.HARM if probation and name == "worse" else Severity.NEWS,
                 says=says,
                 remedy=remedies[name],

@@ -244,7 +244,7 @@ def test_evidence_against_another_champion_is_not_carried_on(served):
     assert one._weighing.trial.records == 1000
     served.registry.promote(MODEL, "3", by="ann", reason="better than all")
     look(served, 6, one=one)
-    assert one._weighing.trial.setting.other == "3"
+    assert one._weighing.trial.comparison.other == "3"
     assert one._weighing.trial.records == 0
 
 
