@@ -179,7 +179,7 @@ class Trial:
             f"{about['metric']} of version {tried} is {about['difference']:+.4g} against version {other}'s "
             f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}."
         )
-        probation = stage is Stage.PROBATION
+        probation = stage == Stage.PROBATION
         remedies = {
             "better": "the gate decides: nothing to do",
             "worse": "it is taken back" if probation else "it is dropped",
