@@ -158,11 +158,10 @@ def weigh(played: Played, *, margin: float) -> Outcome:
     frozen = np.where(its_own, ours, frozen)  # equal but for rounding, which must not look like a difference
     compared = difference.between(ours, frozen, difference.days_of(moments))
     assert compared is not None
-    # A server asks itself about one record of the bundle before it is ready, and that one is of an earlier time.
     # After the last day nothing more comes but labels: that it is silent then is no alarm.
     heard = pl.col("moment").dt.date() <= timeline.moments[-1].date() + timedelta(days=1)
     told = heard | ~pl.col("check").is_in(["silence", "volume"])
-    readings = book.readings(played.ledger, played.model).filter(pl.col("moment") > timeline.moments[0], told).collect()
+    readings = book.readings(played.ledger, played.model).filter(told).collect()
     return Outcome(
         model=played.model,
         records=len(timeline),
