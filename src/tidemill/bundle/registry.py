@@ -240,6 +240,7 @@ class Registry:
 
         Raises:
             BundleError: a file of a version that is named is missing or altered.
+            RegistryError: they lead to what no replica can hold.
         """
         for version in sorted({entry.version for entry in changes}):
             self._verify_once(model, version)
@@ -248,6 +249,12 @@ class Registry:
                 if rollout.desired(history).generation != generation:
                     raise _OutdatedError
                 history.extend(changes)
+                for conflict in rollout.desired(history).conflicts():
+                    raise RegistryError(
+                        "What is desired of replicas can be held by them",
+                        observed=f"{conflict.key} = {conflict.got}: {conflict.rule}",
+                        remedy="name another version",
+                    )
         except _OutdatedError:
             return False
         return True

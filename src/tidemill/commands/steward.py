@@ -122,9 +122,13 @@ def _status(parsed: argparse.Namespace) -> None:
         say(json.dumps(whole, default=str, ensure_ascii=False))
         return
     say(_standing(parsed, found))
+    observes = found is not None and found["mode"] == "observe"
     for one in waiting:
-        say(f"\nDecision {one.number} waits for your word ({_doing(one)}): {one.reason}")
-        say(f"  tidemill steward approve {one.number} --model {parsed.model}")
+        word = "is what it would do: it observes" if observes else "waits for your word"
+        say(f"\nDecision {one.number} {word} ({_doing(one)}): {one.reason}")
+        if not observes:
+            places = f"--registry {parsed.registry} --ledger {parsed.ledger}"
+            say(f"  tidemill steward approve {one.number} --model {parsed.model} {places}")
     alarms = sum(one["alarm"] for one in read)
     shown = read[: alarms + _SHOWN]
     if shown:
@@ -209,7 +213,7 @@ def _doing(one: "Decision") -> str:
 def _approve(parsed: argparse.Namespace) -> None:
     from tidemill.bundle.registry import Registry
     from tidemill.errors import LedgerError
-    from tidemill.steward import acting
+    from tidemill.steward import acting, status
     from tidemill.steward.book import Book, Decision, Kind
 
     book = Book(_about(parsed), parsed.model)
@@ -217,6 +221,12 @@ def _approve(parsed: argparse.Namespace) -> None:
     generation = Registry(parsed.registry).desired(parsed.model).generation
     waiting = {one.number: one for one in acting.waiting(made, generation)}
     asked = waiting.get(parsed.number)
+    if json.loads(status.read(_about(parsed), parsed.model) or "{}").get("mode") == "observe":
+        raise LedgerError(
+            "A steward that observes carries nothing out",
+            observed=f"mode: observe in the policy of {parsed.model}'s steward",
+            remedy="start it with mode: ask, or act",
+        )
     if asked is None:
         raise LedgerError(
             "A decision is approved once, while it waits and nothing else has changed",
@@ -258,9 +268,8 @@ def _labels(parsed: argparse.Namespace) -> None:
 
     ledger = _about(parsed)
     identity = Registry(parsed.registry).describe(parsed.model, "champion").identity
-    counts = take_files(parsed.files, ledger, parsed.model, identity)
-    for file, count in zip(parsed.files, counts, strict=True):
-        say(f"{file}: {count:,} labels" if count else f"{file}: taken before, or empty")
+    taken = take_files(parsed.files, ledger, parsed.model, identity)
+    say(f"{taken:,} labels taken." if taken else "Nothing new: these files were taken before, or are empty.")
 
 
 def _metrics(parsed: argparse.Namespace) -> None:

@@ -16,14 +16,11 @@ def in_force(decisions: Sequence[Decision]) -> list[Decision]:
 
 
 def waiting(decisions: Sequence[Decision], generation: int) -> list[Decision]:
-    """Proposals that somebody may still approve: made for the present state of the registry, and not in force yet."""
+    """The proposal that somebody may approve: the newest for the present state of the registry, if not in force yet."""
     done = in_force(decisions)
     begun = {one.same for one in done}
-    return [
-        one
-        for one in decisions
-        if one.proposed and one.generation == generation and one not in done and one.same not in begun
-    ]
+    newest = [one for one in decisions if one.proposed and one.generation == generation][-1:]
+    return [one for one in newest if one not in done and one.same not in begun]
 
 
 def due(decisions: Sequence[Decision], desired: Desired, policy: Policy) -> Decision | None:

@@ -13,10 +13,11 @@ from typing import Any
 from tidemill.bundle.rollout import Desired
 from tidemill.steward.acting import in_force
 from tidemill.steward.book import Decision, Kind
+from tidemill.steward.comparison import Stage
 from tidemill.steward.paired import Verdict
 from tidemill.steward.policy import Policy
 from tidemill.steward.retraining import Phase, State
-from tidemill.steward.trial import Stage, Trial
+from tidemill.steward.trial import Trial
 from tidemill.steward.watch import Reading, Severity
 
 MONTH = timedelta(days=30)
@@ -69,7 +70,7 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
             else _of_trial(policy, now.trial)
         )
     if now.retraining is not None:
-        return _of_retraining(policy, now.retraining, now.outcome) if now.outcome is not None else None
+        return _of_retraining(policy, now) if now.outcome is not None else None
     return _of_triggers(policy, now)
 
 
@@ -90,7 +91,7 @@ def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     if verdict in reasons:
         return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reasons[verdict])
     canary = trial.comparison.stage is Stage.CANARY
-    if verdict is not Verdict.BETTER or (canary and trial.pairs < policy.trial.stage_minimum):
+    if verdict is not Verdict.BETTER or (canary and trial.taken < policy.trial.stage_minimum):
         return None
     share = next((share for share in policy.trial.canary if share > trial.comparison.share), None)
     shown = "better" if policy.trial.superiority else f"no worse by more than {policy.trial.margin:g}"
@@ -113,17 +114,21 @@ def _of_probation(policy: Policy, trial: Trial) -> Proposal | None:
             f"It does harm: {guard or _said(about)}.{sure} Version {trial.comparison.other} becomes champion again."
         )
         return Proposal(kind=Kind.ROLLBACK, version=trial.comparison.other, evidence=about, reason=reason)
-    if trial.pairs >= policy.trial.probation:
-        reason = f"No harm in {trial.pairs:,} records: {_said(about)}. It stays champion."
+    if trial.taken >= policy.trial.probation:
+        reason = f"No harm in {trial.taken:,} records: {_said(about)}. It stays champion."
         return Proposal(kind=Kind.KEEP, version=trial.comparison.tried, evidence=about, reason=reason)
     return None
 
 
-def _of_retraining(policy: Policy, name: str, outcome: State) -> Proposal:
+def _of_retraining(policy: Policy, now: Situation) -> Proposal:
+    name, outcome = now.retraining, now.outcome
+    assert outcome is not None
     evidence = {"reasons": list(outcome.reasons)}
-    if not outcome.passed:
+    crowned = outcome.version is not None and outcome.version == now.desired.champion
+    if crowned or not outcome.passed:
         failed = outcome.phase is Phase.FAILED
         why = f"It failed: {outcome.why}" if failed else f"The gate refuses it: {' '.join(outcome.reasons)}"
+        why = "Somebody has made it champion already" if crowned else why
         reason = f"{why.rstrip('.')}. Nothing changes."
         return Proposal(kind=Kind.DROP, version=outcome.version, retraining=name, evidence=evidence, reason=reason)
     kind, share = (Kind.SHADOW, None) if policy.trial.shadow else (Kind.CANARY, policy.trial.canary[0])

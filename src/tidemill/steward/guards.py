@@ -1,7 +1,8 @@
-"""Guards of a trial: what stops a version whose loss is good on the whole: harmed slices, broken and slow answers.
+"""Guards of a stage of a trial: what stops a version whose loss is good on the whole.
 
-All of them together are wrong, ever, with half of the trial's alpha (`TrialSettings.guards`). Their evidence is carried
-on from stage to stage.
+Harmed slices, and broken and slow answers of the version on trial. All of them together are wrong, in one stage, with
+the alpha that `TrialSettings.guards` gives them. They begin anew with each stage: what was good in shadow is no credit
+for harm to users.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,58 +15,73 @@ import polars as pl
 from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.losses import broken
 from tidemill.steward.policy import TrialSettings
+from tidemill.steward.records import first_of_requests
 
 SLICES = 50
 """Slices that are watched, in the order in which they turn up; alpha is shared among so many."""
 
 
 @dataclass(kw_only=True, slots=True)
+class Slice:
+    """Evidence that its mean difference is above the margin, and the plain sum and number of its differences."""
+
+    evidence: MeanEvidence
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def mean(self) -> float:
+        return self.total / max(self.count, 1)
+
+
+@dataclass(kw_only=True, slots=True)
 class Guards:
-    """The evidence of one stage, and what the stages before have won.
+    """The evidence of one stage.
 
     Attributes:
         reach: differences lie in [−reach, reach].
-        slices: evidence that a slice's mean difference is above the slice margin, by "column=value".
-        won: log evidence of each slice in the stages before.
-        broken, slow: evidence that more of its answers than allowed have no finite number, or are slow (as canary).
+        broken: evidence that more of its answers than allowed have no finite number.
+        slow: evidence that more of its requests than allowed, of those that users waited for, are slow.
+        slices: by "column=value".
+        last: the request of the latest answer.
     """
 
     rules: TrialSettings
     reach: float
     broken: MeanEvidence
     slow: MeanEvidence
-    slices: dict[str, MeanEvidence] = field(default_factory=dict)
-    won: dict[str, float] = field(default_factory=dict)
+    slices: dict[str, Slice] = field(default_factory=dict)
+    last: str = ""
 
     @classmethod
-    def begin(cls, rules: TrialSettings, reach: float, carried: Mapping[str, Any] | None = None) -> "Guards":
-        """carried: `carried()` of the stage before."""
-        one = cls(
+    def begin(cls, rules: TrialSettings, reach: float) -> "Guards":
+        return cls(
             rules=rules,
             reach=reach,
             broken=MeanEvidence(mean=rules.broken_share, rises=True),
             slow=MeanEvidence(mean=rules.slow_share, rises=True),
         )
-        if carried is not None:
-            one.restore({"slices": {}, **carried})
-        return one
 
-    def take_slice(self, name: str, differences: np.ndarray) -> None:
-        """Of slices beyond the first `SLICES`, none is kept."""
-        known = self.won.keys() | self.slices.keys()
-        if name not in known and len(known) >= SLICES:
-            return
+    def take_slice(self, name: str, differences: np.ndarray, counted: np.ndarray) -> None:
+        """counted: what counts of the differences, where a period is one. Of slices beyond `SLICES`, none is kept."""
         if name not in self.slices:
-            fresh = MeanEvidence(mean=self.rules.slice_margin, rises=True, low=-self.reach, high=self.reach)
-            fresh.carried = np.asarray(self.won.get(name, 0.0))
-            self.slices[name] = fresh
-        self.slices[name].update(differences)
+            if len(self.slices) >= SLICES:
+                return
+            margin = self.rules.slice_margin
+            self.slices[name] = Slice(evidence=MeanEvidence(mean=margin, rises=True, low=-self.reach, high=self.reach))
+        one = self.slices[name]
+        one.evidence.update(counted)
+        one.total += float(differences.sum())
+        one.count += len(differences)
 
     def take_answers(self, rows: pl.DataFrame, *, timed: bool) -> None:
-        """Answers of the version on trial. timed: users waited for them."""
+        """Answers of the version on trial, in order of time. timed: users waited for them."""
         self.broken.update(broken(rows))
         if timed:
-            self.slow.update((rows["latency_us"] > self.rules.slow_ms * 1000).to_numpy().astype(np.float64))
+            first = first_of_requests(rows, self.last)
+            late = (rows["latency_us"] > self.rules.slow_ms * 1000).to_numpy().astype(np.float64)
+            self.slow.update(late[first])
+            self.last = rows["request"][-1] if rows.height else self.last
 
     @property
     def verdict(self) -> str:
@@ -77,24 +93,23 @@ class Guards:
         if float(self.slow.log_e) >= thresholds["slow"]:
             return f"more than {rules.slow_share:.1%} of its answers took over {rules.slow_ms:g} ms"
         for name, one in self.slices.items():
-            if float(one.log_e) >= thresholds["slices"] + np.log(SLICES):
+            shown = float(one.evidence.log_e) >= thresholds["slices"] + np.log(SLICES)
+            if shown and one.mean > rules.slice_margin:  # the plain mean says so too, where means are cut
                 return f"records with {name} are harmed by more than {rules.slice_margin:g}"
         return ""
 
-    def carried(self) -> dict[str, Any]:
-        """What the next stage begins with, as JSON holds it."""
-        won = {name: float(one.log_e) for name, one in self.slices.items()}
-        return {"won": {**self.won, **won}, "broken": self.broken.state(), "slow": self.slow.state()}
-
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
-        slices = {name: one.state() for name, one in self.slices.items()}
-        return {"slices": slices, "won": self.won, "broken": self.broken.state(), "slow": self.slow.state()}
+        slices = {name: [one.evidence.state(), one.total, one.count] for name, one in self.slices.items()}
+        return {"slices": slices, "broken": self.broken.state(), "slow": self.slow.state(), "last": self.last}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.slices = {name: MeanEvidence(**one) for name, one in state["slices"].items()}
-        self.won = dict(state["won"])
+        self.slices = {
+            name: Slice(evidence=MeanEvidence(**evidence), total=total, count=count)
+            for name, (evidence, total, count) in state["slices"].items()
+        }
         self.broken, self.slow = MeanEvidence(**state["broken"]), MeanEvidence(**state["slow"])
+        self.last = state["last"]
 
 
 def slices_of(rows: pl.DataFrame, columns: list[str]) -> Iterator[tuple[str, np.ndarray]]:

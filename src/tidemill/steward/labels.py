@@ -87,7 +87,7 @@ class Coverage:
         )
 
 
-def take_files(files: Sequence[Path], ledger: LedgerSettings, model: str, identity: Identity) -> list[int]:
+def take_files(files: Sequence[Path], ledger: LedgerSettings, model: str, identity: Identity) -> int:
     """Put labels into the ledger: those of all files or none, and a file's once, however often it is given.
 
     Args:
@@ -95,14 +95,15 @@ def take_files(files: Sequence[Path], ledger: LedgerSettings, model: str, identi
         identity: of the model; labels are refused as `POST /feedback` refuses them.
 
     Returns:
-        How many labels were added, by file; 0 where one of this content was taken before.
+        How many labels were added; none of files whose content was taken before.
 
     Raises:
         LedgerError: a file cannot be read, or a row of it is no label of an answer; nothing is taken.
     """
     read = [_read(file, ledger, model, identity) for file in files]
     table = Table(ledger.table(model, "labels"), ledger.storage_options)
-    return [table.add([piece]) if piece.rows.height else 0 for piece in read]
+    found = {piece.writer: piece for piece in read if piece.rows.height}  # by content: one given twice counts once
+    return table.add(list(found.values())) if found else 0
 
 
 def metrics(

@@ -35,7 +35,8 @@ class Question:
     """What is asked about a challenger.
 
     alpha: probability with which "better" may be wrong, ever.
-    against: the same of "worse" and "futile" together, for one that is within the margin and has the gain; None: alpha.
+    against: the same of "worse" and "futile" together, in this stage, for one that is within the margin and has the
+        gain; None: alpha.
     margin: mean difference in loss within which the challenger counts as no worse.
     superiority: whether it must be better than the champion, rather than worse by less than the margin.
     gain: the smallest improvement worth waiting for; None never gives up early.
@@ -139,15 +140,16 @@ class DifferenceEvidence:
         }
 
     def next_stage(self, *, reach: float) -> "DifferenceEvidence":
-        """A stage that follows, with other traffic, and multiplies its evidence by what has been won so far.
+        """A stage that follows, with other traffic: "better" multiplies its evidence by what it has won so far.
 
         The product of evidence of stages is evidence, since each stage's holds whatever the ones before showed:
-        Grünwald, de Heide & Koolen, Safe testing (JRSS B, 2024).
+        Grünwald, de Heide & Koolen, Safe testing (JRSS B, 2024). What speaks against begins anew: good behaviour in
+        shadow is no credit for harm to users.
         """
         following = DifferenceEvidence(question=self.question, reach=reach, earlier=self.count)
-        for name, test in following.tests.items():
-            if isinstance(test, MeanEvidence):  # evidence by a plan is of one stage
-                test.carried = test.highest = np.asarray(self.tests[name].log_e)
+        test = following.tests[Verdict.BETTER]
+        if isinstance(test, MeanEvidence):  # evidence by a plan is of one stage
+            test.carried = test.highest = np.asarray(self.tests[Verdict.BETTER].log_e)
         return following
 
     def state(self) -> dict[str, Any]:

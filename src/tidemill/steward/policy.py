@@ -74,8 +74,9 @@ class TrialSettings:
     Numbers of records are of labelled ones, over all stages, but for those of a single stage."""
 
     alpha: Annotated[float, Share]
-    """P(ever promoting one that is no better), and P(ever dropping or rolling back one within its margins), are at most
-    this. The second is shared out: half to its loss, half to slow answers and slices."""
+    """P(ever promoting one that is no better), and P(ever dropping or taking back as harmful one that is within its
+    margins), are at most this. The second is shared out to all stages, half to the loss, half to the guards: broken
+    answers, slow ones, slices."""
     unit: Unit
     reach: Annotated[float, Share]
     """unit=period, in shadow and on probation: a period's mean difference counts as no more than this. alpha is then
@@ -122,6 +123,8 @@ class TrialSettings:
         for name, size in sizes.items():
             if self.unit is Unit.PERIOD and size is not None and size >= self.reach:
                 yield Conflict(name, size, f"must be below reach = {self.reach:g} where unit is period")
+        if self.looks is not None and self.maximum is not None and self.looks > self.maximum:
+            yield Conflict("looks", self.looks, f"must not be above maximum = {self.maximum}")
         if self.looks is not None and (self.maximum is None or self.canary or self.unit is not Unit.RECORD):
             need = "needs shadow alone (canary: []), a maximum, which is the horizon, and unit: record"
             yield Conflict("looks", self.looks, need)
@@ -129,10 +132,14 @@ class TrialSettings:
             yield Conflict("maximum", self.maximum, f"must not be below minimum = {self.minimum}")
 
     @property
+    def stages(self) -> int:
+        return self.shadow + len(self.canary) + (self.probation > 0)
+
+    @property
     def guards(self) -> dict[str, float]:
-        """Guard → its alpha: half of all is shared out among what may stop a version beside its loss."""
+        """Guard → its alpha in each stage: half of what the stage has is for all that is not its mean loss."""
         names = ["broken", "slow", *(["slices"] if self.slices else [])]
-        return {name: self.alpha / 2 / len(names) for name in names}
+        return {name: self.alpha / self.stages / 2 / len(names) for name in names}
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from tidemill.ledger import tables
@@ -161,3 +162,9 @@ def floor(moment: datetime, period: timedelta) -> datetime:
     """The beginning of the period that a moment lies in; periods are counted from 1970-01-01 UTC."""
     epoch = datetime.fromtimestamp(0, tz=moment.tzinfo)
     return moment - (moment - epoch) % period
+
+
+def first_of_requests(rows: pl.DataFrame, last: str | None) -> np.ndarray:
+    """Which rows are the first of their request [rows]. last: the request of the row before."""
+    requests = rows["request"]
+    return np.asarray(requests.ne_missing(requests.shift(1, fill_value=last)).to_numpy())

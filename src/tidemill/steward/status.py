@@ -8,18 +8,19 @@ from tidemill.bundle.rollout import Desired
 from tidemill.bundle.store import explained, open_store
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward.book import Decision
-from tidemill.steward.policy import TimeSettings
+from tidemill.steward.policy import Policy
 from tidemill.steward.watch import Reading
 from tidemill.steward.weighing import Weighing
 
 FILE = "steward/status.json"
 
 
-def told(model: str, time: TimeSettings, desired: Desired, weighing: Weighing, begun: Decision | None) -> bytes:
+def told(model: str, policy: Policy, desired: Desired, weighing: Weighing, begun: Decision | None) -> bytes:
     """begun: the decision for the retraining that is under way."""
-    progress, trial = weighing.progress, weighing.trial
+    progress, trial, time = weighing.progress, weighing.trial, policy.time
     found: dict[str, Any] = {
         "model": model,
+        "mode": str(policy.mode),
         "champion": desired.champion,
         "challenger": desired.challenger if trial is not None else None,
         "stage": str(trial.comparison.stage) if trial is not None else "watching",

@@ -121,7 +121,8 @@ class Steward:
         """
         model = self._office.model
         desired, decisions = self._registry.desired(model), self._book.decisions()
-        due, stuck = acting.due(decisions, desired, self._policy), None
+        acts, stuck = self._policy.mode is not Mode.OBSERVE, None
+        due = acting.due(decisions, desired, self._policy) if acts else None
         if due is not None:
             try:
                 return self._act(due, desired)
@@ -145,7 +146,7 @@ class Steward:
         if (self._weighing.progress.seen_until, self._weighing.progress.labelled_until) != before:
             self._alarm()
             self._keep()
-        begun, outcome, decided = self._begun(decisions), None, False
+        begun, outcome, decided = self._begun(decisions) if acts else None, None, False
         if due is None:
             try:
                 outcome = self._train(begun) if begun is not None else None
@@ -154,7 +155,7 @@ class Steward:
             situation = self._situation(desired, decisions, begun, outcome)
             proposal = propose(self._policy, situation) if situation is not None else None
             decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        told = status.told(self._office.model, self._policy.time, desired, self._weighing, begun)
+        told = status.told(self._office.model, self._policy, desired, self._weighing, begun)
         self._store.replace(self._office.model, status.FILE, told)
         if stuck is not None:
             raise stuck

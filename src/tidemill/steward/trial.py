@@ -11,7 +11,6 @@ one is shown to be worse by more than the margin.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -20,29 +19,13 @@ import polars as pl
 from tidemill.ledger.record import Role
 from tidemill.steward import tosses
 from tidemill.steward.bounds import MeanBounds
+from tidemill.steward.comparison import Comparison, Stage, question
 from tidemill.steward.guards import Guards, slices_of
-from tidemill.steward.paired import DifferenceEvidence, Question, Verdict, restored, weighted_differences
+from tidemill.steward.paired import DifferenceEvidence, Verdict, restored, weighted_differences
 from tidemill.steward.policy import TrialSettings, Unit
-from tidemill.steward.sequential import Plan
 from tidemill.steward.watch import Losses, Reading, Severity
 
 _LABELLED = pl.any_horizontal(pl.selectors.starts_with("true_").is_not_null())
-
-
-class Stage(StrEnum):
-    SHADOW = "shadow"
-    CANARY = "canary"
-    PROBATION = "probation"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Who is compared with whom. tried: on trial; other: what it is compared with; share: of the traffic, as canary."""
-
-    stage: Stage
-    tried: str
-    other: str
-    share: float
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,9 +34,10 @@ class Trial:
 
     Attributes:
         evidence: about the tried version's loss minus the other's.
-        guards: what else may stop it.
+        guards: what else may stop it, in this stage.
         bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
-        earlier, pairs: labelled records in the stages before and in this one.
+        shares: of the stages before, whose evidence is in it: at one of them keys would meet the same tosses again.
+        earlier, taken: labelled records in the stages before and in this one.
         losses_sum, met: of the tried version and of the other: sum of their losses, and of how many records.
         seen: tosses that a canary was judged by.
         open: differences of the present period, by slice ("": all of them).
@@ -66,8 +50,9 @@ class Trial:
     guards: Guards
     bounds: MeanBounds
     centre: float = 0.5
+    shares: list[float] = field(default_factory=list)
     earlier: int = 0
-    pairs: int = 0
+    taken: int = 0
     losses_sum: list[float] = field(default_factory=lambda: [0.0, 0.0])
     met: list[int] = field(default_factory=lambda: [0, 0])
     seen: tosses.Seen = field(default_factory=tosses.Seen)
@@ -88,13 +73,14 @@ class Trial:
             rules=rules,
             comparison=comparison,
             losses=losses,
-            evidence=DifferenceEvidence(question=_question(rules, comparison.stage), reach=reach),
-            guards=Guards.begin(rules, reach, carried["guards"] if carried is not None else None),
+            evidence=DifferenceEvidence(question=question(rules, comparison.stage), reach=reach),
+            guards=Guards.begin(rules, reach),
             bounds=MeanBounds(alpha=rules.alpha),
         )
-        if carried is not None:
+        if carried is not None and carried["asks"] == one._asks and comparison.share not in carried["shares"]:
+            one.shares = list(carried["shares"])
             one.evidence = restored(one.evidence.question, carried["evidence"]).next_stage(reach=reach)
-            one.centre, one.earlier = carried["centre"], carried["earlier"] + carried["pairs"]
+            one.centre, one.earlier = carried["centre"], carried["earlier"] + carried["taken"]
         return one
 
     def take(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
@@ -108,13 +94,13 @@ class Trial:
 
     def close(self) -> None:
         """The period is over: what was taken of it becomes evidence."""
-        parts = {name: np.concatenate(parts) for name, parts in self.open.items()}
-        self.open = {}
+        plain = {name: np.concatenate(parts) for name, parts in self.open.items()}
+        self.open, counted = {}, plain
         if self.rules.unit is Unit.PERIOD:
-            parts = {name: np.clip(part.mean(keepdims=True), -self.reach, self.reach) for name, part in parts.items()}
-        for name, part in parts.items():
+            counted = {name: np.clip(part.mean(keepdims=True), -self.reach, self.reach) for name, part in plain.items()}
+        for name, part in counted.items():
             if name:
-                self.guards.take_slice(name, part)
+                self.guards.take_slice(name, plain[name], part)
             else:
                 self.evidence.update(part)
                 self.bounds.update((part + self.reach) / (2 * self.reach))
@@ -126,7 +112,7 @@ class Trial:
     @property
     def records(self) -> int:
         """In all stages."""
-        return self.earlier + self.pairs
+        return self.earlier + self.taken
 
     def verdict(self) -> tuple[Verdict, str]:
         """What is shown, and the guard that was broken, if any ("" otherwise); harm comes first."""
@@ -158,7 +144,7 @@ class Trial:
             "tried": self.comparison.tried,
             "against": self.comparison.other,
             "share": self.comparison.share,
-            "records": self.pairs,
+            "records": self.taken,
             "records_in_all_stages": self.records,
             "units": self.evidence.count,
             "metric": self.losses.name,
@@ -177,7 +163,7 @@ class Trial:
         tried, other, stage, share = about["tried"], about["against"], about["stage"], about["share"]
         says = (
             f"{about['metric']} of version {tried} is {about['difference']:+.4g} against version {other}'s "
-            f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.pairs:,} records, {stage}."
+            f"({about['lower']:+.4g} to {about['upper']:+.4g}) on {self.taken:,} records, {stage}."
         )
         probation = stage == Stage.PROBATION
         remedies = {
@@ -206,9 +192,16 @@ class Trial:
             "evidence": self.evidence.state(),
             "centre": self.centre,
             "earlier": self.earlier,
-            "pairs": self.pairs,
-            "guards": self.guards.carried(),
+            "taken": self.taken,
+            "asks": self._asks,
+            "shares": [*self.shares, self.comparison.share],
         }
+
+    @property
+    def _asks(self) -> list[Any]:
+        """What evidence for "better" is about: it is carried to a stage that asks the same."""
+        scale = [float(self.losses.unscaled(loss)) for loss in (0.0, 1.0)]
+        return [self.losses.name, *scale, self.evidence.question.nulls["better"][0]]
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -224,7 +217,8 @@ class Trial:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.evidence, self.bounds = restored(self.evidence.question, state["evidence"]), MeanBounds(**state["bounds"])
         self.guards.restore(state["guards"])
-        self.centre, self.earlier, self.pairs = state["centre"], state["earlier"], state["pairs"]
+        self.centre, self.earlier, self.taken = state["centre"], state["earlier"], state["taken"]
+        self.shares = state["shares"][:-1]
         self.losses_sum, self.met = list(state["losses_sum"]), list(state["met"])
         self.seen = tosses.restored(state["seen"])
 
@@ -235,6 +229,7 @@ class Trial:
         theirs = mine.select("id").join(shadows, on="id", how="left", maintain_order="left")
         if mine.is_empty():
             return
+        self.taken += mine.height
         served, shadow = self.losses.of(mine), self.losses.of(theirs)
         probation = self.comparison.stage is Stage.PROBATION
         tried, other = (served, shadow) if probation else (shadow, served)
@@ -253,6 +248,7 @@ class Trial:
         loss = self.losses.of(mine)
         challenged = (mine["role"] == Role.CANARY.value).to_numpy()
         self.guards.take_answers(mine.filter(challenged), timed=True)
+        self.taken += mine.height
         frame = mine.select("toss").with_columns(loss=loss, challenged=challenged, row=pl.int_range(pl.len()))
         ours = frame.group_by("toss", maintain_order=True).agg(
             pl.col("loss").mean(), pl.col("challenged", "row").first()
@@ -267,7 +263,6 @@ class Trial:
 
     def _count(self, differences: np.ndarray, losses: Iterable[np.ndarray]) -> None:
         self.open.setdefault("", []).append(differences)
-        self.pairs += len(differences)
         for place, part in enumerate(losses):
             self.losses_sum[place] += float(part.sum())
             self.met[place] += len(part)
@@ -282,17 +277,3 @@ class Trial:
 
     def _interval(self) -> tuple[float, float]:
         return tuple(float(end) * 2 * self.reach - self.reach for end in (self.bounds.lower, self.bounds.upper))  # type: ignore[return-value]
-
-
-def _question(rules: TrialSettings, stage: Stage) -> Question:
-    plan = None
-    if rules.looks is not None and rules.maximum is not None and stage is Stage.SHADOW:
-        plan = Plan(horizon=rules.maximum, looks=rules.looks, spending=rules.spending)
-    return Question(
-        alpha=rules.alpha,
-        against=rules.alpha - sum(rules.guards.values()),
-        margin=rules.margin,
-        superiority=rules.superiority,
-        gain=rules.gain,
-        plan=plan,
-    )

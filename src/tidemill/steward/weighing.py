@@ -7,22 +7,22 @@ time).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from tidemill.bundle.registry import Registry
-from tidemill.bundle.rollout import Action, Alias, Desired, Mode
+from tidemill.bundle.rollout import Desired, Mode
 from tidemill.data.schema import Role, Schema
-from tidemill.errors import RegistryError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.steward import acting, labels
-from tidemill.steward.book import Book, Decision, Kind
+from tidemill.steward import history, labels
+from tidemill.steward.book import Book, Decision
+from tidemill.steward.comparison import Comparison, Stage
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, floor
-from tidemill.steward.trial import Comparison, Stage, Trial
+from tidemill.steward.trial import Trial
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
 from tidemill.steward.watching import watched_version, watches
 
@@ -164,7 +164,7 @@ class Weighing:
 
     def _crown(self, champion: str) -> None:
         """Begin to watch a version. What was seen and weighed of time stays so; watches begin without a past."""
-        since = _crowned(self._registry, self._model, champion)
+        since = history.crowned(self._registry, self._model, champion)
         watched = watched_version(self._policy, self._registry, self._model, champion)
         time = watched.manifest.schema.only(Role.TIME)
         self._records = Records(self._ledger, self._model, self._policy.time.clock, time.name if time else None)
@@ -181,14 +181,19 @@ class Weighing:
             self.progress = Progress(since=since)
 
     def _try(self, desired: Desired, decisions: Sequence[Decision]) -> None:
-        """Begin the trial of what the challenger is allowed to do, with the evidence that its decision carries on."""
+        """Begin the trial of what the challenger is allowed to do, with the evidence that its decision carries on.
+
+        One goes on where something else has changed, such as whether requests are answered.
+        """
         assert self._reign is not None
-        self.trial = None
-        self._trial_of = (desired.generation, datetime.fromisoformat(desired.at))
+        held, since, self.trial = self.trial, self._trial_of[1], None
+        changes = self._registry.history(self._model)
+        self._trial_of = (desired.generation, history.compared_since(desired, changes))
         if desired.challenger is None or desired.mode is Mode.OFF:
             return
         champion, challenger = self._reign.champion, desired.challenger
-        probation = desired.mode is Mode.SHADOW and challenger == desired.previous
+        after = desired.mode is Mode.SHADOW and challenger == desired.previous
+        probation = after and self._policy.trial.probation > 0
         stage = Stage.PROBATION if probation else Stage(str(desired.mode))
         comparison = Comparison(
             stage=stage,
@@ -196,20 +201,17 @@ class Weighing:
             other=challenger if probation else champion,
             share=desired.share,
         )
-        led = self._led(decisions) if stage is Stage.CANARY else None
+        if held is not None and (held.comparison, since) == (comparison, self._trial_of[1]):
+            self.trial = held
+            return
+        led = history.led(decisions, changes) if stage is Stage.CANARY else None
         carried = led.evidence.get("carried") if led is not None else None
         self.trial = Trial.begin(self._policy.trial, comparison, self._losses, carried)
 
-    def _led(self, decisions: Sequence[Decision]) -> Decision | None:
-        """The decision that let the canary answer, where both versions are still the ones that it compared."""
-        made = {acting.signature(one): one for one in decisions if one.kind is Kind.CANARY}
-        for change in reversed(self._registry.history(self._model)):
-            if change.by in made:
-                return made[change.by]
-            crowned = change.alias == Alias.CHAMPION and change.action in (Action.PROMOTE, Action.ROLLBACK)
-            if crowned or (change.alias == Alias.CHALLENGER and change.mode != Mode.CANARY):
-                return None
-        return None
+    def _compared(self) -> list[Any]:
+        """Of which trial the evidence is, as JSON holds it; the registry's times are whole seconds."""
+        compared = astuple(self.trial.comparison) if self.trial is not None else ()
+        return [self._trial_of[1].isoformat(), *compared]
 
     def state(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -218,7 +220,7 @@ class Weighing:
         return {
             "champion": self._reign.champion,
             "crowned": self._reign.since.isoformat(),
-            "generation": self._trial_of[0],
+            "compared": self._compared(),
             "progress": {
                 "since": progress.since.isoformat(),
                 **{name: _text(getattr(progress, name)) for name in ("began", "seen_until", "labelled_until")},
@@ -246,30 +248,9 @@ class Weighing:
             for name, watch in self._reign.watches.items():
                 watch.restore(state["watches"][name])
             self.alarms = {source: [_reading(one) for one in alarms] for source, alarms in state["alarms"].items()}
-        if self.trial is not None and state["generation"] == self._trial_of[0] and state["trial"] is not None:
+        same = state["compared"] == self._compared()
+        if self.trial is not None and same and state["trial"] is not None:
             self.trial.restore(state["trial"])
-
-
-def _crowned(registry: Registry, model: str, champion: str) -> datetime:
-    """When a version became champion last.
-
-    Raises:
-        RegistryError: its history does not tell.
-    """
-    changes = [
-        change.at
-        for change in registry.history(model)
-        if change.alias == Alias.CHAMPION
-        and change.version == champion
-        and change.action in (Action.PROMOTE, Action.ROLLBACK)
-    ]
-    if not changes:
-        raise RegistryError(
-            "A model's history tells when its champion became one",
-            observed=f"nothing of {model} {champion} in {registry.path}",
-            remedy=f"promote it once more: tidemill registry promote {model} {champion}",
-        )
-    return datetime.fromisoformat(changes[-1])
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -9,10 +9,10 @@ import pytest
 from tidemill.bundle.rollout import Desired, Mode
 from tidemill.steward import policy
 from tidemill.steward.book import Decision, Kind
+from tidemill.steward.comparison import Stage
 from tidemill.steward.deciding import Situation, propose
 from tidemill.steward.paired import Verdict
 from tidemill.steward.retraining import Phase, State
-from tidemill.steward.trial import Stage
 from tidemill.steward.watch import Reading, Severity
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)
@@ -30,14 +30,14 @@ ABOUT = {
 }
 
 
-def trial(verdict, guard="", *, stage=Stage.SHADOW, share=0.0, pairs=5000):
+def trial(verdict, guard="", *, stage=Stage.SHADOW, share=0.0, taken=5000):
     """A trial that has come to a verdict; how it does is the matter of test_trial.py."""
     return SimpleNamespace(
         verdict=lambda: (verdict, guard),
         figures=lambda: ABOUT,
         carried=lambda: {"evidence": {}, "centre": 0.1},
         comparison=SimpleNamespace(stage=stage, tried="2", other="1", share=share),
-        pairs=pairs,
+        taken=taken,
     )
 
 
@@ -110,7 +110,7 @@ def test_a_won_trial_climbs_from_stage_to_stage_until_it_is_champion():
 
 
 def test_a_canary_stage_sees_its_minimum_first():
-    early = trial(Verdict.BETTER, stage=Stage.CANARY, share=0.5, pairs=POLICY.trial.stage_minimum - 1)
+    early = trial(Verdict.BETTER, stage=Stage.CANARY, share=0.5, taken=POLICY.trial.stage_minimum - 1)
     assert propose(POLICY, now(trial=early)) is None
 
 
@@ -118,7 +118,7 @@ def test_a_champion_on_probation_is_taken_back_or_kept():
     back = propose(POLICY, now(trial=trial(Verdict.WORSE, stage=Stage.PROBATION)))
     assert (back.kind, back.version) == (Kind.ROLLBACK, "1")
     assert propose(POLICY, now(trial=trial(Verdict.BETTER, stage=Stage.PROBATION))) is None
-    done = trial(Verdict.BETTER, stage=Stage.PROBATION, pairs=POLICY.trial.probation)
+    done = trial(Verdict.BETTER, stage=Stage.PROBATION, taken=POLICY.trial.probation)
     assert propose(POLICY, now(trial=done)).kind is Kind.KEEP
 
 

@@ -35,8 +35,8 @@ def test_a_file_is_taken_once(served, tmp_path):
     ids = served.answer(BEGIN, 3, labelled=0.0)["id"].to_list()
     file = tmp_path / "labels.csv"
     file.write_text(f"id,label,at\n{ids[0]},yes,2026-01-02T03:04:05Z\n{ids[1]},no,\n")
-    assert taken(served, file) == [2]
-    assert taken(served, file) == [0]
+    assert taken(served, file) == 2
+    assert taken(served, file) == 0
     rows = tables.joined(served.ledger, MODEL).collect().sort("at")
     assert rows["true_label"].to_list() == ["yes", "no", None]
     assert rows["event_at"].to_list()[0].isoformat() == "2026-01-02T03:04:05+00:00"
@@ -49,7 +49,7 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
     file = tmp_path / f"labels.{suffix}"
     {"parquet": table.write_parquet, "jsonl": table.write_ndjson, "csv": table.write_csv}[suffix](file)
     identity = replace(served.registry.describe(MODEL, "1").identity, objective=Objective.REGRESSION, classes=())
-    assert take_files([file], served.ledger, MODEL, identity) == [1]
+    assert take_files([file], served.ledger, MODEL, identity) == 1
     (row,) = tables.labels(served.ledger, MODEL).collect().to_dicts()
     assert (row["value"], row["label"], row["event_at"]) == (3.0, None, BEGIN)
 

@@ -66,8 +66,7 @@ def test_stages_multiply_their_evidence() -> None:
     values = 10 * differences(0.06, 0.02, (300,), seed=1)
     alone.update(values)
     canary.update(values)
-    for name in ("better", "worse"):
-        carried = float(shadow.tests[name].log_e)
+    for name, carried in (("better", float(shadow.tests["better"].log_e)), ("worse", 0.0)):
         assert float(canary.tests[name].log_e) == pytest.approx(carried + float(alone.tests[name].log_e))
     assert canary.count == 600
     again = restored(canary.question, json.loads(json.dumps(canary.state())))

@@ -187,12 +187,12 @@ def test_what_was_weighed_is_kept_and_can_be_made_again(served):
     look(served, 9)
     file = served.place / "ledger" / MODEL / "steward" / "state.json"
     kept = json.loads(file.read_text())["weighing"]["trial"]
-    assert kept["pairs"] == 800
+    assert kept["taken"] == 800
     file.unlink()
     look(served, 9)
     assert json.loads(file.read_text())["weighing"]["trial"] == kept
     whole = file.read_text()
-    for broken in ("{broken", whole.replace('"pairs"', '"pears"')):
+    for broken in ("{broken", whole.replace('"taken"', '"pears"')):
         file.write_text(broken)
         look(served, 9)
         assert json.loads(file.read_text())["weighing"]["trial"] == kept
@@ -217,7 +217,7 @@ def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(ser
         look(served, 9, one=one)
     look(served, 9, one=one)
     kept = json.loads((served.place / "ledger" / MODEL / "steward" / "state.json").read_text())["weighing"]
-    assert kept["trial"]["pairs"] == 600
+    assert kept["trial"]["taken"] == 600
 
 
 def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):

@@ -23,6 +23,7 @@ import polars as pl
 from tidemill.settings.rules import AtLeastOne, Positive, Share
 from tidemill.steward.detectors import RiseDetector
 from tidemill.steward.losses import broken
+from tidemill.steward.records import first_of_requests
 from tidemill.steward.rises import Rise, microseconds, restored
 from tidemill.steward.watch import Reading, Severity, Watched
 
@@ -73,9 +74,8 @@ class Service:
     def take(self, rows: pl.DataFrame) -> None:
         if not rows.height:
             return
-        requests = rows["request"]
-        first = requests.ne_missing(requests.shift(1, fill_value=self._last)).to_numpy()
-        self._last = requests[-1]
+        first = first_of_requests(rows, self._last)
+        self._last = rows["request"][-1]
         moments = microseconds(rows["moment"])
         slow = (rows["latency_us"].to_numpy() > 1000 * self._settings.slow_ms).astype(np.float64)
         for check in ("slow", "slower"):
