@@ -39,7 +39,7 @@ from crossings import (
 )
 from whole_trials import whole_trials
 
-from tidemill.steward.betting import MeanEvidence, average
+from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.detectors import Rule
 from tidemill.steward.paired import Question
 from tidemill.steward.sequential import Spending, z_bounds
@@ -93,7 +93,7 @@ def daily_looks(repetitions: int, days: int = 30, rows: int = 100) -> Iterator[t
 
     def evidence(values: np.ndarray) -> tuple[np.ndarray, float]:
         sides = [MeanEvidence(mean=0.0, rises=rises, low=-1.0).update(values) for rises in (True, False)]
-        return average(*sides)[:, last], -np.log(ALPHA)
+        return np.logaddexp(*sides)[:, last] - np.log(2), -np.log(ALPHA)  # the mean of both is evidence, too
 
     def spending(kind: Spending) -> Follow:
         looks = (np.arange(1, days + 1) / days).tolist()

@@ -82,7 +82,14 @@ def test_a_retraining_survives_kills_and_makes_one_version(first: Run, tmp_path:
     answer(first, ledger, range(900, 1500))
     words = ["python", "train.py", *JOB, f"data.path={first.folder.parent / 'base.csv'}", "training.max_epochs=25"]
     values = {"command": words, "history": "aged", "window_days": None, "half_life_days": 30, "warm_start": True}
-    values |= {"validation_days": 4, "test_days": 6, "min_records": 100, "runner": "process", "ray_address": None}
+    values |= {
+        "validation_days": 4,
+        "test_days": 6,
+        "min_records": 100,
+        "runner": "process",
+        "ray_address": None,
+        "hours": 1,
+    }
     retraining = Retraining(
         settings=build(RetrainSettings, {**values, "threads": 1, "priority": "normal", "attempts": 3}, "retrain"),
         folder=tmp_path / "work" / "decision-7",

@@ -33,7 +33,7 @@ _CHUNK = 50_000  # records through a predictor at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reign:
+class Tenure:
     """A version as champion: from the first record that it answered as such until the next one's.
 
     action: what made it champion; until: None: it still is. against: this version and the one before it, by their
@@ -78,7 +78,7 @@ class Outcome:
     champion: Difference
     months: Sequence[tuple[date, Difference]]
     course: Course
-    reigns: Sequence[Reign]
+    reigns: Sequence[Tenure]
     faults: Sequence[Named]
     decisions: pl.DataFrame
     readings: pl.DataFrame
@@ -89,8 +89,10 @@ class Outcome:
 
     @property
     def kinds(self) -> Mapping[str, int]:
-        """How many decisions of each kind were carried out."""
-        return Counter(self.decisions.filter(~pl.col("proposed").fill_null(False))["kind"].to_list())
+        """How many decisions of each kind were made or approved."""
+        approved = self.decisions.filter(pl.col("kind") == "approve")["refers"].drop_nulls()
+        made = ~pl.col("proposed").fill_null(False) | pl.col("number").is_in(approved.implode())
+        return Counter(self.decisions.filter(made, pl.col("kind") != "approve")["kind"].to_list())
 
 
 def plain(found: Outcome) -> dict[str, Any]:
@@ -228,10 +230,10 @@ class _Models:
         return self.losses({name: np.concatenate([part[name] for part in parts])}, rows) if parts else np.empty(0)
 
 
-def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: _Models, margin: float) -> list[Reign]:
+def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: _Models, margin: float) -> list[Tenure]:
     """The champions since the replay began that have answered anything, in order, each against the one before it."""
     begun = _begun(played, both)
-    found: list[Reign] = []
+    found: list[Tenure] = []
     for index, (change, begin) in enumerate(begun):
         end = begun[index + 1][1] if index + 1 < len(begun) else both.height
         compared, harmful = None, False
@@ -243,7 +245,7 @@ def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: _Mod
             beyond = difference.between(ours, (1 + margin) * theirs, days)
             harmful = change.action == Action.PROMOTE and beyond is not None and beyond.lower > 0
         found.append(
-            Reign(
+            Tenure(
                 version=change.version,
                 action=change.action,
                 reason=change.reason,

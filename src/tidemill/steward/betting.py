@@ -7,7 +7,7 @@ Assumes: given the past, every value's mean lies on the null's side, and values 
 independence nor equal distributions are needed.
 Void: where the labels that arrive are not those that are missing (labels whose delay depends on the loss: weigh
 only what is older than the longest delay, whole hours at a time); where a null about the average over a day is
-read hour by hour (seasonality: give each hour and weekday a process of its own and `average` them).
+read hour by hour (seasonality).
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.errors import SettingsError
-from tidemill.steward.limits import log_mean, plain, within
+from tidemill.steward.limits import plain, within
 
 BETS = 0.8 * 2.0 ** -np.arange(6)
 """Shares of the largest bet that cannot ruin. Over these the wealth is averaged, so no bet depends on the order."""
@@ -85,11 +85,6 @@ class MeanEvidence:
         """Log evidence now [...]."""
         return np.asarray(self.carried + _wealth(self.growth))
 
-    @property
-    def p_value(self) -> np.ndarray:
-        """Valid at any time: 1 over the largest evidence so far, at most 1 [...]."""
-        return np.asarray(np.exp(-np.maximum(self.highest, 0)))
-
     def state(self) -> dict[str, Any]:
         """What makes it again: `MeanEvidence(**state)`."""
         return plain(self)
@@ -102,12 +97,3 @@ class MeanEvidence:
 def _wealth(growth: np.ndarray) -> np.ndarray:
     """Log of what all gamblers have [...]."""
     return np.asarray(np.logaddexp.reduce(growth + np.log(PURSES), axis=-1))
-
-
-def average(*log_e: Any) -> np.ndarray:
-    """Log of the mean evidence: valid however the parts depend on each other, if each is evidence against the null.
-
-    Of a rise and a fall it is the hedged, two-sided evidence of Waudby-Smith & Ramdas (2024).
-    Vovk & Wang, E-values: calibration, combination and applications (Annals of Statistics, 2021).
-    """
-    return log_mean(np.stack(np.broadcast_arrays(*log_e), axis=-1))

@@ -23,7 +23,7 @@ from tidemill.steward.sequential import Spending
 SHOWN = "src/tidemill/steward/policy.yaml has all keys and their values"
 
 
-class Mode(StrEnum):
+class Authority(StrEnum):
     """observe: weighs and says what it would do; ask: proposes and waits for a person; act: does it."""
 
     OBSERVE = "observe"
@@ -171,7 +171,7 @@ class NotifySettings:
 
 @dataclass(kw_only=True, slots=True)
 class Policy:
-    mode: Mode
+    mode: Authority
     time: TimeSettings
     losses: losses.Settings
     labels: LabelSettings

@@ -26,7 +26,7 @@ from tidemill.steward import acting, status
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
-from tidemill.steward.policy import Clock, Mode, Policy
+from tidemill.steward.policy import Authority, Clock, Policy
 from tidemill.steward.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.watching import unwatched
@@ -121,7 +121,7 @@ class Steward:
         """
         model = self._office.model
         desired, decisions = self._registry.desired(model), self._book.decisions()
-        acts, stuck = self._policy.mode is not Mode.OBSERVE, None
+        acts, stuck = self._policy.mode is not Authority.OBSERVE, None
         due = acting.due(decisions, desired, self._policy) if acts else None
         if due is not None:
             try:
@@ -201,7 +201,7 @@ class Steward:
 
     def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
         """Write it down, unless it stands there already, another proposal waits or another steward was faster."""
-        acts = self._policy.mode is Mode.ACT
+        acts = self._policy.mode is Authority.ACT
         note = proposal.kind is Kind.HOLD or (proposal.kind is Kind.DROP and proposal.retraining is not None)
         asks = not acts and not note
         decision = Decision(

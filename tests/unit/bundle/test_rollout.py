@@ -330,3 +330,14 @@ def test_changes_are_made_together_or_not_at_all_if_others_were_faster(registry)
     assert (state.challenger, state.mode, state.generation) == ("2", Mode.SHADOW, generation + 2)
     assert not registry.apply("m", changes, generation=generation)
     assert registry.desired("m") == state
+
+
+def test_what_no_replica_could_hold_is_refused(registry):
+    state = registry.desired("m")
+    champion = [
+        rollout.change(Alias.CHALLENGER, str(state.champion), Action.PROMOTE, by="steward", reason="r"),
+        rollout.change(Alias.CHALLENGER, str(state.champion), Action.ROLLOUT, by="steward", reason="r", mode="shadow"),
+    ]
+    with pytest.raises(RegistryError, match="shadow needs one beside the champion"):
+        registry.apply("m", champion, generation=state.generation)
+    assert registry.desired("m") == state

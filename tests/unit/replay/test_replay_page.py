@@ -15,7 +15,7 @@ import pytest
 from tidemill.replay import difference, faults, page
 from tidemill.replay.alarms import Named
 from tidemill.replay.difference import Difference
-from tidemill.replay.outcome import Outcome, Reign
+from tidemill.replay.outcome import Outcome, Tenure
 from tidemill.steward import book
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;'
@@ -58,8 +58,8 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
         months=difference.by_month(ours, frozen, series),
         course=difference.course(ours, frozen, series),
         reigns=[
-            Reign(version="1", action="promote", reason="The first.", since=BEGIN, until=promoted),
-            Reign(version="2", action="promote", reason="Better.", since=promoted, until=None, against=compared),
+            Tenure(version="1", action="promote", reason="The first.", since=BEGIN, until=promoted),
+            Tenure(version="2", action="promote", reason="Better.", since=promoted, until=None, against=compared),
         ],
         faults=[
             Named(

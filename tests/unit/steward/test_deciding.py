@@ -150,6 +150,12 @@ def test_a_retraining_that_comes_to_nothing_is_dropped(outcome, says):
     )
 
 
+def test_what_somebody_has_made_champion_meanwhile_is_not_tried():
+    outcome = State(phase=Phase.DONE, version="7", passed=True, reasons=("Better.",))
+    made = propose(POLICY, now(desired=Desired(generation=4, champion="7"), retraining="retraining-1", outcome=outcome))
+    assert (made.kind, made.reason) == (Kind.DROP, "Somebody has made it champion already. Nothing changes.")
+
+
 def test_while_one_retraining_runs_no_other_begins():
     assert propose(POLICY, now(retraining="retraining-1", alarms=[harm()])) is None
 

@@ -50,6 +50,7 @@ def test_the_default_loss_suits_a_model(tmp_path):
         ("mode: acts", "mode = 'acts': must be one of observe, ask, act; did you mean act?"),
         ("trial: {canary: [0.5, 0.1]}", "trial.canary = [0.5, 0.1]: must grow from stage to stage"),
         ("trial: {canary: [1.5]}", "trial.canary[0] = 1.5: must be between 0 and 1"),
+        ("trial: {looks: 11, maximum: 10, minimum: 0, canary: []}", "trial.looks = 11: must not be above maximum = 10"),
         ("trial: {looks: 4}", "trial.looks = 4: needs shadow alone (canary: []), a maximum"),
         ("trial: {canary: [], shadow: false}", "trial.canary = []: needs a stage"),
         ("trial: {superiority: false}", "trial.margin = 0.0: must be greater than 0 where superiority is false"),

@@ -14,7 +14,7 @@ from tidemill.bundle.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
 from tidemill.steward.command import Priority
-from tidemill.steward.policy import Mode
+from tidemill.steward.policy import Authority
 from tidemill.steward.records import Records
 from tidemill.steward.steward import Office, Steward
 from tidemill.steward.watch import Severity
@@ -30,7 +30,7 @@ def served(tmp_path, monkeypatch):
     return Served(tmp_path)
 
 
-def rules(mode=Mode.ACT, **changes):
+def rules(mode=Authority.ACT, **changes):
     given = policy.read(None)
     trial = {"minimum": 100, "canary": [0.5], "stage_minimum": 300, "probation": 1000}
     groups = {
@@ -225,7 +225,7 @@ def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     look(served, 6, rules(trial={"canary": []}))  # from here on version 1 answers in shadow
     served.answer(BEGIN + 6 * HOUR, 1500, champion=("2", 0.05), shadow=("1", 0.4))
-    observed = rules(Mode.OBSERVE, trial={"canary": []})
+    observed = rules(Authority.OBSERVE, trial={"canary": []})
     one = look(served, 12, observed)
     (alarm,) = one._weighing.alarms["labels"]
     assert (alarm.check, alarm.severity) == ("trial worse", Severity.HARM)
@@ -261,7 +261,7 @@ def test_it_observes_without_doing_anything(served):
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     generation = served.registry.desired(MODEL).generation
     for _ in range(2):
-        look(served, 6, rules(Mode.OBSERVE, trial={"canary": []}))
+        look(served, 6, rules(Authority.OBSERVE, trial={"canary": []}))
     (made,) = Book(served.ledger, MODEL).decisions()
     assert (made.kind, made.proposed) == (Kind.PROMOTE, True)
     assert served.registry.desired(MODEL).generation == generation
@@ -270,7 +270,7 @@ def test_it_observes_without_doing_anything(served):
 def test_a_failed_retraining_is_no_question_and_is_not_followed_at_once_by_the_next(served):
     served.answer(BEGIN, 500, hours=30, labelled=0.1)
     for hours in (40, 41):
-        look(served, hours, rules(Mode.ACT, triggers={"every_days": 0.001, "cooldown_days": 0.0, "budget": 99}))
+        look(served, hours, rules(Authority.ACT, triggers={"every_days": 0.001, "cooldown_days": 0.0, "budget": 99}))
     retrain, drop, held = Book(served.ledger, MODEL).decisions()
     assert (retrain.kind, drop.kind, held.kind) == (Kind.RETRAIN, Kind.DROP, Kind.HOLD)
     assert not drop.proposed

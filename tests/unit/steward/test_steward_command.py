@@ -8,7 +8,7 @@ from served import HOUR, MODEL, NOW, Served
 from test_steward import BEGIN, kinds, look, rules
 
 from tidemill import cli
-from tidemill.steward.policy import Mode
+from tidemill.steward.policy import Authority
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_options_may_stand_on_either_side_of_the_action(served):
 def test_it_asks_and_does_what_was_approved(served, capsys):
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
-    asking = rules(Mode.ASK, trial={"canary": []})
+    asking = rules(Authority.ASK, trial={"canary": []})
     look(served, 6, asking)
     assert served.registry.desired(MODEL).champion == "1"
     about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
@@ -110,7 +110,7 @@ def test_it_asks_and_does_what_was_approved(served, capsys):
 
 def test_a_retraining_is_approved_once_and_nothing_else_is_proposed_while_its_model_waits(served, capsys):
     served.answer(BEGIN, 500, hours=30)
-    asking = rules(Mode.ASK, triggers={"every_days": 1.0, "cooldown_days": 0.0})
+    asking = rules(Authority.ASK, triggers={"every_days": 1.0, "cooldown_days": 0.0})
     look(served, 40, asking)
     assert kinds(served) == ["retrain"]
     assert approve(served, 1) == 0
@@ -131,7 +131,7 @@ def test_a_retraining_is_approved_once_and_nothing_else_is_proposed_while_its_mo
 def test_what_was_proposed_for_an_earlier_state_is_not_approved(served, capsys):
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
-    look(served, 6, rules(Mode.ASK, trial={"canary": []}))
+    look(served, 6, rules(Authority.ASK, trial={"canary": []}))
     served.registry.promote(MODEL, "3", by="ann", reason="better than all")
     assert approve(served, 1) == 1
     assert "decision 1, which was made for an earlier state" in capsys.readouterr().err
@@ -140,7 +140,35 @@ def test_what_was_proposed_for_an_earlier_state_is_not_approved(served, capsys):
 def test_what_was_only_proposed_does_not_keep_an_acting_steward_from_it(served):
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
-    look(served, 6, rules(Mode.OBSERVE, trial={"canary": []}))
+    look(served, 6, rules(Authority.OBSERVE, trial={"canary": []}))
     assert served.registry.desired(MODEL).champion == "1"
     look(served, 6, rules(trial={"canary": []}))
     assert served.registry.desired(MODEL).champion == "2"
+
+
+def test_a_steward_that_observes_carries_nothing_out(served, capsys):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    observing = rules(Authority.OBSERVE, trial={"canary": []})
+    look(served, 6, observing)
+    assert approve(served, 1) == 1
+    assert "A steward that observes carries nothing out" in capsys.readouterr().err
+    look(served, 6, rules(Authority.ASK, trial={"canary": []}))
+    assert approve(served, 1) == 0
+    look(served, 6, observing)
+    assert served.registry.desired(MODEL).champion == "1", "approved, but it observes"
+    look(served, 6, rules(Authority.ASK, trial={"canary": []}))
+    assert served.registry.desired(MODEL).champion == "2"
+
+
+def test_only_the_newest_proposal_can_be_approved(served, capsys):
+    served.challenge("2")
+    served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
+    asking = rules(Authority.ASK)
+    look(served, 6, asking)
+    served.answer(BEGIN + 6 * HOUR, 9000, champion=("1", 0.4), shadow=("2", 0.05))
+    look(served, 12, asking)
+    assert kinds(served) == ["canary", "drop"]
+    assert approve(served, 1) == 1
+    assert "those that wait: 2" in capsys.readouterr().err
+    assert approve(served, 2) == 0
