@@ -89,9 +89,12 @@ def test_a_retraining_survives_kills_and_makes_one_version(first: Run, tmp_path:
         "runner": "process",
         "ray_address": None,
         "hours": 1,
+        "threads": 1,
+        "priority": "normal",
+        "attempts": 3,
     }
     retraining = Retraining(
-        settings=build(RetrainSettings, {**values, "threads": 1, "priority": "normal", "attempts": 3}, "retrain"),
+        settings=build(RetrainSettings, values, "retrain"),
         folder=tmp_path / "work" / "decision-7",
         ledger=ledger,
         registry=str(first.registry),

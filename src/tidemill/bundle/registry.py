@@ -249,12 +249,7 @@ class Registry:
                 if rollout.desired(history).generation != generation:
                     raise _OutdatedError
                 history.extend(changes)
-                for conflict in rollout.desired(history).conflicts():
-                    raise RegistryError(
-                        "What is desired of replicas can be held by them",
-                        observed=f"{conflict.key} = {conflict.got}: {conflict.rule}",
-                        remedy="name another version",
-                    )
+                rollout.check(history)
         except _OutdatedError:
             return False
         return True

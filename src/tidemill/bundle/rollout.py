@@ -122,6 +122,16 @@ def desired(history: Sequence[Change]) -> Desired:
     return state
 
 
+def check(history: Sequence[Change]) -> None:
+    """Raises: RegistryError, where changes lead to what no replica can hold."""
+    for conflict in desired(history).conflicts():
+        raise RegistryError(
+            "What is desired of replicas can be held by them",
+            observed=f"{conflict.key} = {conflict.got}: {conflict.rule}",
+            remedy="name another version",
+        )
+
+
 def aliases(history: Sequence[Change]) -> dict[str, str]:
     """Alias → version. A challenger that has become champion is challenger no more."""
     found = {entry.alias: entry.version for entry in history}

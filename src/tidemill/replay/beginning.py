@@ -97,10 +97,10 @@ def base(experiment: Experiment, table: pl.DataFrame, folder: Path, shuffled: in
     schema = infer.infer(frame, settings)
     goal = schema.only(Role.TARGET)
     assert goal is not None, "the whole table has one"
-    if shuffled is not None:
+    labels = typed.apply(frame, schema).table[goal.name]
+    if shuffled is not None:  # nothing reads the file any more
         order = np.random.default_rng(shuffled).permutation(table.height)
         table.with_columns(pl.col(goal.name).gather(order)).write_parquet(file)
-    labels = typed.apply(frame, schema).table[goal.name]
     target = fit(labels, settings)
     return Base(
         words=(_PROGRAM, *experiment.words, f"name='{experiment.name}'", *dropped, *places, *_CUT),

@@ -333,6 +333,7 @@ def test_changes_are_made_together_or_not_at_all_if_others_were_faster(registry)
 
 
 def test_what_no_replica_could_hold_is_refused(registry):
+    registry.promote("m", "1", by="ann", reason="the first")
     state = registry.desired("m")
     champion = [
         rollout.change(Alias.CHALLENGER, str(state.champion), Action.PROMOTE, by="steward", reason="r"),
