@@ -185,9 +185,11 @@ def _wanted(policy: Policy, now: Situation, last: datetime | None) -> tuple[str 
 
 
 def _said(about: dict[str, Any]) -> str:
+    every = about["records_in_all_stages"]
+    whole = f", {about['difference_in_all_stages']:+.4f} on all {every:,} so far" if every > about["records"] else ""
     return (
         f"its {about['metric']} is {about['tried_loss']:.4f} against {about['against_loss']:.4f} of version "
-        f"{about['against']} on {about['records']:,} records ({about['stage']})"
+        f"{about['against']} on {about['records']:,} records ({about['stage']}){whole}"
     )
 
 

@@ -38,6 +38,7 @@ class Trial:
         bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
         shares: of the stages before, whose evidence is in it: at one of them keys would meet the same tosses again.
         earlier, taken: labelled records in the stages before and in this one.
+        plain: sum and number of differences, in all stages that the evidence is of.
         losses_sum, met: of the tried version and of the other: sum of their losses, and of how many records.
         seen: tosses that a canary was judged by.
         open: differences of the present period, by slice ("": all of them).
@@ -53,6 +54,7 @@ class Trial:
     shares: list[float] = field(default_factory=list)
     earlier: int = 0
     taken: int = 0
+    plain: list[float] = field(default_factory=lambda: [0.0, 0.0])
     losses_sum: list[float] = field(default_factory=lambda: [0.0, 0.0])
     met: list[int] = field(default_factory=lambda: [0, 0])
     seen: tosses.Seen = field(default_factory=tosses.Seen)
@@ -78,7 +80,7 @@ class Trial:
             bounds=MeanBounds(alpha=rules.alpha),
         )
         if carried is not None and carried["asks"] == one._asks and comparison.share not in carried["shares"]:
-            one.shares = list(carried["shares"])
+            one.shares, one.plain = list(carried["shares"]), list(carried["plain"])
             one.evidence = restored(one.evidence.question, carried["evidence"]).next_stage(reach=reach)
             one.centre, one.earlier = carried["centre"], carried["earlier"] + carried["taken"]
         return one
@@ -128,11 +130,17 @@ class Trial:
         return (Verdict.INCONCLUSIVE if at_end else Verdict.UNDECIDED), ""
 
     def _agrees(self, verdict: Verdict) -> bool:
-        """Whether the plain mean is where means cut to `reach` have shown it to be."""
-        if self.rules.unit is Unit.RECORD or self.comparison.stage is Stage.CANARY:
+        """Whether the plain mean, of all stages that the evidence is of, says what means cut to `reach` have shown."""
+        canary = self.comparison.stage is Stage.CANARY
+        if self.rules.unit is Unit.RECORD or (canary and verdict is not Verdict.BETTER):
             return True  # nothing was cut
         mean, rises = self.evidence.question.nulls[verdict]
-        return self._mean() > mean if rises else self._mean() < mean
+        plain = self._overall if verdict is Verdict.BETTER else self._mean()
+        return plain > mean if rises else plain < mean
+
+    @property
+    def _overall(self) -> float:
+        return self.plain[0] / max(self.plain[1], 1.0)
 
     def figures(self) -> dict[str, Any]:
         """The numbers behind a decision, in the units of the policy's metric, as JSON holds them."""
@@ -151,6 +159,7 @@ class Trial:
             "tried_loss": shown(tried),
             "against_loss": shown(other),
             "difference": shown(self._mean()) - shown(0.0),
+            "difference_in_all_stages": shown(self._overall) - shown(0.0),
             "lower": shown(lower) - shown(0.0),
             "upper": shown(upper) - shown(0.0),
             "log_e": {name: float(test.log_e) for name, test in self.evidence.tests.items()},
@@ -193,6 +202,7 @@ class Trial:
             "centre": self.centre,
             "earlier": self.earlier,
             "taken": self.taken,
+            "plain": list(self.plain),
             "asks": self._asks,
             "shares": [*self.shares, self.comparison.share],
         }
@@ -218,7 +228,7 @@ class Trial:
         self.evidence, self.bounds = restored(self.evidence.question, state["evidence"]), MeanBounds(**state["bounds"])
         self.guards.restore(state["guards"])
         self.centre, self.earlier, self.taken = state["centre"], state["earlier"], state["taken"]
-        self.shares = state["shares"][:-1]
+        self.shares, self.plain = state["shares"][:-1], list(state["plain"])
         self.losses_sum, self.met = list(state["losses_sum"]), list(state["met"])
         self.seen = tosses.restored(state["seen"])
 
@@ -263,6 +273,7 @@ class Trial:
 
     def _count(self, differences: np.ndarray, losses: Iterable[np.ndarray]) -> None:
         self.open.setdefault("", []).append(differences)
+        self.plain = [self.plain[0] + float(differences.sum()), self.plain[1] + len(differences)]
         for place, part in enumerate(losses):
             self.losses_sum[place] += float(part.sum())
             self.met[place] += len(part)

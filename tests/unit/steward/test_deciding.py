@@ -24,6 +24,7 @@ ABOUT = {
     "against": "1",
     "records": 5000,
     "records_in_all_stages": 9000,
+    "difference_in_all_stages": -0.08,
     "stage": "shadow",
     "log_e": {"better": 4.0},
     "log_thresholds": {"better": 3.0, "worse": 3.7},
@@ -101,8 +102,8 @@ def test_a_won_trial_climbs_from_stage_to_stage_until_it_is_champion():
     last = propose(POLICY, now(trial=trial(Verdict.BETTER, stage=Stage.CANARY, share=0.5)))
     assert (last.kind, last.version) == (Kind.PROMOTE, "2")
     assert last.reason == (
-        "It is shown to be better: its log_loss is 0.4000 against 0.5000 of version 1 on 5,000 records (shadow). "
-        "Chance alone would show this in at most 1 of 54 cases. "
+        "It is shown to be better: its log_loss is 0.4000 against 0.5000 of version 1 on 5,000 records (shadow), "
+        "-0.0800 on all 9,000 so far. Chance alone would show this in at most 1 of 54 cases. "
         "It becomes champion; version 1 can come back for 20,000 records more."
     )
     straight = replace(POLICY, trial=replace(POLICY.trial, canary=[]))

@@ -341,3 +341,19 @@ def test_means_cut_to_their_reach_must_say_what_the_plain_mean_says():
     assert one.evidence.shows("better") and not one.evidence.shows("worse")
     assert one.figures()["difference"] > 0
     assert one.verdict()[0] is Verdict.UNDECIDED
+
+
+def test_a_canary_is_not_promoted_on_cut_means_that_its_own_records_deny(served):
+    """What shadow showed counts on, and so does what it was in plain numbers."""
+    shadow = trial(unit=Unit.PERIOD)
+    for _ in range(100):
+        differences = np.full(50, -0.04)
+        shadow._count(differences, (np.zeros(50), -differences))
+        shadow.close()
+    assert shadow.verdict()[0] is Verdict.BETTER
+    canary = trial(Stage.CANARY, 0.5, json.loads(json.dumps(shadow.carried())), unit=Unit.PERIOD)
+    assert canary.verdict()[0] is Verdict.BETTER
+    canary._count(np.full(2000, 0.2), (np.full(1000, 0.5), np.full(1000, 0.4)))
+    assert canary.evidence.shows("better")
+    assert canary.figures()["difference_in_all_stages"] > 0
+    assert canary.verdict()[0] is Verdict.UNDECIDED
