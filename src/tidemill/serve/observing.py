@@ -37,6 +37,7 @@ Event = Answered | Label | Swapped | Refused
 
 _METHODS = {Answered: "answered", Label: "labelled", Swapped: "swapped", Refused: "refused"}
 _POLL = 0.05  # seconds; looking costs the event loop less than being woken for each event
+_ROOM = 8 * 2**20  # bytes of requests
 _QUIET = 60.0  # seconds between two logs of failures of one observer
 
 
@@ -45,14 +46,15 @@ class Observers:
 
     Args:
         observers: each gets the events whose method it has overridden, in order.
-        capacity: how many events may wait for one observer; what comes on top is dropped for it and counted.
+        capacity, room: how many events may wait for one observer, and of how many bytes of requests; what comes on top
+            is dropped for it and counted.
     """
 
     emit: Callable[[Event], None]
     """Hands an event over; for the event loop: it never waits and never raises."""
 
-    def __init__(self, observers: Sequence[Observer], capacity: int = 10_000) -> None:
-        self._deliveries = [_Delivery(observer, capacity) for observer in observers]
+    def __init__(self, observers: Sequence[Observer], capacity: int = 10_000, room: int = _ROOM) -> None:
+        self._deliveries = [_Delivery(observer, capacity, room) for observer in observers]
         self._by_event: dict[type, tuple[_Delivery, ...]] = {
             kind: tuple(delivery for delivery in self._deliveries if kind in delivery.methods) for kind in _METHODS
         }
@@ -82,18 +84,26 @@ class Observers:
 
     def _emit(self, event: Event) -> None:
         for delivery in self._by_event.get(type(event), ()):
-            if len(delivery.queue) < delivery.capacity:
+            size = _size(event)
+            waiting = delivery.given - delivery.taken
+            if len(delivery.queue) < delivery.capacity and waiting + size <= delivery.room:
+                delivery.given += size
                 delivery.queue.append(event)
             else:
                 delivery.dropped += 1
 
 
-class _Delivery:
-    """One observer, its queue and its thread."""
+def _size(event: Event) -> int:
+    return len(event.inputs) if isinstance(event, Answered) else 0
 
-    def __init__(self, observer: Observer, capacity: int) -> None:
+
+class _Delivery:
+    """One observer, its queue and its thread. given, taken: bytes of requests; each is counted by one thread only."""
+
+    def __init__(self, observer: Observer, capacity: int, room: int) -> None:
         self.queue: deque[Event] = deque()
-        self.capacity = capacity
+        self.capacity, self.room = capacity, room
+        self.given = self.taken = 0
         self.dropped = self.failures = 0
         self.methods: dict[type, Callable[[Any], None]] = {
             kind: getattr(observer, name)
@@ -125,6 +135,7 @@ class _Delivery:
             closing = self._closing.wait(_POLL)
             while self.queue and time.monotonic() < self._until:
                 event = self.queue.popleft()
+                self.taken += _size(event)
                 self._call(name, self.methods[type(event)], event)
         self._call(name, self._observer.close)
 

@@ -3,6 +3,7 @@ import textwrap
 import threading
 import time
 
+import msgspec
 import pytest
 
 from tidemill.errors import SettingsError
@@ -47,6 +48,16 @@ class Gated(Observer):
 
     def close(self):
         self.closed = True
+
+
+class Held(Observer):
+    def __init__(self):
+        self.gate, self.entered, self.count = threading.Event(), threading.Event(), 0
+
+    def answered(self, event):
+        self.entered.set()
+        self.gate.wait(10)
+        self.count += 1
 
 
 class Failing(Observer):
@@ -105,6 +116,23 @@ def test_a_slow_observer_loses_its_own_events_only():
     slow.gate.set()
     observers.close()
     assert slow.seen == list(range(21)), "the first ones were kept, in order"
+
+
+def test_large_requests_wait_in_bounded_room():
+    held = Held()
+    observers = Observers([held], room=1000)
+    large = msgspec.structs.replace(answered("q"), inputs=bytes(300))
+    observers.emit(large)
+    assert held.entered.wait(5)
+    for _ in range(5):
+        observers.emit(large)
+    assert observers.dropped == {"Held": 2}
+    held.gate.set()
+    assert waits_until(lambda: held.count == 4)
+    for _ in range(3):
+        observers.emit(large)
+    assert waits_until(lambda: held.count == 7), "there is room again"
+    observers.close()
 
 
 def test_one_that_hangs_holds_nobody_up_for_longer_than_the_limit():
