@@ -99,10 +99,11 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
             "hour": {"type": "string", "format": "date-time"},
             "version": text,
             "unreadable": {**count, "description": "Rows whose inputs could not be read."},
+            "skipped": {**count, "description": "Rows that were not counted, to take little time from answers."},
             "inputs": profile,
             "answers": profile,
         },
-        ["hour", "version", "unreadable", "inputs", "answers"],
+        ["hour", "version", "unreadable", "skipped", "inputs", "answers"],
     )
     inference = {"type": "array", "items": ref("InferInput"), "minItems": 1}
     return {

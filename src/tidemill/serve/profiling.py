@@ -2,13 +2,17 @@
 
 Only counts are kept, so columns that the ledger masks or hashes are profiled too (without their smallest and largest
 values). Rows are gathered and counted many at a time, on the observer's thread. Memory is bounded: by the hours that
-are kept and by the bins. Profiles of replicas add up exactly; those of a replica that ended are gone.
+are kept and by the bins. Profiles of replicas add up exactly; those of a replica that ended are gone. Counting takes a
+small share of a core: where more is answered than that is enough for, whole blocks of requests are skipped, and how many
+rows they had is told.
 
     {"model": "flights", "replicas": ["r1"], "hours": [{"hour": "2013-06-01T14:00:00Z", "version": "3",
-        "unreadable": 0, "inputs": {"rows": 7, …}, "answers": {"rows": 7, …}}, …]}      (data/profile.py)
+        "unreadable": 0, "skipped": 0, "inputs": {"rows": 7, …}, "answers": {"rows": 7, …}}, …]}      (data/profile.py)
 """
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +33,8 @@ from tidemill.serve.observer import Observer
 
 _ROWS, _BYTES = 2_048, 4 * 2**20
 """Counted when so much has gathered."""
+_SHARE, _CREDIT = 0.05, 0.2
+"""Of a core's time; and seconds of it that may be saved up."""
 _VERSIONS = 8
 _HOUR = 3_600_000_000_000  # nanoseconds
 
@@ -66,13 +72,16 @@ class Profiling(Observer):
     Args:
         hours: so many are kept, the newest.
         ledger: says which columns' values are not to be shown.
+        share: of one core's time that counting may take.
     """
 
-    def __init__(self, model: str, replica: str, hours: int, ledger: LedgerSettings) -> None:
+    def __init__(self, model: str, replica: str, hours: int, ledger: LedgerSettings, share: float = _SHARE) -> None:
         self._model, self._replica, self._kept, self._ledger = model, replica, hours, ledger
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
         self._hours: dict[tuple[int, str], _Hour] = {}
+        self._skipped: Counter[tuple[int, str]] = Counter()
+        self._share, self._credit, self._looked = share, _CREDIT if share else 0.0, time.monotonic()
         self._waiting: dict[tuple[int, str, Form], _Waiting] = {}
 
     def know(self, manifest: Manifest, profile: Mapping[str, Any]) -> None:
@@ -102,6 +111,9 @@ class Profiling(Observer):
             return
         key = (event.at // _HOUR, event.version, event.form)
         with self._lock:
+            if self._spent():
+                self._skipped[key[:2]] += len(next(iter(event.answers.values()), ()))
+                return
             waiting = self._waiting.setdefault(key, _Waiting())
             waiting.requests.append(event)
             waiting.rows += len(next(iter(event.answers.values()), ()))
@@ -110,6 +122,13 @@ class Profiling(Observer):
                 self._count(key, self._waiting.pop(key))
             elif len(self._waiting) > 2 * _VERSIONS:
                 self._count_all()
+
+    def _spent(self) -> bool:
+        """Whether counting has taken more than its share so far."""
+        now = time.monotonic()
+        self._credit = min(self._credit + self._share * (now - self._looked), _CREDIT)
+        self._looked = now
+        return self._credit < 0
 
     def snapshot(self) -> bytes:
         """This replica's profiles as JSON."""
@@ -120,6 +139,7 @@ class Profiling(Observer):
                     "hour": _written(hour),
                     "version": version,
                     "unreadable": found.unreadable,
+                    "skipped": self._skipped[hour, version],
                     "inputs": found.inputs,
                     "answers": found.answers,
                 }
@@ -136,6 +156,7 @@ class Profiling(Observer):
         known = self._known.get(version)
         if known is None:
             return
+        begun = time.thread_time()
         frames, unreadable = _read(known.read, waiting.requests)
         inputs = profile_like(_columns(frames, known), known.inputs)
         for name in known.hidden & inputs["columns"].keys():
@@ -149,6 +170,8 @@ class Profiling(Observer):
         newest = max(hour for hour, _ in self._hours)
         for old in [one for one in self._hours if one[0] <= newest - self._kept]:
             del self._hours[old]
+            self._skipped.pop(old, None)
+        self._credit -= time.thread_time() - begun
 
 
 def merged(texts: Mapping[str, bytes]) -> bytes:
@@ -161,7 +184,7 @@ def merged(texts: Mapping[str, bytes]) -> bytes:
     together = [
         {
             **parts[0],
-            "unreadable": sum(part["unreadable"] for part in parts),
+            **{name: sum(part[name] for part in parts) for name in ("unreadable", "skipped")},
             **{name: merge([part[name] for part in parts]) for name in ("inputs", "answers")},
         }
         for _, parts in sorted(hours.items())

@@ -30,9 +30,9 @@ WATCHED = {objective: watched(objective) for objective in OBJECTIVES}
 
 
 def profiling(
-    objective: Objective = Objective.BINARY, hours: int = 48, replica: str = "r1", **ledger: Any
+    objective: Objective = Objective.BINARY, hours: int = 48, replica: str = "r1", share: float = 1.0, **ledger: Any
 ) -> Profiling:
-    made = Profiling("flights", replica, hours, LedgerSettings(path=None, **ledger))
+    made = Profiling("flights", replica, hours, LedgerSettings(path=None, **ledger), share)
     given = WATCHED[objective].manifest
     identity = dataclasses.replace(given.identity, version="1")
     made.know(dataclasses.replace(given, identity=identity), WATCHED[objective].profile)
@@ -154,6 +154,16 @@ def test_a_canary_s_rows_count_and_a_shadow_s_and_unknown_versions_do_not() -> N
     shadow = msgspec.structs.replace(whole, role=Role.SHADOW, form=Form.NONE, inputs=b"")
     (hour,) = fed(profiling(), [part, shadow, msgspec.structs.replace(whole, version="7")])["hours"]
     assert (hour["inputs"], hour["answers"]) == wanted(frame[list(rows)])
+
+
+def test_more_than_its_share_of_time_is_not_taken_and_what_is_skipped_is_told() -> None:
+    observer = profiling(share=0.0)
+    given = events(drawn(6_000), per=50)
+    (hour,) = fed(observer, given)["hours"]
+    assert 2_048 <= hour["inputs"]["rows"] == hour["answers"]["rows"] < 2_048 + 50
+    assert hour["inputs"]["rows"] + hour["skipped"] == 6_000
+    together = json.loads(merged({"a": observer.snapshot(), "b": observer.snapshot()}))
+    assert together["hours"][0]["skipped"] == 2 * hour["skipped"]
 
 
 def test_a_bundle_without_bins_is_served_and_not_profiled() -> None:
