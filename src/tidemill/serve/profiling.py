@@ -3,7 +3,7 @@
 Only counts are kept, so columns that the ledger masks or hashes are profiled too (without their smallest and largest
 values). Rows are gathered and counted many at a time, on the observer's thread. Memory is bounded: by the hours that
 are kept and by the bins. Profiles of replicas add up exactly; those of a replica that ended are gone. Counting takes a
-small share of a core: where more is answered than that is enough for, whole blocks of requests are skipped, and how many
+small share of a core: where more is answered than that is enough for, whole blocks are skipped, and how many
 rows they had is told.
 
     {"model": "flights", "replicas": ["r1"], "hours": [{"hour": "2013-06-01T14:00:00Z", "version": "3",
