@@ -63,7 +63,8 @@ class World:
             chosen, tosses = choice.assign([f"key {key}" for key in keys], "m", TRIED, share)
         else:
             chosen, tosses = np.zeros(ROWS, dtype=bool), ()
-        common = {"id": np.arange(self._count, self._count + ROWS), "true_label": ["yes"] * ROWS}
+        ids = np.arange(self._count, self._count + ROWS)
+        common = {"id": ids, "request": ids.astype(str), "true_label": ["yes"] * ROWS}
         self._count += ROWS
         rows = pl.DataFrame(
             {
@@ -79,7 +80,9 @@ class World:
                 "value": np.where(random.random(ROWS) < BROKEN_SHARE, np.nan, level),
             }
         )
-        return rows, rows.select("id", "true_label", "latency_us", "probabilities", "value", loss=pl.Series(tried))
+        return rows, rows.select(
+            "id", "request", "true_label", "latency_us", "probabilities", "value", loss=pl.Series(tried)
+        )
 
 
 def tried(seed: int, unit: Unit, storm: float) -> tuple[bool, bool]:
