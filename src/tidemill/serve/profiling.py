@@ -33,7 +33,7 @@ from tidemill.serve.observer import Observer
 
 _ROWS, _BYTES = 2_048, 4 * 2**20
 """Counted when so much has gathered."""
-_SHARE, _CREDIT = 0.05, 0.2
+_SHARE, _CREDIT = 0.02, 0.1
 """Of a core's time; and seconds of it that may be saved up."""
 _VERSIONS = 8
 _HOUR = 3_600_000_000_000  # nanoseconds
