@@ -65,12 +65,10 @@ class Trial:
         cls, rules: TrialSettings, comparison: Comparison, losses: Losses, carried: Mapping[str, Any] | None = None
     ) -> "Trial":
         """carried: `carried()` of the stage before, whose evidence goes on; only a canary's does."""
-        if (
-            comparison.stage is Stage.CANARY
-        ):  # cut to less, weighted differences of equal models would not be 0 on average
+        reach = rules.reach if rules.unit is Unit.PERIOD else 1.0
+        if comparison.stage is Stage.CANARY:
+            # Cut to less, weighted differences of equal models would not be 0 on average.
             reach = 1 / min(comparison.share, 1 - comparison.share)
-        else:
-            reach = rules.reach if rules.unit is Unit.PERIOD else 1.0
         one = cls(
             rules=rules,
             comparison=comparison,
@@ -79,7 +77,7 @@ class Trial:
             guards=Guards.begin(rules, reach),
             bounds=MeanBounds(alpha=rules.alpha),
         )
-        if carried is not None and carried["asks"] == one._asks and comparison.share not in carried["shares"]:
+        if carried is not None and carried.get("asks") == one._asks and comparison.share not in carried["shares"]:
             one.shares, one.plain = list(carried["shares"]), list(carried["plain"])
             one.evidence = restored(one.evidence.question, carried["evidence"]).next_stage(reach=reach)
             one.centre, one.earlier = carried["centre"], carried["earlier"] + carried["taken"]
