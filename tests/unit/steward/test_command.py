@@ -25,12 +25,12 @@ TIMED = Schema(
 )
 
 
-def words(run: Path = Path("/work/it's here, {now}=1/run"), data: Any = None, **changes: Any) -> list[str]:
+def words(run: Path = Path("/runs/it's here, {now}=1/run"), data: Any = None, **changes: Any) -> list[str]:
     data = data or {"source": "flights", "options": {"origin_delay": False}, "weight": None}
     return command.words(
         settings(**changes),
         Trained(model="flights", schema=TIMED, data=data, run="/runs/first"),
-        records=Path("/work/records.parquet"),
+        records=Path("/runs/records.parquet"),
         newest=NEWEST,
         run=run,
         registry="s3://bucket/registry",
@@ -49,13 +49,13 @@ def composed(found: list[str]) -> Any:
 
 def test_hydra_reads_what_was_meant() -> None:
     found, folder = composed(words())
-    assert folder == "/work/it's here, {now}=1/run"
+    assert folder == "/runs/it's here, {now}=1/run"
     data = found.data
     assert (data.source, data.target, data.time) == ("production", "disrupted", "scheduled_departure")
     assert data.options == {
         "origin_delay": False,
         "base": "flights",
-        "records": "/work/records.parquet",
+        "records": "/runs/records.parquet",
         "window_days": None,
         "half_life_days": None,
     }
