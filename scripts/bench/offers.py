@@ -1,7 +1,8 @@
 """The other side of swaps.py: a process that promotes versions one after the other and offers bad ones in between.
 
-It runs apart from the load, so that neither waits for the other, and writes what it did when: one line of JSON each,
-with times of the monotonic clock, which all processes share.
+It runs apart from the load, so that neither waits for the other: it says that it is ready, begins at a line on its
+standard input, and writes what it did when: one line of JSON each, with times of the monotonic clock, which all
+processes share.
 """
 
 import json
@@ -98,4 +99,6 @@ def slow(folder: Path, source: Path, megabytes: int) -> Path:
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
+    print("ready", flush=True)  # starting Python takes a core for a second, which is no part of a swap
+    sys.stdin.readline()
     swap(Path(given["registry"]), given["port"], Path(given["log"]), given["count"], given["pause"], given["bad"])
