@@ -7,6 +7,7 @@ standard input ends, and then takes what is left.
 """
 
 import argparse
+import contextlib
 import fcntl
 import gc
 import logging
@@ -85,7 +86,7 @@ def follow(folder: Path, writer: str) -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; whoever started this says when to end
-    os.nice(19)
+    _step_back()
     gc.set_threshold(200_000, 50, 50)  # entries make no cycles: looking for some takes an eighth of the time
     note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
     shipper = None
@@ -102,6 +103,14 @@ def follow(folder: Path, writer: str) -> int:
             if shipper is not None:
                 shipper.run()
     return 0 if done() else 1
+
+
+def _step_back() -> None:
+    """Take what those who answer leave of the processors; SCHED_IDLE also lets them in at once when they wake up."""
+    os.nice(19)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _shipper(folder: Path, note: _Note) -> "Shipper":

@@ -108,6 +108,14 @@ def test_a_shipping_process_that_dies_is_counted_and_started_again(
     ledger.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="SCHED_IDLE is Linux's")
+def test_shipping_takes_what_answering_leaves_of_the_processors(settings: LedgerSettings) -> None:
+    ledger = Ledger(settings, "shop")
+    wait_for(lambda: ledger._child.pid and os.sched_getscheduler(ledger._child.pid) == os.SCHED_IDLE)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    ledger.close()
+
+
 def test_the_end_does_not_wait_for_ever(settings: LedgerSettings, caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(settings, "shop")
     ledger.describe(described())
