@@ -19,6 +19,7 @@ from tidemill.serve.metrics import CONTENT_TYPE
 from tidemill.serve.service import Service
 
 _TIMEOUT = b"x-request-timeout-seconds"
+_VERSION = b"x-model-version"
 OWN = "X-Tidemill-Own"
 """Header of the question that `tidemill serve` asks when it has started. It holds the secret of `OWN_SECRET`: whoever
 starts the server makes it for this one start, so nobody else can ask without being recorded."""
@@ -82,11 +83,13 @@ class Endpoints:
 
     async def _predict_arrow(self, request: Incoming) -> Reply:
         service = self._service
-        version = service.version(None)
+        given = request.headers.get(_VERSION)
+        pinned = None if given is None else given.decode("latin-1")
+        version = service.version(pinned)
         table = arrow.decode(request.body, version.reader, self._limits)
         ask = service.ask(table.count, Form.COLUMNS, columns(dict(table.raw) | table.others))
         ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
-        ask.keys = version.reader.keys_in(table.others)
+        ask.pinned, ask.keys = pinned, version.reader.keys_in(table.others)
         reply: Reply = await service.predict(ask)
         return reply
 

@@ -74,7 +74,7 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
         keys,
         request={_JSON: _content("PredictRequest", {"rows": rows}), _ARROW: {"schema": _BYTES}},
     )
-    predict["parameters"] = [_TIMEOUT]
+    predict["parameters"] = [_TIMEOUT, _VERSION]
     feedback = _operation(
         "feedback",
         "Labels of earlier answers, by id; again for corrections. All are taken, or none.",
@@ -208,6 +208,12 @@ _TIMEOUT: Schema = {
     "in": "header",
     "description": "When the client will have given up",
     "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 86400},
+}
+_VERSION: Schema = {
+    "name": "X-Model-Version",
+    "in": "header",
+    "description": "The version that answers an Arrow body, which has no place of its own for that",
+    "schema": {"type": "string"},
 }
 
 

@@ -541,6 +541,24 @@ def test_a_canary_by_arrow(two: Two) -> None:
     asyncio.run(main())
 
 
+def test_arrow_pins_a_version_by_a_header(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        async with standing(two.canary(), kept.ledger) as stand:
+            rows = rows_of(4)
+            stream = io.BytesIO()
+            pl.DataFrame(rows).write_ipc_stream(stream)
+            for version in (two.champion, two.challenger):
+                headers = [*ARROW, ("X-Model-Version", version.number)]
+                got = await post(stand.application, "/predict", stream.getvalue(), headers=headers)
+                found = pl.read_ipc_stream(io.BytesIO(got.body)).select(pl.col("^probability_.*$")).to_numpy()
+                np.testing.assert_allclose(found, two.expected(version, rows), atol=1e-6)
+            headers = [*ARROW, ("X-Model-Version", "9")]
+            got = await post(stand.application, "/predict", stream.getvalue(), headers=headers)
+            assert got.status == 404 and got.observed == "'9'; in use: 1, 2"
+
+    asyncio.run(main())
+
+
 # The shadow
 
 
