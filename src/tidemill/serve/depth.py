@@ -5,11 +5,17 @@ any JSON goes as deep as the interpreter's stack, a thousand levels or more by v
 result (`repr`, comparison) may find less stack than the decoder did: a request that ends in a fault of ours.
 """
 
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 
 from tidemill.errors import RequestError
 
 LIMIT = 32
+
+T = TypeVar("T")
 
 _PLAIN = bytes(set(range(256)) - set(b"[]{}"))
 _OTHERS = bytes(set(_PLAIN) - set(b'"'))
@@ -17,6 +23,25 @@ _CHUNK = 2**20
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[*b"[{"]] = 1
 _STEPS[[*b"]}"]] = -1
+
+
+def parsed(body: bytes, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of JSON that is nested no deeper than the limit.
+
+    Garbage is not looked for meanwhile: JSON has no cycles, and a body of millions of small lists held a replica for 1.8
+    seconds instead of .3, which went into walking through them again and again.
+
+    Raises:
+        RequestError: as `check`. And whatever `parse` raises.
+    """
+    check(body)
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return parse(body)
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def check(body: bytes) -> None:

@@ -165,9 +165,8 @@ def _moment(text: Any, place: str) -> int:
 
 
 def _entries(body: bytes) -> list[Any]:
-    depth.check(body)
     try:
-        content = msgspec.json.decode(body)
+        content = depth.parsed(body, msgspec.json.decode)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         observed = str(error)[:200]
         raise refused(400, "A request's body is standard JSON in UTF-8", observed, f"send {_FORM}") from error

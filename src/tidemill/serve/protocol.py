@@ -153,14 +153,17 @@ def _keys_of(keys: Sequence[str | int] | None, count: int) -> Sequence[str] | No
 
 
 def _parsed(body: bytes) -> Any:
-    depth.check(body)
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        return depth.parsed(body, _loads)
     except (ValueError, RecursionError) as error:  # the JSON and the Unicode errors are ValueErrors
         observed = str(error)[:200]
         raise refused(
             400, "A request's body is standard JSON in UTF-8", observed, "send JSON; null is missing"
         ) from error
+
+
+def _loads(body: bytes) -> Any:
+    return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
 
 
 def _no_constant(name: str) -> float:

@@ -1,3 +1,4 @@
+import gc
 import json
 import random
 
@@ -60,3 +61,16 @@ def test_texts_and_levels_go_on_across_chunks(monkeypatch):
             body = nested(levels, inside)
             json.loads(body)
             depth.check(body) if levels <= depth.LIMIT else refused(body)
+
+
+def test_parsing_looks_for_no_garbage_and_lets_others_look_again():
+    seen = []
+    gc.callbacks.append(lambda phase, info: seen.append(info))
+    try:
+        depth.parsed(json.dumps({"rows": [[[]]] * 100_000}).encode(), json.loads)
+        assert not seen and gc.isenabled()
+        with pytest.raises(ValueError, match="Expecting"):
+            depth.parsed(b"[1,", json.loads)
+        assert gc.isenabled()
+    finally:
+        gc.callbacks.pop()

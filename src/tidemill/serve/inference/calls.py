@@ -147,9 +147,8 @@ async def rest(backend: Backend, call: Call) -> tuple[int, bytes]:
 
 
 def _content(body: bytes) -> Document:
-    depth.check(body)
     try:
-        content = json.loads(body or b"{}")
+        content = depth.parsed(body or b"{}", json.loads)
     except (ValueError, RecursionError) as error:
         raise refused(400, "A request's body is JSON in UTF-8", str(error)[:200], "send JSON, or nothing") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters", {}), dict):

@@ -162,13 +162,12 @@ def parameters(entries: Any) -> Parameters:
 
 
 def _parsed(text: bytes) -> _Request:
-    depth.check(text)
     try:
-        return _DECODER.decode(text)
+        return depth.parsed(text, _DECODER.decode)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:  # NaN and Infinity are not JSON, but what Triton's clients send for them
-        content = json.loads(text)
+        content = depth.parsed(text, json.loads)
         json.dumps(content, ensure_ascii=False).encode()  # no half surrogate pairs: they could not be sent back
         return msgspec.convert(content, _Request)
     except msgspec.ValidationError as error:
