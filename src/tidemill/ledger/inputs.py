@@ -1,9 +1,11 @@
 """The raw inputs of recorded requests as typed columns: by the raw input contract, many requests at a time."""
 
+import contextlib
 import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -49,7 +51,7 @@ class Inputs:
 
     def __init__(self, schema: dict[str, Any], settings: LedgerSettings, key: bytes) -> None:
         read = Schema.from_dict(schema)
-        self._always = {column.name for column in read.inputs}
+        self._inputs = {column.name for column in read.inputs}
         self._columns = tuple(
             dataclasses.replace(column, missing_allowed=True)  # whether it may be was checked before the answer
             for column in read.columns
@@ -57,7 +59,10 @@ class Inputs:
         )
         self._covers = {column.name: cover(column, settings) for column in self._columns}
         self._key = key
-        fields = [(f"f{index}", _JSON[column.kind], None) for index, column in enumerate(self._columns)]
+        fields = [
+            (f"f{index}", _JSON[column.kind] if column.name in self._inputs else Any, None)
+            for index, column in enumerate(self._columns)
+        ]
         row: Any = msgspec.defstruct(
             "Row",
             fields,
@@ -79,14 +84,7 @@ class Inputs:
         """
         try:
             return self._frame(requests)
-        except (
-            RequestError,
-            msgspec.DecodeError,
-            pl.exceptions.PolarsError,
-            ValueError,
-            TypeError,
-            LookupError,
-        ) as error:
+        except _UNFIT as error:
             if len(requests) == 1:
                 _log.error("the inputs of the answers to request %s cannot be read: %s", requests[0].id, error)
             return None
@@ -98,13 +96,17 @@ class Inputs:
             columns: Iterable[Any] = ([None] * count for _ in self._columns)
         else:
             columns = self._from_json(requests) if form is Form.ROWS else self._from_columns(requests)
-        found = (self._series(column, values) for column, values in zip(self._columns, columns, strict=True))
+        given = (
+            values if column.name in self._inputs or form is Form.NONE else _as_far_as_it_fits(values, column)
+            for column, values in zip(self._columns, columns, strict=True)
+        )
+        found = (self._series(column, values) for column, values in zip(self._columns, given, strict=True))
         names = (column.name for column in self._columns)
         return pl.DataFrame(
             [
                 series
                 for name, series in zip(names, found, strict=True)
-                if name in self._always or series.null_count() < series.len()
+                if name in self._inputs or series.null_count() < series.len()
             ]
         )
 
@@ -116,11 +118,15 @@ class Inputs:
             return
         for index, column in enumerate(self._columns):
             values = list(map(attrgetter(f"f{index}"), rows))
-            yield _moments(values, column) if column.kind is Kind.TIMESTAMP else values
+            moments = column.kind is Kind.TIMESTAMP and column.name in self._inputs
+            yield _moments(values, column) if moments else values
 
     def _from_any_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
         rows = [row for one in requests for row in _picked(json.loads(one.inputs)["rows"], one.rows)]
-        yield from from_rows(rows, self._columns).values()
+        inputs = [column for column in self._columns if column.name in self._inputs]
+        raw = from_rows(rows, inputs, {column.name for column in self._columns})
+        for column in self._columns:
+            yield raw[column.name] if column.name in raw else [row.get(column.name) for row in rows]
 
     def _from_columns(self, requests: Sequence[Answered]) -> Iterator[Any]:
         given = [(msgspec.msgpack.decode(one.inputs), one) for one in requests]
@@ -128,7 +134,7 @@ class Inputs:
             parts = [
                 _picked(_listed(columns[column.name], column.kind), one.rows)
                 if column.name in columns
-                else [MISSING[column.kind]] * _rows(one)
+                else [MISSING[column.kind] if column.name in self._inputs else None] * _rows(one)
                 for columns, one in given
             ]
             yield list(chain.from_iterable(parts))
@@ -166,6 +172,33 @@ def _moments(values: list[Any], column: Column) -> Any:
     if all(type(value) is int for value in values):
         return values
     return from_rows([{column.name: value} for value in values], [column])[column.name]
+
+
+def _as_far_as_it_fits(values: Any, column: Column) -> Any:
+    """Values of a column that is no input, of which a client may send anything; what cannot be read is missing."""
+    if all(value is None for value in values):
+        return [MISSING[column.kind]] * len(values)
+    try:
+        return from_rows([{column.name: value} for value in values], [column])[column.name]
+    except RequestError:
+        return [_fitted(value, column) for value in values]
+
+
+def _fitted(value: Any, column: Column) -> Any:
+    if value is None or value != value:
+        return MISSING[column.kind]
+    if column.kind is Kind.CATEGORICAL:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return text.encode(errors="replace").decode()
+    with contextlib.suppress(RequestError):
+        return from_rows([{column.name: value}], [column])[column.name].item()
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        if column.kind is Kind.TIMESTAMP:
+            moment = datetime.strptime(value, column.format or "")  # as the table has it that the model learnt from
+            return _moments([moment.isoformat()], column)[0]
+        number = float(value)
+        return number if column.kind is Kind.NUMERIC or number in (0, 1) else MISSING[column.kind]
+    return MISSING[column.kind]
 
 
 def _listed(values: Any, kind: Kind) -> Any:

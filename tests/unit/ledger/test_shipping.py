@@ -1,6 +1,7 @@
 """Shipping: segments become rows of the tables, each once, whatever stood in them and whatever went wrong before."""
 
 import datetime as dt
+import json
 import logging
 import math
 import shutil
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from deltalake import write_deltalake
-from ledger_entries import AT, DAY, ROW, Write, answered, described, in_columns, regression
+from ledger_entries import AT, DAY, ROW, Write, answered, answers, described, in_columns, regression
 
 from tidemill.data.raw import EPOCH
 from tidemill.data.schema import Column, Role, Schema
@@ -165,6 +166,58 @@ def test_only_columns_that_were_given_have_a_field(settings: LedgerSettings, wri
     write([answered("b", [{**ROW, "note": "hello"}])])
     assert inputs(settings)[1] == {**READ, "note": "hello"}
     assert inputs(settings)[0]["note"] is None
+
+
+LOOSE = Schema(
+    columns=(
+        Column(name="size", kind=Kind.NUMERIC),
+        Column(name="order", kind=Kind.CATEGORICAL, role=Role.KEY),
+        Column(name="paid", kind=Kind.BOOLEAN, role=Role.IGNORED),
+        Column(name="cost", kind=Kind.NUMERIC, role=Role.IGNORED),
+        Column(name="when", kind=Kind.TIMESTAMP, role=Role.TIME, format="%d.%m.%Y"),
+    )
+)
+FIRST = dt.datetime(2013, 6, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("order", 7, "7"),
+        ("order", 7.5, "7.5"),
+        ("order", True, "true"),
+        ("order", {"a": [1]}, '{"a": [1]}'),
+        ("order", "\ud800", "?"),
+        ("order", "é", "é"),
+        ("paid", 1, True),
+        ("paid", 0.0, False),
+        ("paid", "yes", None),
+        ("paid", 2, None),
+        ("cost", "12.5", 12.5),
+        ("cost", "a lot", None),
+        ("cost", 2**60, float(2**60)),
+        ("cost", [1], None),
+        ("when", "01.06.2013", FIRST),
+        ("when", "2013-06-01", FIRST),
+        ("when", 1_370_044_800_000_000, FIRST),
+        ("when", "soon", None),
+        ("when", 1.5, None),
+    ],
+)
+def test_what_is_no_input_is_read_as_far_as_it_fits(
+    settings: LedgerSettings, write: Write, name: str, value: object, read: object
+) -> None:
+    sent = [{"size": 1.5, name: value}, {"size": 2.5, "order": "b", "when": "2013-06-01T00:00:00Z"}]
+    huge = answered("c", inputs=json.dumps({"rows": sent}).replace(": 2.5", ": 1e999").encode(), answers=answers(2))
+    columns = {"size": [1.5, 2.5], "order": ["a", "b"], "when": ["2013-06-01", None], name: [value, None]}
+    entries = [answered("a", sent), huge]
+    if value != "\ud800":
+        entries.append(answered("b", **in_columns(columns)))
+    write(entries, versions=(described(schema=LOOSE),))
+    found = inputs(settings)
+    assert [row["size"] for row in found[::2]] == [1.5] * len(entries)
+    assert [row.get(name) for row in found[::2]] == [read] * len(entries)
+    assert found[1]["order"] == "b" and found[1]["when"] == FIRST
 
 
 def test_sensitive_columns_are_hashed_and_masked_ones_are_null(settings: LedgerSettings, write: Write) -> None:

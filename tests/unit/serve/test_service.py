@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -537,6 +538,22 @@ def test_a_canary_by_arrow(two: Two) -> None:
             assert [version == "2" for version in table["version"]] == split(keys)
             found = table.select(pl.col("^probability_.*$")).to_numpy()
             np.testing.assert_allclose(found, merged(two, rows, split(keys)), atol=1e-6)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("datatype", "data"), [("INT64", [7]), ("FP64", [7.5]), ("BOOL", [True]), ("BYTES", ["a"])])
+def test_what_is_no_input_may_have_any_datatype(two: Two, kept: Kept, datatype: str, data: list[Any]) -> None:
+    async def main() -> None:
+        async with standing(Held(champion=two.champion), kept.ledger) as stand:
+            inputs = [
+                {"name": "open", "datatype": "BOOL", "shape": [1], "data": [True]},
+                {"name": "id", "datatype": datatype, "shape": [1], "data": data},
+            ]
+            got = await post(stand.application, "/v2/models/small/infer", {"inputs": inputs})
+            assert got.status == 200
+            (entry,) = kept.of(got.json["parameters"]["request_id"])
+            assert msgspec.msgpack.decode(entry.inputs)["id"] == data
 
     asyncio.run(main())
 

@@ -159,7 +159,8 @@ class Decoder:
                 found[tensor.name] = plain[tensor.name]
                 continue
             if tensor.name in self._others:
-                others[tensor.name] = list(_values(tensor, rows))
+                values = _values(tensor, rows)
+                others[tensor.name] = values.tolist() if isinstance(values, np.ndarray) else list(values)
                 continue
             column = self._columns.get(tensor.name)
             if column is None:
