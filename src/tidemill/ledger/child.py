@@ -1,5 +1,8 @@
 """The shipping process that a ledger keeps beside it: started, started again when it dies, told when to end.
 
+It takes what answering leaves of the processors. Where that is nothing for long, it is started once more as one that
+takes its part: what waits would fill the disk.
+
 It gets its settings, secrets of the object store included, through a pipe, and ends when that pipe does: also when
 the process that holds the other end was killed.
 """
@@ -17,6 +20,8 @@ import msgspec
 from tidemill.ledger.settings import LedgerSettings
 
 _LONGEST_DELAY = 60.0  # seconds
+_BEHIND = 120.0
+"""Seconds that what is recorded may wait, besides the usual, before shipping takes its part of the processors."""
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +31,8 @@ class Child:
     def __init__(self, settings: LedgerSettings, model: str, segments: Path, writer: str) -> None:
         self.failures = 0
         """How often the process has died."""
-        self._note = msgspec.json.encode({"model": model, "settings": settings}) + b"\n"
+        self._model, self._settings = model, settings
+        self._waits = True  # for processors that nobody else wants
         self._command = [sys.executable, "-m", "tidemill.ledger.ship", str(segments), "--follow", writer]
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._next = 0.0
@@ -36,20 +42,32 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def watch(self) -> None:
-        """Start the process if there is none and its time has come; count it when it has died."""
+    def watch(self, lag: float = 0.0) -> None:
+        """Start the process if there is none and its time has come; count it when it has died.
+
+        Args:
+            lag: for how long the oldest record has waited to be shipped, seconds.
+        """
         now = time.monotonic()
+        if self._waits and lag > _BEHIND + 2 * self._settings.ship_seconds:
+            _log.warning("records have waited %.0f s to be shipped: shipping takes its part of the processors now", lag)
+            self._waits = False
+            if self._process is not None:
+                self._process.kill()  # at any moment nothing is lost, and nothing shipped twice
+                self._process.wait()
+                self._forget()
+                self._next = now
         if self._process is not None and self._process.poll() is not None:
-            self.failures += 1
             self._delay = 1.0 if now - self._started > _LONGEST_DELAY else min(self._delay * 2, _LONGEST_DELAY)
             self._next = now + self._delay
             _log.error(
                 "the ledger's shipping process ended with %s (failure %d); entries wait on the local disk, next try in "
                 "%.0f s",
                 self._process.returncode,
-                self.failures,
+                self.failures + 1,
                 self._delay,
             )
+            self.failures += 1
             self._forget()
         if self._process is None and now >= self._next:
             self._start(now)
@@ -74,8 +92,9 @@ class Child:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment)
         self._started = now
         assert self._process.stdin is not None
+        note = {"model": self._model, "settings": self._settings, "waits": self._waits}
         with contextlib.suppress(BrokenPipeError):  # it died at once: the next look counts it
-            self._process.stdin.write(self._note)
+            self._process.stdin.write(msgspec.json.encode(note) + b"\n")
             self._process.stdin.flush()
 
     def _hang_up(self) -> None:

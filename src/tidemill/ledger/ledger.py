@@ -128,7 +128,7 @@ class Ledger:
         while not self._ended.is_set():
             try:
                 self._wal.tick()
-                self._child.watch()
+                self._child.watch(self._wal.lag().seconds)
             except OSError:
                 _log.exception("the ledger's upkeep failed")
             self._ended.wait(min(_TICK, self._settings.ship_seconds))

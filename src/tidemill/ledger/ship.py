@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 class _Note(msgspec.Struct):
     model: str
     settings: LedgerSettings
+    waits: bool = True
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,9 +87,9 @@ def follow(folder: Path, writer: str) -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C goes to the whole group; whoever started this says when to end
-    _step_back()
     gc.set_threshold(200_000, 50, 50)  # entries make no cycles: looking for some takes an eighth of the time
     note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
+    _step_back(note.waits)
     shipper = None
     with (folder / SHIP_LOCK).open("w") as lock:
         ended = False
@@ -105,10 +106,13 @@ def follow(folder: Path, writer: str) -> int:
     return 0 if done() else 1
 
 
-def _step_back() -> None:
-    """Take what those who answer leave of the processors; SCHED_IDLE also lets them in at once when they wake up."""
-    os.nice(19)
-    if sys.platform == "linux":
+def _step_back(waits: bool) -> None:
+    """Take what those who answer leave of the processors, or else a tenth of what they want as well.
+
+    SCHED_IDLE also lets them in at once when they wake up: beside niceness alone, answers took up to 100 ms.
+    """
+    os.nice(19 if waits else 10)
+    if waits and sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 

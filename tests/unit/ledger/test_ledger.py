@@ -14,7 +14,7 @@ import pytest
 from ledger_entries import AT, ROW, Write, answered, described
 
 from tidemill.errors import LedgerError, SettingsError
-from tidemill.ledger import ship, tables
+from tidemill.ledger import child, ship, tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import Cover, LedgerSettings
@@ -113,6 +113,26 @@ def test_shipping_takes_what_answering_leaves_of_the_processors(settings: Ledger
     ledger = Ledger(settings, "shop")
     wait_for(lambda: ledger._child.pid and os.sched_getscheduler(ledger._child.pid) == os.SCHED_IDLE)
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    ledger.close()
+
+
+def test_shipping_that_falls_behind_takes_its_part(
+    settings: LedgerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(child, "_BEHIND", 0.3)
+    ledger = Ledger(settings, "shop")
+    ledger.describe(described())
+    wait_for(lambda: ledger._child.pid)
+    first = ledger._child.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)  # it gets no processor
+    ledger.answered([answered("a")])
+    wait_for(lambda: not ledger.lag().records)
+    assert requests(settings) == ["a"] and ledger.failures == 0
+    assert ledger._child.pid not in (first, None)
+    if sys.platform == "linux":
+        assert os.sched_getscheduler(ledger._child.pid or 0) == os.SCHED_OTHER
+    assert "shipping takes its part of the processors now" in caplog.text
     ledger.close()
 
 
