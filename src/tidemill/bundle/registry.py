@@ -113,6 +113,10 @@ class Registry:
                 remedy="delete the file and repeat the last change (`tidemill registry show` tells it)",
             ) from error
 
+    def champions(self, model: str) -> list[str]:
+        """Versions that are or were champion and were not taken back, the present one first."""
+        return list(dict.fromkeys(reversed(rollout.stack(self.history(model), Alias.CHAMPION))))
+
     def state_mark(self, model: str) -> str | None:
         """A text that is another one whenever `desired` may have changed; one look at a file's description."""
         _check_name(model)
@@ -291,8 +295,4 @@ def _stamp(folder: Path, model: str, version: str) -> None:
 
 def _check_name(model: str) -> None:
     if not model or not PlainName.holds(model):
-        raise RegistryError(
-            f"A model's name is {PlainName.text}",
-            observed=repr(model),
-            remedy="choose another name",
-        )
+        raise RegistryError(f"A model's name is {PlainName.text}", observed=repr(model), remedy="choose another name")

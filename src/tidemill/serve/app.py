@@ -11,6 +11,7 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
+from tidemill.bundle.registry import Alias, Registry
 from tidemill.serve import ingress, profiling, scaling
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.collection import Collection
@@ -64,6 +65,8 @@ class Server(Servicer):
 
 def build(args: Arguments) -> serve.Application:
     """The application, for `serve.run` or the `import_path` of a Serve config."""
+    if args.alias != Alias.CHAMPION:  # looked up once: another alias is followed by nobody, and replicas come and go
+        args = args.model_copy(update={"alias": Registry(args.registry).resolve(args.model, args.alias)})
     options: dict[str, Any] = {"num_replicas": args.replicas}
     if args.maximum:
         policy = AutoscalingPolicy(policy_function="tidemill.serve.scaling:by_queue")

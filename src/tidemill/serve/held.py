@@ -62,6 +62,8 @@ class Source(Protocol):
 
     def desired(self, model: str) -> Desired: ...
 
+    def champions(self, model: str) -> list[str]: ...
+
 
 class Replica(Protocol[V]):
     """What a watcher asks of its replica. All but `load` are called in the event loop and must be quick."""

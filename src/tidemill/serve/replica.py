@@ -8,8 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
-from tidemill.bundle.registry import Registry
-from tidemill.bundle.store import is_version
+from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import RequestError
 from tidemill.ledger.ledger import Ledger
 from tidemill.serve import fitting, observing, openapi
@@ -83,7 +82,7 @@ class Replica:
             RegistryError, BundleError, SettingsError: there is nothing that can be served.
         """
         arguments = self.arguments
-        if is_version(arguments.alias) or arguments.alias != "champion":
+        if arguments.alias != Alias.CHAMPION:
             number = self.registry.resolve(arguments.model, arguments.alias)
             self.swap(Held(champion=await asyncio.to_thread(self.load, number)))
         else:

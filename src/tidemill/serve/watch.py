@@ -7,12 +7,13 @@ what a version is, the replica decides: `V` is anything.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Generic
 
 from tidemill.bundle.rollout import Alias, Desired, Mode
-from tidemill.errors import BundleError, RegistryError, SettingsError, TidemillError
+from tidemill.errors import RegistryError, TidemillError
 from tidemill.serve.held import Held, Refusal, Replica, Report, Source, V
 from tidemill.serve.observer import Refused, Swapped
 from tidemill.serve.threads import in_thread
@@ -46,6 +47,7 @@ class Watcher(Generic[V]):
         self._kept: dict[str, V] = {}
         self._loading: dict[str, asyncio.Future[V]] = {}
         self._refused: dict[str, Refusal] = {}
+        self._unfit: set[str] = set()
         self._desired = Desired(generation=0)
         self._seen = self._abreast = time.monotonic()
         self._mark: str | None = None
@@ -57,10 +59,10 @@ class Watcher(Generic[V]):
         self._moving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the champion (or, where it is refused, the one before it), and follow; a challenger is not waited for.
+        """Load the champion (or, where it is refused, one before it), and follow; a challenger is not waited for.
 
         Raises:
-            BundleError, SettingsError: neither can be used.
+            BundleError, SettingsError, SchemaError: none of them can be used.
             RegistryError: the registry cannot be read, or has no champion of this model.
         """
         self._desired, self._mark = await self._read()
@@ -150,17 +152,22 @@ class Watcher(Generic[V]):
             log.error("The registry cannot be read; what is held goes on. %s", self._error)
 
     async def _first(self, desired: Desired) -> tuple[str, V]:
-        champion, previous = str(desired.champion), desired.previous
+        """The champion, or the newest one before it that is not refused: what replicas that run already hold, too."""
+        champion = str(desired.champion)
         try:
-            return champion, await in_thread(lambda: self._replica.load(champion))
-        except BundleError as error:
+            return champion, await self._loaded(champion)
+        except RegistryError:
+            raise
+        except TidemillError as error:
             self._refuse(Alias.CHAMPION, champion, error)
-            if previous is None:
-                raise
-            try:
-                return previous, await in_thread(lambda: self._replica.load(previous))
-            except TidemillError:
-                raise error from None
+            for earlier in await in_thread(lambda: self._registry.champions(self._model)):
+                if earlier != champion:
+                    with contextlib.suppress(TidemillError):
+                        return earlier, await self._loaded(earlier)
+            raise
+
+    def _loaded(self, version: str) -> "asyncio.Future[V]":
+        return in_thread(lambda: self._replica.load(version))
 
     def _begin(self, desired: Desired) -> None:
         """Follow a new state in place of the one before, finished or not."""
@@ -193,7 +200,7 @@ class Watcher(Generic[V]):
     async def _load(self, alias: str, version: str) -> None:
         """Keep a version, or the reason why not. A load that was begun for an earlier state goes on for this one."""
         if version not in self._loading:
-            self._loading[version] = in_thread(lambda: self._replica.load(version))
+            self._loading[version] = self._loaded(version)
         try:
             self._kept[version] = await asyncio.shield(self._loading[version])
             self._refused.pop(alias, None)
@@ -244,19 +251,23 @@ class Watcher(Generic[V]):
         }
 
     def _fits(self, alias: str, version: str, champion: str, known: bool = False) -> bool:
-        """Whether a version is there and may be taken beside or after `champion`. known: it has served before."""
+        """Whether a version is there and may be taken beside or after `champion`.
+
+        known: it has been champion, so it has served, unless it was refused here.
+        """
         if version not in self._kept or alias in self._refused:
             return False
         try:
-            if not known:
+            if not known or version in self._unfit:
                 self._replica.accepts(self._kept[version], self._kept[champion])
         except Exception as error:
+            self._unfit.add(version)
             self._refuse(alias, version, error)
             return False
         return True
 
     def _refuse(self, alias: str, version: str, error: Exception) -> None:
-        again = not isinstance(error, BundleError | SettingsError)
+        again = isinstance(error, RegistryError) or not isinstance(error, TidemillError)
         why = str(error)  # the error itself would keep what its traceback sees, and a log may keep the error
         refusal = Refusal(alias=alias, version=version, error=why, again=again)
         if self._refused.get(alias) != refusal:

@@ -16,7 +16,7 @@ import pytest
 from ray.serve._private import haproxy_templates
 from serving_parts import arguments, call, post, started
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import BundleError, RegistryError, RequestError, SettingsError
 from tidemill.serve import app, ingress, scaling
 from tidemill.serve.inference.servicer import PEER
@@ -77,6 +77,14 @@ def test_the_builder_makes_an_application() -> None:
     grown = app.build(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
     scaled = grown._deployment_config.autoscaling_config
     assert (scaled.min_replicas, scaled.max_replicas) == (2, 5) and grown.ray_actor_options["num_cpus"] == 0.5
+
+
+def test_an_alias_that_nobody_follows_is_one_version_for_all_replicas(registry: str) -> None:
+    Registry(registry).promote("small", "1", Alias.CANDIDATE, by="me", reason="newest")
+    (given,) = app.build(arguments(registry, alias="candidate"))._bound_deployment.init_args
+    assert given.alias == "1"
+    (given,) = app.build(arguments(registry))._bound_deployment.init_args
+    assert given.alias == "champion"
 
 
 def test_a_server_on_loopback_answers_no_other_machine_by_grpc(registry: str) -> None:

@@ -16,7 +16,7 @@ from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.bundle.rollout import Mode
 from tidemill.data.raw import from_table
-from tidemill.errors import BundleError, RegistryError
+from tidemill.errors import BundleError, RegistryError, SchemaError
 from tidemill.serve import fitting, watch
 from tidemill.serve.observer import Refused, Swapped
 from tidemill.serve.predictor import Predictor
@@ -550,6 +550,44 @@ def test_it_starts_with_the_champion_before_where_the_champion_is_refused(local)
             assert replica.held.champion.number == "3"
 
     run(test())
+
+
+def test_it_starts_with_the_newest_champion_that_is_not_refused(local):
+    """As replicas that run hold it: two refused ones in a row must not keep a new replica from starting."""
+    replica = Plain()
+    for version in ("2", "3", "2"):
+        local.promote("small", version, **WHY)
+    replica.errors = {
+        "2": BundleError("is signed", observed="no", remedy="sign it"),
+        "3": SchemaError("is known", observed="a newer release's", remedy="use that"),
+    }
+
+    async def main():
+        async with following(local, replica) as watcher:
+            assert replica.swaps == [("1", None, Mode.OFF, 0.0, True)] and replica.loads[:3] == ["2", "3", "1"]
+            await watcher.settled()
+            assert not watcher.report().refused[0].again
+
+    run(main())
+
+
+def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local):
+    replica = Plain()
+    replica.unfit = {("2", "1"), ("2", "3")}
+
+    async def main():
+        async with following(local, replica) as watcher:
+            local.promote("small", "2", **WHY)
+            await follow(watcher)
+            local.promote("small", "3", **WHY)
+            await follow(watcher)
+            assert replica.held.champion.number == "3"
+            local.rollback("small", **WHY)
+            await follow(watcher)
+            assert [refusal.version for refusal in watcher.report().refused] == ["2"]
+            assert replica.held.champion.number == "3", "it has never served"
+
+    run(main())
 
 
 def test_it_does_not_start_without_anything_to_serve(local):
