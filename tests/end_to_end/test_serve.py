@@ -181,6 +181,8 @@ def test_other_doors(server: Server) -> None:
     assert ask(url, "/predict", b"x" * (17 * 2**20), **{"Content-Type": JSON})[0] == 413
     health = json.loads(ask(url, "/health")[1])
     assert (health["status"], health["model"], health["version"]) == ("ok", "small", "1")
+    niceness = os.getpriority(os.PRIO_PROCESS, health["rollout"]["process"])
+    assert niceness == os.getpriority(os.PRIO_PROCESS, 0), "Ray would have others come first"
     status, body = ask(url, "/metrics")
     assert status == 200 and b"tidemill_requests_total{" in body and b'path="/predict",status="405"' in body
     status, body = ask(url, "/openapi.json")

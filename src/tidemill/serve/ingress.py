@@ -27,6 +27,8 @@ _App = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
 COMMON = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; silences a warning
+    # Ray's own choice is 15: whatever else the machine does would come before those who answer
+    "RAY_worker_niceness": "0",
     "NVIDIA_TF32_OVERRIDE": "0",  # a GPU's short floats would not give the golden rows' answers
     # gRPC reads a message whole before anybody can look for its key; Ray's own choice is 2 GiB
     "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(32 * 2**20),
