@@ -22,6 +22,7 @@ from tidemill.ledger.settings import LedgerSettings
 _LONGEST_DELAY = 60.0  # seconds
 _BEHIND = 120.0
 """Seconds that what is recorded may wait, besides the usual, before shipping takes its part of the processors."""
+_BRIEFLY = 3.0  # seconds that the end is waited for before it does so
 _log = logging.getLogger(__name__)
 
 
@@ -53,9 +54,7 @@ class Child:
             _log.warning("records have waited %.0f s to be shipped: shipping takes its part of the processors now", lag)
             self._waits = False
             if self._process is not None:
-                self._process.kill()  # at any moment nothing is lost, and nothing shipped twice
-                self._process.wait()
-                self._forget()
+                self._end_now()
                 self._next = now
         if self._process is not None and self._process.poll() is not None:
             self._delay = 1.0 if now - self._started > _LONGEST_DELAY else min(self._delay * 2, _LONGEST_DELAY)
@@ -74,18 +73,36 @@ class Child:
 
     def end(self, seconds: float) -> bool:
         """Let it ship what is left, for so long at most; false when it did not come to an end by itself."""
+        until = time.monotonic() + seconds
         if self._process is None:
             self._start(time.monotonic())
+        done = self._ended(min(seconds, _BRIEFLY))
+        if (
+            not done and self._waits and time.monotonic() < until
+        ):  # nothing may be left for who waits: now it is its turn
+            self._waits = False
+            self._start(time.monotonic())
+            done = self._ended(until - time.monotonic())
+        return done
+
+    def _ended(self, seconds: float) -> bool:
+        """Whether it came to a good end by itself within so long; it is gone in any case."""
         assert self._process is not None
         self._hang_up()
         try:
-            done = self._process.wait(seconds) == 0
+            done = self._process.wait(max(seconds, 0.0)) == 0
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            done = False
-        self._forget()
+            self._end_now()
+            return False
+        self._process = None
         return done
+
+    def _end_now(self) -> None:
+        """At any moment: nothing is lost by it, and nothing shipped twice."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._forget()
 
     def _start(self, now: float) -> None:
         environment = {**os.environ, "POLARS_MAX_THREADS": "1"}  # the cores belong to the answers

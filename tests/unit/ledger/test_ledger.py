@@ -149,6 +149,20 @@ def test_the_end_does_not_wait_for_ever(settings: LedgerSettings, caplog: pytest
     assert requests(settings) == ["a"]
 
 
+def test_at_the_end_shipping_takes_its_part_where_it_gets_no_processor(
+    settings: LedgerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_BRIEFLY", 0.1)
+    ledger = Ledger(settings, "shop")
+    ledger.describe(described())
+    wait_for(lambda: ledger._child.pid)
+    assert ledger._child.pid is not None
+    os.kill(ledger._child.pid, signal.SIGSTOP)
+    ledger.answered([answered("a")])
+    ledger.close()
+    assert requests(settings) == ["a"]
+
+
 def test_an_operator_ships_what_a_crash_left(
     settings: LedgerSettings, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
