@@ -28,8 +28,8 @@ _STEPS[[*b"]}"]] = -1
 def parsed(body: bytes, parse: Callable[[bytes], T]) -> T:
     """What `parse` makes of JSON that is nested no deeper than the limit.
 
-    Garbage is not looked for meanwhile: JSON has no cycles, and a body of millions of small lists held a replica for 1.8
-    seconds instead of .3, which went into walking through them again and again.
+    Garbage is not looked for meanwhile: JSON has no cycles, and a body of millions of small lists held a replica for
+    1.8 seconds instead of .3, which went into walking through them again and again.
 
     Raises:
         RequestError: as `check`. And whatever `parse` raises.

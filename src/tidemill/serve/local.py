@@ -3,42 +3,32 @@
 import atexit
 import contextlib
 import io
-import json
 import logging
 import math
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import socket
 import tempfile
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tidemill.bundle import golden
 from tidemill.bundle.registry import Registry
-from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError, SettingsError
-from tidemill.serve import ingress, protocol, ray_token
+from tidemill.serve import first_answer, ingress, ray_token
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.endpoints import OWN, OWN_SECRET
+from tidemill.serve.endpoints import OWN_SECRET
 from tidemill.serve.predictor import Predictor
-from tidemill.settings import Objective
 
 SERVICER = "tidemill.serve.inference.servicer.add_GRPCInferenceServiceServicer_to_server"
 _NAME = "tidemill"  # of the application
 _PATIENCE = 120.0  # seconds
 _POLL = 2.0  # seconds between looks at whether the replica is alive
-_TIMEOUT = 30.0  # seconds for the first request
 _OBJECT_STORE = 100 * 2**20  # bytes: requests do not pass through it
 
 
@@ -65,23 +55,12 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
     say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
     stop = threading.Event()
     with _checked(arguments) as checking, _ray(address, _cpus(arguments)) as serve, _signals(stop):
-        predictor = checking.result()
+        checking[0].result()
         _start(serve, arguments)
         url = f"http://{_reachable(host)}:{port}"
-        rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
-        if arguments.keys is None:
-            answer = _ask(url, rows)
-            _verify(answer, rows, predictor)
-            say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
-            say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
-            checked = "Checked: the answer over HTTP is the bundle's own."
-        else:
-            found = _refused(url, rows)
-            say(f"Serving {found['model']} version {found['version']} at {url}\n\nAsk it with a key of yours:")
-            say(f'{_curl(url, rows)} -H "Authorization: Bearer $KEY"\n')
-            checked = "Checked: it is ready, and answers nobody without a key."
+        found = first_answer.told(url, arguments, checking.pop().result(), say)
         if until_checked:
-            say(checked)
+            say(found)
             return
         say("\nCtrl-C stops.")
         unhealthy = 0.0
@@ -133,20 +112,12 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
-    """The bundle is verified and replayed here too, while Ray starts: what is wrong with it is said plainly."""
-
-    def check() -> Predictor:
-        registry = Registry(arguments.registry)
-        folder = registry.fetch(arguments.model, arguments.alias)
-        return Predictor(
-            folder, threads=arguments.threads, provider=arguments.provider, public_key=arguments.public_key
-        )
-
+def _checked(arguments: Arguments) -> Iterator[list[Future[Predictor]]]:
+    """The bundle is checked while Ray starts. Who takes it out of the list can let go of it: serving needs none."""
     registry = Registry(arguments.registry)
     registry.resolve(arguments.model, arguments.alias)  # the commonest mistakes are told before Ray starts
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(check)
+        yield [thread.submit(first_answer.checked, arguments, arguments.alias)]
 
 
 @contextlib.contextmanager
@@ -209,60 +180,6 @@ def _reachable(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _curl(url: str, rows: list[dict[str, Any]]) -> str:
-    body = json.dumps({"rows": rows}, ensure_ascii=False)
-    return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-
-
-def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    own = {OWN: os.environ.get(OWN_SECRET, "")}
-    return _answered("A server that has started answers a real record", f"{url}/predict", rows, own)
-
-
-def _refused(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What /health says of a server with keys. Nobody's key is known here, so a record can only be refused."""
-    found = _answered("A server that has started is ready", f"{url}/health")
-    rule = "A server with keys refuses who has none"
-    try:
-        answer = _answered(rule, f"{url}/predict", rows)
-    except BundleError as error:
-        if error.observed.startswith("401"):
-            return found
-        raise
-    raise BundleError(rule, observed=f"it answered {answer}", remedy="see that no other server answers at this address")
-
-
-def _answered(
-    rule: str, url: str, rows: list[dict[str, Any]] | None = None, headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    body = None if rows is None else protocol.dumps({"rows": rows})
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-    try:
-        with opener.open(request, timeout=_TIMEOUT) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        observed = f"{error.code}: {error.read().decode(errors='replace')[:1000]}"
-        raise BundleError(rule, observed=observed, remedy="see the server's log") from error
-
-
-def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predictor) -> None:
-    """The answer that came over HTTP is the one that the bundle gives here."""
-    expected = predictor.predict(from_rows(rows, predictor.columns))
-    prediction = answer["predictions"][0]
-    if predictor.manifest.identity.objective is Objective.REGRESSION:
-        name, got = "value", [prediction["value"]]
-    else:
-        name, got = "probabilities", list(prediction["probabilities"].values())
-    if not golden.same(np.array([got], dtype=np.float32), expected[name].reshape(1, -1)).all():
-        raise BundleError(
-            "An answer over HTTP is the bundle's own",
-            observed=f"{name} {got} instead of {expected[name][0]}",
-            remedy="see that no other server answers at this address",
-        )
 
 
 def _check_alive(serve: Any, unhealthy: float) -> float:
