@@ -1,5 +1,6 @@
 """The first answer: what `tidemill serve` asks of the server that it has started, and says when it is as it must be."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError
 from tidemill.serve import protocol
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.endpoints import OWN, OWN_SECRET
+from tidemill.serve.endpoints import OWN, OWN_SECRET, UNLOADED
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
 
@@ -38,8 +39,8 @@ def checked(arguments: Arguments, name: str) -> Predictor:
         )
 
 
-def told(url: str, arguments: Arguments, predictor: Predictor, say: Callable[[str], None]) -> str:
-    """Say what answers at `url` and how it is asked; returns what has been checked before.
+def told(url: str, arguments: Arguments, predictor: Predictor, say: Callable[[str], None]) -> str | None:
+    """Say what answers at `url` and how it is asked; returns what has been checked, or None: the model is unloaded.
 
     Args:
         predictor: what served when the start began.
@@ -51,16 +52,32 @@ def told(url: str, arguments: Arguments, predictor: Predictor, say: Callable[[st
         rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
         found = _health(url)
         _refused(url, rows)
+        if found["status"] == UNLOADED:
+            _say_unloaded(url, arguments, say)
+            return None
         say(f"Serving {found['model']} version {found['version']} at {url}\n\nAsk it with a key of yours:")
         say(f'{_curl(url, rows)} -H "Authorization: Bearer $KEY"\n')
         return "Checked: it is ready, and answers nobody without a key."
-    rows, answer = _answer(url, arguments, predictor)
+    answered = _answer(url, arguments, predictor)
+    if answered is None:
+        _say_unloaded(url, arguments, say)
+        return None
+    rows, answer = answered
     say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
     say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
     return "Checked: the answer over HTTP is the bundle's own."
 
 
-def _answer(url: str, arguments: Arguments, predictor: Predictor) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def load_command(arguments: Arguments) -> str:
+    return shlex.join(["tidemill", "registry", "load", arguments.model, "--registry", arguments.registry])
+
+
+def _say_unloaded(url: str, arguments: Arguments, say: Callable[[str], None]) -> None:
+    say(f"Ready at {url}, but {arguments.model} is unloaded: every request gets 503 until it is loaded.\n\nLoad it:")
+    say(f"{load_command(arguments)}\n")
+
+
+def _answer(url: str, arguments: Arguments, predictor: Predictor) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
     """A record and the verified answer of the version in use, by its number: a canary may answer any other question.
 
     Somebody may have promoted another version meanwhile, and may do so between two of these questions.
@@ -68,7 +85,10 @@ def _answer(url: str, arguments: Arguments, predictor: Predictor) -> tuple[list[
     own = {OWN: os.environ.get(OWN_SECRET, "")}
     for tries in range(_TRIES):
         time.sleep(_PAUSE if tries else 0)
-        version = _health(url)["version"]
+        health = _health(url)
+        if health["status"] == UNLOADED:
+            return None
+        version = health["version"]
         if version != predictor.manifest.identity.version:
             predictor = checked(arguments, version)
         rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
@@ -90,13 +110,14 @@ def _refused(url: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _health(url: str) -> dict[str, Any]:
-    """What /health says, once the proxy knows where the replica is."""
+    """What a replica says of itself, once the proxy knows where it is."""
     for tries in range(_TRIES):
         time.sleep(_PAUSE if tries else 0)
         status, text = _asked(f"{url}/health")
-        if status == 200:
+        with contextlib.suppress(ValueError):
             found: dict[str, Any] = json.loads(text)
-            return found
+            if status == 200 or (status == 503 and found.get("status") == UNLOADED):
+                return found
         if status not in _AGAIN:
             break
     raise _unlike("A server that has started is ready", status, text)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.bundle.registry import Registry
-from tidemill.errors import BundleError, SettingsError
+from tidemill.errors import BundleError, RegistryError, SettingsError
 from tidemill.serve import first_answer, ingress, ray_token
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import OWN_SECRET
@@ -46,7 +46,8 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
     """Serve until Ctrl-C or SIGTERM, or until the first answer has been verified.
 
     Raises:
-        RegistryError, BundleError, SettingsError: there is nothing that could be served, or no port to serve it on.
+        RegistryError, BundleError, SettingsError: there is nothing that could be served, or no port to serve it on;
+            or nothing that could be verified, as the model is unloaded.
     """
     host, port = address.host, address.port
     for number in (port, address.grpc):
@@ -60,6 +61,8 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         url = f"http://{_reachable(host)}:{port}"
         found = first_answer.told(url, arguments, checking.pop().result(), say)
         if until_checked:
+            if found is None:
+                raise _unloaded(arguments)
             say(found)
             return
         say("\nCtrl-C stops.")
@@ -83,6 +86,11 @@ def _start(serve: Any, arguments: Arguments) -> None:
 def _unstarted(rule: str, error: Exception) -> BundleError:
     log = "try again; Ray's logs are under /tmp/ray/session_latest/logs, Serve's under serve there"
     return BundleError(rule, observed=str(error)[-2000:], remedy=log)
+
+
+def _unloaded(arguments: Arguments) -> RegistryError:
+    rule = "A model answers while its registry says so"
+    return RegistryError(rule, observed=f"{arguments.model} is unloaded", remedy=first_answer.load_command(arguments))
 
 
 def _check_port(host: str, port: int) -> None:

@@ -37,6 +37,20 @@ def test_list_promote_rollback_show(registry, capsys):
     assert status == 0 and '"version": "1"' in out and "better" in out.splitlines()[-3] and "rollback" in out
 
 
+def test_load_undoes_unload(registry, capsys):
+    at = ("--registry", registry.path)
+    status, _, err = run(capsys, "registry", "unload", "small", *at)
+    assert status == 1 and "small/champion" in err, "nothing serves yet"
+    registry.promote("small", "1", by="me", reason="first")
+    status, out, _ = run(capsys, "registry", "unload", "small", "--reason", "a leak", *at)
+    assert status == 0 and out == "small: version 1 answers no request until `tidemill registry load small`\n"
+    assert registry.desired("small").serving is False and "unloaded" in run(capsys, "registry", "list", *at)[1]
+    assert run(capsys, "registry", "load", "small", *at) == (0, "small: version 1 answers requests\n", "")
+    assert registry.desired("small").serving is True
+    lines = run(capsys, "registry", "show", "small", *at)[1].splitlines()
+    assert "unload" in lines[-2] and "a leak" in lines[-2] and "load" in lines[-1] and "by hand" in lines[-1]
+
+
 def test_an_empty_registry_says_what_to_do(tmp_path, capsys):
     status, out, _ = run(capsys, "registry", "list", "--registry", str(tmp_path))
     assert status == 0 and "No models" in out and "train.py" in out

@@ -1,17 +1,19 @@
 """What `tidemill serve` asks the server that it has started: real replicas on the wire, and servers not ours."""
 
 import json
+import shlex
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from serving_parts import arguments, followed, running, varied
 
+from tidemill import cli
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.bundle.rollout import Mode
 from tidemill.errors import BundleError
 from tidemill.ledger.record import Form, Role
-from tidemill.serve import first_answer, protocol
+from tidemill.serve import first_answer, key_file, protocol
 from tidemill.serve.ask import Ask, Part
 from tidemill.serve.predictor import Predictor
 
@@ -70,6 +72,25 @@ def test_a_promotion_between_two_questions_is_followed(registry, monkeypatch):
         monkeypatch.setattr(first_answer, "_PAUSE", 0.0)
         _, said = told(given, server.url, first_answer.checked(given, "champion"))
     assert seen == ["1", "2"] and "Serving small version 2 at" in said
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_of_a_model_that_is_unloaded_it_says_how_to_load_it(registry, tmp_path, keys):
+    file = tmp_path / "keys.json"
+    if keys:
+        key_file.create(file, "app", [key_file.Scope.PREDICT])
+    given = arguments(registry.path, keys=file if keys else None)
+    predictor = first_answer.checked(given, "champion")
+    registry.set_serving("small", False, **WHY)
+    with running(given) as server:
+        checked, said = told(given, server.url, predictor)
+        assert checked is None and f"Ready at {server.url}, but small is unloaded" in said
+        command = said.splitlines()[-1]
+        assert command == f"tidemill registry load small --registry {registry.path}"
+        assert cli.main(shlex.split(command)[1:]) == 0
+        server.do(followed(server.replica))
+        checked, said = told(given, server.url, predictor)
+    assert checked and "Serving small version 1 at" in said
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from serving_parts import arguments, running
 
 from tidemill.bundle.registry import Registry
-from tidemill.errors import BundleError
+from tidemill.errors import BundleError, RegistryError
 from tidemill.serve import first_answer, local
 from tidemill.serve.arguments import Arguments
 
@@ -66,11 +66,37 @@ def test_what_the_first_answer_was_compared_with_is_let_go(small_multiclass, tmp
         return _serve("RUNNING").status()
 
     monkeypatch.setattr(first_answer, "checked", checked)
+    _without_ray(monkeypatch, status)
+    with running(given) as server:
+        local.run(given, _at(server), until_checked=False, say=said.append)
+    assert f"Serving small version 1 at {server.url}" in said[1] and len(made) == 1 and not kept
+
+
+def test_an_unloaded_model_is_served_but_passes_no_check(small_multiclass, tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "registry")
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    registry.set_serving("small", False, by="me", reason="a leak")
+    given, said = arguments(registry.path), []
+
+    def status():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return _serve("RUNNING").status()
+
+    _without_ray(monkeypatch, status)
+    with running(given) as server:
+        local.run(given, _at(server), until_checked=False, say=said.append)
+        assert said[-2:] == ["\nCtrl-C stops.", "Draining …"] and "tidemill registry load small" in "".join(said)
+        with pytest.raises(RegistryError, match=r"registry says so\. Got: small is unloaded\. Remedy: tidemill"):
+            local.run(given, _at(server), until_checked=True, say=said.append)
+
+
+def _at(server):
+    return local.Address(host="127.0.0.1", port=server.port, grpc=None, haproxy=False)
+
+
+def _without_ray(monkeypatch, status):
+    """Ray and its ports are left out; status: what Ray says while the server serves."""
     monkeypatch.setattr(local, "_POLL", 0.01)
     monkeypatch.setattr(local, "_check_port", lambda *_: None)
     ray = SimpleNamespace(run=lambda *_, **__: None, status=status, delete=lambda name: None)
     monkeypatch.setattr(local, "_ray", lambda *_: contextlib.nullcontext(ray))
-    with running(given) as server:
-        address = local.Address(host="127.0.0.1", port=server.port, grpc=None, haproxy=False)
-        local.run(given, address, until_checked=False, say=said.append)
-    assert f"Serving small version 1 at {server.url}" in said[1] and len(made) == 1 and not kept
