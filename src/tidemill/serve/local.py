@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidemill.bundle.registry import Registry
 from tidemill.errors import BundleError, RegistryError, SettingsError
-from tidemill.serve import first_answer, ingress, ray_token
+from tidemill.serve import first_answer, ingress, preflight, ray_token
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import OWN_SECRET
 from tidemill.serve.predictor import Predictor
@@ -122,10 +121,15 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 @contextlib.contextmanager
 def _checked(arguments: Arguments) -> Iterator[list[Future[Predictor]]]:
     """The bundle is checked while Ray starts. Who takes it out of the list can let go of it: serving needs none."""
-    registry = Registry(arguments.registry)
-    registry.resolve(arguments.model, arguments.alias)  # the commonest mistakes are told before Ray starts
+
+    def check() -> Predictor:
+        predictor = first_answer.checked(arguments, arguments.alias)
+        preflight.columns(arguments, predictor.manifest)
+        return predictor
+
+    preflight.check(arguments)
     with ThreadPoolExecutor(1) as thread:
-        yield [thread.submit(first_answer.checked, arguments, arguments.alias)]
+        yield [thread.submit(check)]
 
 
 @contextlib.contextmanager
