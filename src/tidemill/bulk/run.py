@@ -54,7 +54,11 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
     """
     registry = Registry(model.registry)
     version = registry.resolve(model.name, model.alias)
-    bundle = registry.fetch(model.name, version)
+    with registry.fetched(model.name, version) as bundle:
+        return _scored(model, version, bundle, job, workers, ray)
+
+
+def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ray: str | None) -> dict[str, Any]:
     described = manifest.read(bundle)
     paths = _files(job)
     looked = (inputs.look(path, number) for number, path in enumerate(paths))

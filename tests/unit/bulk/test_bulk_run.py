@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from bulk_files import store
 
 from tidemill import cli
+from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.serve.predictor import Predictor
 
@@ -28,6 +31,16 @@ def predict(capsys, registry, *words):
 @pytest.fixture
 def table(small_multiclass, tmp_path):
     return store(small_multiclass.table, tmp_path / "table.parquet")
+
+
+def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(small_multiclass, table, tmp_path, capsys, monkeypatch):
+    registry = Registry(f"memory://{uuid.uuid4().hex}")
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    status, _, err = predict(capsys, registry.path, "--input", table, "--output", tmp_path / "out")
+    assert status == 0, err
+    assert not list((tmp_path / "temporary").glob("small-*"))
 
 
 def answers_of(small, table):

@@ -2,7 +2,9 @@
 
 import json
 import shlex
+import tempfile
 import threading
+import uuid
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -34,6 +36,14 @@ def told(given, url, predictor):
     said = []
     checked = first_answer.told(url, given, predictor, said.append)
     return checked, "\n".join(said)
+
+
+def test_the_copy_of_an_object_stores_bundle_is_removed_once_it_is_checked(small_multiclass, tmp_path, monkeypatch):
+    registry = Registry(f"memory://{uuid.uuid4().hex}")
+    registry.promote("small", registry.add("small", small_multiclass.folder), **WHY)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert first_answer.checked(arguments(registry.path), "champion").manifest.identity.version == "1"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_canary_is_not_asked_by_chance(registry):
