@@ -1,7 +1,7 @@
 """The same work on a Ray cluster: Ray Data deals the chunks to actors, each with its own predictor.
 
-Every node must reach the registry, the input files and the output folder under the same paths. Parquet and Arrow
-files only: each actor reads its own chunks.
+Every node must reach the registry, the public key, the input files and the output folder under the same paths.
+Parquet and Arrow files only: each actor reads its own chunks.
 """
 
 import logging
