@@ -63,7 +63,17 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", required=True, choices=["off", "shadow", "canary"], help="shadow: it answers for the record only"
     )
     rollout.add_argument("--share", type=float, help="of the requests that a canary answers, like 0.1")
-    changes = ((promoted, _promote), (rolled, _rollback), (rollout, _rollout))
+    loaded = actions.add_parser("load", help="let the champion answer again after `unload`")
+    loaded.add_argument("model")
+    unloaded = actions.add_parser("unload", help="let servers refuse all requests for a model, until `load`")
+    unloaded.add_argument("model")
+    changes = (
+        (promoted, _promote),
+        (rolled, _rollback),
+        (rollout, _rollout),
+        (loaded, _load),
+        (unloaded, _unload),
+    )
     for action, command in ((listed, _list), (shown, _show), (signed, _sign), *changes):
         action.set_defaults(command=command)
         _add_registry(action)
@@ -141,6 +151,16 @@ def _rollout(parsed: argparse.Namespace) -> None:
     state = registry.set_rollout(parsed.model, mode, parsed.share, by=by, reason=reason)
     does = _does(registry, parsed.model).get("challenger", ": does nothing")
     say(f"{parsed.model}: challenger {state.challenger or 'none'}{does}")
+
+
+def _load(parsed: argparse.Namespace) -> None:
+    state = _open(parsed).set_serving(parsed.model, True, by=_user(), reason=parsed.reason)
+    say(f"{parsed.model}: version {state.champion} answers requests")
+
+
+def _unload(parsed: argparse.Namespace) -> None:
+    state = _open(parsed).set_serving(parsed.model, False, by=_user(), reason=parsed.reason)
+    say(f"{parsed.model}: version {state.champion} answers no request until `tidemill registry load {parsed.model}`")
 
 
 def _does(registry: "Registry", model: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The same work on a Ray cluster: Ray Data deals the chunks to actors, each with its own predictor.
 
-Every node must reach the registry, the input files and the output folder under the same paths. Parquet and Arrow
-files only: each actor reads its own chunks.
+Every node must reach the registry, the public key, the input files and the output folder under the same paths.
+Parquet and Arrow files only: each actor reads its own chunks.
 """
 
 import logging
@@ -85,8 +85,9 @@ class _Actor:
     """Errors that name a file or row come back as values: Ray would try again, and wrap them."""
 
     def __init__(self, work: Work) -> None:
-        bundle = Registry(work.registry).fetch(work.model, work.version)  # an object store's lies on each node apart
-        self._worker = Worker(replace(work, bundle=bundle))
+        registry = Registry(work.registry)  # an object store's bundle is copied to each node, until it is loaded
+        with registry.fetched(work.model, work.version, verify=False) as bundle:
+            self._worker = Worker(replace(work, bundle=bundle))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -4,7 +4,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.progress import Progress
 from tidemill.bulk.reading import Reading
 from tidemill.bulk.worker import Work
-from tidemill.bundle import checksums, manifest
+from tidemill.bundle import checksums, manifest, signing
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError
 
@@ -25,11 +25,12 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """Where a bundle lies. alias: or a version's number."""
+    """Where a bundle lies. alias: or a version's number. public_key: of who must have signed it; None: nobody."""
 
     registry: str
     name: str
     alias: str = "champion"
+    public_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +55,22 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
     """
     registry = Registry(model.registry)
     version = registry.resolve(model.name, model.alias)
-    bundle = registry.fetch(model.name, version)
+    with _bundle(registry, model, version) as bundle:
+        return _scored(model, version, bundle, job, workers, ray)
+
+
+@contextmanager
+def _bundle(registry: Registry, model: Model, version: str) -> Iterator[Path]:
+    """The version's files, verified before anything in them is parsed; if by a signature, a private copy."""
+    key = model.public_key
+    with (
+        registry.fetched(model.name, version, verify=key is None) as folder,
+        signing.verified(folder, key) if key else nullcontext(folder) as files,
+    ):
+        yield files
+
+
+def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ray: str | None) -> dict[str, Any]:
     described = manifest.read(bundle)
     paths = _files(job)
     looked = (inputs.look(path, number) for number, path in enumerate(paths))
@@ -78,6 +94,7 @@ def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict
             output=folder.path,
             kept=settled.kept,
             quarantine=job.on_error == "quarantine",
+            public_key=model.public_key and model.public_key.absolute(),
         )
         chunks = _chunks(settled, job.rows_per_part, done)
         began = time.monotonic()

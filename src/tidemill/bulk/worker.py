@@ -20,7 +20,10 @@ from tidemill.serve.predictor import Predictor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """bundle: the folder on this machine. quarantine: set rows that cannot be read aside, rather than stop."""
+    """bundle: the folder on this machine. quarantine: set rows that cannot be read aside, rather than stop.
+
+    public_key: see `Predictor`.
+    """
 
     registry: str
     model: str
@@ -29,6 +32,7 @@ class Work:
     output: Path
     kept: Mapping[str, pl.DataType]
     quarantine: bool
+    public_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +51,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._folder = Folder(work.output)
-        self._score = Scorer(Predictor(work.bundle, threads=1), work.kept)
+        self._score = Scorer(Predictor(work.bundle, threads=1, public_key=work.public_key), work.kept)
 
     def __call__(self, chunk: Chunk) -> Done:
         """

@@ -32,11 +32,7 @@ def open_session(
     Raises:
         SettingsError: the provider is unknown, not available here, or not the one that ONNX Runtime took.
     """
-    providers = PROVIDERS.get(provider, (None,))
-    wanted = providers[0] if isinstance(providers[0], str | None) else providers[0][0]
-    available = onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise _not_in_use(provider, f"this installation offers {', '.join(available)}")
+    wanted = check(provider)
     if provider != "cpu":
         onnxruntime.preload_dlls()  # CUDA and cuDNN from pip's packages, where there are some
     options = onnxruntime.SessionOptions()
@@ -48,10 +44,24 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
     # Otherwise ONNX Runtime moves to another provider by itself, even in the middle of a run.
-    session = onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
+    session = onnxruntime.InferenceSession(content, options, providers=list(PROVIDERS[provider]), enable_fallback=0)
     if session.get_providers()[0] != wanted:
         raise _not_in_use(provider, f"ONNX Runtime fell back to {session.get_providers()[0]}")
     return session
+
+
+def check(provider: str) -> str:
+    """ONNX Runtime's name of a provider that this installation has.
+
+    Raises:
+        SettingsError: it is unknown, or not available here.
+    """
+    providers = PROVIDERS.get(provider, (None,))
+    wanted = providers[0] if isinstance(providers[0], str | None) else providers[0][0]
+    available = onnxruntime.get_available_providers()
+    if wanted is None or wanted not in available:
+        raise _not_in_use(provider, f"this installation offers {', '.join(available)}")
+    return str(wanted)
 
 
 class Placed:

@@ -85,12 +85,25 @@ def verify(folder: Path, public_key: Path) -> None:
     _verify(folder, public_key, folder)
 
 
-def _verify(files: Path, public_key: Path, folder: Path) -> None:
+def check(public_key: Path) -> None:
+    """
+    Raises:
+        BundleError: the package is not installed.
+        SettingsError: the public key cannot be read or is of another kind.
+    """
+    _verifier(public_key)
+
+
+def _verifier(public_key: Path) -> Any:
     library = _library()
     try:
-        config = library.verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+        return library.verifying.Config().use_elliptic_key_verifier(public_key=public_key)
     except Exception as error:  # the libraries underneath raise many kinds
         raise _unreadable("public", public_key, error) from error
+
+
+def _verify(files: Path, public_key: Path, folder: Path) -> None:
+    config = _verifier(public_key)
     if not (files / NAME).is_file():
         raise BundleError(
             "With a public key set, only signed bundles are loaded",
@@ -98,7 +111,7 @@ def _verify(files: Path, public_key: Path, folder: Path) -> None:
             remedy="sign it: tidemill registry sign MODEL VERSION --private-key key.pem",
         )
     try:
-        config.set_hashing_config(_covered(library)).verify(files, files / NAME)
+        config.set_hashing_config(_covered(_library())).verify(files, files / NAME)
     except Exception as error:  # the signature is a stranger's bytes: parsers may raise anything on them
         raise _refusal(error, folder, public_key) from error
 

@@ -14,6 +14,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="its name in the registry")
     parser.add_argument("--alias", default="champion", help="or a version's number (default: %(default)s)")
     parser.add_argument(
+        "--public-key", type=Path, metavar="PEM", help="score only by a bundle that its private key has signed"
+    )
+    parser.add_argument(
         "--input",
         nargs="+",
         required=True,
@@ -51,7 +54,7 @@ def _predict(parsed: argparse.Namespace) -> None:
         keep=None if parsed.keep is None else tuple(parsed.keep),
         on_error=parsed.on_error,
     )
-    model = Model(registry=parsed.registry, name=parsed.model, alias=parsed.alias)
+    model = Model(registry=parsed.registry, name=parsed.model, alias=parsed.alias, public_key=parsed.public_key)
     try:
         summary = run(model, job, workers=parsed.workers or len(os.sched_getaffinity(0)), ray=parsed.ray)
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,35 @@ def digests(values: Iterable[object], key: bytes) -> dict[object, str]:
     }
 
 
+def check(settings: LedgerSettings, known: Collection[str]) -> None:
+    """
+    Raises:
+        SettingsError: `ledger.columns` names a column that is not known: what it means to hide would not be.
+    """
+    unknown = sorted(settings.columns.keys() - known)
+    if unknown:
+        raise SettingsError(
+            "Each name in ledger.columns must be a column of the model",
+            observed=f"{', '.join(unknown)}; the columns are {', '.join(sorted(known))}",
+            remedy="correct the names in ledger.columns",
+        )
+
+
 def key(settings: LedgerSettings, segments: Path) -> bytes:
-    """The key for digests: from the file or the environment, else made once and kept beside the segments.
+    """The key for digests: the given one, else one that is made once and kept beside the segments.
 
     Raises:
-        SettingsError: the file cannot be read or holds too little.
+        SettingsError: as `given`.
+    """
+    found = given(settings) or _made(segments / _MADE)
+    return found if len(found) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(found).digest()
+
+
+def given(settings: LedgerSettings) -> bytes | None:
+    """The text from which the key for digests is made, from the file or the environment; None: neither is set.
+
+    Raises:
+        SettingsError: the file cannot be read, or there is too little in it.
     """
     if settings.hash_key_file is not None:
         try:
@@ -65,8 +89,8 @@ def key(settings: LedgerSettings, segments: Path) -> bytes:
         if len(found) < 16:
             raise _unfit(f"{VARIABLE} with {len(found)} bytes")
     else:
-        found = _made(segments / _MADE)
-    return found if len(found) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(found).digest()
+        return None
+    return found
 
 
 def _made(path: Path) -> bytes:

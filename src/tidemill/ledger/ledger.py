@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.errors import SettingsError, TidemillError
+from tidemill.errors import TidemillError
 from tidemill.ledger import covers, frames
 from tidemill.ledger.child import Child
 from tidemill.ledger.record import Answered, Described, Label
@@ -61,18 +61,12 @@ class Ledger:
 
         Raises:
             LedgerError: as for `answered`.
-            SettingsError: `ledger.columns` names a column that no version has: what it means to hide would not be.
+            SettingsError: `ledger.columns` names a column that no version has.
         """
         if self._wal is None:
             return
         self._columns |= version.schema["columns"].keys()
-        unknown = sorted(self._settings.columns.keys() - self._columns)
-        if unknown:
-            raise SettingsError(
-                "Each name in ledger.columns must be a column of the model",
-                observed=f"{', '.join(unknown)}; the columns are {', '.join(sorted(self._columns))}",
-                remedy="correct the names in ledger.columns",
-            )
+        covers.check(self._settings, self._columns)
         self._wal.describe(frames.described(version))
 
     def answered(self, entries: Sequence[Answered]) -> None:

@@ -73,6 +73,14 @@ class Arguments(BaseModel):
                 raise ValueError(f"{about.field_name}.{field.name} must be greater than 0, not {value}")
         return given
 
+    @field_validator("maximum")
+    @classmethod
+    def _room_to_grow(cls, given: int | None, about: ValidationInfo) -> int | None:
+        replicas = about.data.get("replicas", 1)  # not there: it is wrong itself
+        if given is not None and given < replicas:
+            raise ValueError(f"maximum must be replicas ({replicas}) or more")
+        return given
+
     @field_validator("ledger", mode="before")
     @classmethod
     def _somewhere(cls, given: Any) -> Any:

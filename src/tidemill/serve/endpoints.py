@@ -25,6 +25,8 @@ OWN = "X-Tidemill-Own"
 starts the server makes it for this one start, so nobody else can ask without being recorded."""
 OWN_SECRET = "TIDEMILL_OWN"
 _OWN = OWN.lower().encode()
+UNLOADED = "unloaded"
+"""What /health says, by 503, of a model that the registry says is not to be served."""
 
 
 class Endpoints:

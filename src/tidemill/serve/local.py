@@ -3,42 +3,31 @@
 import atexit
 import contextlib
 import io
-import json
 import logging
 import math
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import socket
 import tempfile
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tidemill.bundle import golden
-from tidemill.bundle.registry import Registry
-from tidemill.data.raw import from_rows
-from tidemill.errors import BundleError, SettingsError
-from tidemill.serve import ingress, protocol, ray_token
+from tidemill.errors import BundleError, RegistryError, SettingsError
+from tidemill.serve import first_answer, ingress, preflight, ray_token
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.endpoints import OWN, OWN_SECRET
+from tidemill.serve.endpoints import OWN_SECRET
 from tidemill.serve.predictor import Predictor
-from tidemill.settings import Objective
 
 SERVICER = "tidemill.serve.inference.servicer.add_GRPCInferenceServiceServicer_to_server"
 _NAME = "tidemill"  # of the application
 _PATIENCE = 120.0  # seconds
 _POLL = 2.0  # seconds between looks at whether the replica is alive
-_TIMEOUT = 30.0  # seconds for the first request
 _OBJECT_STORE = 100 * 2**20  # bytes: requests do not pass through it
 
 
@@ -56,7 +45,8 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
     """Serve until Ctrl-C or SIGTERM, or until the first answer has been verified.
 
     Raises:
-        RegistryError, BundleError, SettingsError: there is nothing that could be served, or no port to serve it on.
+        RegistryError, BundleError, SettingsError: there is nothing that could be served, or no port to serve it on;
+            or nothing that could be verified, as the model is unloaded.
     """
     host, port = address.host, address.port
     for number in (port, address.grpc):
@@ -65,23 +55,14 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
     say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
     stop = threading.Event()
     with _checked(arguments) as checking, _ray(address, _cpus(arguments)) as serve, _signals(stop):
-        predictor = checking.result()
+        checking[0].result()
         _start(serve, arguments)
         url = f"http://{_reachable(host)}:{port}"
-        rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
-        if arguments.keys is None:
-            answer = _ask(url, rows)
-            _verify(answer, rows, predictor)
-            say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
-            say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
-            checked = "Checked: the answer over HTTP is the bundle's own."
-        else:
-            found = _refused(url, rows)
-            say(f"Serving {found['model']} version {found['version']} at {url}\n\nAsk it with a key of yours:")
-            say(f'{_curl(url, rows)} -H "Authorization: Bearer $KEY"\n')
-            checked = "Checked: it is ready, and answers nobody without a key."
+        found = first_answer.told(url, arguments, checking.pop().result(), say)
         if until_checked:
-            say(checked)
+            if found is None:
+                raise _unloaded(arguments)
+            say(found)
             return
         say("\nCtrl-C stops.")
         unhealthy = 0.0
@@ -104,6 +85,11 @@ def _start(serve: Any, arguments: Arguments) -> None:
 def _unstarted(rule: str, error: Exception) -> BundleError:
     log = "try again; Ray's logs are under /tmp/ray/session_latest/logs, Serve's under serve there"
     return BundleError(rule, observed=str(error)[-2000:], remedy=log)
+
+
+def _unloaded(arguments: Arguments) -> RegistryError:
+    rule = "A model answers while its registry says so"
+    return RegistryError(rule, observed=f"{arguments.model} is unloaded", remedy=first_answer.load_command(arguments))
 
 
 def _check_port(host: str, port: int) -> None:
@@ -133,20 +119,17 @@ def _signals(stop: threading.Event) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _checked(arguments: Arguments) -> Iterator["Future[Predictor]"]:
-    """The bundle is verified and replayed here too, while Ray starts: what is wrong with it is said plainly."""
+def _checked(arguments: Arguments) -> Iterator[list[Future[Predictor]]]:
+    """The bundle is checked while Ray starts. Who takes it out of the list can let go of it: serving needs none."""
 
     def check() -> Predictor:
-        registry = Registry(arguments.registry)
-        folder = registry.fetch(arguments.model, arguments.alias)
-        return Predictor(
-            folder, threads=arguments.threads, provider=arguments.provider, public_key=arguments.public_key
-        )
+        predictor = first_answer.checked(arguments, arguments.alias)
+        preflight.columns(arguments, predictor.manifest)
+        return predictor
 
-    registry = Registry(arguments.registry)
-    registry.resolve(arguments.model, arguments.alias)  # the commonest mistakes are told before Ray starts
+    preflight.check(arguments)
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(check)
+        yield [thread.submit(check)]
 
 
 @contextlib.contextmanager
@@ -209,60 +192,6 @@ def _reachable(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _curl(url: str, rows: list[dict[str, Any]]) -> str:
-    body = json.dumps({"rows": rows}, ensure_ascii=False)
-    return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-
-
-def _ask(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    own = {OWN: os.environ.get(OWN_SECRET, "")}
-    return _answered("A server that has started answers a real record", f"{url}/predict", rows, own)
-
-
-def _refused(url: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What /health says of a server with keys. Nobody's key is known here, so a record can only be refused."""
-    found = _answered("A server that has started is ready", f"{url}/health")
-    rule = "A server with keys refuses who has none"
-    try:
-        answer = _answered(rule, f"{url}/predict", rows)
-    except BundleError as error:
-        if error.observed.startswith("401"):
-            return found
-        raise
-    raise BundleError(rule, observed=f"it answered {answer}", remedy="see that no other server answers at this address")
-
-
-def _answered(
-    rule: str, url: str, rows: list[dict[str, Any]] | None = None, headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    body = None if rows is None else protocol.dumps({"rows": rows})
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-    try:
-        with opener.open(request, timeout=_TIMEOUT) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        observed = f"{error.code}: {error.read().decode(errors='replace')[:1000]}"
-        raise BundleError(rule, observed=observed, remedy="see the server's log") from error
-
-
-def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predictor) -> None:
-    """The answer that came over HTTP is the one that the bundle gives here."""
-    expected = predictor.predict(from_rows(rows, predictor.columns))
-    prediction = answer["predictions"][0]
-    if predictor.manifest.identity.objective is Objective.REGRESSION:
-        name, got = "value", [prediction["value"]]
-    else:
-        name, got = "probabilities", list(prediction["probabilities"].values())
-    if not golden.same(np.array([got], dtype=np.float32), expected[name].reshape(1, -1)).all():
-        raise BundleError(
-            "An answer over HTTP is the bundle's own",
-            observed=f"{name} {got} instead of {expected[name][0]}",
-            remedy="see that no other server answers at this address",
-        )
 
 
 def _check_alive(serve: Any, unhealthy: float) -> float:

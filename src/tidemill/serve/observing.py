@@ -19,6 +19,7 @@ A whole observer, to be named by the setting as `slow.py:Slow` (a file) or `pack
             self._file.close()
 """
 
+import inspect
 import logging
 import threading
 import time
@@ -153,12 +154,25 @@ class _Delivery:
 def load(spec: str, **options: Any) -> Observer:
     """The observer that a setting names.
 
+    Raises:
+        SettingsError: as `find`, or it cannot be made.
+    """
+    found = find(spec, **options)
+    try:
+        return found(**options)
+    except Exception as error:
+        raise _unmade(spec, options, error) from error
+
+
+def find(spec: str, **options: Any) -> type[Observer]:
+    """The class of an observer that a setting names.
+
     Args:
         spec: package.module:Class, or path/to/file.py:Class.
         options: for the class's constructor.
 
     Raises:
-        SettingsError: there is no such module, file or class, it is no `Observer`, or it cannot be made.
+        SettingsError: there is no such module, file or class, it is no `Observer`, or takes other options.
     """
     found = named(spec, what="An observer", kind="Class")
     if not isinstance(found, type) or not issubclass(found, Observer):
@@ -168,13 +182,18 @@ def load(spec: str, **options: Any) -> Observer:
             remedy=f"write class {spec.rpartition(':')[2]}(Observer)",
         )
     try:
-        return found(**options)
-    except Exception as error:
-        raise SettingsError(
-            "An observer can be made from its options",
-            observed=f"{spec} with {sorted(options) or 'no options'}: {type(error).__name__}: {error}",
-            remedy="correct the options, or the constructor",
-        ) from error
+        inspect.signature(found).bind(**options)
+    except TypeError as error:
+        raise _unmade(spec, options, error) from error
+    return found
+
+
+def _unmade(spec: str, options: dict[str, Any], error: Exception) -> SettingsError:
+    return SettingsError(
+        "An observer can be made from its options",
+        observed=f"{spec} with {sorted(options) or 'no options'}: {type(error).__name__}: {error}",
+        remedy="correct the options, or the constructor",
+    )
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 from tidemill.bundle.registry import Alias, Registry
-from tidemill.errors import RequestError
+from tidemill.errors import RequestError, TidemillError
 from tidemill.ledger.ledger import Ledger
 from tidemill.serve import fitting, observing, openapi
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.endpoints import Endpoints
+from tidemill.serve.endpoints import UNLOADED, Endpoints
 from tidemill.serve.held import Held, Report
 from tidemill.serve.http import Application
 from tidemill.serve.inference.backend import ReplicaBackend
@@ -147,12 +147,19 @@ class Replica:
         self._observers.emit(event)
 
     async def serve(self, serving: bool) -> None:
-        """Load or unload the model, in all replicas: by the registry, which is then looked at at once."""
+        """Load or unload the model, in all replicas: by the registry, which is then looked at at once.
+
+        Raises:
+            RequestError: 409, a version is served; 503, the registry cannot be written from here.
+        """
         if self._watcher is None:
             rule = "A model is loaded and unloaded where its champion is served"
             raise refused(409, rule, f"version {self.arguments.alias} is", "serve the alias champion")
         model = self.arguments.model
-        await asyncio.to_thread(self.registry.set_serving, model, serving, by="the protocol", reason="asked for")
+        try:
+            await asyncio.to_thread(self.registry.set_serving, model, serving, by="the protocol", reason="asked for")
+        except TidemillError as error:
+            raise refused(503, error.rule, error.observed, error.remedy) from error
         await self._watcher.look()
         await self._watcher.settled()
 
@@ -170,7 +177,7 @@ class Replica:
         """What /health says."""
         held = self.service.held
         model = {"model": self.arguments.model, "version": held.champion.number}
-        status = "ok" if held.serving else "unloaded"
+        status = "ok" if held.serving else UNLOADED
         rollout: dict[str, object] = {"replica": self.name, "process": os.getpid()}
         if self._watcher:
             report: Report = self._watcher.report()

@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,10 @@ import pytest
 from bulk_files import store
 
 from tidemill import cli
+from tidemill.bulk.worker import Work, Worker
+from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_table
+from tidemill.errors import SettingsError
 from tidemill.serve.predictor import Predictor
 
 
@@ -28,6 +33,42 @@ def predict(capsys, registry, *words):
 @pytest.fixture
 def table(small_multiclass, tmp_path):
     return store(small_multiclass.table, tmp_path / "table.parquet")
+
+
+def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(small_multiclass, table, tmp_path, capsys, monkeypatch):
+    registry = Registry(f"memory://{uuid.uuid4().hex}")
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    status, _, err = predict(capsys, registry.path, "--input", table, "--output", tmp_path / "out")
+    assert status == 0, err
+    assert not list((tmp_path / "temporary").glob("small-*"))
+
+
+def test_a_public_key_asks_for_its_signature(small_multiclass, table, tmp_path, capsys):
+    registry, key, public = Registry(tmp_path / "registry"), tmp_path / "key.pem", tmp_path / "key.pub"
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
+    subprocess.run(make, check=True, capture_output=True)
+    subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    words = ("--public-key", public, "--input", table, "--output", tmp_path / "out")
+    manifest = tmp_path / "registry/small/1/manifest.json"
+    content = manifest.read_bytes()
+    manifest.write_text("never parsed")
+    status, _, err = predict(capsys, registry.path, *words)
+    assert status == 1 and "BundleError: With a public key set, only signed bundles are loaded" in err
+    assert not (tmp_path / "out").exists()
+    manifest.write_bytes(content)
+    registry.sign("small", "1", key)
+    status, _, err = predict(capsys, registry.path, *words)
+    assert status == 0, err
+
+
+def test_a_worker_verifies_the_signature_itself(small_multiclass, registry, tmp_path):
+    public = tmp_path / "none.pub"
+    work = {"registry": registry, "model": "small", "version": "1", "bundle": small_multiclass.folder, "kept": {}}
+    with pytest.raises(SettingsError, match="The public key is a PEM file"):
+        Worker(Work(**work, output=tmp_path / "out", quarantine=False, public_key=public))
 
 
 def answers_of(small, table):

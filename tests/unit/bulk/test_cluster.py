@@ -1,14 +1,21 @@
 """Ray Data deals the same chunks to actors: a real Ray on this machine."""
 
 import builtins
+import pickle
+import tempfile
+import uuid
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from bulk_files import store
 
-from tidemill.bulk import cluster, inputs
-from tidemill.bulk.run import Job, Model, run
+from tidemill.bulk import cluster, inputs, reading
+from tidemill.bulk.folder import Folder
+from tidemill.bulk.run import Job, Model, _chunks, run
+from tidemill.bulk.worker import Work
+from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.errors import SchemaError, SettingsError, SourceError
 from tidemill.serve.predictor import Predictor
@@ -35,6 +42,30 @@ def test_a_cluster_gives_the_same_parts_and_resumes_them(small_multiclass, regis
     for i, name in enumerate(small_multiclass.target.classes):
         expected = np.delete(answers["probabilities"][:, i], 250)
         np.testing.assert_array_equal(found[f"probability_{name}"].to_numpy(), expected)
+
+
+def test_an_actor_keeps_no_copy_of_what_it_has_loaded(small_multiclass, tmp_path, monkeypatch):
+    registry = Registry(f"memory://{uuid.uuid4().hex}")
+    version = registry.add("small", small_multiclass.folder)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    out = Folder(tmp_path / "out")
+    work = Work(
+        registry=registry.path,
+        model="small",
+        version=version,
+        bundle=Path("on another node"),
+        output=out.path,
+        kept={},
+        quarantine=False,
+    )
+    file = inputs.look(str(store(small_multiclass.table, tmp_path / "table.parquet")), 0)
+    settled = reading.settle([file], registry.describe("small", version).schema, (), [])
+    (chunk,) = _chunks(settled, 1000, set())
+    actor = cluster._Actor(work)
+    assert not list((tmp_path / "temporary").iterdir())
+    out.claim({}).close()
+    assert pickle.loads(actor({"chunk": pickle.dumps(chunk)})["done"]).answered == 400
 
 
 def test_files_that_only_one_process_can_read_are_refused(small_multiclass, registry, tmp_path):

@@ -1,15 +1,20 @@
 """A replica without Ray for the tests: other bundles, a client of its ASGI application, its ledger read back."""
 
+import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterable, Sequence
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import uvicorn
 
 from onnx_weights import tensors
 from tidemill.bundle import checksums, golden, manifest
@@ -102,6 +107,69 @@ async def started(given: Arguments) -> AsyncIterator[Replica]:
         yield replica
     finally:
         await replica.stop()
+
+
+@contextlib.asynccontextmanager
+async def listening(replica: Replica) -> AsyncIterator[int]:
+    """The port of a real uvicorn, as Ray runs it in replicas."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(
+            replica.application, log_level="critical", access_log=False, http="httptools", lifespan="off", ws="none"
+        )
+        server = uvicorn.Server(config)
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            while not server.started:
+                await asyncio.sleep(0.005)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@dataclass(frozen=True)
+class Running:
+    """A replica that answers on a thread of its own. do: runs a coroutine there."""
+
+    replica: Replica
+    port: int
+    do: Callable[[Coroutine[Any, Any, None]], None]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextlib.contextmanager
+def running(given: Arguments) -> Iterator[Running]:
+    begun: Future[Running] = Future()
+
+    async def main() -> None:
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        do = lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(60)  # noqa: E731
+        async with started(given) as replica, listening(replica) as port:
+            begun.set_result(Running(replica, port, do))
+            ended.append(lambda: loop.call_soon_threadsafe(end.set))
+            await end.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            if begun.done():
+                raise
+            begun.set_exception(error)
+
+    ended: list[Callable[[], Any]] = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield begun.result(60)
+    finally:
+        for end in ended:
+            end()
+        thread.join()
 
 
 async def followed(replica: Replica) -> None:

@@ -16,6 +16,7 @@ import pytest
 from ray.serve._private import haproxy_templates
 from serving_parts import arguments, call, post, started
 
+from tidemill.bundle import store
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import BundleError, RegistryError, RequestError, SettingsError
 from tidemill.serve import app, ingress, scaling
@@ -97,6 +98,24 @@ def test_a_server_on_loopback_answers_no_other_machine_by_grpc(registry: str) ->
                 assert caught.value.status == 403
         async with started(arguments(registry)) as replica:
             replica.backend.admit("ModelInfer", {PEER: "ipv4:192.0.2.2:5000"})
+
+    asyncio.run(main())
+
+
+def test_a_registry_that_cannot_be_written_is_named_to_who_unloads(registry: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(registry, tmp_path / "copy")
+
+    async def main() -> None:
+        async with started(arguments(str(copy))) as replica:
+            lock = copy / "small" / store._LOCK
+            lock.unlink(missing_ok=True)
+            lock.mkdir()  # who may write everywhere cannot open it either
+            for action in ("unload", "load"):
+                got = await post(replica.application, f"/v2/repository/models/small/{action}", {})
+                assert got.status == 503, got.body
+                assert "The registry can be reached, read and written" in got.json["error"]
+                assert "check the path, its permissions" in got.json["error"]
+            assert replica.service.held.serving
 
     asyncio.run(main())
 

@@ -30,6 +30,7 @@ GIVEN = {"registry": "r", "model": "m"}
         ("replicas=0", "replicas: Input should be greater than 0 (got 0)"),
         ("replicas=1.5", "replicas: "),
         ("maximum=-1", "maximum: "),
+        (("replicas=3", "maximum=2"), "maximum must be replicas (3) or more (got 2)"),
         ("threads=0", "threads: "),
         ("cpus=0", "cpus: "),
         ("watch_seconds=0", "watch_seconds: "),
@@ -44,9 +45,9 @@ GIVEN = {"registry": "r", "model": "m"}
         ("threads=[", "A setting's value is YAML. Got: threads=["),
     ],
 )
-def test_what_is_wrong_is_named(change: str, named: str) -> None:
+def test_what_is_wrong_is_named(change: str | tuple[str, ...], named: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse(dict(GIVEN), [change])
+        parse(dict(GIVEN), [change] if isinstance(change, str) else change)
     assert named in str(caught.value)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tidemill import cli
 from tidemill.bundle.registry import Registry
+from tidemill.serve import local
 
 
 @pytest.fixture
@@ -35,6 +36,20 @@ def test_list_promote_rollback_show(registry, capsys):
     assert run(capsys, "registry", "rollback", "small", *at)[1] == "small: champion is version 1 again\n"
     status, out, _ = run(capsys, "registry", "show", "small", *at)
     assert status == 0 and '"version": "1"' in out and "better" in out.splitlines()[-3] and "rollback" in out
+
+
+def test_load_undoes_unload(registry, capsys):
+    at = ("--registry", registry.path)
+    status, _, err = run(capsys, "registry", "unload", "small", *at)
+    assert status == 1 and "small/champion" in err, "nothing serves yet"
+    registry.promote("small", "1", by="me", reason="first")
+    status, out, _ = run(capsys, "registry", "unload", "small", "--reason", "a leak", *at)
+    assert status == 0 and out == "small: version 1 answers no request until `tidemill registry load small`\n"
+    assert registry.desired("small").serving is False and "unloaded" in run(capsys, "registry", "list", *at)[1]
+    assert run(capsys, "registry", "load", "small", *at) == (0, "small: version 1 answers requests\n", "")
+    assert registry.desired("small").serving is True
+    lines = run(capsys, "registry", "show", "small", *at)[1].splitlines()
+    assert "unload" in lines[-2] and "a leak" in lines[-2] and "load" in lines[-1] and "by hand" in lines[-1]
 
 
 def test_an_empty_registry_says_what_to_do(tmp_path, capsys):
@@ -73,10 +88,14 @@ def test_a_port_in_use_is_named_before_ray_starts(registry, capsys):
     assert run(capsys, "serve", "--model", "small", "--port", "99999", "--registry", registry.path)[0] == 1
 
 
+def make_key(path):
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(path)]
+    subprocess.run(make, check=True, capture_output=True)
+
+
 def test_sign_puts_a_signature_into_a_version(registry, tmp_path, capsys):
     key = tmp_path / "key.pem"
-    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
-    subprocess.run(make, check=True, capture_output=True)
+    make_key(key)
     at = ("--private-key", str(key), "--registry", registry.path)
     assert run(capsys, "registry", "sign", "small", "2", *at) == (0, "small: version 2 is signed\n", "")
     with registry.fetched("small", "2") as folder:
@@ -139,6 +158,55 @@ def test_wrong_usage_is_status_2(capsys):
 def test_threads_are_a_whole_number(threads, capsys):
     status, _, err = run(capsys, "serve", "--model", "m", f"threads={threads}")
     assert status == 1 and re.search(rf"SettingsError: .*threads: .* \(got '?{threads}'?\)", err)
+
+
+OBSERVER = """
+from tidemill.serve.observer import Observer
+
+class Slow(Observer):
+    def __init__(self, path: str) -> None:
+        open(path, "w")
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("keys={}/none.json", "A file of API keys exists before it is used"),
+        ("provider=cdua", "The provider that is asked for must be the one in use .*'cdua'"),
+        ("observers={{{}/none.py:Slow: {{}}}}", "An observer's module can be imported"),
+        ("observers={{{}/slow.py:Slwo: {{}}}}", "did you mean Slow"),
+        ("observers={{{}/slow.py:Slow: {{pth: x}}}}", "An observer can be made from its options.*path"),
+        ("ledger.columns={{ctiy: mask}}", "Each name in ledger.columns must be a column .*ctiy"),
+        ("ledger.hash_key_file={}/none", "The key for digests must have 16 bytes .*No such file"),
+        ("ledger.hash_key_file={}/slow.py", None),
+        ("observers={{{}/slow.py:Slow: {{path: {}/made}}}}", None),
+        ("public_key={}/none.pem", "The public key is a PEM file"),
+        ("public_key={}/key.pub ledger.columns={{ctiy: mask}}", None),  # no signature is looked at yet
+    ],
+)
+def test_what_settings_name_is_looked_at_before_ray_starts(registry, tmp_path, capsys, monkeypatch, setting, text):
+    class StartedError(Exception):
+        pass
+
+    def ray(*_):
+        raise StartedError
+
+    registry.promote("small", "1", by="me", reason="first")
+    (tmp_path / "slow.py").write_text(OBSERVER)
+    make_key(tmp_path / "key.pem")
+    public = ["openssl", "ec", "-in", str(tmp_path / "key.pem"), "-pubout", "-out", str(tmp_path / "key.pub")]
+    subprocess.run(public, check=True, capture_output=True)
+    monkeypatch.setattr(local, "_ray", ray)
+    settings = [word.format(tmp_path, tmp_path) for word in re.split(r" (?=ledger)", setting)]
+    words = ("serve", "--model", "small", "--port", "0", "--registry", registry.path, *settings)
+    if text is None:
+        with pytest.raises(StartedError):
+            cli.main(words)
+        assert not (tmp_path / "made").exists(), "observers are made in replicas only"
+    else:
+        status, _, err = run(capsys, *words)
+        assert status == 1 and re.search(text, err) and err.count("\n") == 1, err
 
 
 def test_other_machines_are_let_in_with_keys_only(registry, capsys):

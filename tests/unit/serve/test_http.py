@@ -5,16 +5,13 @@ import contextlib
 import gzip
 import io
 import json
-import socket
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-import uvicorn
-from serving_parts import ROW, Got, arguments, call, post, started
+from serving_parts import ROW, Got, arguments, call, listening, post, started
 
 from tidemill import cli
 from tidemill.bundle.registry import Registry
@@ -440,25 +437,6 @@ def test_websockets_are_refused_and_lifespan_is_answered(registry: str) -> None:
 
 
 # On the wire
-
-
-@contextlib.asynccontextmanager
-async def listening(replica: Replica) -> AsyncIterator[int]:
-    """The port of a real uvicorn, as Ray runs it in replicas."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            replica.application, log_level="critical", access_log=False, http="httptools", lifespan="off", ws="none"
-        )
-        server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        serving = asyncio.create_task(server.serve([listener]))
-        try:
-            while not server.started:
-                await asyncio.sleep(0.005)
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await serving
 
 
 class Wire:

@@ -1,80 +1,17 @@
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import contextlib
+import gc
+import os
+import signal
+import weakref
 from types import SimpleNamespace
 
 import pytest
+from serving_parts import arguments, running
 
-from tidemill.errors import BundleError
-from tidemill.ledger.record import Form, Role
-from tidemill.serve import local, protocol
+from tidemill.bundle.registry import Registry
+from tidemill.errors import BundleError, RegistryError
+from tidemill.serve import first_answer, local
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.ask import Ask, Part
-from tidemill.serve.predictor import Predictor
-
-
-@pytest.fixture
-def other_server():
-    """A server at the address that is not ours: answers whatever it is told to."""
-    told = {"status": 200, "body": b"{}"}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(503 if told["status"] == 503 else 200)
-            self.end_headers()
-            self.wfile.write(told["body"] if told["status"] == 503 else b'{"status": "ok"}')
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(told["status"])
-            self.end_headers()
-            self.wfile.write(told["body"])
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", told
-        server.shutdown()
-        thread.join()
-
-
-def test_a_server_that_refuses_a_real_record_is_no_server(other_server):
-    url, told = other_server
-    told.update(status=503, body=b"not yet")
-    with pytest.raises(BundleError, match=r"has started answers a real record.*503: not yet"):
-        local._ask(url, [{}])
-    with pytest.raises(BundleError, match=r"has started is ready.*503: not yet"):
-        local._refused(url, [{}])
-
-
-def test_a_server_with_keys_answers_nobody_without_one(other_server):
-    url, told = other_server
-    with pytest.raises(BundleError, match=r"with keys refuses who has none.*it answered"):
-        local._refused(url, [{}])
-    told.update(status=401)
-    assert local._refused(url, [{}]) == {"status": "ok"}
-    told.update(status=500)
-    with pytest.raises(BundleError, match=r"with keys refuses who has none.*500"):
-        local._refused(url, [{}])
-
-
-def test_only_the_bundles_own_answer_is_accepted(small):
-    predictor = Predictor(small.folder)
-    rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
-    first = {name: values[:1] for name, values in predictor.golden.answers.items()}
-    ask = Ask("5f0c", 0, 0.0, 1, None, None, Form.ROWS, b"")
-    answer = json.loads(protocol.encode(ask, [Part(first, predictor.manifest.identity, Role.CHAMPION)]).body)
-    local._verify(answer, rows, predictor)
-    (prediction,) = answer["predictions"]
-    if small.target.classes:
-        prediction["probabilities"] = dict.fromkeys(prediction["probabilities"], 0.5)
-    else:
-        prediction["value"] *= 2
-    with pytest.raises(BundleError, match=r"over HTTP is the bundle's own.*instead of"):
-        local._verify(answer, rows, predictor)
 
 
 def test_a_replica_that_does_not_start_is_explained():
@@ -110,3 +47,56 @@ def test_a_replica_that_died_is_given_time_to_come_back():
 )
 def test_the_address_it_prints_can_be_asked(host, shown):
     assert local._reachable(host) == shown
+
+
+def test_what_the_first_answer_was_compared_with_is_let_go(small_multiclass, tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "registry")
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    given, said, made, kept = arguments(registry.path), [], [], []
+
+    def checked(*words, check=first_answer.checked):
+        predictor = check(*words)
+        made.append(weakref.ref(predictor))
+        return predictor
+
+    def status():  # Ray's, asked while the server serves
+        gc.collect()
+        kept.extend(ref for ref in made if ref() is not None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return _serve("RUNNING").status()
+
+    monkeypatch.setattr(first_answer, "checked", checked)
+    _without_ray(monkeypatch, status)
+    with running(given) as server:
+        local.run(given, _at(server), until_checked=False, say=said.append)
+    assert f"Serving small version 1 at {server.url}" in said[1] and len(made) == 1 and not kept
+
+
+def test_an_unloaded_model_is_served_but_passes_no_check(small_multiclass, tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "registry")
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    registry.set_serving("small", False, by="me", reason="a leak")
+    given, said = arguments(registry.path), []
+
+    def status():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return _serve("RUNNING").status()
+
+    _without_ray(monkeypatch, status)
+    with running(given) as server:
+        local.run(given, _at(server), until_checked=False, say=said.append)
+        assert said[-2:] == ["\nCtrl-C stops.", "Draining …"] and "tidemill registry load small" in "".join(said)
+        with pytest.raises(RegistryError, match=r"registry says so\. Got: small is unloaded\. Remedy: tidemill"):
+            local.run(given, _at(server), until_checked=True, say=said.append)
+
+
+def _at(server):
+    return local.Address(host="127.0.0.1", port=server.port, grpc=None, haproxy=False)
+
+
+def _without_ray(monkeypatch, status):
+    """Ray and its ports are left out; status: what Ray says while the server serves."""
+    monkeypatch.setattr(local, "_POLL", 0.01)
+    monkeypatch.setattr(local, "_check_port", lambda *_: None)
+    ray = SimpleNamespace(run=lambda *_, **__: None, status=status, delete=lambda name: None)
+    monkeypatch.setattr(local, "_ray", lambda *_: contextlib.nullcontext(ray))
