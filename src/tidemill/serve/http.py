@@ -18,7 +18,7 @@ from tidemill.errors import RequestError
 from tidemill.serve import compression, protocol
 from tidemill.serve.ask import Reply
 from tidemill.serve.keys import Keys, Scope
-from tidemill.serve.metrics import Metrics
+from tidemill.serve.traffic import Traffic
 
 log = logging.getLogger("ray.serve")
 
@@ -67,29 +67,15 @@ class Application:
         find: the endpoints.
         limits: of a request's body.
         keys: None lets everybody in.
-        admit: is asked before a request for predictions is read, with the number of such requests in hand; raises
-            RequestError where that is too many.
-        refused: is told of each request that is not answered.
+        traffic: what gRPC has in hand stands there too.
     """
 
-    def __init__(
-        self,
-        find: Find,
-        limits: protocol.Limits,
-        keys: Keys | None,
-        metrics: Metrics,
-        admit: Callable[[int], None],
-        refused: Callable[[RequestError], None],
-    ) -> None:
+    def __init__(self, find: Find, limits: protocol.Limits, keys: Keys | None, traffic: Traffic) -> None:
         self._find = find
         self._limits = limits
         self._keys = keys
-        self._metrics = metrics
-        self._admit = admit
-        self._refused = refused
+        self._traffic = traffic
         self._unkeyed = replace(limits, bytes=min(limits.bytes, _UNKEYED))
-        self._predicting = 0
-        self.ongoing = 0
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
@@ -97,20 +83,20 @@ class Application:
             return
         arrived = time.monotonic()
         path = scope["path"]
-        endpoint = self._find(path)
-        self.ongoing += 1
+        endpoint, traffic = self._find(path), self._traffic
+        traffic.ongoing += 1
         try:
             reply = await self._reply(endpoint, scope, receive, arrived)
         except RequestError as error:
             reply = _refusal(error, endpoint)
-            self._refused(error)
+            traffic.refused(error)
         except _Gone:
             return
         except Exception:
             log.exception("A request failed")
             reply = Reply(_FAULT, 500)
         finally:
-            self.ongoing -= 1
+            traffic.ongoing -= 1
         body = b"" if scope["method"] == "HEAD" else reply.body
         headers = [
             (b"content-type", reply.type),
@@ -119,7 +105,7 @@ class Application:
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._metrics.answered(path, reply.status, time.monotonic() - arrived)
+        traffic.metrics.answered(path, reply.status, time.monotonic() - arrived)
 
     async def _reply(self, endpoint: Endpoint | None, scope: _Scope, receive: _Receive, arrived: float) -> Reply:
         path, method = scope["path"], scope["method"]
@@ -131,18 +117,18 @@ class Application:
         headers = dict(scope["headers"])
         if self._keys is not None and endpoint.scope is not None:
             self._keys.check(_key(headers), endpoint.scope)
-        predicts = endpoint.scope is Scope.PREDICT
+        predicts, traffic = endpoint.scope is Scope.PREDICT, self._traffic
         if predicts:
-            self._admit(self._predicting + 1)
+            traffic.admit(traffic.predicting + 1)
         body = b""
         if method == "POST":
             _check_type(headers.get(b"content-type", JSON), endpoint)
             body = await self._body(headers, receive, self._unkeyed if endpoint.scope is None else self._limits)
-        self._predicting += predicts  # from here on: who needs no key, or sends its body slowly, takes no place
+        traffic.predicting += predicts  # from here on: who needs no key, or sends its body slowly, takes no place
         try:
             reply = await endpoint.handler(Incoming(method, path, headers, body, arrived))
         finally:
-            self._predicting -= predicts
+            traffic.predicting -= predicts
         accepted = headers.get(b"accept-encoding")
         if accepted:
             content, name = compression.encoded(reply.body, accepted.decode("latin-1"))

@@ -45,7 +45,10 @@ _PROTOCOL = re.compile(
     r"|Model(Ready|Metadata|Infer|StreamInfer|Config|Statistics)|Repository(Index|ModelLoad|ModelUnload))"
 )
 _NAMES = re.compile(r"(?<=/models/)(?!stats$)[^/]+(/versions/[^/]+)?")
-_ANSWERING = ("/predict", "/v2/models/{model}/infer", "/inference.GRPCInferenceService/ModelInfer")
+_ANSWERING = (
+    *("/predict", "/v2/models/{model}/infer"),
+    *(f"/inference.GRPCInferenceService/{rpc}" for rpc in ("ModelInfer", "ModelStreamInfer")),
+)
 """The paths whose answers' durations are the stage `total`; looking at health or metrics would flatter it."""
 _REMEMBERED = 500  # paths and statuses; a client may make up names, but cannot fill the memory with them
 

@@ -16,7 +16,7 @@ from tidemill.serve import fitting, observing, openapi
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import Endpoints
 from tidemill.serve.held import Held, Report
-from tidemill.serve.http import Application
+from tidemill.serve.http import Application, Find
 from tidemill.serve.inference.backend import ReplicaBackend
 from tidemill.serve.keys import Keys
 from tidemill.serve.metrics import Metrics
@@ -24,6 +24,7 @@ from tidemill.serve.observer import Refused, Swapped
 from tidemill.serve.profiling import Profiling
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
+from tidemill.serve.traffic import Traffic
 from tidemill.serve.version import Version
 from tidemill.serve.watch import Watcher
 
@@ -94,16 +95,13 @@ class Replica:
             self._keys.follow()
         profiles = self._profiles if self.profiling else None
         own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document, profiles)
-        self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self, here=arguments.here)
-        table, more = own.table, self.backend.find
-        self.application = Application(
-            lambda path: table.get(path) or more(path),
-            arguments.limits,
-            self._keys,
-            self.metrics,
-            self.service.admit,
-            self._refused,
+        self._traffic = Traffic(self.metrics, self.service.admit, self._refused)
+        self.backend = ReplicaBackend(
+            arguments.model, lambda: self.service, self._keys, self, self._traffic, here=arguments.here
         )
+        table, more = own.table, self.backend.find
+        find: Find = lambda path: table.get(path) or more(path)  # noqa: E731
+        self.application = Application(find, arguments.limits, self._keys, self._traffic)
 
     async def stop(self) -> None:
         """End what is in hand, and ship what the ledger holds."""
@@ -164,8 +162,8 @@ class Replica:
 
     @property
     def ongoing(self) -> int:
-        """Requests in hand, running or waiting."""
-        return self.application.ongoing
+        """Requests in hand, running or waiting, by HTTP and gRPC."""
+        return self._traffic.ongoing
 
     def report(self) -> Mapping[str, object]:
         """What /health says."""

@@ -224,7 +224,7 @@ def test_a_request_that_is_given_up_takes_no_other_with_it(two: Two, monkeypatch
             await asyncio.sleep(0)
             held_up.gate.set()
             assert [(await task).status for task in tasks[1:]] == [200, 200]
-            assert stand.application.ongoing == 0
+            assert stand.traffic.ongoing == 0
 
     asyncio.run(main())
 
