@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tidemill.errors import RequestError
-from tidemill.serve import compression, protocol
+from tidemill.serve import compression, exposure, protocol
 from tidemill.serve.ask import Reply
 from tidemill.serve.keys import Keys, Scope
 from tidemill.serve.traffic import Traffic
@@ -115,7 +115,10 @@ class Application:
             allowed = ", ".join(endpoint.methods)
             raise protocol.refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
         headers = dict(scope["headers"])
-        if self._keys is not None and endpoint.scope is not None:
+        if self._keys is None:
+            if method == "POST":
+                exposure.check_site(headers)
+        elif endpoint.scope is not None:
             self._keys.check(_key(headers), endpoint.scope)
         predicts, traffic = endpoint.scope is Scope.PREDICT, self._traffic
         if predicts:

@@ -40,7 +40,7 @@ REASONS = {
     504: "deadline",
     422: "rows",
 }
-"""One word for counting, by HTTP status; others count as "request"."""
+"""One word for counting, by HTTP status, where the error has none of its own; others count as "request"."""
 
 
 class Replica:
@@ -194,7 +194,8 @@ class Replica:
         return await self._collect_profiles(document) if self._collect_profiles else document
 
     def _refused(self, error: RequestError) -> None:
-        self._observers.emit(Refused("request", REASONS.get(error.status, "request"), error.status, str(error)))
+        reason = error.reason or REASONS.get(error.status, "request")
+        self._observers.emit(Refused("request", reason, error.status, str(error)))
 
     def _watch_metrics(self) -> None:
         service, ledger, observers = self.service, self._ledger, self._observers
