@@ -95,7 +95,7 @@ class Replica:
             self._keys.follow()
         profiles = self._profiles if self.profiling else None
         own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document, profiles)
-        self._traffic = Traffic(self.metrics, self.service.admit, self._refused)
+        self._traffic = Traffic(self.metrics, self.service.admit, self._refused, arguments.limits.held)
         self.backend = ReplicaBackend(
             arguments.model, lambda: self.service, self._keys, self, self._traffic, here=arguments.here
         )

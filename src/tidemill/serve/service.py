@@ -80,7 +80,7 @@ class Service:
         """
         held = self._held
         if not held.serving:
-            raise overloaded("A model is served while its registry says so", "it was unloaded", 10)
+            raise protocol.overloaded("A model is served while its registry says so", "it was unloaded", 10)
         if number is None:
             return held.champion
         for version in self._batchers:
@@ -103,7 +103,7 @@ class Service:
         queues, waiting = self._queues, self.waiting
         if requests > queues.requests or waiting >= queues.waiting:
             rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
-            raise overloaded(rule, f"{requests} requests and {waiting} rows", 1)
+            raise protocol.overloaded(rule, f"{requests} requests and {waiting} rows", 1)
 
     def ask(self, count: int, form: Form, inputs: bytes) -> Ask:
         """A new request of `count` rows; the caller fills in the rest."""
@@ -198,7 +198,7 @@ class Service:
             batcher = self._batcher(version)
         if not batcher.offer(ask):
             observed = f"{batcher.waiting} rows wait"
-            raise overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
+            raise protocol.overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
         ask.answered = asyncio.get_running_loop().create_future()
         return ask.answered
 
@@ -255,12 +255,6 @@ class Service:
             self._observers.emit(entry)
 
 
-def overloaded(rule: str, observed: str, seconds: float) -> RequestError:
-    error = protocol.refused(503, rule, observed, "try again after the seconds that Retry-After gives")
-    error.retry_after = max(1, round(seconds))
-    return error
-
-
 def _keys(ask: Ask, version: Version) -> Sequence[str]:
     """Keys of the rows; for one that has none, chance decides, by the answer's id."""
     keys = ask.keys
@@ -272,7 +266,7 @@ def _keys(ask: Ask, version: Version) -> Sequence[str]:
 
 
 def _unrecorded(error: LedgerError) -> RequestError:
-    refusal = overloaded(error.rule, error.observed, 5)
+    refusal = protocol.overloaded(error.rule, error.observed, 5)
     refusal.remedy = error.remedy
     return refusal
 

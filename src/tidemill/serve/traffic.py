@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 
 from tidemill.errors import RequestError
 from tidemill.serve.metrics import Metrics
+from tidemill.serve.protocol import overloaded
+
+LONG = 2**16
+"""Bytes: bodies up to this are not counted, as the server has so much of each connection in its own hands anyway."""
 
 
 class Traffic:
@@ -18,17 +22,35 @@ class Traffic:
         admit: is asked before a request for predictions is taken up, with the number of such requests in hand; raises
             RequestError where that is too many.
         refused: is told of each request that is not answered.
+        most: bytes of long bodies, see `Limits.held`.
     """
 
-    __slots__ = ("admit", "metrics", "ongoing", "predicting", "refused")
+    __slots__ = ("_most", "admit", "held", "metrics", "ongoing", "predicting", "refused")
 
-    def __init__(self, metrics: Metrics, admit: Callable[[int], None], refused: Callable[[RequestError], None]) -> None:
+    def __init__(
+        self, metrics: Metrics, admit: Callable[[int], None], refused: Callable[[RequestError], None], most: int
+    ) -> None:
         self.metrics = metrics
         self.admit = admit
         self.refused = refused
+        self._most = most
         self.ongoing = 0
         self.predicting = 0
-        """Requests: all of them; those for predictions, their bodies read."""
+        self.held = 0
+        """Requests: all of them; those for predictions, their bodies read. Bytes of bodies that are `LONG`."""
+
+    def hold(self, before: int, now: int) -> int:
+        """Count a long body as `now` bytes, instead of `before`; one alone is taken, whatever it holds. Returns `now`.
+
+        Raises:
+            RequestError: 503, with the others' it would be too much.
+        """
+        others = self.held - before
+        if others and others + now > self._most:
+            rule = f"A replica has at most {self._most} bytes of bodies longer than {LONG} bytes in hand"
+            raise overloaded(rule, f"{others} bytes, and {now} more", 1)
+        self.held = others + now
+        return now
 
     @contextlib.contextmanager
     def call(self, path: str) -> Iterator[None]:

@@ -171,7 +171,7 @@ async def standing(
         return metrics.text()
 
     own = Endpoints(service, limits, scrape, lambda: {"status": "ok"}, lambda: b"{}").table
-    traffic = Traffic(metrics, service.admit, lambda error: None)
+    traffic = Traffic(metrics, service.admit, lambda error: None, limits.held)
     more = ReplicaBackend("small", lambda: service, None, None, traffic)  # type: ignore[arg-type]  # nothing is loaded here
     find = lambda path: own.get(path) or more.find(path)  # noqa: E731
     yield Stand(service, Application(find, limits, None, traffic), metrics, traffic)

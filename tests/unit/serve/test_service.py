@@ -735,3 +735,109 @@ def test_only_who_has_the_starts_secret_is_answered_without_being_recorded(
         else:
             monkeypatch.setenv("TIDEMILL_OWN", secret)
         assert len(asyncio.run(asked(given, both))) == recorded, "the champion's answer and the shadow's"
+
+
+# Bodies on their way
+
+
+class Slowly:
+    """A client whose body comes in parts, when the test says."""
+
+    def __init__(self, application: Any, path: str, *, told: int | None = None) -> None:
+        self.parts: asyncio.Queue[Any] = asyncio.Queue()
+        self.sent: list[Any] = []
+        headers = [] if told is None else [(b"content-length", str(told).encode())]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        self.task = asyncio.create_task(application(scope, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        return await self.parts.get()
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def part(self, content: bytes, *, last: bool = False) -> None:
+        self.parts.put_nowait({"type": "http.request", "body": content, "more_body": not last})
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+
+KIB = 1024
+
+
+@pytest.mark.parametrize("path", ["/predict", "/feedback", "/v2/models/small/infer"])
+def test_long_bodies_on_their_way_are_bounded_together(two: Two, path: str) -> None:
+    """They once were not: each connection could hold `limits.bytes`."""
+
+    async def main() -> None:
+        limits = Limits(held=300 * KIB, bytes=400 * KIB)
+        async with standing(alone(two.champion), limits=limits) as stand:
+            first = Slowly(stand.application, path, told=350 * KIB)  # one alone may be longer than all together
+            await asyncio.sleep(0)
+            assert stand.traffic.held == 350 * KIB
+            second = Slowly(stand.application, path, told=100 * KIB)
+            await second.task
+            retry = dict(second.sent[0]["headers"])[b"retry-after"]
+            assert second.status == 503 and retry == b"1" and b"at most 307200 bytes" in second.sent[1]["body"]
+            small = [Slowly(stand.application, path, told=64 * KIB) for _ in range(20)]
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+            await small[0].part(b" " * 64 * KIB)
+            assert not any(one.task.done() for one in small) and stand.traffic.held == 350 * KIB
+            first.parts.put_nowait({"type": "http.disconnect"})
+            await first.task
+            assert first.status is None and stand.traffic.held == 0
+            chunked = [Slowly(stand.application, path) for _ in range(3)]
+            for one in chunked:
+                await one.part(b" " * 64 * KIB)
+                assert stand.traffic.held == 0
+            for one in chunked:
+                await one.part(b" " * 64 * KIB)
+            assert stand.traffic.held == 256 * KIB and [one.status for one in chunked] == [None, None, 503]
+            for one in (*chunked[:2], *small):
+                one.parts.put_nowait({"type": "http.disconnect"})
+                await one.task
+            assert stand.traffic.held == stand.traffic.ongoing == stand.traffic.predicting == 0
+
+    asyncio.run(main())
+
+
+def test_a_long_body_is_counted_until_it_is_answered(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion), limits=Limits(held=200 * KIB)) as stand:
+            body = json.dumps({"rows": [ROW]}).encode() + b" " * 150 * KIB
+            task = asyncio.create_task(post(stand.application, "/predict", body))
+            await held_up.begun()
+            assert stand.traffic.held == len(body)
+            refused = await post(stand.application, "/predict", body)
+            assert refused.status == 503 and refused.observed == f"{len(body)} bytes, and {len(body)} more"
+            held_up.gate.set()
+            assert (await task).status == 200 and stand.traffic.held == 0
+            assert (await post(stand.application, "/predict", body)).status == 200
+
+    asyncio.run(main())
+
+
+def test_bodies_that_end_together_do_not_all_enter(two: Two, monkeypatch: Any) -> None:
+    """All of them were admitted when nothing was in hand."""
+
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion), queues=Queues(requests=2)) as stand:
+            slow = [Slowly(stand.application, "/predict") for _ in range(5)]
+            body = json.dumps({"rows": [ROW]}).encode()
+            for one in slow:
+                await one.part(body[:9])
+            for one in slow:
+                await one.part(body[9:], last=True)
+            await held_up.begun()
+            assert [one.status for one in slow] == [None, None, 503, 503, 503]
+            held_up.gate.set()
+            await asyncio.gather(*(one.task for one in slow))
+            assert [one.status for one in slow[:2]] == [200, 200]
+
+    asyncio.run(main())
