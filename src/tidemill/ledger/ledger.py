@@ -104,6 +104,11 @@ class Ledger:
         return self._wal.lost if self._wal else 0
 
     @property
+    def refuses(self) -> bool:
+        """Whether entries are refused now, so that no answer can be given."""
+        return self._wal is not None and self._wal.refuses
+
+    @property
     def failures(self) -> int:
         """How often the shipping process has died."""
         return self._child.failures if self._wal else 0

@@ -25,6 +25,7 @@ LOCK = "lock"
 SUFFIX = ".wal"
 _STAGED = ".new-"
 _LOG_EVERY = 10.0  # seconds
+_ROOM = 64 * 1024  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +69,8 @@ class Wal:
     ) -> None:
         self.lost = 0
         """Records that were to be appended and could not be, while answers were given all the same."""
+        self.refuses = False
+        """Whether the last attempt failed and the setting is to refuse; room is looked for at each `tick`."""
         self.writer = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:12]}"
         self._fsync, self._when_full = fsync, when_full
         self._bytes, self._seconds = segment_bytes, segment_seconds
@@ -128,6 +131,8 @@ class Wal:
         with self._guard:
             if self._closed:
                 return
+            if self.refuses:
+                self._look_for_room()
             self._turn_if_due()
             retired, self._retired = self._retired, []
             newest = [os.dup(self._segment.descriptor)] if self._fsync is Fsync.SECOND else []
@@ -179,6 +184,7 @@ class Wal:
             self._failed(error, records)
             return
         self._owed.clear()
+        self.refuses = False
         segment = self._segment
         if not segment.records and records:
             segment.first = time.monotonic()
@@ -202,7 +208,7 @@ class Wal:
         segment.size += written
 
     def _failed(self, error: OSError, records: int) -> None:
-        refuse = self._when_full is WhenFull.REFUSE
+        self.refuses = refuse = self._when_full is WhenFull.REFUSE
         if not refuse:
             self.lost += records
         if time.monotonic() - self._logged >= _LOG_EVERY:
@@ -211,6 +217,16 @@ class Wal:
             _log.error("the ledger cannot write %s (%s): %s", self.folder, error, what)
         if refuse:
             raise _cannot_write(self.folder, error, records) from error
+
+    def _look_for_room(self) -> None:
+        """Nobody asks a replica that says that it refuses, so no append would find out that there is room again."""
+        probe = self.folder / f"{_STAGED}room"
+        with contextlib.suppress(OSError):
+            try:
+                probe.write_bytes(bytes(_ROOM))
+                self.refuses = False
+            finally:
+                probe.unlink(missing_ok=True)
 
     def _turn_if_due(self) -> None:
         segment = self._segment

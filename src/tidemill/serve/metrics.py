@@ -57,8 +57,15 @@ WATCHED: dict[str, tuple[type[Metric], str, str, str | None]] = {
     "queue_requests": (GaugeMetricFamily, "tidemill_queue_requests", "Requests that wait for the session", None),
     "versions": (InfoMetricFamily, "tidemill_version", "The versions in use", "role"),
     "shadow_lag": (GaugeMetricFamily, "tidemill_shadow_lag_seconds", "Age of the oldest unanswered shadow row", None),
+    "shadow_rows": (
+        CounterMetricFamily,
+        "tidemill_shadow_rows",
+        "A shadow's rows: answered, shed or failed",
+        "outcome",
+    ),
     "ledger_lag": (GaugeMetricFamily, "tidemill_ledger_lag_seconds", "Age of the oldest entry not yet shipped", None),
     "ledger_lost": (CounterMetricFamily, "tidemill_ledger_lost_records", "Answers that were not recorded", None),
+    "ledger_failures": (CounterMetricFamily, "tidemill_ledger_failures", "How often the shipping process died", None),
     "observer_failures": (
         CounterMetricFamily,
         "tidemill_observer_failures",

@@ -84,7 +84,10 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
         request={_JSON: _content("FeedbackRequest", {"labels": [{"id": _ID, "label": known}]})},
     )
     health = _operation("health", "Whether it answers, and with which versions.", {_JSON: _content("Health")}, ())
-    health["responses"]["503"] = {"description": "The model is unloaded", "content": {_JSON: _content("Health")}}
+    health["responses"]["503"] = {
+        "description": "The model is unloaded, or the ledger refuses",
+        "content": {_JSON: _content("Health")},
+    }
     text = {"text/plain": {"schema": {"type": "string"}}}
     metrics = _operation("metrics", "Metrics of all replicas, as Prometheus reads them.", text, (), keys)
     profile = _operation(

@@ -156,7 +156,7 @@ class Replica:
         await self._watcher.settled()
 
     def check(self) -> None:
-        """Raise when this replica should be replaced: its ledger refuses, or nothing is held."""
+        """Raise when this replica should be replaced: nothing is held. A full disk would be full for another one."""
         if not hasattr(self, "service"):
             raise RuntimeError("nothing is held")
 
@@ -169,7 +169,7 @@ class Replica:
         """What /health says."""
         held = self.service.held
         model = {"model": self.arguments.model, "version": held.champion.number}
-        status = "ok" if held.serving else "unloaded"
+        status = "unloaded" if not held.serving else "ledger refuses" if self._ledger.refuses else "ok"
         rollout: dict[str, object] = {"replica": self.name, "process": os.getpid()}
         if self._watcher:
             report: Report = self._watcher.report()
@@ -204,7 +204,9 @@ class Replica:
         watch("queue_requests", lambda: self.ongoing)
         watch("versions", lambda: {name: version.number for name, version in service.versions.items()})
         watch("shadow_lag", lambda: service.shadow.lag)
+        watch("shadow_rows", lambda: service.shadow.rows)
         watch("ledger_lag", lambda: ledger.lag().seconds)
         watch("ledger_lost", lambda: ledger.lost)
+        watch("ledger_failures", lambda: ledger.failures)
         watch("observer_failures", lambda: observers.failures)
         watch("observer_dropped", lambda: observers.dropped)

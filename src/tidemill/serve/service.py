@@ -267,7 +267,7 @@ def _keys(ask: Ask, version: Version) -> Sequence[str]:
 
 def _unrecorded(error: LedgerError) -> RequestError:
     refusal = protocol.overloaded(error.rule, error.observed, 5)
-    refusal.remedy = error.remedy
+    refusal.remedy, refusal.reason = error.remedy, "ledger"
     return refusal
 
 

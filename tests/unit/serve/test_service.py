@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -354,6 +355,38 @@ def test_answers_that_cannot_be_recorded_are_not_given(two: Two, kept: Kept, mon
                 assert answer.status == 503 and answer.headers["retry-after"] == "5"
                 assert b"predictions" not in answer.body and "No space left" in answer.observed
             assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+
+    asyncio.run(main())
+
+
+def test_a_ledger_that_refuses_is_told_by_health_and_counted_as_such(two: Two, tmp_path: Path) -> None:
+    """It once was one more overload, and all was well by /health."""
+
+    async def main() -> None:
+        given = arguments(two.registry.path, ledger={"path": str(tmp_path), "ship_seconds": 3600})
+        async with started(given) as replica:
+            ask = replica.application
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            largest = max(path.stat().st_size for path in tmp_path.rglob("*.wal"))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))  # as a disk that is full
+            try:
+                assert (await post(ask, "/predict", {"rows": [ROW]})).status == 503
+                replica._ledger._wal.tick()
+                health = await call(ask, "GET", "/health")
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert health and (health.status, health.json["status"]) == (503, "ledger refuses")
+            replica.check()  # another replica here would refuse too
+            replica._ledger._wal.tick()
+            health = await call(ask, "GET", "/health")
+            assert health and (health.status, health.json["status"]) == (200, "ok"), "without anybody's asking"
+            assert (await post(ask, "/predict", {"rows": [ROW]})).status == 200
+            await asyncio.to_thread(replica._observers.close)
+            assert dict(replica.metrics.observer.refusals) == {("request", "ledger"): 1}
+            text = replica.metrics.text().decode()
+            assert (
+                'tidemill_shadow_rows_total{outcome="shed"} 0.0' in text and "tidemill_ledger_failures_total 0" in text
+            )
 
     asyncio.run(main())
 
