@@ -111,7 +111,7 @@ def _protocol(model: str, keys: bool) -> Schema:
         "/v2": _get("serverMetadata", "Name, version and extensions.", plain),
         "/v2/health/live": _get("serverLive", "Whether the process runs.", plain),
         "/v2/health/ready": _get("serverReady", "Whether it answers.", plain),
-        "/v2/models/stats": _get("allStatistics", "Counts and durations of all versions.", plain),
+        "/v2/models/stats": _get("allStatistics", "Counts and durations of all versions.", plain, (), keys),
     }
     not_ready = {"description": "It is unloaded", "content": plain}
     paths["/v2/health/ready"]["get"]["responses"]["503"] = not_ready
@@ -128,7 +128,8 @@ def _protocol(model: str, keys: bool) -> Schema:
             ("/config", "modelConfig", "The model's configuration, as Triton's clients read it.", (404, 503)),
             ("/stats", "modelStatistics", "Counts and durations.", (404, 503)),
         ):
-            paths[path + place] = _get(name + suffix, summary, plain, statuses) | {"parameters": parameters}
+            keyed = keys and place == "/stats"
+            paths[path + place] = _get(name + suffix, summary, plain, statuses, keyed) | {"parameters": parameters}
         operation = _operation(
             "modelInfer" + suffix,
             "Predictions for named raw columns; tensors as JSON or, behind the JSON, as binary data.",
@@ -187,8 +188,8 @@ def _operation(
     return operation
 
 
-def _get(name: str, summary: str, content: Schema, statuses: Sequence[int] = ()) -> Schema:
-    return {"get": _operation(name, summary, content, statuses, error="ProtocolError")}
+def _get(name: str, summary: str, content: Schema, statuses: Sequence[int] = (), keys: bool = False) -> Schema:
+    return {"get": _operation(name, summary, content, statuses, keys, error="ProtocolError")}
 
 
 def _content(name: str, example: Any = None) -> Schema:

@@ -197,6 +197,7 @@ class Service:
         if batcher is None:  # swapped away while this request was read
             batcher = self._batcher(version)
         if not batcher.offer(ask):
+            version.statistics.failed(int((time.monotonic() - ask.arrived) * 1e9))
             observed = f"{batcher.waiting} rows wait"
             raise protocol.overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
         ask.answered = asyncio.get_running_loop().create_future()
@@ -223,6 +224,7 @@ class Service:
             log.error("A batch failed", exc_info=computed)
             for ask in asks:
                 ask.settle(computed)
+            version.executed([(ask, computed) for ask in asks], 0, begun, now)
             return
         settled: list[tuple[Ask, Any]] = []
         entries = []
@@ -242,7 +244,7 @@ class Service:
             ask.settle(result)
         rows = len(next(iter(computed.answers.values())))
         self._metrics.batch(rows, len(asks), begun - asks[0].arrived, now - begun)
-        version.executed(asks, rows, begun, now)
+        version.executed(settled, rows, begun, now)
         held = self._held
         shadowed = held.mode is Mode.SHADOW and version is held.champion and all(ask.recorded for ask in asks)
         if shadowed and held.challenger is not None and rows:

@@ -132,6 +132,48 @@ def test_one_bad_request_takes_no_other_with_it(two: Two) -> None:
     asyncio.run(main())
 
 
+def test_statistics_tell_answers_from_refusals(two: Two, kept: Kept, monkeypatch: Any) -> None:
+    """Refused requests once counted as successes, and none as a failure."""
+
+    async def main() -> None:
+        version = Version(Path(two.registry.path) / "small/1")
+        async with standing(alone(version), kept.ledger, Queues(waiting=4)) as stand:
+
+            def counts() -> list[Any]:
+                found = version.statistics.document("small", "1")
+                stats = found["inference_stats"]
+                stages = [stats[name]["count"] for name in ("success", "fail", "queue", "compute_infer")]
+                return [*stages, found["inference_count"], found["execution_count"]]
+
+            async def ask(*bodies: list[dict[str, Any]], **more: Any) -> list[int]:
+                got = await asyncio.gather(
+                    *(post(stand.application, "/predict", {"rows": rows}, **more) for rows in bodies)
+                )
+                return [answer.status for answer in got]
+
+            assert await ask(rows_of(1), [{**ROW, "at": "yesterday"}], rows_of(2)) == [200, 422, 200]
+            assert counts() == [2, 1, 2, 2, 3, 1]
+            assert await ask([{**ROW, "at": "yesterday"}]) == [422]
+            assert await ask([ROW], headers=[("X-Request-Timeout-Seconds", "1e-9")]) == [504]
+            assert counts() == [2, 3, 2, 2, 3, 1]
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "write", lambda *_: _full())
+                assert await ask([ROW]) == [503]
+            assert counts() == [2, 4, 2, 2, 3, 1]
+            with monkeypatch.context() as patch:
+                patch.setattr(version.predictor, "_runtime", lambda raw: 1 / 0)
+                assert await ask([ROW]) == [500]
+            assert counts() == [2, 5, 2, 2, 3, 1]
+            assert await ask(rows_of(3), rows_of(2)) == [200, 503], "the second finds the queue too full"
+            assert counts() == [3, 6, 3, 3, 6, 2]
+
+    asyncio.run(main())
+
+
+def _full() -> int:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_fault_in_a_batch_is_told_to_all_of_it_and_to_nobody_else(two: Two, monkeypatch: Any) -> None:
     async def main() -> None:
         async with standing(alone(two.champion)) as stand:

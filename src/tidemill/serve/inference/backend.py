@@ -21,7 +21,12 @@ from tidemill.serve.traffic import Traffic
 from tidemill.serve.version import Version
 
 _LENGTH = b"inference-header-content-length"
-_ADMIN = ("RepositoryModelLoad", "RepositoryModelUnload")
+_SCOPES = {
+    INFER: Scope.PREDICT,
+    "ModelStatistics": Scope.METRICS,
+    **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Scope.ADMIN),
+}
+"""What gRPC's calls ask a key for; the others are open to all."""
 
 
 class Repository(Protocol):
@@ -59,6 +64,7 @@ class ReplicaBackend:
         body = responses.error_body
         self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, label="An inference", error_body=body)
         self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, label="Loading", error_body=body)
+        self._stats = Endpoint(self._call, ("GET",), Scope.METRICS, label="Statistics", error_body=body)
         self._open = {
             method: Endpoint(self._call, (method,), label="This path", error_body=body) for method in ("GET", "POST")
         }
@@ -72,6 +78,8 @@ class ReplicaBackend:
             return self._infer
         if path.endswith(("/load", "/unload")):
             return self._admin
+        if path.endswith("/stats"):
+            return self._stats
         return self._open.get(calls.method(path), self._none)
 
     # what gRPC asks
@@ -83,8 +91,8 @@ class ReplicaBackend:
         if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
             remedy = "serve with --host and keys"
             raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
-        if self._keys is not None and (rpc == INFER or rpc in _ADMIN):
-            scope = Scope.PREDICT if rpc == INFER else Scope.ADMIN
+        scope = _SCOPES.get(rpc)
+        if self._keys is not None and scope is not None:
             key = presented(metadata.get("authorization"), metadata.get("x-api-key"))
             self._keys.check(key, scope)
 

@@ -82,7 +82,7 @@ class Backend:
         self._known(message.model_name, message.model_version)
         request = self.decoder.message(message)
         part = Part(self.predictor.predict(request.raw), self.identity, Role.CHAMPION)
-        self.statistics.executed(request.rows, 1, 1, 2, 3)
+        self.statistics.executed(request.rows, 1, 2)
         return responses.message(request, responses.joined([part], request.rows, "id7"))
 
 
