@@ -18,7 +18,7 @@ from tidemill.settings import Objective
 _STATUS = {
     400: "The body is no such request",
     401: "No valid key",
-    403: "The key is not good for this",
+    403: "The key is not good for this; without keys: a web page of another site had it sent",
     404: "There is no such model or version, or what is asked for is switched off",
     405: "The path takes another method, see the header Allow",
     408: "The body did not arrive in time",
@@ -175,7 +175,7 @@ def _operation(
 ) -> Schema:
     """keys: whether this path asks for one. needed: whether a request has a body."""
     responses: Schema = {"200": {"description": "Done", "content": content}}
-    for status in sorted({405, *statuses, *(_KEYED if keys else ())}):
+    for status in sorted({405, *statuses, *(_KEYED if keys else (403,) if request is not None else ())}):
         responses[str(status)] = {"description": _STATUS[status], "content": {_JSON: {"schema": ref(error)}}}
         if status in _RETRIED:
             seconds = {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}}
