@@ -109,7 +109,12 @@ class ReplayError(TidemillError):
 
 
 class RequestError(TidemillError):
-    """A request that is not answered; status: of HTTP, 4xx or 503, 504; retry_after: seconds, where waiting helps."""
+    """A request that is not answered.
+
+    status: of HTTP, 4xx or 503, 504. reason: one word for counting, where the status does not say it. retry_after:
+    seconds, where waiting helps.
+    """
 
     status = 422
+    reason: str | None = None
     retry_after: int | None = None

@@ -97,15 +97,15 @@ def _made(path: Path) -> bytes:
     """Made under another name and linked into place, so that several processes agree on one."""
     if not path.exists():
         staged = path.with_name(f".{_MADE}-{secrets.token_hex(8)}")
-        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
         try:
+            with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
             os.link(staged, path)
             _log.info("made the key for digests, %s; other machines need the same one for equal digests", path)
         except FileExistsError:
             pass
         finally:
-            staged.unlink()
+            staged.unlink(missing_ok=True)
     return path.read_bytes().strip()
 
 

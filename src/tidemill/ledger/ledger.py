@@ -1,5 +1,6 @@
 """The ledger as a serving process uses it: entries go in before answers leave, and are shipped beside it."""
 
+import errno
 import logging
 import os
 import threading
@@ -8,16 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.errors import TidemillError
+from tidemill.errors import LedgerError, TidemillError
 from tidemill.ledger import covers, frames
 from tidemill.ledger.child import Child
 from tidemill.ledger.record import Answered, Described, Label
-from tidemill.ledger.settings import LedgerSettings
-from tidemill.ledger.wal import Lag, Wal
+from tidemill.ledger.settings import LedgerSettings, WhenFull
+from tidemill.ledger.wal import Lag, Wal, cannot_write
 
 NOTE = "ledger.json"
 """Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
 _TICK = 1.0  # seconds
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)
 
 
@@ -27,31 +29,29 @@ class Ledger:
     `describe`, `answered` and `labelled` return once the entries are in the write-ahead segment: they survive a kill
     of the process from then on, and reach the tables exactly once.
 
+    Where the disk is full at the start and the setting is to continue, it begins once there is room.
+
     Raises:
         LedgerError: the local folder cannot be written.
+        SettingsError: there is no key for digests.
     """
 
     def __init__(self, settings: LedgerSettings, model: str) -> None:
-        self._settings = settings
+        self._settings, self._model = settings, model
         self._wal: Wal | None = None
         self._columns: set[str] = set()
-        if settings.path is None:
+        self._described: list[bytes] = []
+        self._lost = 0  # before there was a segment
+        self._guard = threading.Lock()
+        if not self.keeps:
             return
-        segments = settings.segments(model)
-        self._wal = Wal(
-            segments,
-            fsync=settings.fsync,
-            when_full=settings.when_full,
-            segment_bytes=settings.segment_bytes,
-            segment_seconds=settings.ship_seconds,
-        )
         try:
-            covers.key(settings, segments)
-            _note(settings, model, segments)
-        except (OSError, TidemillError):
-            self._wal.close()
-            raise
-        self._child = Child(settings, model, segments, self._wal.writer)
+            self._begin()
+        except LedgerError as error:
+            full = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+            if not full or settings.when_full is WhenFull.REFUSE:
+                raise
+            _log.error("ANSWERING WITHOUT RECORD until there is room for the ledger: %s", error)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="tidemill-ledger", daemon=True)
         self._thread.start()
@@ -63,11 +63,16 @@ class Ledger:
             LedgerError: as for `answered`.
             SettingsError: `ledger.columns` names a column that no version has.
         """
-        if self._wal is None:
+        if not self.keeps:
             return
         self._columns |= version.schema["columns"].keys()
         covers.check(self._settings, self._columns)
-        self._wal.describe(frames.described(version))
+        frame = frames.described(version)
+        with self._guard:
+            if frame not in self._described:
+                self._described.append(frame)
+            if self._wal is not None:
+                self._wal.describe(frame)
 
     def answered(self, entries: Sequence[Answered]) -> None:
         """Record a batch of answers by one write.
@@ -77,6 +82,8 @@ class Ledger:
         """
         if self._wal is not None:
             self._wal.append([frames.answered(entry) for entry in entries])
+        elif self.keeps:
+            self._lost += len(entries)
 
     def labelled(self, entries: Sequence[Label]) -> None:
         """Record labels by one write.
@@ -86,16 +93,23 @@ class Ledger:
         """
         if self._wal is not None:
             self._wal.append([frames.label(entry) for entry in entries])
+        elif self.keeps:
+            self._lost += len(entries)
 
     @property
     def keeps(self) -> bool:
-        """Whether anything is recorded."""
-        return self._wal is not None
+        """Whether anything is to be recorded."""
+        return self._settings.path is not None
 
     @property
     def lost(self) -> int:
         """Records that a full disk kept out while answers went on."""
-        return self._wal.lost if self._wal else 0
+        return self._lost + (self._wal.lost if self._wal else 0)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether entries are refused now, so that no answer can be given."""
+        return self._wal is not None and self._wal.refuses
 
     @property
     def failures(self) -> int:
@@ -108,21 +122,49 @@ class Ledger:
 
     def close(self, seconds: float = 20.0) -> None:
         """Take no more entries, and ship what is there; what `seconds` do not suffice for, a later process ships."""
-        if self._wal is None or self._ended.is_set():
+        if not self.keeps or self._ended.is_set():
             return
         self._ended.set()
         self._thread.join()
+        if self._wal is None:
+            return
         self._wal.close()
         if not self._child.end(seconds):
             left = self._wal.lag()
             _log.warning("%d records stay in %s until they are shipped from there", left.records, self._wal.folder)
 
+    def _begin(self) -> None:
+        settings, segments = self._settings, self._settings.segments(self._model)
+        try:
+            segments.mkdir(mode=0o700, parents=True, exist_ok=True)
+            covers.key(settings, segments)
+            _note(settings, self._model, segments)
+        except OSError as error:
+            raise cannot_write(segments, error, 0) from error
+        wal = Wal(
+            segments,
+            fsync=settings.fsync,
+            when_full=settings.when_full,
+            segment_bytes=settings.segment_bytes,
+            segment_seconds=settings.ship_seconds,
+        )
+        self._child = Child(settings, self._model, segments, wal.writer)
+        with self._guard:
+            for frame in self._described:
+                wal.describe(frame)
+            self._wal = wal
+
     def _watch(self) -> None:
-        assert self._wal is not None
         while not self._ended.is_set():
             try:
-                self._wal.tick()
-                self._child.watch(self._wal.lag().seconds)
+                if self._wal is None:
+                    self._begin()
+                    _log.warning("the ledger has begun; %d records before were lost", self._lost)
+                else:
+                    self._wal.tick()
+                    self._child.watch(self._wal.lag().seconds)
+            except TidemillError as error:
+                _log.debug("the ledger cannot begin yet: %s", error)
             except OSError:
                 _log.exception("the ledger's upkeep failed")
             self._ended.wait(min(_TICK, self._settings.ship_seconds))

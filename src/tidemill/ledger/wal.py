@@ -8,9 +8,9 @@ so far, and can be read by itself.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.errors import LedgerError
+from tidemill.ledger.claim import claim
 from tidemill.ledger.settings import Fsync, WhenFull
 
 LOCK = "lock"
 SUFFIX = ".wal"
 _STAGED = ".new-"
 _LOG_EVERY = 10.0  # seconds
+_ROOM = 64 * 1024  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +70,8 @@ class Wal:
     ) -> None:
         self.lost = 0
         """Records that were to be appended and could not be, while answers were given all the same."""
+        self.refuses = False
+        """Whether the last attempt failed and the setting is to refuse; room is looked for at each `tick`."""
         self.writer = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:12]}"
         self._fsync, self._when_full = fsync, when_full
         self._bytes, self._seconds = segment_bytes, segment_seconds
@@ -82,20 +86,21 @@ class Wal:
         try:
             self._begin(folder)
         except OSError as error:
-            raise _cannot_write(folder, error, 0) from error
+            raise cannot_write(folder, error, 0) from error
 
     def _begin(self, folder: Path) -> None:
-        """Make the folder under another name, so that nobody sees it before its lock is held."""
+        """Leaves nothing behind where it fails: it may be tried again and again."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        staged = folder / f"{_STAGED}{self.writer}"
-        staged.mkdir(mode=0o700)
-        self._lock = os.open(staged / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        staged.rename(self.folder)
-        self._segment = self._opened(1)
-        if self._fsync is not Fsync.NEVER:
-            _sync(self.folder)
-            _sync(folder)
+        with contextlib.ExitStack() as undone:
+            self._lock = claim(self.folder, folder / f"{_STAGED}{self.writer}", LOCK)
+            undone.callback(os.close, self._lock)
+            undone.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._segment = self._opened(1)
+            undone.callback(os.close, self._segment.descriptor)
+            if self._fsync is not Fsync.NEVER:
+                _sync(self.folder)
+                _sync(folder)
+            undone.pop_all()
 
     def describe(self, frame: bytes) -> None:
         """Append a description, now and at the beginning of every later segment."""
@@ -128,6 +133,8 @@ class Wal:
         with self._guard:
             if self._closed:
                 return
+            if self.refuses:
+                self._look_for_room()
             self._turn_if_due()
             retired, self._retired = self._retired, []
             newest = [os.dup(self._segment.descriptor)] if self._fsync is Fsync.SECOND else []
@@ -179,6 +186,7 @@ class Wal:
             self._failed(error, records)
             return
         self._owed.clear()
+        self.refuses = False
         segment = self._segment
         if not segment.records and records:
             segment.first = time.monotonic()
@@ -202,7 +210,7 @@ class Wal:
         segment.size += written
 
     def _failed(self, error: OSError, records: int) -> None:
-        refuse = self._when_full is WhenFull.REFUSE
+        self.refuses = refuse = self._when_full is WhenFull.REFUSE
         if not refuse:
             self.lost += records
         if time.monotonic() - self._logged >= _LOG_EVERY:
@@ -210,7 +218,17 @@ class Wal:
             what = "refusing answers" if refuse else f"ANSWERING WITHOUT RECORD, {self.lost} records lost so far"
             _log.error("the ledger cannot write %s (%s): %s", self.folder, error, what)
         if refuse:
-            raise _cannot_write(self.folder, error, records) from error
+            raise cannot_write(self.folder, error, records) from error
+
+    def _look_for_room(self) -> None:
+        """Nobody asks a replica that says that it refuses, so no append would find out that there is room again."""
+        probe = self.folder / f"{_STAGED}room"
+        with contextlib.suppress(OSError):
+            try:
+                probe.write_bytes(bytes(_ROOM))
+                self.refuses = False
+            finally:
+                probe.unlink(missing_ok=True)
 
     def _turn_if_due(self) -> None:
         segment = self._segment
@@ -271,7 +289,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(folder: Path, error: OSError, records: int) -> LedgerError:
+def cannot_write(folder: Path, error: OSError, records: int) -> LedgerError:
+    """What says so: a folder of segments does not take `records` records."""
     return LedgerError(
         "Answers are recorded before they are given, so the ledger's local folder must take them",
         observed=f"{records} records for {folder}: {error}",

@@ -1,11 +1,13 @@
-"""Who can reach the server: this machine alone, unless keys are set or somebody says that it is meant."""
+"""Who can reach the server: this machine alone, unless keys are set or somebody says that it is meant; and no page."""
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
 from tidemill.errors import SettingsError
+from tidemill.serve.protocol import refused
 
 
 def check(host: str, keys: Path | None, override: bool) -> None:
@@ -25,6 +27,25 @@ def check(host: str, keys: Path | None, override: bool) -> None:
             remedy="make keys: tidemill keys create --file keys.json --name app --scopes predict,feedback; serve with "
             "keys=keys.json; or serve on 127.0.0.1; or, behind a gateway that lets nobody else in, with --insecure",
         )
+
+
+def check_site(headers: Mapping[bytes, bytes]) -> None:
+    """Without keys, a browser on a machine that reaches the server would do for any page what the page asks.
+
+    Raises:
+        RequestError: 403, a page of another site had it sent. Programs that are no browsers send neither header.
+    """
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site in (b"cross-site", b"same-site"):
+        observed = f"Sec-Fetch-Site: {site.decode()}"
+    elif origin is not None and origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower():
+        observed = f"Origin: {origin[:100].decode('latin-1')}"
+    else:
+        return
+    rule = "A server without keys takes nothing that a web page of another site has a browser send"
+    error = refused(403, rule, observed, "serve with keys=FILE, and have the page's own server ask with a key")
+    error.reason = "site"
+    raise error
 
 
 def is_loopback(host: str) -> bool:

@@ -4,26 +4,23 @@ Behind Ray's ingress nothing has looked at a request before us, so limits are he
 content type and encoding, keys and their rates. It knows no model and no Ray.
 """
 
-import asyncio
 import logging
 import time
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from tidemill.errors import RequestError
-from tidemill.serve import compression, protocol
+from tidemill.serve import body, compression, exposure, protocol
 from tidemill.serve.ask import Reply
 from tidemill.serve.keys import Keys, Scope
-from tidemill.serve.metrics import Metrics
+from tidemill.serve.traffic import LONG, Traffic
 
 log = logging.getLogger("ray.serve")
 
 _Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Coroutine[Any, Any, MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
@@ -67,61 +64,46 @@ class Application:
         find: the endpoints.
         limits: of a request's body.
         keys: None lets everybody in.
-        admit: is asked before a request for predictions is read, with the number of such requests in hand; raises
-            RequestError where that is too many.
-        refused: is told of each request that is not answered.
+        traffic: what gRPC has in hand stands there too.
     """
 
-    def __init__(
-        self,
-        find: Find,
-        limits: protocol.Limits,
-        keys: Keys | None,
-        metrics: Metrics,
-        admit: Callable[[int], None],
-        refused: Callable[[RequestError], None],
-    ) -> None:
+    def __init__(self, find: Find, limits: protocol.Limits, keys: Keys | None, traffic: Traffic) -> None:
         self._find = find
         self._limits = limits
         self._keys = keys
-        self._metrics = metrics
-        self._admit = admit
-        self._refused = refused
+        self._traffic = traffic
         self._unkeyed = replace(limits, bytes=min(limits.bytes, _UNKEYED))
-        self._predicting = 0
-        self.ongoing = 0
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: _Scope, receive: body.Receive, send: _Send) -> None:
         if scope["type"] != "http":
             await _other(scope["type"], receive, send)
             return
         arrived = time.monotonic()
         path = scope["path"]
-        endpoint = self._find(path)
-        self.ongoing += 1
+        endpoint, traffic = self._find(path), self._traffic
+        traffic.ongoing += 1
         try:
             reply = await self._reply(endpoint, scope, receive, arrived)
         except RequestError as error:
             reply = _refusal(error, endpoint)
-            self._refused(error)
-        except _Gone:
+            traffic.refused(error)
+        except body.Gone:
             return
         except Exception:
             log.exception("A request failed")
             reply = Reply(_FAULT, 500)
         finally:
-            self.ongoing -= 1
-        body = b"" if scope["method"] == "HEAD" else reply.body
+            traffic.ongoing -= 1
         headers = [
             (b"content-type", reply.type),
             (b"content-length", str(len(reply.body)).encode()),
             *reply.headers,
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        self._metrics.answered(path, reply.status, time.monotonic() - arrived)
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+        traffic.metrics.answered(path, reply.status, time.monotonic() - arrived)
 
-    async def _reply(self, endpoint: Endpoint | None, scope: _Scope, receive: _Receive, arrived: float) -> Reply:
+    async def _reply(self, endpoint: Endpoint | None, scope: _Scope, receive: body.Receive, arrived: float) -> Reply:
         path, method = scope["path"], scope["method"]
         if endpoint is None:
             raise protocol.refused(404, "A path is one of those in /openapi.json", path[:200], "correct the path")
@@ -129,67 +111,38 @@ class Application:
             allowed = ", ".join(endpoint.methods)
             raise protocol.refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
         headers = dict(scope["headers"])
-        if self._keys is not None and endpoint.scope is not None:
+        if self._keys is None:
+            if method == "POST":
+                exposure.check_site(headers)
+        elif endpoint.scope is not None:
             self._keys.check(_key(headers), endpoint.scope)
-        predicts = endpoint.scope is Scope.PREDICT
+        predicts, traffic = endpoint.scope is Scope.PREDICT, self._traffic
         if predicts:
-            self._admit(self._predicting + 1)
-        body = b""
+            traffic.admit(traffic.predicting + 1)
+        content, held = b"", 0
         if method == "POST":
             _check_type(headers.get(b"content-type", JSON), endpoint)
-            body = await self._body(headers, receive, self._unkeyed if endpoint.scope is None else self._limits)
-        self._predicting += predicts  # from here on: who needs no key, or sends its body slowly, takes no place
+            limits = self._unkeyed if endpoint.scope is None else self._limits
+            content = await body.read(headers, receive, limits, traffic, predicts=predicts)
+            if len(content) > LONG:
+                held = traffic.hold(0, len(content))
+        traffic.predicting += predicts  # from here on: who needs no key, or sends its body slowly, takes no place
         try:
-            reply = await endpoint.handler(Incoming(method, path, headers, body, arrived))
+            reply = await endpoint.handler(Incoming(method, path, headers, content, arrived))
         finally:
-            self._predicting -= predicts
+            traffic.predicting -= predicts
+            traffic.held -= held
         accepted = headers.get(b"accept-encoding")
         if accepted:
-            content, name = compression.encoded(reply.body, accepted.decode("latin-1"))
+            shorter, name = compression.encoded(reply.body, accepted.decode("latin-1"))
             if name:
                 return msgspec.structs.replace(
-                    reply, body=content, headers=(*reply.headers, (b"content-encoding", name.encode()))
+                    reply, body=shorter, headers=(*reply.headers, (b"content-encoding", name.encode()))
                 )
         return reply
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: _Receive, limits: protocol.Limits) -> bytes:
-        """Read no further than the limit, and no longer."""
-        most = limits.bytes
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit():
-            observed = length[:20].decode("latin-1")
-            raise protocol.refused(400, "Content-Length is a number of bytes", repr(observed), "send the body's length")
-        if len(length) > 15 or int(length) > most:
-            raise protocol.too_large(limits, f"{length[:20].decode()} bytes")
-        first = receive()
-        try:
-            waiting = first.send(None)
-        except StopIteration as done:  # a body that has come with its head, as most do, is worth no timer
-            message = done.value
-            body = (
-                await self._in_time(_rest(_content(message), receive, limits)) if _more(message) else _content(message)
-            )
-        else:
-            body = await self._in_time(_all(_resumed(first, waiting), receive, limits))
-        if len(body) > most:  # of a length that was not told
-            raise protocol.too_large(limits, f"{len(body)} bytes")
-        encoding = headers.get(b"content-encoding")
-        return compression.decoded(body, encoding.decode("latin-1"), most) if encoding else body
 
-    async def _in_time(self, reading: Awaitable[bytes]) -> bytes:
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                return await reading
-        except TimeoutError as error:
-            rule = f"A request's body arrives within {self._limits.seconds:g} seconds"
-            raise protocol.refused(408, rule, "it did not", "send it faster, or in several requests") from error
-
-
-class _Gone(Exception):  # noqa: N818 — nobody is left to be told
-    """The client has gone before its request was complete."""
-
-
-async def _other(kind: str, receive: _Receive, send: _Send) -> None:
+async def _other(kind: str, receive: body.Receive, send: _Send) -> None:
     """What the ASGI specification has besides HTTP: starting and ending, and WebSockets, which we refuse."""
     message = await receive()
     while kind == "lifespan":
@@ -198,44 +151,6 @@ async def _other(kind: str, receive: _Receive, send: _Send) -> None:
             return
         message = await receive()
     await send({"type": "websocket.close", "code": 1003})
-
-
-@types.coroutine
-def _resumed(begun: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
-    """What is left of a coroutine whose first step, made by hand, led to a wait."""
-    try:
-        yield waiting
-        return (yield from begun)
-    finally:
-        begun.close()
-
-
-async def _all(first: Awaitable[MutableMapping[str, Any]], receive: _Receive, limits: protocol.Limits) -> bytes:
-    message = await first
-    return await _rest(_content(message), receive, limits) if _more(message) else _content(message)
-
-
-async def _rest(first: bytes, receive: _Receive, limits: protocol.Limits) -> bytes:
-    parts, size = [first], len(first)
-    while True:
-        message = await receive()
-        parts.append(_content(message))
-        size += len(parts[-1])
-        if size > limits.bytes:
-            raise protocol.too_large(limits, f"more than {limits.bytes} bytes")
-        if not _more(message):
-            return b"".join(parts)
-
-
-def _more(message: Mapping[str, Any]) -> bool:
-    return bool(message.get("more_body"))
-
-
-def _content(message: Mapping[str, Any]) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise _Gone
-    content: bytes = message.get("body", b"")
-    return content
 
 
 def _key(headers: Mapping[bytes, bytes]) -> str | None:

@@ -55,7 +55,8 @@ class Keys:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._nobody = os.urandom(32)  # the digest of a secret that nobody has
-        self._mark = _mark(path)
+        self._mark = self._told = _mark(path)
+        """Of the file: when it was read, and when a failure to read it was last logged."""
         self._entries = _entries(path, {})
         self._closed = threading.Event()
         self._follower: threading.Thread | None = None
@@ -108,19 +109,21 @@ class Keys:
         self._follower.start()
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; one that cannot be read changes nothing but is logged.
+        """Read the file again if it has changed; one that cannot be read changes nothing, is logged and tried again.
 
         Returns: whether there are new keys.
         """
         mark = _mark(self._path)
         if mark == self._mark:
             return False
-        self._mark = mark
         try:
             self._entries = _entries(self._path, self._entries)
-        except SettingsError as error:
-            log.error("The file of API keys was changed and cannot be read: the keys before stay valid. %s", error)
+        except (SettingsError, OSError) as error:
+            if mark != self._told:
+                self._told = mark
+                log.error("The file of API keys was changed and cannot be read: the keys before stay valid. %s", error)
             return False
+        self._mark = self._told = mark
         log.warning("%d API keys are valid now, by %s", len(self._entries), self._path)
         return True
 

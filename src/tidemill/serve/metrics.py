@@ -45,7 +45,10 @@ _PROTOCOL = re.compile(
     r"|Model(Ready|Metadata|Infer|StreamInfer|Config|Statistics)|Repository(Index|ModelLoad|ModelUnload))"
 )
 _NAMES = re.compile(r"(?<=/models/)(?!stats$)[^/]+(/versions/[^/]+)?")
-_ANSWERING = ("/predict", "/v2/models/{model}/infer", "/inference.GRPCInferenceService/ModelInfer")
+_ANSWERING = (
+    *("/predict", "/v2/models/{model}/infer"),
+    *(f"/inference.GRPCInferenceService/{rpc}" for rpc in ("ModelInfer", "ModelStreamInfer")),
+)
 """The paths whose answers' durations are the stage `total`; looking at health or metrics would flatter it."""
 _REMEMBERED = 500  # paths and statuses; a client may make up names, but cannot fill the memory with them
 
@@ -54,8 +57,15 @@ WATCHED: dict[str, tuple[type[Metric], str, str, str | None]] = {
     "queue_requests": (GaugeMetricFamily, "tidemill_queue_requests", "Requests that wait for the session", None),
     "versions": (InfoMetricFamily, "tidemill_version", "The versions in use", "role"),
     "shadow_lag": (GaugeMetricFamily, "tidemill_shadow_lag_seconds", "Age of the oldest unanswered shadow row", None),
+    "shadow_rows": (
+        CounterMetricFamily,
+        "tidemill_shadow_rows",
+        "A shadow's rows: answered, shed or failed",
+        "outcome",
+    ),
     "ledger_lag": (GaugeMetricFamily, "tidemill_ledger_lag_seconds", "Age of the oldest entry not yet shipped", None),
     "ledger_lost": (CounterMetricFamily, "tidemill_ledger_lost_records", "Answers that were not recorded", None),
+    "ledger_failures": (CounterMetricFamily, "tidemill_ledger_failures", "How often the shipping process died", None),
     "observer_failures": (
         CounterMetricFamily,
         "tidemill_observer_failures",

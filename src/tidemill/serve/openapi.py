@@ -18,7 +18,7 @@ from tidemill.settings import Objective
 _STATUS = {
     400: "The body is no such request",
     401: "No valid key",
-    403: "The key is not good for this",
+    403: "The key is not good for this; without keys: a web page of another site had it sent",
     404: "There is no such model or version, or what is asked for is switched off",
     405: "The path takes another method, see the header Allow",
     408: "The body did not arrive in time",
@@ -84,7 +84,10 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
         request={_JSON: _content("FeedbackRequest", {"labels": [{"id": _ID, "label": known}]})},
     )
     health = _operation("health", "Whether it answers, and with which versions.", {_JSON: _content("Health")}, ())
-    health["responses"]["503"] = {"description": "The model is unloaded", "content": {_JSON: _content("Health")}}
+    health["responses"]["503"] = {
+        "description": "The model is unloaded, or the ledger refuses",
+        "content": {_JSON: _content("Health")},
+    }
     text = {"text/plain": {"schema": {"type": "string"}}}
     metrics = _operation("metrics", "Metrics of all replicas, as Prometheus reads them.", text, (), keys)
     profile = _operation(
@@ -108,7 +111,7 @@ def _protocol(model: str, keys: bool) -> Schema:
         "/v2": _get("serverMetadata", "Name, version and extensions.", plain),
         "/v2/health/live": _get("serverLive", "Whether the process runs.", plain),
         "/v2/health/ready": _get("serverReady", "Whether it answers.", plain),
-        "/v2/models/stats": _get("allStatistics", "Counts and durations of all versions.", plain),
+        "/v2/models/stats": _get("allStatistics", "Counts and durations of all versions.", plain, (), keys),
     }
     not_ready = {"description": "It is unloaded", "content": plain}
     paths["/v2/health/ready"]["get"]["responses"]["503"] = not_ready
@@ -125,7 +128,8 @@ def _protocol(model: str, keys: bool) -> Schema:
             ("/config", "modelConfig", "The model's configuration, as Triton's clients read it.", (404, 503)),
             ("/stats", "modelStatistics", "Counts and durations.", (404, 503)),
         ):
-            paths[path + place] = _get(name + suffix, summary, plain, statuses) | {"parameters": parameters}
+            keyed = keys and place == "/stats"
+            paths[path + place] = _get(name + suffix, summary, plain, statuses, keyed) | {"parameters": parameters}
         operation = _operation(
             "modelInfer" + suffix,
             "Predictions for named raw columns; tensors as JSON or, behind the JSON, as binary data.",
@@ -171,7 +175,7 @@ def _operation(
 ) -> Schema:
     """keys: whether this path asks for one. needed: whether a request has a body."""
     responses: Schema = {"200": {"description": "Done", "content": content}}
-    for status in sorted({405, *statuses, *(_KEYED if keys else ())}):
+    for status in sorted({405, *statuses, *(_KEYED if keys else (403,) if request is not None else ())}):
         responses[str(status)] = {"description": _STATUS[status], "content": {_JSON: {"schema": ref(error)}}}
         if status in _RETRIED:
             seconds = {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}}
@@ -184,8 +188,8 @@ def _operation(
     return operation
 
 
-def _get(name: str, summary: str, content: Schema, statuses: Sequence[int] = ()) -> Schema:
-    return {"get": _operation(name, summary, content, statuses, error="ProtocolError")}
+def _get(name: str, summary: str, content: Schema, statuses: Sequence[int] = (), keys: bool = False) -> Schema:
+    return {"get": _operation(name, summary, content, statuses, keys, error="ProtocolError")}
 
 
 def _content(name: str, example: Any = None) -> Schema:

@@ -31,11 +31,15 @@ _KEYS = ("rows", "version", "keys")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one request may hold, and how many seconds its body may take to arrive."""
+    """What one request may hold, and how many seconds its body may take to arrive.
+
+    held: bytes of bodies longer than 64 KiB that a replica has in hand at once, on their way or waiting for answers.
+    """
 
     rows: int = 10_000
     bytes: int = 16 * 2**20
     seconds: float = 10.0
+    held: int = 256 * 2**20
 
 
 class Decoded(msgspec.Struct, frozen=True):
@@ -139,6 +143,13 @@ def too_large(limits: Limits, observed: str) -> RequestError:
 def refused(status: int, rule: str, observed: str, remedy: str) -> RequestError:
     error = RequestError(rule, observed=observed, remedy=remedy)
     error.status = status
+    return error
+
+
+def overloaded(rule: str, observed: str, seconds: float) -> RequestError:
+    """503. seconds: until it may well be otherwise."""
+    error = refused(503, rule, observed, "try again after the seconds that Retry-After gives")
+    error.retry_after = max(1, round(seconds))
     return error
 
 

@@ -15,7 +15,7 @@ from tidemill.serve import fitting, observing, openapi
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import UNLOADED, Endpoints
 from tidemill.serve.held import Held, Report
-from tidemill.serve.http import Application
+from tidemill.serve.http import Application, Find
 from tidemill.serve.inference.backend import ReplicaBackend
 from tidemill.serve.keys import Keys
 from tidemill.serve.metrics import Metrics
@@ -23,6 +23,7 @@ from tidemill.serve.observer import Refused, Swapped
 from tidemill.serve.profiling import Profiling
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
+from tidemill.serve.traffic import Traffic
 from tidemill.serve.version import Version
 from tidemill.serve.watch import Watcher
 
@@ -38,7 +39,7 @@ REASONS = {
     504: "deadline",
     422: "rows",
 }
-"""One word for counting, by HTTP status; others count as "request"."""
+"""One word for counting, by HTTP status, where the error has none of its own; others count as "request"."""
 
 
 class Replica:
@@ -93,16 +94,13 @@ class Replica:
             self._keys.follow()
         profiles = self._profiles if self.profiling else None
         own = Endpoints(self.service, arguments.limits, self._scrape, self.report, self._document, profiles)
-        self.backend = ReplicaBackend(arguments.model, lambda: self.service, self._keys, self, here=arguments.here)
-        table, more = own.table, self.backend.find
-        self.application = Application(
-            lambda path: table.get(path) or more(path),
-            arguments.limits,
-            self._keys,
-            self.metrics,
-            self.service.admit,
-            self._refused,
+        self._traffic = Traffic(self.metrics, self.service.admit, self._refused, arguments.limits.held)
+        self.backend = ReplicaBackend(
+            arguments.model, lambda: self.service, self._keys, self, self._traffic, here=arguments.here
         )
+        table, more = own.table, self.backend.find
+        find: Find = lambda path: table.get(path) or more(path)  # noqa: E731
+        self.application = Application(find, arguments.limits, self._keys, self._traffic)
 
     async def stop(self) -> None:
         """End what is in hand, and ship what the ledger holds."""
@@ -164,20 +162,20 @@ class Replica:
         await self._watcher.settled()
 
     def check(self) -> None:
-        """Raise when this replica should be replaced: its ledger refuses, or nothing is held."""
+        """Raise when this replica should be replaced: nothing is held. A full disk would be full for another one."""
         if not hasattr(self, "service"):
             raise RuntimeError("nothing is held")
 
     @property
     def ongoing(self) -> int:
-        """Requests in hand, running or waiting."""
-        return self.application.ongoing
+        """Requests in hand, running or waiting, by HTTP and gRPC."""
+        return self._traffic.ongoing
 
     def report(self) -> Mapping[str, object]:
         """What /health says."""
         held = self.service.held
         model = {"model": self.arguments.model, "version": held.champion.number}
-        status = "ok" if held.serving else UNLOADED
+        status = UNLOADED if not held.serving else "ledger refuses" if self._ledger.refuses else "ok"
         rollout: dict[str, object] = {"replica": self.name, "process": os.getpid()}
         if self._watcher:
             report: Report = self._watcher.report()
@@ -202,7 +200,8 @@ class Replica:
         return await self._collect_profiles(document) if self._collect_profiles else document
 
     def _refused(self, error: RequestError) -> None:
-        self._observers.emit(Refused("request", REASONS.get(error.status, "request"), error.status, str(error)))
+        reason = error.reason or REASONS.get(error.status, "request")
+        self._observers.emit(Refused("request", reason, error.status, str(error)))
 
     def _watch_metrics(self) -> None:
         service, ledger, observers = self.service, self._ledger, self._observers
@@ -211,7 +210,9 @@ class Replica:
         watch("queue_requests", lambda: self.ongoing)
         watch("versions", lambda: {name: version.number for name, version in service.versions.items()})
         watch("shadow_lag", lambda: service.shadow.lag)
+        watch("shadow_rows", lambda: service.shadow.rows)
         watch("ledger_lag", lambda: ledger.lag().seconds)
         watch("ledger_lost", lambda: ledger.lost)
+        watch("ledger_failures", lambda: ledger.failures)
         watch("observer_failures", lambda: observers.failures)
         watch("observer_dropped", lambda: observers.dropped)

@@ -80,7 +80,7 @@ class Service:
         """
         held = self._held
         if not held.serving:
-            raise overloaded("A model is served while its registry says so", "it was unloaded", 10)
+            raise protocol.overloaded("A model is served while its registry says so", "it was unloaded", 10)
         if number is None:
             return held.champion
         for version in self._batchers:
@@ -103,7 +103,7 @@ class Service:
         queues, waiting = self._queues, self.waiting
         if requests > queues.requests or waiting >= queues.waiting:
             rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
-            raise overloaded(rule, f"{requests} requests and {waiting} rows", 1)
+            raise protocol.overloaded(rule, f"{requests} requests and {waiting} rows", 1)
 
     def ask(self, count: int, form: Form, inputs: bytes) -> Ask:
         """A new request of `count` rows; the caller fills in the rest."""
@@ -197,8 +197,9 @@ class Service:
         if batcher is None:  # swapped away while this request was read
             batcher = self._batcher(version)
         if not batcher.offer(ask):
+            version.statistics.failed(int((time.monotonic() - ask.arrived) * 1e9))
             observed = f"{batcher.waiting} rows wait"
-            raise overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
+            raise protocol.overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
         ask.answered = asyncio.get_running_loop().create_future()
         return ask.answered
 
@@ -223,6 +224,7 @@ class Service:
             log.error("A batch failed", exc_info=computed)
             for ask in asks:
                 ask.settle(computed)
+            version.executed([(ask, computed) for ask in asks], 0, begun, now)
             return
         settled: list[tuple[Ask, Any]] = []
         entries = []
@@ -242,7 +244,7 @@ class Service:
             ask.settle(result)
         rows = len(next(iter(computed.answers.values())))
         self._metrics.batch(rows, len(asks), begun - asks[0].arrived, now - begun)
-        version.executed(asks, rows, begun, now)
+        version.executed(settled, rows, begun, now)
         held = self._held
         shadowed = held.mode is Mode.SHADOW and version is held.champion and all(ask.recorded for ask in asks)
         if shadowed and held.challenger is not None and rows:
@@ -253,12 +255,6 @@ class Service:
             self._ledger.answered(entries)
         for entry in entries:
             self._observers.emit(entry)
-
-
-def overloaded(rule: str, observed: str, seconds: float) -> RequestError:
-    error = protocol.refused(503, rule, observed, "try again after the seconds that Retry-After gives")
-    error.retry_after = max(1, round(seconds))
-    return error
 
 
 def _keys(ask: Ask, version: Version) -> Sequence[str]:
@@ -272,8 +268,8 @@ def _keys(ask: Ask, version: Version) -> Sequence[str]:
 
 
 def _unrecorded(error: LedgerError) -> RequestError:
-    refusal = overloaded(error.rule, error.observed, 5)
-    refusal.remedy = error.remedy
+    refusal = protocol.overloaded(error.rule, error.observed, 5)
+    refusal.remedy, refusal.reason = error.remedy, "ledger"
     return refusal
 
 

@@ -60,6 +60,11 @@ class Shadow:
         """Age of the oldest rows that wait, in seconds."""
         return time.time() - self._queue[0][1][0].at / 1e9 if self._queue else 0.0
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """What became of them, waiting ones aside."""
+        return {"answered": self.answered, "shed": self.shed, "failed": self.failed}
+
     async def close(self) -> None:
         if self._task is not None:
             await self._task

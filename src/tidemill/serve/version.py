@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,12 +97,21 @@ class Version:
         raw = _joined(raws) if raws else self.reader.checked([])
         return Computed(raw, self.predictor.predict(raw), places)
 
-    def executed(self, asks: Sequence[Ask], rows: int, begun: float, ended: float) -> None:
-        """Count a batch that ran from `begun` to `ended` (monotonic, seconds)."""
-        took = int((ended - begun) * 1e9)
-        self.statistics.executed(rows, len(asks), 0, took, 0)
-        for ask in asks:
-            self.statistics.succeeded(int((begun - ask.arrived) * 1e9), int((ended - ask.arrived) * 1e9))
+    def executed(self, settled: Sequence[tuple[Ask, Any]], rows: int, begun: float, ended: float) -> None:
+        """Count a batch of `rows` that ran from `begun` to `ended` (monotonic, seconds).
+
+        settled: requests, each with what it gets; who gets an exception has not been answered.
+        """
+        answered = 0
+        for ask, result in settled:
+            whole = int((ended - ask.arrived) * 1e9)
+            if isinstance(result, Exception):
+                self.statistics.failed(whole)
+            else:
+                answered += 1
+                self.statistics.succeeded(int((begun - ask.arrived) * 1e9), whole)
+        if answered:
+            self.statistics.executed(rows, answered, int((ended - begun) * 1e9))
 
     def raw_of(self, ask: Ask) -> Raw:
         """One request's rows as arrays.

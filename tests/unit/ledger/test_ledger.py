@@ -1,5 +1,6 @@
 """The ledger as a replica uses it, with its real shipping process; and what is left of it after kill -9."""
 
+import errno
 import logging
 import os
 import random
@@ -8,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledger_entries import AT, ROW, Write, answered, described
@@ -17,7 +20,7 @@ from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import child, ship, tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Label
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import Cover, LedgerSettings, WhenFull
 from tidemill.ledger.wal import Lag
 
 SRC = Path(__file__).parents[3] / "src"
@@ -41,6 +44,62 @@ def test_without_a_path_nothing_is_recorded() -> None:
     ledger.labelled([Label("aa-1-0", "yes", AT)])
     assert (ledger.keeps, ledger.lost, ledger.failures, ledger.lag()) == (False, 0, 0, Lag(0, 0.0))
     ledger.close()
+
+
+@pytest.mark.parametrize("full", ["folder", "note", "key", "segment"])
+def test_a_disk_that_is_full_at_the_start_keeps_nobody_who_would_continue_from_starting(
+    settings: LedgerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, full: str
+) -> None:
+    """Wherever the disk fills up; once there is room, entries reach the tables, under their descriptions."""
+    names = {"folder": "shop", "note": ".ledger.json-", "key": ".hash.key-", "segment": ".new-1"}
+    real_mkdir, real_open = os.mkdir, os.open
+
+    def refusing(real: Any) -> Any:
+        def called(path: Any, *more: Any, **named: Any) -> Any:
+            if Path(path).name.startswith(names[full]):
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return real(path, *more, **named)
+
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", refusing(real_mkdir))
+        patch.setattr(os, "open", refusing(real_open))
+        with pytest.raises(LedgerError, match="No space left"):
+            Ledger(settings, "shop")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        ledger = Ledger(replace(settings, when_full=WhenFull.CONTINUE), "shop")
+        ledger.describe(described())
+        ledger.answered([answered("a"), answered("b")])
+        ledger.labelled([Label("a-0", "yes", AT)])
+        time.sleep(0.35)  # a few attempts
+        assert (ledger.keeps, ledger.lost, ledger.refuses, ledger.failures) == (True, 3, False, 0)
+        wait_for(lambda: len(list(Path("/proc/self/fd").iterdir())) == before)  # none is kept between attempts
+        wait_for(
+            lambda: not [path for path in Path(str(settings.path)).rglob("*") if path.name[:5] in (".new-", "lock")]
+        )
+        assert "ANSWERING WITHOUT RECORD until there is room" in caplog.text
+    wait_for(lambda: "the ledger has begun; 3 records before were lost" in caplog.text)
+    ledger.answered([answered("c")])
+    ledger.close()
+    assert requests(settings) == ["c"] and ledger.lost == 3
+
+
+def test_a_ledger_that_never_began_ends(settings: LedgerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "mkdir", full)
+    ledger = Ledger(replace(settings, when_full=WhenFull.CONTINUE), "shop")
+    ledger.answered([answered("a")])
+    ledger.close()
+    assert ledger.lost == 1 and ledger.lag() == Lag(0, 0.0)
+
+
+def test_a_wrong_folder_is_told_at_the_start_whatever_happens_on_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="local folder must take them"):
+        Ledger(LedgerSettings(path=str(tmp_path / "file"), when_full=WhenFull.CONTINUE), "shop")
 
 
 def test_answers_and_labels_reach_the_tables_while_it_runs_and_when_it_ends(settings: LedgerSettings) -> None:

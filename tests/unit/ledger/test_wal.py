@@ -140,8 +140,16 @@ def test_full_disk_refuses_and_recovers(tmp_path: Path, caplog: pytest.LogCaptur
         for _ in range(2):
             with pytest.raises(LedgerError, match=r"Got: 2 records for .*File too large.*when_full=continue"):
                 wal.append([label(2), label(3)])
+        assert wal.refuses
+        wal.tick()
+        assert wal.refuses, "it has looked, and there is still no room"
     assert [record.levelname for record in caplog.records] == ["ERROR"], "once, not for each request"
+    wal.tick()
+    assert not wal.refuses and sorted(path.name for path in wal.folder.iterdir()) == ["00000001.wal", LOCK]
+    with largest_file(len(label(1)) + 20), pytest.raises(LedgerError):
+        wal.append([label(2)])
     wal.append([label(4)])
+    assert not wal.refuses, "an append that succeeds says so too"
     assert all_ids(wal) == ["a-1", "a-4"]
     assert wal.lost == 0
     wal.close()
@@ -154,7 +162,7 @@ def test_full_disk_continues_counts_and_recovers(tmp_path: Path, caplog: pytest.
         wal.append([label(2), label(3)])
         wal.describe(frames.described(described()))
         wal.append([label(4)])
-    assert wal.lost == 3
+    assert wal.lost == 3 and not wal.refuses
     assert "ANSWERING WITHOUT RECORD, 2 records lost so far" in caplog.text
     wal.append([label(5)])
     assert ids(wal.folder / "00000001.wal") == ["a-1", "described", "a-5"], "a description is made up for"

@@ -34,6 +34,7 @@ from tidemill.serve.observing import Observers
 from tidemill.serve.protocol import Limits
 from tidemill.serve.replica import Replica
 from tidemill.serve.service import Service
+from tidemill.serve.traffic import Traffic
 from tidemill.serve.version import Version
 from tidemill.settings import Kind
 
@@ -223,6 +224,7 @@ class Stand:
     service: Service
     application: Application
     metrics: Metrics
+    traffic: Traffic
 
 
 @contextlib.asynccontextmanager
@@ -237,8 +239,9 @@ async def standing(
         return metrics.text()
 
     own = Endpoints(service, limits, scrape, lambda: {"status": "ok"}, lambda: b"{}").table
-    more = ReplicaBackend("small", lambda: service, None, None)  # type: ignore[arg-type]  # nothing is loaded here
+    traffic = Traffic(metrics, service.admit, lambda error: None, limits.held)
+    more = ReplicaBackend("small", lambda: service, None, None, traffic)  # type: ignore[arg-type]  # nothing is loaded here
     find = lambda path: own.get(path) or more.find(path)  # noqa: E731
-    yield Stand(service, Application(find, limits, None, metrics, service.admit, lambda error: None), metrics)
+    yield Stand(service, Application(find, limits, None, traffic), metrics, traffic)
     await service.close()
     observers.close()

@@ -8,6 +8,7 @@ import json
 import random
 import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,13 +18,14 @@ from serving_parts import ROW, arguments, call, post, started
 
 from tidemill.bundle.registry import Registry
 from tidemill.errors import RequestError
-from tidemill.serve import compression, feedback, ingress, openapi, protocol
+from tidemill.serve import compression, feedback, ingress, key_file, openapi, protocol
 from tidemill.serve.inference import messages, servicer
 from tidemill.serve.predictor import Predictor
 from tidemill.serve.reader import Reader
 from tidemill.serve.replica import Replica
 
 SERVICE = "/inference.GRPCInferenceService"
+UNLOAD = "/v2/repository/models/small/unload"
 
 
 @pytest.fixture(scope="module")
@@ -189,5 +191,117 @@ def test_requests_that_need_no_key_take_no_places_of_those_that_do(registry: str
             assert (await post(replica.application, "/predict", {"rows": [ROW]})).status == 200
             ended.set()
             await asyncio.gather(*others)
+
+    asyncio.run(main())
+
+
+def ask_by_grpc(channel: Any, **more: Any) -> Any:
+    request = messages.ModelInferRequest(**{"model_name": "small", **more})
+    request.inputs.add(name="open", datatype="BOOL", shape=[1], contents={"bool_contents": [True]})
+    read = messages.ModelInferResponse.FromString
+    return channel.unary_unary(f"{SERVICE}/ModelInfer", type(request).SerializeToString, read)(request)
+
+
+def test_grpc_is_counted_and_admitted_as_http_is(registry: str, tmp_path: Path) -> None:
+    """It once was in no metric, no observer and no queue's length, and took no place of `queues.requests`."""
+    seen = tmp_path / "seen.py"
+    seen.write_text(
+        "from pathlib import Path\nfrom tidemill.serve.observer import Observer\n\n\n"
+        "class Seen(Observer):\n    def refused(self, event):\n"
+        f"        with Path({str(tmp_path / 'refused')!r}).open('a') as file:\n"
+        "            file.write(f'{event.reason} {event.status}\\n')\n"
+    )
+
+    async def main() -> None:
+        more = {"queues": {"requests": 1}, "observers": {f"{seen}:Seen": {}}}
+        async with started(arguments(registry, **more)) as replica, dialled(replica) as channel:
+            assert (await ask_by_grpc(channel)).model_version == "1"
+            with pytest.raises(grpc.aio.AioRpcError, match="9"):
+                await ask_by_grpc(channel, model_version="9")
+            answers: list[Any] = []
+            real = replica.service.predict
+
+            async def watched(ask: Any) -> Any:
+                answers.append((replica.ongoing, await post(replica.application, "/predict", {"rows": [ROW]})))
+                return await real(ask)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(replica.service, "predict", watched)
+                await ask_by_grpc(channel)
+            ((ongoing, by_http),) = answers
+            assert ongoing == 1 and replica.ongoing == 0
+            assert by_http.status == 503 and by_http.observed == "2 requests and 0 rows"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(replica._traffic, "predicting", 1)
+                with pytest.raises(grpc.aio.AioRpcError, match="2 requests and 0 rows"):
+                    await ask_by_grpc(channel)
+            read = messages.ModelStreamInferResponse.FromString
+            request = messages.ModelInferRequest(model_name="none")
+            call = channel.stream_stream(f"{SERVICE}/ModelStreamInfer", type(request).SerializeToString, read)
+            assert [bool(answer.error_message) async for answer in call(iter([request, request]))] == [True, True]
+            http = b'{"inputs": [{"name": "open", "datatype": "BOOL", "shape": [1], "data": [true]}]}'
+            assert (await post(replica.application, "/v2/models/small/infer", http)).status == 200
+            text = replica.metrics.text().decode()
+        for path, status, count in (
+            (f"{SERVICE}/ModelInfer", 200, 2),
+            (f"{SERVICE}/ModelInfer", 404, 1),
+            (f"{SERVICE}/ModelInfer", 503, 1),
+            (f"{SERVICE}/ModelStreamInfer", 404, 2),
+            ("/v2/models/{model}/infer", 200, 1),
+        ):
+            assert f'tidemill_requests_total{{path="{path}",status="{status}"}} {count}.0' in text
+        assert "tidemill_errors_total 5.0" in text
+        assert 'tidemill_request_duration_seconds_count{stage="total"} 3.0' in text
+        refusals = sorted((tmp_path / "refused").read_text().splitlines())
+        assert refusals == ["overload 503"] * 2 + ["request 404"] * 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, "Sec-Fetch-Site: cross-site"),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://h:8000"}, "Sec-Fetch-Site: same-site"),
+        ({"Origin": "https://evil.example"}, "Origin: https://evil.example"),
+        ({"Origin": "null"}, "Origin: null"),
+        ({"Origin": "http://h:8001"}, "Origin: http://h:8001"),
+        ({"Origin": ""}, "Origin: "),
+        ({"Origin": "http://H:8000", "Sec-Fetch-Site": "same-origin"}, None),
+        ({"Sec-Fetch-Site": "none"}, None),
+        ({}, None),
+    ],
+)
+def test_other_sites_pages_drive_no_server_without_keys(
+    registry: str, headers: dict[str, str], refused: str | None
+) -> None:
+    """A page on the machine that serves once unloaded the model by fetch(..., {mode: 'no-cors', method: 'POST'})."""
+
+    async def main() -> None:
+        async with started(arguments(registry)) as replica:
+            given = [("Host", "h:8000"), *headers.items()]
+            for path in ("/predict", "/feedback", "/v2/repository/index", "/v2/models/small/infer"):
+                got = await post(replica.application, path, {}, headers=given)
+                assert (got.status == 403) is (refused is not None)
+                if refused is not None:
+                    assert "without keys takes nothing that a web page" in got.body.decode()
+                    assert refused in got.body.decode() and b"keys=FILE" in got.body
+            if refused is not None:
+                assert (await post(replica.application, UNLOAD, {}, headers=given)).status == 403
+            health = await call(replica.application, "GET", "/health", headers=given)
+            assert health is not None and health.json["status"] == "ok"
+            await asyncio.to_thread(replica._observers.close)
+            assert replica.metrics.observer.refusals["request", "site"] == (0 if refused is None else 5)
+
+    asyncio.run(main())
+
+
+def test_with_keys_a_page_that_has_one_may_ask(registry: str, tmp_path: Path) -> None:
+    _, text = key_file.create(tmp_path / "keys.json", "page", [key_file.Scope.PREDICT])
+
+    async def main() -> None:
+        async with started(arguments(registry, keys=tmp_path / "keys.json")) as replica:
+            given = [("Origin", "https://page.example"), ("Sec-Fetch-Site", "cross-site"), ("X-API-Key", text)]
+            assert (await post(replica.application, "/predict", {"rows": [ROW]}, headers=given)).status == 200
 
     asyncio.run(main())

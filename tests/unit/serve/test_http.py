@@ -15,6 +15,7 @@ from serving_parts import ROW, Got, arguments, call, listening, post, started
 
 from tidemill import cli
 from tidemill.bundle.registry import Registry
+from tidemill.errors import RequestError
 from tidemill.serve import arrow
 from tidemill.serve.replica import Replica
 
@@ -305,6 +306,9 @@ def made(tmp_path: Path, capsys: Any, *more: str) -> str:
     return str(capsys.readouterr().out.strip())
 
 
+COUNTS = ("/metrics", "/profile", "/v2/models/stats", "/v2/models/small/stats", "/v2/models/small/versions/1/stats")
+
+
 def test_keys_open_what_they_are_good_for(registry: str, tmp_path: Path, capsys: Any) -> None:
     app = made(tmp_path, capsys, "--scopes", "predict")
     rare = made(tmp_path, capsys, "--scopes", "predict,feedback", "--rate", "0.01")
@@ -316,7 +320,7 @@ def test_keys_open_what_they_are_good_for(registry: str, tmp_path: Path, capsys:
             for path in ("/predict", "/feedback", "/v2/models/small/infer", "/v2/repository/models/small/unload"):
                 got = check_error(await post(ask, path, BODY, headers=headers), 401)
                 assert got.headers["www-authenticate"] == "Bearer"
-            for path in ("/metrics", "/profile"):
+            for path in COUNTS:
                 check_error(await call(ask, "GET", path, headers=headers), 401)
         for name, value in (
             ("Authorization", f"Bearer {app}"),
@@ -326,12 +330,19 @@ def test_keys_open_what_they_are_good_for(registry: str, tmp_path: Path, capsys:
             assert (await post(ask, "/predict", BODY, headers=[(name, value)])).status == 200
         mine = [("X-API-Key", app)]
         check_error(await post(ask, "/feedback", {"labels": []}, headers=mine), 403, "not for feedback")
-        for path in ("/metrics", "/profile"):
+        for path in COUNTS:
             check_error(await call(ask, "GET", path, headers=mine), 403, "not for metrics")
         unload = "/v2/repository/models/small/unload"
         check_error(await post(ask, unload, {}, headers=mine), 403, "not for admin")
-        found = await call(ask, "GET", "/metrics", headers=[("X-API-Key", operator)])
-        assert found and found.status == 200
+        for path in COUNTS:
+            found = await call(ask, "GET", path, headers=[("X-API-Key", operator)])
+            assert found and found.status == 200
+        statistics = "ModelStatistics"
+        replica.backend.admit(statistics, {"x-api-key": operator})
+        for metadata, status in (({}, 401), ({"x-api-key": app}, 403)):
+            with pytest.raises(RequestError) as caught:
+                replica.backend.admit(statistics, metadata)
+            assert caught.value.status == status
         for path in ("/health", "/openapi.json", "/v2/health/live", "/v2/models/small"):
             answer = await call(ask, "GET", path)
             assert answer and answer.status == 200, "open to all"
@@ -340,6 +351,17 @@ def test_keys_open_what_they_are_good_for(registry: str, tmp_path: Path, capsys:
         assert int(got.headers["retry-after"]) > 1
 
     serving(registry, main, keys=tmp_path / "keys.json")
+
+
+def test_without_keys_statistics_are_open_as_tritons_clients_expect(registry: str) -> None:
+    async def main(replica: Replica) -> None:
+        for path in COUNTS:
+            got = await call(replica.application, "GET", path)
+            assert got and got.status == 200
+        check_error(await post(replica.application, "/v2/models/stats", {}), 405)
+        replica.backend.admit("ModelStatistics", {})
+
+    serving(registry, main)
 
 
 def test_a_refusal_for_want_of_a_key_comes_before_the_body_is_read(registry: str, tmp_path: Path, capsys: Any) -> None:

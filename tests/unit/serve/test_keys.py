@@ -162,6 +162,28 @@ def test_a_broken_file_keeps_the_keys_before_and_is_logged_once(path, caplog):
     assert keys.refresh()
 
 
+@pytest.mark.parametrize("failing", ["read_bytes", "stat"])
+def test_a_read_that_fails_once_leaves_no_revoked_key_valid(path, monkeypatch, caplog, failing):
+    """EMFILE, ESTALE: the file is as it should be, and will not change again."""
+    key, text = key_file.create(path, "app", [Scope.PREDICT])
+    keys = Keys.read(path)
+    key_file.revoke(path, key.id)
+    real, calls = getattr(type(path), failing), []
+
+    def once(self, *more, **named):
+        calls.append(self)
+        if len(calls) == (1 if failing == "read_bytes" else 2):  # the first look is for the mark
+            raise OSError(24, "Too many open files")
+        return real(self, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), failing, once)
+        assert not keys.refresh()
+    keys.check(text, Scope.PREDICT)
+    assert "Too many open files" in caplog.text
+    assert keys.refresh() and refusal(keys, text).status == 401 and not keys.refresh()
+
+
 def test_a_thread_follows_the_file(path):
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     keys = Keys.read(path)

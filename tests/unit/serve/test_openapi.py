@@ -163,7 +163,7 @@ def test_keys_are_asked_for_only_where_they_are(predictor, document):
 
 def test_what_can_be_tried_again_says_when(document):
     responses = document["paths"]["/predict"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "404", "405", "408", "413", "415", "422", "503", "504"}
+    assert set(responses) == {"200", "400", "403", "404", "405", "408", "413", "415", "422", "503", "504"}
     assert "Retry-After" in responses["503"]["headers"] and "headers" not in responses["422"]
     infer = document["paths"]["/v2/models/{model}/infer"]["post"]["responses"]["422"]
     assert infer["content"]["application/json"]["schema"]["$ref"].endswith("/ProtocolError")

@@ -122,16 +122,18 @@ def test_what_the_observer_sees_is_counted():
 def test_watched_figures_are_read_at_the_scrape():
     metrics = Metrics("m")
     queue = [3]
-    for name in ("queue_rows", "queue_requests", "shadow_lag", "ledger_lag", "ledger_lost"):
+    for name in ("queue_rows", "queue_requests", "shadow_lag", "ledger_lag", "ledger_lost", "ledger_failures"):
         metrics.watch(name, lambda: queue[0])
     metrics.watch("versions", lambda: {"champion": "7", "shadow": "8"})
+    metrics.watch("shadow_rows", lambda: {"answered": 9, "shed": queue[0]})
     metrics.watch("observer_failures", lambda: {"Slow": 2})
     metrics.watch("observer_dropped", lambda: {"Slow": queue[0]})
     assert set(metrics.watches) == set(WATCHED)
     queue[0] = 5
     for name in ("queue_rows", "queue_requests", "shadow_lag_seconds", "ledger_lag_seconds"):
         assert value(metrics, f"tidemill_{name}") == 5
-    assert value(metrics, "tidemill_ledger_lost_records_total") == 5
+    assert value(metrics, "tidemill_ledger_lost_records_total") == value(metrics, "tidemill_ledger_failures_total") == 5
+    assert value(metrics, "tidemill_shadow_rows_total", outcome="shed") == 5
     assert value(metrics, "tidemill_version_info", model="m", version="7", role="champion") == 1
     assert value(metrics, "tidemill_version_info", model="m", version="8", role="shadow") == 1
     assert value(metrics, "tidemill_observer_failures_total", observer="Slow") == 2

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,48 @@ def test_one_bad_request_takes_no_other_with_it(two: Two) -> None:
     asyncio.run(main())
 
 
+def test_statistics_tell_answers_from_refusals(two: Two, kept: Kept, monkeypatch: Any) -> None:
+    """Refused requests once counted as successes, and none as a failure."""
+
+    async def main() -> None:
+        version = Version(Path(two.registry.path) / "small/1")
+        async with standing(alone(version), kept.ledger, Queues(waiting=4)) as stand:
+
+            def counts() -> list[Any]:
+                found = version.statistics.document("small", "1")
+                stats = found["inference_stats"]
+                stages = [stats[name]["count"] for name in ("success", "fail", "queue", "compute_infer")]
+                return [*stages, found["inference_count"], found["execution_count"]]
+
+            async def ask(*bodies: list[dict[str, Any]], **more: Any) -> list[int]:
+                got = await asyncio.gather(
+                    *(post(stand.application, "/predict", {"rows": rows}, **more) for rows in bodies)
+                )
+                return [answer.status for answer in got]
+
+            assert await ask(rows_of(1), [{**ROW, "at": "yesterday"}], rows_of(2)) == [200, 422, 200]
+            assert counts() == [2, 1, 2, 2, 3, 1]
+            assert await ask([{**ROW, "at": "yesterday"}]) == [422]
+            assert await ask([ROW], headers=[("X-Request-Timeout-Seconds", "1e-9")]) == [504]
+            assert counts() == [2, 3, 2, 2, 3, 1]
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "write", lambda *_: _full())
+                assert await ask([ROW]) == [503]
+            assert counts() == [2, 4, 2, 2, 3, 1]
+            with monkeypatch.context() as patch:
+                patch.setattr(version.predictor, "_runtime", lambda raw: 1 / 0)
+                assert await ask([ROW]) == [500]
+            assert counts() == [2, 5, 2, 2, 3, 1]
+            assert await ask(rows_of(3), rows_of(2)) == [200, 503], "the second finds the queue too full"
+            assert counts() == [3, 6, 3, 3, 6, 2]
+
+    asyncio.run(main())
+
+
+def _full() -> int:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_fault_in_a_batch_is_told_to_all_of_it_and_to_nobody_else(two: Two, monkeypatch: Any) -> None:
     async def main() -> None:
         async with standing(alone(two.champion)) as stand:
@@ -225,7 +268,7 @@ def test_a_request_that_is_given_up_takes_no_other_with_it(two: Two, monkeypatch
             await asyncio.sleep(0)
             held_up.gate.set()
             assert [(await task).status for task in tasks[1:]] == [200, 200]
-            assert stand.application.ongoing == 0
+            assert stand.traffic.ongoing == 0
 
     asyncio.run(main())
 
@@ -355,6 +398,38 @@ def test_answers_that_cannot_be_recorded_are_not_given(two: Two, kept: Kept, mon
                 assert answer.status == 503 and answer.headers["retry-after"] == "5"
                 assert b"predictions" not in answer.body and "No space left" in answer.observed
             assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+
+    asyncio.run(main())
+
+
+def test_a_ledger_that_refuses_is_told_by_health_and_counted_as_such(two: Two, tmp_path: Path) -> None:
+    """It once was one more overload, and all was well by /health."""
+
+    async def main() -> None:
+        given = arguments(two.registry.path, ledger={"path": str(tmp_path), "ship_seconds": 3600})
+        async with started(given) as replica:
+            ask = replica.application
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            largest = max(path.stat().st_size for path in tmp_path.rglob("*.wal"))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))  # as a disk that is full
+            try:
+                assert (await post(ask, "/predict", {"rows": [ROW]})).status == 503
+                replica._ledger._wal.tick()
+                health = await call(ask, "GET", "/health")
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert health and (health.status, health.json["status"]) == (503, "ledger refuses")
+            replica.check()  # another replica here would refuse too
+            replica._ledger._wal.tick()
+            health = await call(ask, "GET", "/health")
+            assert health and (health.status, health.json["status"]) == (200, "ok"), "without anybody's asking"
+            assert (await post(ask, "/predict", {"rows": [ROW]})).status == 200
+            await asyncio.to_thread(replica._observers.close)
+            assert dict(replica.metrics.observer.refusals) == {("request", "ledger"): 1}
+            text = replica.metrics.text().decode()
+            assert (
+                'tidemill_shadow_rows_total{outcome="shed"} 0.0' in text and "tidemill_ledger_failures_total 0" in text
+            )
 
     asyncio.run(main())
 
@@ -752,3 +827,109 @@ def test_only_who_has_the_starts_secret_is_answered_without_being_recorded(
         else:
             monkeypatch.setenv("TIDEMILL_OWN", secret)
         assert len(asyncio.run(asked(given, both))) == recorded, "the champion's answer and the shadow's"
+
+
+# Bodies on their way
+
+
+class Slowly:
+    """A client whose body comes in parts, when the test says."""
+
+    def __init__(self, application: Any, path: str, *, told: int | None = None) -> None:
+        self.parts: asyncio.Queue[Any] = asyncio.Queue()
+        self.sent: list[Any] = []
+        headers = [] if told is None else [(b"content-length", str(told).encode())]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        self.task = asyncio.create_task(application(scope, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        return await self.parts.get()
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def part(self, content: bytes, *, last: bool = False) -> None:
+        self.parts.put_nowait({"type": "http.request", "body": content, "more_body": not last})
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+
+KIB = 1024
+
+
+@pytest.mark.parametrize("path", ["/predict", "/feedback", "/v2/models/small/infer"])
+def test_long_bodies_on_their_way_are_bounded_together(two: Two, path: str) -> None:
+    """They once were not: each connection could hold `limits.bytes`."""
+
+    async def main() -> None:
+        limits = Limits(held=300 * KIB, bytes=400 * KIB)
+        async with standing(alone(two.champion), limits=limits) as stand:
+            first = Slowly(stand.application, path, told=350 * KIB)  # one alone may be longer than all together
+            await asyncio.sleep(0)
+            assert stand.traffic.held == 350 * KIB
+            second = Slowly(stand.application, path, told=100 * KIB)
+            await second.task
+            retry = dict(second.sent[0]["headers"])[b"retry-after"]
+            assert second.status == 503 and retry == b"1" and b"at most 307200 bytes" in second.sent[1]["body"]
+            small = [Slowly(stand.application, path, told=64 * KIB) for _ in range(20)]
+            assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
+            await small[0].part(b" " * 64 * KIB)
+            assert not any(one.task.done() for one in small) and stand.traffic.held == 350 * KIB
+            first.parts.put_nowait({"type": "http.disconnect"})
+            await first.task
+            assert first.status is None and stand.traffic.held == 0
+            chunked = [Slowly(stand.application, path) for _ in range(3)]
+            for one in chunked:
+                await one.part(b" " * 64 * KIB)
+                assert stand.traffic.held == 0
+            for one in chunked:
+                await one.part(b" " * 64 * KIB)
+            assert stand.traffic.held == 256 * KIB and [one.status for one in chunked] == [None, None, 503]
+            for one in (*chunked[:2], *small):
+                one.parts.put_nowait({"type": "http.disconnect"})
+                await one.task
+            assert stand.traffic.held == stand.traffic.ongoing == stand.traffic.predicting == 0
+
+    asyncio.run(main())
+
+
+def test_a_long_body_is_counted_until_it_is_answered(two: Two, monkeypatch: Any) -> None:
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion), limits=Limits(held=200 * KIB)) as stand:
+            body = json.dumps({"rows": [ROW]}).encode() + b" " * 150 * KIB
+            task = asyncio.create_task(post(stand.application, "/predict", body))
+            await held_up.begun()
+            assert stand.traffic.held == len(body)
+            refused = await post(stand.application, "/predict", body)
+            assert refused.status == 503 and refused.observed == f"{len(body)} bytes, and {len(body)} more"
+            held_up.gate.set()
+            assert (await task).status == 200 and stand.traffic.held == 0
+            assert (await post(stand.application, "/predict", body)).status == 200
+
+    asyncio.run(main())
+
+
+def test_bodies_that_end_together_do_not_all_enter(two: Two, monkeypatch: Any) -> None:
+    """All of them were admitted when nothing was in hand."""
+
+    async def main() -> None:
+        held_up = Held_up(two.champion, monkeypatch)
+        async with standing(alone(two.champion), queues=Queues(requests=2)) as stand:
+            slow = [Slowly(stand.application, "/predict") for _ in range(5)]
+            body = json.dumps({"rows": [ROW]}).encode()
+            for one in slow:
+                await one.part(body[:9])
+            for one in slow:
+                await one.part(body[9:], last=True)
+            await held_up.begun()
+            assert [one.status for one in slow] == [None, None, 503, 503, 503]
+            held_up.gate.set()
+            await asyncio.gather(*(one.task for one in slow))
+            assert [one.status for one in slow[:2]] == [200, 200]
+
+    asyncio.run(main())

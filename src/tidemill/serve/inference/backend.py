@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tidemill.ledger.record import Form
@@ -12,14 +13,20 @@ from tidemill.serve.http import Endpoint, Incoming, presented
 from tidemill.serve.inference import calls, documents, responses
 from tidemill.serve.inference.calls import INFER, Document
 from tidemill.serve.inference.requests import InferRequest
-from tidemill.serve.inference.servicer import PEER
+from tidemill.serve.inference.servicer import PEER, SERVICE
 from tidemill.serve.keys import Keys, Scope
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
+from tidemill.serve.traffic import Traffic
 from tidemill.serve.version import Version
 
 _LENGTH = b"inference-header-content-length"
-_ADMIN = ("RepositoryModelLoad", "RepositoryModelUnload")
+_SCOPES = {
+    INFER: Scope.PREDICT,
+    "ModelStatistics": Scope.METRICS,
+    **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Scope.ADMIN),
+}
+"""What gRPC's calls ask a key for; the others are open to all."""
 
 
 class Repository(Protocol):
@@ -34,6 +41,7 @@ class ReplicaBackend:
     Args:
         model: its name.
         keys: None lets everybody in.
+        traffic: what HTTP has in hand stands there too.
         here: calls by gRPC come from this machine, or are refused.
     """
 
@@ -43,6 +51,7 @@ class ReplicaBackend:
         service: Callable[[], Service],
         keys: Keys | None,
         repository: Repository,
+        traffic: Traffic,
         *,
         here: bool = False,
     ) -> None:
@@ -50,10 +59,12 @@ class ReplicaBackend:
         self._of = service
         self._keys = keys
         self._repository = repository
+        self._traffic = traffic
         self._here = here
         body = responses.error_body
         self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, label="An inference", error_body=body)
         self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, label="Loading", error_body=body)
+        self._stats = Endpoint(self._call, ("GET",), Scope.METRICS, label="Statistics", error_body=body)
         self._open = {
             method: Endpoint(self._call, (method,), label="This path", error_body=body) for method in ("GET", "POST")
         }
@@ -67,27 +78,32 @@ class ReplicaBackend:
             return self._infer
         if path.endswith(("/load", "/unload")):
             return self._admin
+        if path.endswith("/stats"):
+            return self._stats
         return self._open.get(calls.method(path), self._none)
 
     # what gRPC asks
+
+    def counted(self, rpc: str) -> AbstractContextManager[None]:
+        return self._traffic.call(f"/{SERVICE}/{rpc}")
 
     def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
         if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
             remedy = "serve with --host and keys"
             raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
-        if self._keys is not None and (rpc == INFER or rpc in _ADMIN):
-            scope = Scope.PREDICT if rpc == INFER else Scope.ADMIN
+        scope = _SCOPES.get(rpc)
+        if self._keys is not None and scope is not None:
             key = presented(metadata.get("authorization"), metadata.get("x-api-key"))
             self._keys.check(key, scope)
 
     async def infer(self, message: Any, metadata: Mapping[str, str]) -> Any:
-        self._service.admit(1)
-        version = self._version(message.model_name, message.model_version)
-        request = version.decoder.message(message)
-        ask = self._ask(request, message.model_version, version)
-        ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
-        ask.deadline = _deadline(request, None)
-        return await self._service.predict(ask)
+        with self._traffic.prediction():
+            version = self._version(message.model_name, message.model_version)
+            request = version.decoder.message(message)
+            ask = self._ask(request, message.model_version, version)
+            ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
+            ask.deadline = _deadline(request, None)
+            return await self._service.predict(ask)
 
     # what both ask
 

@@ -11,6 +11,7 @@ configuration names the registration function:
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import grpc  # type: ignore[import-untyped]
@@ -51,6 +52,9 @@ _DETAILS = 1000
 
 class Service(Backend, Protocol):
     """What the servicer calls."""
+
+    def counted(self, rpc: str) -> AbstractContextManager[None]:
+        """Around each call, and each message of a stream: what comes out of it has been answered or refused."""
 
     def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
         """Before each call. Raises RequestError: 401, 403 or 429."""
@@ -97,8 +101,9 @@ class Servicer:
     async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:
         metadata = _metadata(grpc_context)
         try:
-            self.service.admit("ModelInfer", metadata)
-            return await self.service.infer(_whole(request), metadata)
+            with self.service.counted("ModelInfer"):
+                self.service.admit("ModelInfer", metadata)
+                return await self.service.infer(_whole(request), metadata)
         except Exception as error:
             return _failed(error, grpc_context, messages.ModelInferResponse())
 
@@ -107,8 +112,9 @@ class Servicer:
         metadata = _metadata(grpc_context)
         async for message in request:
             try:
-                self.service.admit("ModelInfer", metadata)
-                answer = await self.service.infer(_whole(message), metadata)
+                with self.service.counted("ModelStreamInfer"):
+                    self.service.admit("ModelInfer", metadata)
+                    answer = await self.service.infer(_whole(message), metadata)
                 yield messages.ModelStreamInferResponse(infer_response=answer)
             except Exception as error:
                 failed = messages.ModelInferResponse(id=getattr(message, "id", ""))
@@ -117,9 +123,10 @@ class Servicer:
     async def _document(self, rpc: str, request: Any, grpc_context: Any) -> Any:
         response = getattr(messages, f"{rpc}Response")()
         try:
-            self.service.admit(rpc, _metadata(grpc_context))
-            document = await calls.answer(self.service, _call(rpc, _whole(request)))
-            return json_format.ParseDict(document, response, ignore_unknown_fields=True)
+            with self.service.counted(rpc):
+                self.service.admit(rpc, _metadata(grpc_context))
+                document = await calls.answer(self.service, _call(rpc, _whole(request)))
+                return json_format.ParseDict(document, response, ignore_unknown_fields=True)
         except Exception as error:
             return _failed(error, grpc_context, response)
 

@@ -19,18 +19,6 @@ class _Duration:
 
 
 @dataclass(slots=True)
-class _Batches:
-    count: int = 0
-    input: int = 0
-    infer: int = 0
-    output: int = 0
-
-    def document(self, size: int) -> dict[str, Any]:
-        parts = {"compute_input": self.input, "compute_infer": self.infer, "compute_output": self.output}
-        return {"batch_size": size, **{name: {"count": self.count, "ns": ns} for name, ns in parts.items()}}
-
-
-@dataclass(slots=True)
 class Statistics:
     """What one version has done since it was loaded. Call it from one thread.
 
@@ -44,26 +32,16 @@ class Statistics:
     _success: _Duration = field(default_factory=_Duration)
     _fail: _Duration = field(default_factory=_Duration)
     _queue: _Duration = field(default_factory=_Duration)
-    _input: _Duration = field(default_factory=_Duration)
     _infer: _Duration = field(default_factory=_Duration)
-    _output: _Duration = field(default_factory=_Duration)
-    _batches: dict[int, _Batches] = field(default_factory=dict)
+    _batches: dict[int, _Duration] = field(default_factory=dict)
 
-    def executed(self, rows: int, requests: int, read: int, run: int, write: int) -> None:
-        """One batch of `requests` requests with `rows` rows in all was read into arrays, run, and written down."""
+    def executed(self, rows: int, requests: int, run: int) -> None:
+        """One batch of `requests` requests that were answered, with `rows` rows in all, was run."""
         self._executions += 1
         self._inferences += rows
-        self._input.add(read * requests, requests)
         self._infer.add(run * requests, requests)
-        self._output.add(write * requests, requests)
         size = rows if rows < 16 else 1 << (rows - 1).bit_length()  # a bounded number of entries
-        batches = self._batches.get(size)
-        if batches is None:
-            batches = self._batches[size] = _Batches()
-        batches.count += 1
-        batches.input += read
-        batches.infer += run
-        batches.output += write
+        self._batches.setdefault(size, _Duration()).add(run)
 
     def succeeded(self, waited: int, whole: int) -> None:
         """One request was answered: `waited` in queues, of `whole` from its arrival to its answer."""
@@ -88,11 +66,15 @@ class Statistics:
                 "success": self._success.document(),
                 "fail": self._fail.document(),
                 "queue": self._queue.document(),
-                "compute_input": self._input.document(),
-                "compute_infer": self._infer.document(),
-                "compute_output": self._output.document(),
-                "cache_hit": {"count": 0, "ns": 0},
-                "cache_miss": {"count": 0, "ns": 0},
+                **_compute(self._infer),
+                "cache_hit": _Duration().document(),
+                "cache_miss": _Duration().document(),
             },
-            "batch_stats": [batches.document(size) for size, batches in sorted(self._batches.items())],
+            "batch_stats": [{"batch_size": size, **_compute(run)} for size, run in sorted(self._batches.items())],
         }
+
+
+def _compute(run: _Duration) -> dict[str, dict[str, int]]:
+    """The specification has three stages; reading and writing happen outside of a batch here, and count as no time."""
+    none = {"count": run.count, "ns": 0}
+    return {"compute_input": none, "compute_infer": run.document(), "compute_output": none}

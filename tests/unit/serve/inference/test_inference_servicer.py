@@ -1,6 +1,7 @@
 """The gRPC service on a real server: every call, and its refusals."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import pickle
@@ -34,6 +35,9 @@ class Backend:
     def _known(self, model, version):
         if model not in ("", "small") or version not in ("", "1"):
             raise refused(404, "The model is served here", f"{model} {version}", "look into the index")
+
+    def counted(self, rpc):
+        return contextlib.nullcontext()
 
     def admit(self, rpc, metadata):
         if rpc not in ("ServerLive", "ServerReady") and metadata.get("authorization") != "Bearer k":
@@ -78,7 +82,7 @@ class Backend:
         self._known(message.model_name, message.model_version)
         request = self.decoder.message(message)
         part = Part(self.predictor.predict(request.raw), self.identity, Role.CHAMPION)
-        self.statistics.executed(request.rows, 1, 1, 2, 3)
+        self.statistics.executed(request.rows, 1, 2)
         return responses.message(request, responses.joined([part], request.rows, "id7"))
 
 

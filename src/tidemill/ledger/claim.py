@@ -1,0 +1,26 @@
+"""A writer's folder: it appears with its lock held, or not at all."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+
+def claim(folder: Path, staged: Path, lock: str) -> int:
+    """Make `folder` under the name of `staged` first, so that nobody sees it before its lock is held.
+
+    Returns: the lock's descriptor.
+
+    Raises:
+        OSError: it cannot be made; nothing is left behind.
+    """
+    with contextlib.ExitStack() as undone:
+        undone.callback(shutil.rmtree, staged, ignore_errors=True)
+        staged.mkdir(mode=0o700)
+        descriptor = os.open(staged / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        undone.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        staged.rename(folder)
+        undone.pop_all()
+    return descriptor
