@@ -105,8 +105,9 @@ class Wal:
     def describe(self, frame: bytes) -> None:
         """Append a description, now and at the beginning of every later segment."""
         with self._guard:
-            self._described.append(frame)
-            self._owed.append(frame)
+            if frame not in self._described:  # versions come and go, and return
+                self._described.append(frame)
+                self._owed.append(frame)
             self._write([], 0)
 
     def append(self, frames: Sequence[bytes]) -> None:
