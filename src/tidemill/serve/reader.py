@@ -36,7 +36,7 @@ class Reader:
 
     def __init__(self, schema: Schema) -> None:
         self.columns = schema.inputs
-        inputs = {column.name for column in self.columns}
+        self.inputs = inputs = frozenset(column.name for column in self.columns)
         self.others = tuple(
             column.name for column in schema.columns if column.name not in inputs and column.role is not Role.TARGET
         )
