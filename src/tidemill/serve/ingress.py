@@ -105,6 +105,21 @@ def has_haproxy() -> bool:
     return True
 
 
+def places(folder: Path) -> dict[str, str]:
+    """Where HAProxy's files lie, in a folder that is ours alone.
+
+    Ray's choice is one folder for all: left behind, not to be written to by a second user, and the administration
+    socket in it is open to everybody.
+    """
+    files = {
+        "SOCKET_PATH": "admin.sock",
+        "CONFIG_FILE_LOC": "haproxy.cfg",
+        "SERVER_STATE_BASE": "",
+        "SERVER_STATE_FILE": "server-state",
+    }
+    return {f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in files.items()}
+
+
 def launcher(folder: Path) -> dict[str, str]:
     """What lets Ray start HAProxy through a script of ours, which is written into `folder`.
 

@@ -138,12 +138,9 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
     own = {OWN_SECRET: secrets.token_hex(16)}
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment() | own)
     if address.haproxy:
-        os.environ.update(ingress.ports())
-    if address.haproxy:  # its administration socket is open to all who can reach it
         private = Path(tempfile.mkdtemp(prefix="tidemill-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
-        os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(private / "admin.sock")
-        os.environ.update(ingress.launcher(private))
+        os.environ.update(ingress.ports() | ingress.places(private) | ingress.launcher(private))
     import ray
     from ray import serve
 
