@@ -56,12 +56,12 @@ def check(provider: str) -> str:
     Raises:
         SettingsError: it is unknown, or not available here.
     """
-    providers = PROVIDERS.get(provider, (None,))
-    wanted = providers[0] if isinstance(providers[0], str | None) else providers[0][0]
     available = onnxruntime.get_available_providers()
-    if wanted is None or wanted not in available:
+    first = PROVIDERS[provider][0] if provider in PROVIDERS else ""
+    wanted = first if isinstance(first, str) else str(first[0])
+    if wanted not in available:
         raise _not_in_use(provider, f"this installation offers {', '.join(available)}")
-    return str(wanted)
+    return wanted
 
 
 class Placed:

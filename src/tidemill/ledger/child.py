@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.wal import SUFFIX
 
 _LONGEST_DELAY = 60.0  # seconds
 _BEHIND = 120.0
@@ -33,6 +34,7 @@ class Child:
         self.failures = 0
         """How often the process has died."""
         self._model, self._settings = model, settings
+        self._segments = segments
         self._waits = True  # for processors that nobody else wants
         self._command = [sys.executable, "-m", "tidemill.ledger.ship", str(segments), "--follow", writer]
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,19 +45,11 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def watch(self, lag: float = 0.0) -> None:
-        """Start the process if there is none and its time has come; count it when it has died.
-
-        Args:
-            lag: for how long the oldest record has waited to be shipped, seconds.
-        """
+    def watch(self) -> None:
+        """Start the process if there is none and its time has come; count it when it has died."""
         now = time.monotonic()
-        if self._waits and lag > _BEHIND + 2 * self._settings.ship_seconds:
-            _log.warning("records have waited %.0f s to be shipped: shipping takes its part of the processors now", lag)
-            self._waits = False
-            if self._process is not None:
-                self._end_now()
-                self._next = now
+        if self._process is not None and self._process.poll() is None:
+            self._weigh(now)
         if self._process is not None and self._process.poll() is not None:
             self._delay = 1.0 if now - self._started > _LONGEST_DELAY else min(self._delay * 2, _LONGEST_DELAY)
             self._next = now + self._delay
@@ -71,12 +65,25 @@ class Child:
         if self._process is None and now >= self._next:
             self._start(now)
 
+    def _weigh(self, now: float) -> None:
+        """Whether it may go on to wait for processors that nobody else wants: begun anew, it does so or no longer."""
+        usual = 2 * self._settings.ship_seconds
+        lag = _lag(self._segments)  # of all writers, as the one process that ships does it for all
+        # one that has not lived for so long had other reasons to be behind, like a store that it could not reach
+        if self._waits and lag > _BEHIND + usual and now - self._started > _BEHIND:
+            _log.warning("records have waited %.0f s to be shipped: shipping takes its part of the processors now", lag)
+        elif self._waits or lag > usual:
+            return
+        self._waits = not self._waits
+        self._end_now()
+        self._next = now
+
     def end(self, seconds: float) -> bool:
         """Let it ship what is left, for so long at most; false when it did not come to an end by itself."""
         until = time.monotonic() + seconds
         if self._process is None:
             self._start(time.monotonic())
-        done = self._ended(min(seconds, _BRIEFLY))
+        done = self._ended(min(seconds, _BRIEFLY) if self._waits else seconds)
         if (
             not done and self._waits and time.monotonic() < until
         ):  # nothing may be left for who waits: now it is its turn
@@ -122,3 +129,12 @@ class Child:
     def _forget(self) -> None:
         self._hang_up()
         self._process = None
+
+
+def _lag(segments: Path) -> float:
+    """For how long the oldest segment that is closed has waited, seconds; 0 without one."""
+    closed: list[float] = []
+    with contextlib.suppress(OSError):  # they come and go
+        for writer in segments.iterdir():
+            closed += [path.stat().st_mtime for path in sorted(writer.glob(f"[0-9]*{SUFFIX}"))[:-1]]
+    return max(0.0, time.time() - min(closed)) if closed else 0.0

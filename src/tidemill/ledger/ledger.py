@@ -41,7 +41,8 @@ class Ledger:
         self._wal: Wal | None = None
         self._columns: set[str] = set()
         self._described: list[bytes] = []
-        self._lost = 0  # before there was a segment
+        self._lost = 0
+        """Both of the time before there is a segment."""
         self._guard = threading.Lock()
         if not self.keeps:
             return
@@ -69,10 +70,10 @@ class Ledger:
         covers.check(self._settings, self._columns)
         frame = frames.described(version)
         with self._guard:
-            if frame not in self._described:
-                self._described.append(frame)
             if self._wal is not None:
                 self._wal.describe(frame)
+            elif frame not in self._described:
+                self._described.append(frame)
 
     def answered(self, entries: Sequence[Answered]) -> None:
         """Record a batch of answers by one write.
@@ -152,9 +153,11 @@ class Ledger:
         with self._guard:
             for frame in self._described:
                 wal.describe(frame)
+            self._described.clear()
             self._wal = wal
 
     def _watch(self) -> None:
+        told = ""
         while not self._ended.is_set():
             try:
                 if self._wal is None:
@@ -162,9 +165,11 @@ class Ledger:
                     _log.warning("the ledger has begun; %d records before were lost", self._lost)
                 else:
                     self._wal.tick()
-                    self._child.watch(self._wal.lag().seconds)
+                    self._child.watch()
             except TidemillError as error:
-                _log.debug("the ledger cannot begin yet: %s", error)
+                if str(error) != told:
+                    told = str(error)
+                    _log.error("ANSWERING WITHOUT RECORD: the ledger cannot begin yet: %s", told)
             except OSError:
                 _log.exception("the ledger's upkeep failed")
             self._ended.wait(min(_TICK, self._settings.ship_seconds))

@@ -102,7 +102,7 @@ def follow(folder: Path, writer: str) -> int:
             if shipper is None and _locked(lock, _PATIENCE, done):
                 shipper = _shipper(folder, note)
             if shipper is not None:
-                shipper.run()
+                shipper.run(upkeep=not ended)  # whoever ends waits for it
     return 0 if done() else 1
 
 

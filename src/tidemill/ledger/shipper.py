@@ -48,8 +48,8 @@ class Shipper:
         self._upkeep = [Upkeep(table, settings) for table in (self._answers, self._labels)]
         self._inputs: dict[bytes, Inputs] = {}
 
-    def run(self) -> int:
-        """One pass: ship what is there. Returns how many segments were.
+    def run(self, *, upkeep: bool = True) -> int:
+        """One pass: ship what is there, and do what upkeep is due. Returns how many segments were shipped.
 
         Raises:
             deltalake.exceptions.DeltaError, OSError: nothing is lost; try again later.
@@ -72,8 +72,8 @@ class Shipper:
                 shipped += len(batch)
             for folder in ended:
                 shutil.rmtree(folder)
-        for upkeep in self._upkeep:
-            upkeep.run()
+        for each in self._upkeep if upkeep else ():
+            each.run()
         return shipped
 
     def _writers(self) -> list[Path]:

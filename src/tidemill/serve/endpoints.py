@@ -71,11 +71,12 @@ class Endpoints:
         service = self._service
         version = service.version(None)
         decoded = protocol.decode(request.body, version.reader, self._limits)
-        if decoded.version is not None and decoded.version != version.number:
-            decoded = protocol.decode(request.body, service.version(decoded.version).reader, self._limits)
+        pinned = decoded.version or _pinned(request)
+        if pinned is not None and pinned != version.number:
+            decoded = protocol.decode(request.body, service.version(pinned).reader, self._limits)
         ask = service.ask(decoded.count, Form.ROWS, request.body)
         ask.records, ask.raw = decoded.records, decoded.raw
-        ask.pinned, ask.keys = decoded.version, decoded.keys
+        ask.pinned, ask.keys = pinned, decoded.keys
         ask.encode = protocol.encode
         own = request.headers.get(_OWN)
         ask.recorded = own is None or not self._own or not hmac.compare_digest(own, self._own)
@@ -85,8 +86,7 @@ class Endpoints:
 
     async def _predict_arrow(self, request: Incoming) -> Reply:
         service = self._service
-        given = request.headers.get(_VERSION)
-        pinned = None if given is None else given.decode("latin-1")
+        pinned = _pinned(request)
         version = service.version(pinned)
         table = arrow.decode(request.body, version.reader, self._limits)
         ask = service.ask(table.count, Form.COLUMNS, columns(dict(table.raw) | table.others))
@@ -134,6 +134,11 @@ def deadline(request: Incoming) -> float | None:
     except ValueError as error:
         raise _no_timeout(given) from error
     return request.arrived + seconds
+
+
+def _pinned(request: Incoming) -> str | None:
+    given = request.headers.get(_VERSION)
+    return None if given is None else given.decode("latin-1")
 
 
 def columns(raw: Mapping[str, Any]) -> bytes:

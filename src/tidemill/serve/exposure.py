@@ -33,12 +33,15 @@ def check_site(headers: Mapping[bytes, bytes]) -> None:
     """Without keys, a browser on a machine that reaches the server would do for any page what the page asks.
 
     Raises:
-        RequestError: 403, a page of another site had it sent. Programs that are no browsers send neither header.
+        RequestError: 403, a page of another site had it sent. Programs that are no browsers send neither header, and
+            no page can change them. Old browsers send `Origin` alone.
     """
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site in (b"cross-site", b"same-site"):
         observed = f"Sec-Fetch-Site: {site.decode()}"
-    elif origin is not None and origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower():
+    elif (
+        site is None and origin is not None and origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower()
+    ):
         observed = f"Origin: {origin[:100].decode('latin-1')}"
     else:
         return

@@ -216,7 +216,7 @@ _TIMEOUT: Schema = {
 _VERSION: Schema = {
     "name": "X-Model-Version",
     "in": "header",
-    "description": "The version that answers an Arrow body, which has no place of its own for that",
+    "description": "The version that answers, where the body does not say so: an Arrow body has no place for it",
     "schema": {"type": "string"},
 }
 

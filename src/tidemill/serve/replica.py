@@ -15,7 +15,7 @@ from tidemill.serve import fitting, observing, openapi
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import UNLOADED, Endpoints
 from tidemill.serve.held import Held, Report
-from tidemill.serve.http import Application, Find
+from tidemill.serve.http import Application
 from tidemill.serve.inference.backend import ReplicaBackend
 from tidemill.serve.keys import Keys
 from tidemill.serve.metrics import Metrics
@@ -99,8 +99,9 @@ class Replica:
             arguments.model, lambda: self.service, self._keys, self, self._traffic, here=arguments.here
         )
         table, more = own.table, self.backend.find
-        find: Find = lambda path: table.get(path) or more(path)  # noqa: E731
-        self.application = Application(find, arguments.limits, self._keys, self._traffic)
+        self.application = Application(
+            lambda path: table.get(path) or more(path), arguments.limits, self._keys, self._traffic
+        )
 
     async def stop(self) -> None:
         """End what is in hand, and ship what the ledger holds."""

@@ -152,7 +152,7 @@ class Watcher(Generic[V]):
             log.error("The registry cannot be read; what is held goes on. %s", self._error)
 
     async def _first(self, desired: Desired) -> tuple[str, V]:
-        """The champion, or the newest one before it that is not refused: what replicas that run already hold, too."""
+        """The champion, or the newest one before it that can be loaded; whether it fits, nobody tells a new replica."""
         champion = str(desired.champion)
         try:
             return champion, await self._loaded(champion)
@@ -215,6 +215,7 @@ class Watcher(Generic[V]):
         champion = wanted[Alias.CHAMPION]
         before = versions[Alias.CHAMPION]
         if champion != before and self._fits(Alias.CHAMPION, champion, before, desired.rolled_back):
+            self._unfit.discard(champion)
             versions |= {Alias.CHAMPION: champion, _PREVIOUS: before}
         if not (self._keep_previous and desired.serving):
             versions.pop(_PREVIOUS, None)

@@ -268,6 +268,7 @@ def test_grpc_is_counted_and_admitted_as_http_is(registry: str, tmp_path: Path) 
         ({"Origin": "http://h:8001"}, "Origin: http://h:8001"),
         ({"Origin": ""}, "Origin: "),
         ({"Origin": "http://H:8000", "Sec-Fetch-Site": "same-origin"}, None),
+        ({"Origin": "https://behind.a.gateway", "Sec-Fetch-Site": "same-origin"}, None),
         ({"Sec-Fetch-Site": "none"}, None),
         ({}, None),
     ],

@@ -2,6 +2,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import weakref
 from types import SimpleNamespace
 
@@ -9,8 +10,8 @@ import pytest
 from serving_parts import arguments, running
 
 from tidemill.bundle.registry import Registry
-from tidemill.errors import BundleError, RegistryError
-from tidemill.serve import first_answer, local
+from tidemill.errors import BundleError, RegistryError, SettingsError
+from tidemill.serve import first_answer, local, preflight
 from tidemill.serve.arguments import Arguments
 
 
@@ -20,6 +21,20 @@ def test_a_replica_that_does_not_start_is_explained():
 
     with pytest.raises(BundleError, match=r"Ray Serve starts the model.*no memory"):
         local._start(SimpleNamespace(run=run), Arguments(registry="r", model="m"))
+
+
+def test_an_observer_of_the_current_folder_is_found_as_ray_finds_it(small_multiclass, tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "registry")
+    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
+    text = "from tidemill.serve.observer import Observer\n\n\nclass Mine(Observer):\n    pass\n"
+    (tmp_path / "observer_of_this_test.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", ".")])
+    before = list(sys.path)
+    preflight.check(arguments(registry.path, observers={"observer_of_this_test:Mine": {}}))
+    assert sys.path == before
+    with pytest.raises(SettingsError, match="An observer's module can be imported"):
+        preflight.check(arguments(registry.path, observers={"no_such_observer:Mine": {}}))
 
 
 def _serve(status):

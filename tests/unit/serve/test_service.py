@@ -644,6 +644,8 @@ def test_arrow_pins_a_version_by_a_header(two: Two, kept: Kept) -> None:
                 got = await post(stand.application, "/predict", stream.getvalue(), headers=headers)
                 found = pl.read_ipc_stream(io.BytesIO(got.body)).select(pl.col("^probability_.*$")).to_numpy()
                 np.testing.assert_allclose(found, two.expected(version, rows), atol=1e-6)
+                got = await post(stand.application, "/predict", {"rows": rows}, headers=headers[1:])
+                assert got.json["version"] == version.number, "JSON may say it there, too"
             headers = [*ARROW, ("X-Model-Version", "9")]
             got = await post(stand.application, "/predict", stream.getvalue(), headers=headers)
             assert got.status == 404 and got.observed == "'9'; in use: 1, 2"

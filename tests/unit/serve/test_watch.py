@@ -586,6 +586,14 @@ def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local):
             await follow(watcher)
             assert [refusal.version for refusal in watcher.report().refused] == ["2"]
             assert replica.held.champion.number == "3", "it has never served"
+            replica.unfit = {("2", "4")}
+            local.promote("small", "2", **WHY)
+            await follow(watcher)
+            local.promote("small", "4", **WHY)
+            await follow(watcher)
+            local.rollback("small", **WHY)
+            await follow(watcher)
+            assert replica.held.champion.number == "2", "meanwhile it has"
 
     run(main())
 
