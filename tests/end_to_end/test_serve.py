@@ -1,9 +1,11 @@
 """`tidemill serve` as a process, asked over HTTP and gRPC, against plain ONNX Runtime on raw arrays."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -39,8 +41,11 @@ ROW = {"open": True, "city": "Zürich", "size": 61.5}
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """Below those that the system gives out by itself: one of Ray's many processes may take such a one first."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def command(registry: Registry, port: int, *more: str) -> list[str]:

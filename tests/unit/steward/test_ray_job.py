@@ -11,15 +11,13 @@ from tidemill.serve import ray_token
 __all__ = ["champion", "place"]
 HERE = Path(__file__).parent
 SCRIPT = """
-import json, logging, os, signal, socket, sys, time
+import json, logging, os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tidemill.serve import ray_token
 os.environ |= ray_token.environment()
 import ray
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
+port = random.randrange(20_000, 32_000)  # one that the system gives out may be taken by another of Ray's processes
 context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port,
                    num_cpus=1, object_store_memory=100 * 2**20, logging_level=logging.ERROR, log_to_driver=False)
 from test_retraining_once import Place, concluded, until

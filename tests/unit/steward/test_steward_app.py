@@ -11,7 +11,7 @@ from tidemill.serve import ray_token
 from tidemill.steward.book import Book, Kind
 
 SCRIPT = """
-import json, os, socket, sys, time, urllib.request
+import json, os, random, sys, time, urllib.request
 from tidemill.serve import ray_token
 os.environ |= ray_token.environment()
 import ray
@@ -19,9 +19,7 @@ from ray import serve
 from tidemill.steward.app import Arguments, build
 
 place = sys.argv[1]
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
+port = random.randrange(20_000, 32_000)  # one that the system gives out may be taken by another of Ray's processes
 ray.init(num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
 serve.start(http_options={"host": "127.0.0.1", "port": port})
 arguments = Arguments(
