@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 
+from tidemill.serve import ingress
+
 _UNSTARTED = "The current node timed out during startup"  # Ray gives its node 30 s, and a busy machine may not
 
 
 def run(script: str, *arguments: object, seconds: float, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it printed; begun again where Ray itself did not start, up to three times."""
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    """What it printed; begun again where Ray itself did not start, or ended the process, up to three times."""
+    quiet = ingress.environment(haproxy=False)
     command = [sys.executable, "-c", script, *map(str, arguments)]
     for _ in range(3):
         ran = subprocess.run(
@@ -20,6 +22,7 @@ def run(script: str, *arguments: object, seconds: float, **environment: str) -> 
             check=False,
             env={**os.environ, **quiet, **environment},
         )
-        if _UNSTARTED not in ran.stderr:
+        ended = ran.returncode == 1 and "Traceback" not in ran.stderr  # by Ray's core, where it loses its own processes
+        if _UNSTARTED not in ran.stderr and not ended:
             break
     return ran

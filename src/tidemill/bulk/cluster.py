@@ -15,6 +15,7 @@ from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
+from tidemill.serve import ingress, ray_token
 
 LOCAL = "local"
 _STORE = 100 * 2**20  # bytes: rows do not pass through it
@@ -51,20 +52,18 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     Raises:
         TidemillError: what an actor met.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.update(ingress.environment(haproxy=False))
+    own: dict[str, Any] = {}
+    if address == LOCAL:  # as in serving: on loopback, and with a token that nobody else has
+        os.environ.update(ray_token.environment())
+        own = {"include_dashboard": False, "num_cpus": workers, "object_store_memory": _STORE}
+        own["_node_ip_address"] = "127.0.0.1"
     import ray
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    ray.init(
-        address,
-        configure_logging=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"POLARS_MAX_THREADS": "1"}},
-        **(
-            {"include_dashboard": False, "num_cpus": workers, "object_store_memory": _STORE} if address == LOCAL else {}
-        ),
-    )
+    actors_environment = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
+    ray.init(address, configure_logging=False, log_to_driver=False, runtime_env=actors_environment, **own)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         todo = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]

@@ -1,7 +1,9 @@
 """Ray Data deals the same chunks to actors: a real Ray on this machine."""
 
 import builtins
+import json
 import pickle
+import re
 import tempfile
 import uuid
 from pathlib import Path
@@ -11,31 +13,48 @@ import polars as pl
 import pytest
 from bulk_files import store
 
+import own_ray
 from tidemill.bulk import cluster, inputs, reading
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.run import Job, Model, _chunks, run
 from tidemill.bulk.worker import Work
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_table
-from tidemill.errors import SchemaError, SettingsError, SourceError
+from tidemill.errors import SettingsError, SourceError
 from tidemill.serve.predictor import Predictor
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from tidemill.bulk.run import Job, Model, run
+from tidemill.errors import SchemaError
+
+registry, path, out = sys.argv[1:]
+model = Model(registry=registry, name="small")
+job = {"inputs": (path,), "output": Path(out), "rows_per_part": 100, "keep": ("city",)}
+parts = lambda: {entry.name: entry.stat().st_ino for entry in Path(out).glob("part-*")}
+try:
+    run(model, Job(**job), workers=1, ray="local")
+except SchemaError as error:
+    refused, done = str(error), parts()
+summary = run(model, Job(**job, on_error="quarantine"), workers=2, ray="local")
+print(json.dumps({"refused": refused, "done": done, "parts": parts(), "summary": summary}))
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Ray's own, of its sockets and of pandas
 def test_a_cluster_gives_the_same_parts_and_resumes_them(small_multiclass, registry, tmp_path):
     table = small_multiclass.table.with_columns(open=pl.when(pl.arange(400) == 250).then(None).otherwise("open"))
-    path = store(table, tmp_path / "table.parquet")
-    model = Model(registry=registry, name="small")
-    job = {"inputs": (str(path),), "output": tmp_path / "out", "rows_per_part": 100, "keep": ("city",)}
-    with pytest.raises(SchemaError, match=r"table\.parquet, row 250 .*open: missing"):
-        run(model, Job(**job), workers=1, ray="local")
-    done = {entry.name: entry.stat().st_ino for entry in job["output"].glob("part-*")}
-    assert done and len(done) < 4
-    summary = run(model, Job(**job, on_error="quarantine"), workers=2, ray="local")
+    out = tmp_path / "out"
+    ran = own_ray.run(SCRIPT, registry, store(table, tmp_path / "table.parquet"), out, seconds=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert re.search(r"table\.parquet, row 250 .*open: missing", told["refused"])
+    assert told["done"] and len(told["done"]) < 4
+    assert told["done"].items() <= told["parts"].items()
+    summary = told["summary"]
     assert (summary["rows"], summary["quarantined"], summary["parts"]) == (399, 1, 4)
-    assert done.items() <= {entry.name: entry.stat().st_ino for entry in job["output"].glob("part-*")}.items()
-    found = pl.read_parquet(tmp_path / "out" / "part-*.parquet")
+    found = pl.read_parquet(out / "part-*.parquet")
     assert found["row"].to_list() == [row for row in range(400) if row != 250]
     predictor = Predictor(small_multiclass.folder, threads=1)
     answers = predictor.predict(from_table(small_multiclass.table, predictor.columns))
