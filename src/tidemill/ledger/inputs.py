@@ -102,13 +102,16 @@ class Inputs:
         )
         found = (self._series(column, values) for column, values in zip(self._columns, given, strict=True))
         names = (column.name for column in self._columns)
-        return pl.DataFrame(
+        frame = pl.DataFrame(
             [
                 series
                 for name, series in zip(names, found, strict=True)
                 if name in self._inputs or series.null_count() < series.len()
             ]
         )
+        if frame.width and frame.height != (answers := sum(_rows(request) for request in requests)):
+            raise ValueError(f"{frame.height} rows for {answers} answers")
+        return frame
 
     def _from_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
         try:
@@ -131,13 +134,16 @@ class Inputs:
     def _from_columns(self, requests: Sequence[Answered]) -> Iterator[Any]:
         given = [(msgspec.msgpack.decode(one.inputs), one) for one in requests]
         for column in self._columns:
-            parts = [
-                _picked(_listed(columns[column.name], column.kind), one.rows)
+            parts: list[Any] = [
+                _picked(_held(columns[column.name], column.kind), one.rows)
                 if column.name in columns
                 else [MISSING[column.kind] if column.name in self._inputs else None] * _rows(one)
                 for columns, one in given
             ]
-            yield list(chain.from_iterable(parts))
+            if all(isinstance(part, np.ndarray) for part in parts):
+                yield np.concatenate(parts)
+            else:
+                yield list(chain.from_iterable(_listed(part) for part in parts))
 
     def _series(self, column: Column, values: Any) -> pl.Series:
         series = _typed(column, values)
@@ -155,8 +161,7 @@ class Inputs:
 
 def _typed(column: Column, values: Any) -> pl.Series:
     if column.kind is Kind.CATEGORICAL:
-        texts = values.tolist() if isinstance(values, np.ndarray) else values
-        series = pl.Series(texts, dtype=pl.String)
+        series = pl.Series(_listed(values), dtype=pl.String)
         value = pl.col(series.name)
         return series.to_frame().select(pl.when(~value.is_in(["", *column.missing_marks])).then(value)).to_series()
     if column.kind is Kind.TIMESTAMP:
@@ -176,6 +181,7 @@ def _moments(values: list[Any], column: Column) -> Any:
 
 def _as_far_as_it_fits(values: Any, column: Column) -> Any:
     """Values of a column that is no input, of which a client may send anything; what cannot be read is missing."""
+    values = _listed(values)
     if all(value is None for value in values):
         return [MISSING[column.kind]] * len(values)
     try:
@@ -201,15 +207,21 @@ def _fitted(value: Any, column: Column) -> Any:
     return MISSING[column.kind]
 
 
-def _listed(values: Any, kind: Kind) -> Any:
-    """Values of one column; numbers may also stand as the bytes of their little-endian array."""
+def _held(values: Any, kind: Kind) -> Any:
+    """Values of one column: a list, or an array, as whose little-endian bytes numbers may stand."""
     if isinstance(values, bytes):
-        return np.frombuffer(values, "<i8" if kind is Kind.TIMESTAMP else "<f8").tolist()
+        return np.frombuffer(values, "<i8" if kind is Kind.TIMESTAMP else "<f8")
     return values
 
 
+def _listed(values: Any) -> Any:
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
 def _picked(rows: Any, which: tuple[int, ...] | None) -> Any:
-    return rows if which is None else [rows[index] for index in which]
+    if which is None:
+        return rows
+    return rows[list(which)] if isinstance(rows, np.ndarray) else [rows[index] for index in which]
 
 
 def _rows(request: Answered) -> int:

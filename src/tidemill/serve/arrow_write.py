@@ -7,13 +7,22 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tidemill.serve.arrow_stream import Places, places
 
-Column = Sequence[str] | np.ndarray
+
+class Ids(NamedTuple):
+    """The texts f"{id}-{row}" for each of so many rows; id: ASCII."""
+
+    id: str
+    rows: int
+
+
+Column = Sequence[str] | np.ndarray | Ids
 """Texts, or float32 [N]."""
 
 _LEVEL = pl.CompatLevel.oldest()  # text as every Arrow library reads it
@@ -28,9 +37,9 @@ def write(columns: Mapping[str, Column]) -> bytes:
     buffers: list[int] = []
     size = rows = 0
     for values in columns.values():
-        rows = len(values)
+        rows = values.rows if isinstance(values, Ids) else len(values)
         buffers += (size, 0)  # no bitmap: none is null
-        for part in (values.astype("<f4").tobytes(),) if isinstance(values, np.ndarray) else _texts(values):
+        for part in _parts(values):
             buffers += (size, len(part))
             gap = -len(part) % 8
             data += (part, _ZEROS[gap])
@@ -41,6 +50,23 @@ def write(columns: Mapping[str, Column]) -> bytes:
     struct.pack_into(f"<{2 * len(columns)}q", batch, template.nodes, *((rows, 0) * len(columns)))
     struct.pack_into(f"<{len(buffers)}q", batch, template.buffers, *buffers)
     return b"".join((template.schema, batch, *data, _END))
+
+
+def _parts(values: Column) -> tuple[bytes, ...]:
+    if isinstance(values, np.ndarray):
+        return (values.astype("<f4").tobytes(),)
+    if isinstance(values, Ids):
+        offsets, rows = _numbered(values.rows, len(values.id))
+        return offsets, rows.replace(b"\0", values.id.encode())
+    return _texts(values)
+
+
+@lru_cache(maxsize=8)  # clients send the same number of rows again and again
+def _numbered(count: int, length: int) -> tuple[bytes, bytes]:
+    """Offsets of ids of `length` with the numbers of their rows, and the bytes, with a zero in place of each id."""
+    ends = [f"\0-{row}" for row in range(count)]
+    lengths = (len(end) - 1 + length for end in ends)
+    return struct.pack(f"<{count + 1}q", *accumulate(lengths, initial=0)), "".join(ends).encode()
 
 
 def _texts(values: Sequence[str]) -> tuple[bytes, bytes]:

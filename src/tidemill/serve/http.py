@@ -28,7 +28,7 @@ _UNKEYED = 2**16
 """Bytes: the longest body for an endpoint that is open to all, so that nobody without a key has much of it read."""
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A request as endpoints see it: its body read whole and decompressed."""
 
     method: str

@@ -241,14 +241,15 @@ def test_what_does_not_fit_keeps_its_answer_and_is_put_aside(
     settings: LedgerSettings, write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = answered("bad", inputs=b'{"rows":[{"sise":1}]}')
+    more = answered("more", [ROW, ROW], answers=answers(1))
     other = answered("stranger", version="9")
-    folder = write([*(answered(f"a-{index}") for index in range(5)), bad, other])
+    folder = write([*(answered(f"a-{index}") for index in range(5)), bad, more, other])
     with caplog.at_level(logging.ERROR):
         frame = shipped(settings)
-    assert frame.filter(pl.col("inputs").is_null())["request"].to_list() == ["bad", "stranger"]
-    assert frame.height == 7
+    assert frame.filter(pl.col("inputs").is_null())["request"].to_list() == ["bad", "more", "stranger"]
+    assert frame.height == 8
     assert "the inputs of the answers to request bad cannot be read" in caplog.text
-    assert "the inputs of 2 requests cannot be read" in caplog.text
+    assert "the inputs of 3 requests cannot be read" in caplog.text
     assert (settings.segments("shop") / "aside" / f"{folder.name}-00000001.wal").exists()
     assert ship(settings) == 0
 

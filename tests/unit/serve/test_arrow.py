@@ -101,6 +101,11 @@ def test_floats_of_all_widths(type_):
     np.testing.assert_array_equal(one("m", values), [0.5, np.nan, -np.inf])
 
 
+def test_numbers_at_the_ends_of_their_range():
+    values = [1e200, -1.7e308, float("inf"), float("-inf"), 5e-324]
+    assert one("n", pa.array(values)).tolist() == values
+
+
 @pytest.mark.parametrize(
     "type_",
     [
