@@ -21,8 +21,6 @@ from tidemill.serve.replica import Replica
 
 _TURN = 0.0005
 """Seconds that a thread may hold the interpreter: what loads a bundle beside the event loop must not hold it up."""
-_GARBAGE = (20_000, 20, 20)
-"""How many new objects there are when garbage is looked for: answers leave hardly any (Python's own choice is 700)."""
 _PROFILES = 5.0  # seconds between two tellings of profiles, which are larger than metrics
 _GRACE = 30.0  # seconds, besides draining, until a replica that does not end is ended
 
@@ -33,7 +31,6 @@ class Server(Servicer):
     async def __init__(self, arguments: Arguments) -> None:  # type: ignore[misc]  # Ray awaits it
         sys.setswitchinterval(_TURN)
         gc.freeze()  # what is imported stays: to look through it for garbage held up answers for 86 ms
-        gc.set_threshold(*_GARBAGE)
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
         alone = (arguments.maximum or arguments.replicas) == 1
