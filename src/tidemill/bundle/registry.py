@@ -173,7 +173,7 @@ class Registry:
         """Put a signature into a version, in the place of an earlier one; returns the version.
 
         Raises:
-            BundleError, SettingsError: as `signing.sign`, or a file is missing or altered.
+            BundleError, SettingsError: as `signing.signature`, or a file is missing or altered.
         """
         version = self.resolve(model, name)
         with self.fetched(model, version) as folder:

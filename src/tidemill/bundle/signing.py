@@ -24,18 +24,13 @@ _BLOCK = 4 * 2**20
 event loop."""
 
 
-def sign(folder: Path, private_key: Path) -> None:
-    """Write the bundle's `model.sig`, in the place of an earlier one.
+def signature(folder: Path, private_key: Path) -> bytes:
+    """The content of the bundle's `model.sig`.
 
     Raises:
         BundleError: the package is not installed, or the folder holds what cannot be signed, like a link.
         SettingsError: the private key cannot be read or is of another kind.
     """
-    (folder / NAME).write_bytes(signature(folder, private_key))
-
-
-def signature(folder: Path, private_key: Path) -> bytes:
-    """What `sign` writes."""
     library = _library()
     try:
         config = library.signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -59,7 +54,8 @@ def verified(folder: Path, public_key: Path) -> Iterator[Path]:
     """A private copy of the bundle, verified: what is read from it was signed, whatever becomes of `folder` meanwhile.
 
     Raises:
-        BundleError, SettingsError: as `verify`.
+        BundleError: no signature, another key's, a file changed, added or missing; or the package is not installed.
+        SettingsError: the public key cannot be read or is of another kind.
     """
     with tempfile.TemporaryDirectory(prefix="bundle-") as private:
         copy = Path(private, "files")
@@ -73,16 +69,6 @@ def verified(folder: Path, public_key: Path) -> Iterator[Path]:
             ) from error
         _verify(copy, public_key, folder)
         yield copy
-
-
-def verify(folder: Path, public_key: Path) -> None:
-    """Pass a bundle whose files are exactly those that the private key of `public_key` has signed.
-
-    Raises:
-        BundleError: no signature, another key's, a file changed, added or missing; or the package is not installed.
-        SettingsError: the public key cannot be read or is of another kind.
-    """
-    _verify(folder, public_key, folder)
 
 
 def check(public_key: Path) -> None:

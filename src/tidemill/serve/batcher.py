@@ -103,10 +103,6 @@ class Batcher:
         return True
 
     @property
-    def idle(self) -> bool:
-        return not self._busy
-
-    @property
     def delay(self) -> float:
         """Seconds until a job offered now would be answered, about."""
         return self._cost.of(self.waiting + self.running)

@@ -28,6 +28,15 @@ def pair(folder, name="key", private=None):
     return files
 
 
+def sign(folder, private_key):
+    (folder / signing.NAME).write_bytes(signing.signature(folder, private_key))
+
+
+def verify(folder, public_key):
+    with signing.verified(folder, public_key):
+        pass
+
+
 @pytest.fixture
 def keys(tmp_path):
     return pair(tmp_path)
@@ -36,16 +45,16 @@ def keys(tmp_path):
 @pytest.fixture
 def signed(small_multiclass, tmp_path, keys):
     folder = shutil.copytree(small_multiclass.folder, tmp_path / "signed")
-    signing.sign(folder, keys[0])
+    sign(folder, keys[0])
     return folder
 
 
 def test_a_signed_bundle_is_loaded_and_its_checksums_hold(signed, keys):
-    signing.verify(signed, keys[1])
+    verify(signed, keys[1])
     checksums.verify(signed)
     assert Predictor(signed, public_key=keys[1]).manifest.identity.model == "small"
-    signing.sign(signed, keys[0])  # again, in the place of the first
-    signing.verify(signed, keys[1])
+    sign(signed, keys[0])  # again, in the place of the first
+    verify(signed, keys[1])
 
 
 def test_keys_that_openssl_makes_are_taken(signed, tmp_path):
@@ -55,8 +64,8 @@ def test_keys_that_openssl_makes_are_taken(signed, tmp_path):
     subprocess.run(
         ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)], check=True, capture_output=True
     )
-    signing.sign(signed, private)
-    signing.verify(signed, public)
+    sign(signed, private)
+    verify(signed, public)
 
 
 def test_an_unsigned_bundle_is_refused(small_multiclass, keys):
@@ -67,7 +76,7 @@ def test_an_unsigned_bundle_is_refused(small_multiclass, keys):
 def test_another_key_is_refused(signed, tmp_path):
     other = pair(tmp_path, "other")
     with pytest.raises(BundleError, match=r"made with the private key that belongs.*other\.pub: Key mismatch"):
-        signing.verify(signed, other[1])
+        verify(signed, other[1])
 
 
 @pytest.mark.parametrize("how", ["{}", "no JSON", b"\xff", "cut", "hint"])
@@ -82,7 +91,7 @@ def test_a_forged_signature_is_refused(signed, keys, how):
     forged = json.dumps(content) if how in ("cut", "hint") else how
     path.write_bytes(forged if isinstance(forged, bytes) else forged.encode())
     with pytest.raises(BundleError, match="made with the private key that belongs"):
-        signing.verify(signed, keys[1])
+        verify(signed, keys[1])
 
 
 def _change(folder):
@@ -154,7 +163,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, keys):
 def test_what_cannot_be_signed_is_named(signed, keys):
     _link(signed)
     with pytest.raises(BundleError, match=r"folder of plain files.*symlink"):
-        signing.sign(signed, keys[0])
+        sign(signed, keys[0])
 
 
 @pytest.mark.parametrize("kind", ["rsa", "missing", "text", "wrong half"])
@@ -167,7 +176,7 @@ def test_keys_of_other_kinds_are_named(signed, tmp_path, keys, kind):
     elif kind == "wrong half":
         public, private = keys
     with pytest.raises(SettingsError, match=r"The private key is a PEM file with an elliptic curve key"):
-        signing.sign(signed, private)
+        sign(signed, private)
     with pytest.raises(SettingsError, match=r"The public key is a PEM file.*openssl ecparam"):
         Predictor(signed, public_key=public)
 

@@ -68,6 +68,10 @@ def run(
     return asyncio.run(started())
 
 
+def idle(batcher: Batcher) -> bool:
+    return not batcher.waiting and not batcher.running
+
+
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.001)
@@ -75,11 +79,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_an_idle_session_is_used_in_the_same_turn_of_the_loop() -> None:
     async def main(batcher: Batcher, seen: Seen) -> None:
-        assert batcher.idle and batcher.offer(Job("a")) and not batcher.idle
+        assert idle(batcher) and batcher.offer(Job("a")) and not idle(batcher)
         assert seen.batches == [], "what this turn has read yet may come along"
         batcher.offer(Job("b"))
         await asyncio.sleep(0)
-        assert seen.batches == [["a", "b"]] and batcher.idle, "one turn later, without any timer"
+        assert seen.batches == [["a", "b"]] and idle(batcher), "one turn later, without any timer"
         assert seen.finished == [("a", "A"), ("b", "B")]
         batcher.offer(Job("c"))
         await asyncio.sleep(0)
@@ -93,7 +97,7 @@ def test_a_batch_has_at_most_its_rows_in_order_and_cuts_no_request() -> None:
         for name, count in (("a", 3), ("b", 2), ("c", 2), ("d", 1)):
             assert batcher.offer(Job(name, count))
         assert batcher.waiting == 8
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
 
     seen = run(main)
     assert seen.batches == [["a"], ["b", "c"], ["d"]], "d does not overtake, b is not cut to fill the first batch"
@@ -104,7 +108,7 @@ def test_a_request_larger_than_a_batch_runs_alone() -> None:
     async def main(batcher: Batcher, seen: Seen) -> None:
         for name, count in (("a", 1), ("big", 6), ("b", 1)):
             assert batcher.offer(Job(name, count))
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
 
     assert run(main).batches == [["a"], ["big"], ["b"]]
 
@@ -113,11 +117,11 @@ def test_the_queue_is_bounded_in_rows() -> None:
     async def main(batcher: Batcher, seen: Seen) -> None:
         assert batcher.offer(Job("huge", 100)), "when nothing waits, even more than the queue holds"
         assert not batcher.offer(Job("b")) and batcher.waiting == 100
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
         assert batcher.offer(Job("c", 8)) and not batcher.offer(Job("d", 1))
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
         assert batcher.waiting == batcher.running == 0 and batcher.offer(Job("e"))
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
 
     assert run(main).batches == [["huge"], ["c"], ["e"]]
 
@@ -133,7 +137,7 @@ def test_long_batches_run_in_the_thread_while_requests_gather() -> None:
         assert seen.batches == [["a"]] and batcher.waiting == 5, "the loop turns, and nothing else is begun"
         assert batcher.delay == LONG.fixed
         seen.gate.set()
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
 
     seen = run(main, LONG)
     assert seen.batches == [["a"], ["b", "c", "d", "e"], ["f"]], "all that came meanwhile, up to a batch's rows"
@@ -147,9 +151,9 @@ def test_a_batch_that_fails_stops_no_other(cost: Cost) -> None:
         seen.gate.set()
         for name, count in (("a", 4), ("bad", 4)):
             batcher.offer(Job(name, count))
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
         batcher.offer(Job("b"))
-        await until(lambda: batcher.idle)
+        await until(lambda: idle(batcher))
 
     seen = run(main, cost)
     assert seen.finished[0] == ("a", "A") and seen.finished[2] == ("b", "B")
@@ -174,7 +178,7 @@ def test_a_batcher_measures_its_batches_and_moves_them_between_loop_and_thread()
         seen.gate.set()
         for _ in range(100):
             batcher.offer(Job("a"))
-            await until(lambda: batcher.idle)
+            await until(lambda: idle(batcher))
 
     seen = run(main, LONG)
     assert seen.threads[0] != threading.get_ident() and seen.threads[-1] == threading.get_ident()
