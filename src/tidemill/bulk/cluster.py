@@ -62,6 +62,8 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for name in ("ray.data._internal.progress", "ray._private.authentication"):  # what we asked for ourselves
+        logging.getLogger(name).setLevel(logging.ERROR)
     actors_environment = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
     ray.init(address, configure_logging=False, log_to_driver=False, runtime_env=actors_environment, **own)
     ray.data.DataContext.get_current().enable_progress_bars = False
