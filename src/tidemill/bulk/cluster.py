@@ -50,6 +50,7 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
         address: of the cluster ("auto", "ray://…"), or "local" for one that ends with the work.
 
     Raises:
+        SettingsError: there is no such cluster.
         TidemillError: what an actor met.
     """
     os.environ.update(ingress.environment(haproxy=False))
@@ -65,7 +66,14 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     for name in ("ray.data._internal.progress", "ray._private.authentication"):  # what we asked for ourselves
         logging.getLogger(name).setLevel(logging.ERROR)
     actors_environment = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
-    ray.init(address, configure_logging=False, log_to_driver=False, runtime_env=actors_environment, **own)
+    try:
+        ray.init(address, configure_logging=False, log_to_driver=False, runtime_env=actors_environment, **own)
+    except Exception as error:  # Ray raises no narrower one
+        raise SettingsError(
+            "--ray names a Ray that answers: auto, ray://HOST:PORT, HOST:PORT, or local for one of its own",
+            observed=f"{address}: {error}"[:500],
+            remedy="start it or correct the address, or leave --ray out",
+        ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         todo = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]

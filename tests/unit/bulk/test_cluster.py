@@ -95,6 +95,31 @@ def test_files_that_only_one_process_can_read_are_refused(small_multiclass, regi
     assert not job.output.exists()
 
 
+UNKNOWN = """
+import sys
+from pathlib import Path
+from tidemill.bulk.run import Job, Model, run
+from tidemill.errors import SettingsError
+
+registry, path, out = sys.argv[1:]
+for address in ("lcoal", "auto"):
+    try:
+        run(Model(registry=registry, name="small"), Job(inputs=(path,), output=Path(out)), workers=1, ray=address)
+    except SettingsError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_an_address_of_no_cluster_is_named(small_multiclass, registry, tmp_path):
+    path = store(small_multiclass.table, tmp_path / "table.parquet")
+    ran = own_ray.run(UNKNOWN, registry, path, tmp_path / "out", seconds=120, RAY_ADDRESS="")
+    assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
+    typo, nowhere = ran.stdout.splitlines()
+    assert re.match(r"--ray names a Ray that answers.*lcoal: Invalid address.*leave --ray out", typo)
+    assert re.match(r"--ray names a Ray that answers.*auto: Could not find any running Ray.*leave --ray out", nowhere)
+
+
 def test_without_ray_data_the_extra_is_named(small_multiclass, tmp_path, monkeypatch):
     file = inputs.look(str(store(small_multiclass.table, tmp_path / "table.parquet")), 0)
     importing = builtins.__import__
