@@ -58,6 +58,7 @@ class Facts:
 
 def count(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
     """Facts of every named column, in one pass."""
+    frame = values.cleaned(frame)
     dtypes = frame.collect_schema()
     texts = [name for name in names if dtypes[name] == pl.String]
     # a stage of its own: Polars would parse the numbers once for every fact

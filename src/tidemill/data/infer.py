@@ -21,6 +21,8 @@ HEADER = """\
 #   minimum, maximum (numeric), domain (allowed values): rows outside are quarantined
 #   missing_marks: texts that mean "no value"; the empty text always does
 #   format (timestamps as text), decimal_comma, thousands (numbers as text): how values are written
+#   numeric_categories: 3, 3.0, "3" and "3.0" are one category
+#   earliest, latest: of the training split's timestamps, once it is known
 """
 
 
@@ -79,7 +81,15 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         gaps = fact.present < fact.rows or bool(column.missing_marks)
         column = replace(column, role=roles.get(name, Role.FEATURE), missing_allowed=gaps)
         columns.append(_fit_for_role(column, fact))
-    return relevance.ignore_useless(frame, columns, found, settled=set(settings.kinds))
+    columns = relevance.ignore_useless(frame, columns, found, settled=set(settings.kinds))
+    return [replace(column, numeric_categories=_are_numbers(column, found.get(column.name))) for column in columns]
+
+
+def _are_numbers(column: Column, fact: Facts | None) -> bool:
+    """Whether nearly all categories of a column are numbers, stored as such or as text."""
+    if column.kind is not Kind.CATEGORICAL or fact is None:
+        return False
+    return fact.dtype.is_numeric() or fact.numbers >= max(facts.READABLE * fact.present, 1)
 
 
 def _names_classes(fact: Facts) -> bool:

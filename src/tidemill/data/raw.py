@@ -10,20 +10,20 @@ One 1-D input per column, under the column's own name, all of one length N:
 | timestamp | int64, microseconds since 1970-01-01 UTC | -2^63 |
 
 `from_table` fills it from a Polars frame whose columns have been read by the schema (training,
-evaluation, bulk scoring), `from_rows` from decoded JSON (serving). Both stand here so that they
-cannot drift apart; `from_rows` needs NumPy only.
+evaluation, bulk scoring), `from_rows` from decoded JSON (serving), `from_series` from a column in any type.
+What a value means is decided by `values.read` alone: values that it would leave as they are need NumPy only.
 """
 
-import difflib
-import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidemill.data import plain, refusals
+from tidemill.data.plain import EPOCH as EPOCH
+from tidemill.data.refusals import EXACT as EXACT
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError, SchemaError
+from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 
 if TYPE_CHECKING:
@@ -35,15 +35,14 @@ Raw = dict[str, np.ndarray]
 Rows = Sequence[Mapping[str, Any]]
 
 MISSING_TIMESTAMP = -(2**63)
-EXACT = 2**53
-"""The largest whole number up to which float64 holds every whole number."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAN = float("nan")
 
 _NUMERIC, _CATEGORICAL, _BOOLEAN, _TIMESTAMP = Kind.NUMERIC, Kind.CATEGORICAL, Kind.BOOLEAN, Kind.TIMESTAMP
 """Looking a member up in its Enum takes a tenth of a microsecond, twenty times a row."""
 MISSING = {_NUMERIC: NAN, _CATEGORICAL: "", _BOOLEAN: NAN, _TIMESTAMP: MISSING_TIMESTAMP}
 """What stands for a missing value, by kind."""
+_ODD = object()
+"""Stands where a value is not plain."""
 _DTYPES = {_NUMERIC: np.float64, _CATEGORICAL: np.object_, _BOOLEAN: np.float64, _TIMESTAMP: np.int64}
 
 
@@ -93,164 +92,150 @@ def _not_typed(column: Column, observed: str) -> SchemaError:
 def from_rows(rows: Rows, columns: Sequence[Column], others: Collection[str] = ()) -> Raw:
     """Arrays for `columns` from decoded JSON objects (N = len(rows)).
 
-    JSON null, and a column that allows missing values but is left out, count as missing. Timestamps are ISO 8601 text
-    (without an offset: UTC) or whole microseconds. Columns named in `others` may be there and are passed over.
+    JSON null, and a column that allows missing values but is left out, count as missing; every other value is what
+    `values.read` reads it as. Columns named in `others` may be there and are passed over.
 
     Raises:
-        RequestError: names the row and column: unknown column, missing column, wrong type, bad timestamp.
+        RequestError: names the row and column: unknown column, missing column, a value that cannot be read.
     """
     if not rows:
         return {column.name: np.empty(0, _DTYPES[column.kind]) for column in columns}
     names = {column.name for column in columns}
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise _wrong(
-                index, "A row must be an object of column: value", f"{_shown(row)}", 'send {"column": value, …}'
-            )
+            raise refusals.no_record(index, row)
         if not row.keys() <= names and (unknown := row.keys() - names - set(others)):
-            raise _unknown(index, next(name for name in row if name in unknown), names)
-    numbers: list[float] = []
-    texts: list[str] = []
-    moments: list[int] = []
-    for column in columns:  # what is plainly right is taken here; functions look at the rest, and refuse
-        name, kind = column.name, column.kind
-        if kind is _NUMERIC:
-            numbers += [v if type(v := row.get(name)) is float and v == v else _number(v, column, rows) for row in rows]
-        elif kind is _CATEGORICAL:
-            marks = column.missing_marks
-            texts += [
-                v
-                if type(v := row.get(name)) is str and v and v.isascii() and v not in marks
-                else _text(v, column, rows)
-                for row in rows
-            ]
-        elif kind is _BOOLEAN:
-            numbers += [_truth(row.get(name), column, rows) for row in rows]
-        else:
-            moments += [_moment(row.get(name), column, rows) for row in rows]
+            raise refusals.unknown(index, next(name for name in row if name in unknown), names)
+    blocks: dict[Any, list[Any]] = {np.float64: [], np.object_: [], np.int64: []}
+    for column in columns:
+        name = column.name
+        blocks[_DTYPES[column.kind]] += _read([row.get(name) for row in rows], column)
     # one block for all columns of a type: for a single row, making arrays is what the time goes into
     shape = (-1, len(rows))
-    floats = iter(np.array(numbers, np.float64).reshape(shape))
-    objects = iter(np.array(texts, np.object_).reshape(shape))
-    integers = iter(np.array(moments, np.int64).reshape(shape))
-    raw: Raw = {}
-    for column in columns:
-        kind = column.kind
-        block = objects if kind is _CATEGORICAL else integers if kind is _TIMESTAMP else floats
-        raw[column.name] = next(block)
-    return raw
+    arrays = {dtype: iter(np.array(values, dtype).reshape(shape)) for dtype, values in blocks.items()}
+    return {column.name: next(arrays[_DTYPES[column.kind]]) for column in columns}
 
 
-def _number(value: Any, column: Column, rows: Rows) -> float:
-    if type(value) is float:
-        if value != value and not column.missing_allowed:
-            raise _missing(value, column, rows)
-        return value
-    if value is None:
-        return _no_value(value, column, rows, NAN)
-    if type(value) is not int:
-        raise _type(value, column, rows, "a number")
-    if not -EXACT <= value <= EXACT:
-        raise _wrong(
-            _where(value, column, rows),
-            "Whole numbers must lie within ±2^53, where float64 holds each of them exactly",
-            f"column {column.name!r}: {_shown(value)}",
-            f"send it as a float, like {value:.6e}" if abs(value) < 1e300 else "send a smaller number",
-        )
-    return value
+def from_values(values: Sequence[Any], column: Column) -> np.ndarray:
+    """One column's array, of values as JSON has them.
+
+    Raises:
+        RequestError: as `from_rows`.
+    """
+    return np.array(_read(values, column), _DTYPES[column.kind])
 
 
-def _truth(value: Any, column: Column, rows: Rows) -> float:
-    if value is True:
-        return 1.0
-    if value is False:
-        return 0.0
-    if value is None:
-        return _no_value(value, column, rows, NAN)
-    raise _type(value, column, rows, "true or false")
+def from_series(series: "pl.Series", column: Column, rows: Sequence[int] | None = None) -> np.ndarray:
+    """One column's array, of values in any type, by `values.read`.
 
+    Args:
+        rows: the numbers of the values' rows, for errors.
 
-def _text(value: Any, column: Column, rows: Rows) -> str:
-    if type(value) is not str:
-        if value is None:
-            return _no_value(value, column, rows, "")
-        raise _type(value, column, rows, "text")
-    if value == "" or value in column.missing_marks:
-        return _no_value(value, column, rows, "")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            rule = "Text must be valid Unicode"
-            raise _wrong(
-                _where(value, column, rows), rule, f"column {column.name!r}: half a surrogate pair", "send UTF-8"
-            ) from error
-    return value
+    Raises:
+        RequestError: names the row: a missing value where none may be, one that cannot be read.
+    """
+    import polars as pl
 
+    from tidemill.data import values
 
-def _moment(value: Any, column: Column, rows: Rows) -> int:
-    if type(value) is str and value:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise _type(value, column, rows, "an ISO 8601 time like 2013-06-30T14:05:00+02:00") from error
-        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    if value is None or value == "":
-        return _no_value(value, column, rows, MISSING_TIMESTAMP)
-    if type(value) is not int or not MISSING_TIMESTAMP < value < 2**63:
-        raise _type(value, column, rows, "an ISO 8601 time or whole microseconds since 1970 within 64 bits")
-    return value
-
-
-T = TypeVar("T")
-
-
-def _no_value(value: Any, column: Column, rows: Rows, stand_in: T) -> T:
-    if not column.missing_allowed:
-        raise _missing(value, column, rows)
-    return stand_in
-
-
-def _missing(value: Any, column: Column, rows: Rows) -> RequestError:
-    return _wrong(
-        _where(value, column, rows),
-        "Columns that allow no missing value must have one",
-        f"column {column.name!r} ({column.kind}) is missing, null or empty",
-        f"send {column.name!r}",
-    )
-
-
-def _unknown(index: int, name: object, names: set[str]) -> RequestError:
-    near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return _wrong(
-        index,
-        "A row may only have columns that the model was trained on",
-        f"unknown column {_shown(name)}",
-        f"{hint}The columns are {', '.join(sorted(names))}",
-    )
-
-
-def _type(value: Any, column: Column, rows: Rows, needed: str) -> RequestError:
-    observed = f"column {column.name!r}: {_shown(value)}"
-    return _wrong(
-        _where(value, column, rows), f"A {column.kind} column takes {needed}, or null", observed, f"send {needed}"
-    )
-
-
-def _where(value: Any, column: Column, rows: Rows) -> int:
-    """The first row that holds this very object, looked for only once something is wrong."""
-    return next(index for index, row in enumerate(rows) if row.get(column.name) is value)
-
-
-def _wrong(index: int, rule: str, observed: str, remedy: str) -> RequestError:
-    return RequestError(rule, observed=f"row {index}, {observed}", remedy=remedy)
-
-
-def _shown(value: object) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=True)
-    except (TypeError, ValueError):
-        text = type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
+        found, read = values.read_series(series, column)
+    except SchemaError as error:
+        raise refusals.unreadable(rows[0] if rows else 0, column, series[0] if len(series) else None) from error
+    lost = read.null_count()
+    if lost and (not column.missing_allowed or lost > found.null_count()):
+        for place, (value, is_missing, is_null) in enumerate(zip(series, found.is_null(), read.is_null(), strict=True)):
+            row = rows[place] if rows else place
+            if is_missing and not column.missing_allowed:
+                raise refusals.missing(row, column)
+            if is_null and not is_missing:
+                raise refusals.unreadable(row, column, value)
+    return from_table(pl.DataFrame({column.name: read}), [column])[column.name]
+
+
+def _read(values: Sequence[Any], column: Column) -> list[Any]:
+    """What is plainly right is taken here; `_oddly` reads the rest."""
+    kind, odd = column.kind, _ODD
+    gap = MISSING[kind] if column.missing_allowed else odd
+    if kind is _NUMERIC:
+        found = [
+            v if type(v) is float and v == v else gap if v is None else v if type(v) is int and _exact(v) else odd
+            for v in values
+        ]
+    elif kind is _CATEGORICAL:
+        texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+        known, read = texts.plain, texts.read
+        found = [
+            (v if v in known or texts.is_plain(v) else read.get(v, odd))
+            if type(v) is str
+            else gap if v is None else odd
+            for v in values
+        ]  # fmt: skip
+    elif kind is _BOOLEAN:
+        found = [1.0 if v is True else 0.0 if v is False else gap if v is None else odd for v in values]
+    else:
+        found = [gap if v is None else _moment(v, column) for v in values]
+    places = [place for place, value in enumerate(found) if value is odd]
+    if places:
+        _oddly(found, places, values, column)
+    return found
+
+
+def _exact(value: int) -> bool:
+    return -EXACT <= value <= EXACT
+
+
+def _moment(value: Any, column: Column) -> Any:
+    """ISO 8601 text, unless the column's notation may read it otherwise, and microseconds within training's range."""
+    if type(value) is str:
+        swapped = column.format is not None and ("%Y-%d" in column.format or "%Y%d" in column.format)
+        moment = None if swapped else plain.moment(value)
+        return _ODD if moment is None else moment
+    if type(value) is not int or column.format in refusals.EPOCHS:
+        return _ODD
+    low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
+    return value if low <= value <= high else _ODD
+
+
+def _oddly(found: list[Any], places: Sequence[int], values: Sequence[Any], column: Column) -> None:
+    """Read the values at `places` by `values.read`, type by type."""
+    by_type: dict[type, list[int]] = {}
+    for place in places:
+        value = values[place]
+        if value is None or value != value:  # NaN
+            if not column.missing_allowed:
+                raise refusals.missing(place, column)
+            found[place] = MISSING[column.kind]
+        elif type(value) not in (str, bool, int, float):
+            raise refusals.unreadable(place, column, value)
+        else:
+            by_type.setdefault(type(value), []).append(place)
+    for type_, rows in by_type.items():
+        given = [values[row] for row in rows]
+        read = from_series(_series(given, type_, rows, column), column, rows).tolist()
+        for row, value in zip(rows, read, strict=True):
+            found[row] = value
+        if type_ is str and column.kind is _CATEGORICAL:
+            texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+            for text, value in zip(given, read, strict=True):
+                texts.remember(text, value)
+
+
+def _series(given: list[Any], type_: type, rows: Sequence[int], column: Column) -> "pl.Series":
+    import polars as pl
+
+    if type_ is str:
+        for row, text in zip(rows, given, strict=True):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise refusals.not_unicode(row, column) from error
+        return pl.Series(given, dtype=pl.String)
+    if type_ is not int:
+        return pl.Series(given, dtype=pl.Boolean if type_ is bool else pl.Float64)
+    for row, value in zip(rows, given, strict=True):
+        if column.kind is not _CATEGORICAL and not -(2**63) < value < 2**63:
+            raise refusals.unreadable(row, column, value)
+    if column.kind is _CATEGORICAL:
+        return pl.Series(list(map(str, given)), dtype=pl.String)  # of any length
+    return pl.Series(given, dtype=pl.Int64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tidemill.data.plain import clean
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 
@@ -34,6 +35,9 @@ class Column:
     `decimal_comma` marks numbers stored as text like "3,14", `thousands` what groups their digits, as in "1,234.5".
     `minimum`, `maximum` bound numeric values; `domain` lists the allowed categories.
     `missing_marks` are the texts that stand for a missing value, like "?"; the empty text always does.
+    `numeric_categories` says of categories that they are numbers: 3, 3.0, "3" and "3.0" are the category "3".
+    `earliest`, `latest` are the first and last timestamp of the training split, in ISO 8601: whole numbers in another
+    unit than the column's are seen by them.
     `reason` says why inference ignored the column.
     """
 
@@ -48,6 +52,9 @@ class Column:
     decimal_comma: bool = False
     thousands: str | None = None
     missing_marks: tuple[str, ...] = ()
+    numeric_categories: bool = False
+    earliest: str | None = None
+    latest: str | None = None
     reason: str | None = None
 
 
@@ -92,15 +99,16 @@ class Schema:
             entry: dict[str, Any] = {"kind": str(column.kind), "role": str(column.role)}
             if not column.missing_allowed:
                 entry["missing_allowed"] = False
-            for name in ("minimum", "maximum", "format", "thousands", "reason"):
+            for name in ("minimum", "maximum", "format", "thousands", "earliest", "latest", "reason"):
                 if getattr(column, name) is not None:
                     entry[name] = getattr(column, name)
             if column.domain is not None:
                 entry["domain"] = list(column.domain)
             if column.missing_marks:
                 entry["missing_marks"] = list(column.missing_marks)
-            if column.decimal_comma:
-                entry["decimal_comma"] = True
+            for name in ("decimal_comma", "numeric_categories"):
+                if getattr(column, name):
+                    entry[name] = True
             columns[column.name] = entry
         return {"time_is_input": self.time_is_input, "columns": columns}
 
@@ -119,7 +127,7 @@ class Schema:
                 values["role"] = Role(values.get("role", Role.FEATURE))
                 for key in ("domain", "missing_marks"):
                     if values.get(key) is not None:
-                        values[key] = _texts(values[key])
+                        values[key] = tuple(dict.fromkeys(map(clean, _texts(values[key]))))
                 for key in ("minimum", "maximum"):
                     if values.get(key) is not None:
                         values[key] = float(values[key])
@@ -127,7 +135,7 @@ class Schema:
             except (KeyError, TypeError, ValueError) as error:
                 raise SchemaError(
                     "Each column of a schema needs a kind and may have role, missing_allowed, minimum, "
-                    "maximum, domain, format, decimal_comma, thousands and missing_marks",
+                    "maximum, domain, format, decimal_comma, thousands, missing_marks and numeric_categories",
                     observed=f"{name}: {entry} ({error})",
                     remedy="correct the entry, or leave data.schema unset to have the schema inferred",
                 ) from error

@@ -13,6 +13,7 @@ from tidemill.settings import Kind
 REASON = "quarantined_because"
 """Column of the quarantined rows that says what was wrong with them."""
 
+_FOUND = "found\0"
 _READ = "read\0"
 _BAD = "bad\0"
 
@@ -42,10 +43,15 @@ def apply(frame: pl.LazyFrame, schema: Schema) -> TypedTable:
     dtypes = _dtypes(frame, columns)
     names = [column.name for column in columns]
     # stages: Polars would read a value again for every rule about it
-    readings = [values.read(column, dtypes[column.name]).alias(_READ + column.name) for column in columns]
     stored = frame.select(names)
-    read = stored.with_columns(readings)
-    broken = [rule for column in columns for rule in _rules(column, dtypes[column.name])]
+    found = stored.with_columns(
+        values.present(column, dtypes[column.name]).alias(_FOUND + column.name) for column in columns
+    )
+    read = found.with_columns(
+        values.read(column, dtypes[column.name], of=_FOUND + column.name).alias(_READ + column.name)
+        for column in columns
+    )
+    broken = [rule for column in columns for rule in _rules(column)]
     bad = pl.any_horizontal([pl.lit(False), *(mask for mask, _ in broken)])
     result = collect(read.select(*(pl.col(_READ + name).alias(name) for name in names), bad.alias(_BAD)))
     table, is_bad = result.drop(_BAD), result[_BAD]
@@ -69,12 +75,12 @@ def _dtypes(frame: pl.LazyFrame, columns: list[Column]) -> dict[str, pl.DataType
     return {column.name: found[column.name] for column in columns}
 
 
-def _rules(column: Column, dtype: pl.DataType) -> list[tuple[pl.Expr, pl.Expr]]:
+def _rules(column: Column) -> list[tuple[pl.Expr, pl.Expr]]:
     """(mask of rows that break a rule, text of the reason) for every rule of the column."""
     name = column.name
     stored = pl.col(name)
     value = pl.col(_READ + name)
-    empty = values.missing(column, dtype)
+    empty = pl.col(_FOUND + name).is_null()
     rules = [(value.is_null() & ~empty, _says(name, stored, f"cannot be read as {column.kind}"))]
     if not column.missing_allowed or column.role in (Role.TARGET, Role.TIME, Role.WEIGHT):
         rules.append((empty, pl.lit(f"{name}: missing")))

@@ -5,7 +5,7 @@ width, booleans, text (dictionary-encoded too), timestamps of any unit and zone,
 Out: `id`, then `probability_<class>` for each class and `label`, or `value`, `lower` and `upper`; and `version` where
 rows went to several.
 
-The rules are those of `tidemill.data.raw.from_rows`, in its words: what is not plainly right here is read by it.
+The rules are those of every door, in their words: what is not plainly right here is read by `values.read`.
 """
 
 import io
@@ -18,7 +18,9 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from tidemill.data import schema
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, missing
+from tidemill.data.plain import texts_of
+from tidemill.data.refusals import unreadable
+from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
 from tidemill.serve.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.arrow_write import Column, Ids, write
 from tidemill.serve.ask import Ask, Part
@@ -140,33 +142,35 @@ def _array(values: pl.Series | None, column: schema.Column, count: int) -> np.nd
     if not count:
         return from_rows([], [column])[column.name]
     if values is None:
-        return missing(column.kind, count) if column.missing_allowed else _exactly([None], column)
+        return missing(column.kind, count) if column.missing_allowed else from_values([None], column)
     kind, type_ = column.kind, type(values.dtype)  # comparing Polars' types takes a microsecond, their classes none
     if kind is Kind.NUMERIC and type_ in _NUMBERS:
         return _numbers(values, column, type_)
-    if kind is Kind.CATEGORICAL and type_ is pl.String:
-        return _texts(values, column)
+    if kind is Kind.CATEGORICAL and type_ is pl.String and (texts := _texts(values, column)) is not None:
+        return texts
     if kind is Kind.BOOLEAN and type_ is pl.Boolean:
         return _present(values.cast(pl.Float64).to_numpy(), values, column)
     if kind is Kind.TIMESTAMP and type_ in (pl.Datetime, pl.Date):
         return _moments(values, column)
-    return _exactly(values.to_list(), column)
+    return from_series(values, column)
 
 
-def _texts(series: pl.Series, column: schema.Column) -> np.ndarray:
+def _texts(series: pl.Series, column: schema.Column) -> np.ndarray | None:
+    """Texts that are read as they stand, gaps among them; None where some are not."""
     values: list[str | None] = series.to_list()
-    # comparing each text with the few that are special is quicker than hashing it
-    special = series.null_count() > 0 or "" in values or any(mark in values for mark in column.missing_marks)
-    if special and (not column.missing_allowed or column.missing_marks):
-        return _exactly(values, column)
-    return np.array([value or "" for value in values] if special else values, np.object_)
+    texts = texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+    if texts.are_plain(values):
+        return np.array(values, np.object_)
+    if column.missing_allowed and series.null_count() and texts.are_plain([value for value in values if value]):
+        return np.array([value or "" for value in values], np.object_)
+    return None
 
 
 def _numbers(values: pl.Series, column: schema.Column, type_: type) -> np.ndarray:
     if type_ in _BEYOND_EXACT:
         low, high = values.min(), values.max()
         if low is not None and not -EXACT <= low <= high <= EXACT:  # type: ignore[operator]
-            return _exactly(values.to_list(), column)
+            return from_series(values, column)
     array = values.to_numpy()
     return _present(array if type_ is pl.Float64 else array.astype(np.float64), values, column)
 
@@ -175,33 +179,21 @@ def _present(array: np.ndarray, values: pl.Series, column: schema.Column) -> np.
     if not column.missing_allowed:
         squares = array.dot(array)  # NaN where there is one, and only there; quicker than looking at each value
         if squares != squares:
-            return _exactly(values.to_list(), column)
+            return from_series(values, column)
     return array
 
 
 def _moments(values: pl.Series, column: schema.Column) -> np.ndarray:
+    if (values.null_count() and not column.missing_allowed) or getattr(values.dtype, "time_unit", None) == "ns":
+        return from_series(values, column)
     given = values.to_physical().cast(pl.Int64)
     unit = getattr(values.dtype, "time_unit", None)
-    if unit == "ns":
-        return _whole(given.to_frame().select(pl.first() // 1000).to_series(), values, column)
     factor = _DAY if unit is None else _PER[unit]
     low, high = given.min(), given.max()
     if low is not None and not -(2**63) < low * factor <= high * factor < 2**63:  # type: ignore[operator]
-        return _exactly([None if value is None else value * factor for value in given.to_list()], column)
-    return _whole(given * factor, values, column)
-
-
-def _whole(given: pl.Series, values: pl.Series, column: schema.Column) -> np.ndarray:
-    if given.null_count():
-        if not column.missing_allowed:
-            return _exactly(given.to_list(), column)
-        given = given.fill_null(MISSING_TIMESTAMP)
-    return given.to_numpy()
-
-
-def _exactly(values: Sequence[Any], column: schema.Column) -> np.ndarray:
-    """Read, or refused, as the same values in JSON would be."""
-    return from_rows([{column.name: value} for value in values], [column])[column.name]
+        beyond = ((given.cast(pl.Float64) * factor).abs() >= 2.0**63).arg_true()[0]
+        raise unreadable(beyond, column, given[beyond] * factor)
+    return (given * factor).fill_null(MISSING_TIMESTAMP).to_numpy()
 
 
 def _plain(values: pl.Series) -> list[Any]:

@@ -112,7 +112,7 @@ def test_an_odd_csv_is_read_as_it_is_meant(tmp_path: Path) -> None:
     content = '\ufeffName ; Größe;leer;wann\r\n Ann ;1,5;;01.02.2013\r\n"B;\r\nob";12,25;;28.2.2014\r\n'
     (tmp_path / "t.csv").write_bytes(content.encode())
     assert texts(tmp_path / "t.csv") == {
-        "Name": ["Ann", "B;\r\nob"],
+        "Name": [" Ann ", "B;\r\nob"],
         "Größe": ["1,5", "12,25"],
         "leer": [None, None],
         "wann": ["01.02.2013", "28.2.2014"],

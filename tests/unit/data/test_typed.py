@@ -79,7 +79,8 @@ def test_times_with_zones_become_utc() -> None:
         (["1,5", "1.5"], N, {"decimal_comma": True}, "x: '1.5' cannot be read as numeric"),
         (["1,000", "10,00"], N, {"thousands": ","}, "x: '10,00' cannot be read as numeric"),
         ([1, 2**53 + 1], N, {}, "x: '9007199254740993' cannot be read as numeric"),
-        (["1", "nan"], N, {}, "x: 'nan' cannot be read as numeric"),
+        (["1", str(2**53 + 1)], N, {}, "x: '9007199254740993' cannot be read as numeric"),
+        (["1", "nan"], N, {"missing_allowed": False}, "x: missing"),
         (["yes", "maybe"], B, {}, "x: 'maybe' cannot be read as boolean"),
         ([0, 2], B, {}, "x: '2' cannot be read as boolean"),
         (["1.1.2013", "32.1.2013"], T, {"format": "%d.%m.%Y"}, "x: '32.1.2013' cannot be read as timestamp"),
@@ -155,8 +156,6 @@ def test_what_a_schema_cannot_be_applied_to_is_refused() -> None:
         typed.apply(frame, Schema(columns=(Column(name="x", kind=N), Column(name="y", kind=N))))
     with pytest.raises(SchemaError, match=r"column 'x' of type List\(Int64\)"):
         read([[1]], N)
-    with pytest.raises(SchemaError, match="with format None"):
-        read(["2013"], T)
     with pytest.raises(SchemaError, match="column 'x' of type Date"):
         read([date(2013, 1, 1)], B)
     with pytest.raises(SchemaError, match=r"A domain must list values of the column's kind \(numeric\)"):

@@ -32,15 +32,15 @@ SCHEMA = Schema(
     )
 )
 NUMBERS = [0, 1, -1, 1.5, -0.0, 1e300, 5e-324, 2**53, -(2**53), 2**53 - 1, 9007199254740993.0]
-TEXTS = ["x", "", "Zürich", "東京", "🜁" * 50, " ", "a\n\"b'\\\t", "\x00", "null", "e\u0301"]
+TEXTS = ["x", "", " x\u00a0", "?\t", "Zürich", "東京", "🜁" * 50, " ", "a\n\"b'\\\t", "\x00", "null", "e\u0301"]
 MOMENTS = ["2013-06-30T14:05:00+02:00", "2013-06-30", "1969-12-31T23:59:59.999999Z", "", 0, -1, 2**62, -(2**63) + 1]
 GOOD: dict[str, list[Any]] = {
-    "n": [*NUMBERS, None],
-    "sure": NUMBERS,
-    "a name": [*TEXTS, "?", None],
+    "n": [*NUMBERS, "1.5", " 2 ", True, None],
+    "sure": [*NUMBERS, "-3"],
+    "a name": [*TEXTS, "?", 1, 2.0, True, None],
     "märked": [*TEXTS, "?", "n/a", None],
-    "given": [text for text in TEXTS if text],
-    "b": [True, False, None],
+    "given": [text for text in TEXTS if text.strip(" ?\t")],
+    "b": [True, False, 0, 1.0, "true", "No ", "", None],
     "t": [*MOMENTS, None],
     "id": ["k1", "ü", "", 5, 5.5, True, None],
     "shop": [1, 2.0, "3", None],
@@ -48,13 +48,13 @@ GOOD: dict[str, list[Any]] = {
     "note": ["x", None, 1],
 }
 WRONG: dict[str, list[Any]] = {
-    "n": [2**53 + 1, -(2**53) - 1, 10**30, "1", True, [], {}],
-    "sure": [None, 2**63, False, "x"],
-    "a name": [1, 1.0, True, ["x"]],
-    "märked": [0, {}],
-    "given": [None, "", "?", 3],
-    "b": [0, 1, "true", 1.0],
-    "t": ["yesterday", 1.0, 1.5, True, 2**63, -(2**63), "2013-13-01", [1], "24:00"],
+    "n": [2**53 + 1, -(2**53) - 1, 10**30, "1,5", str(2**53 + 1), [], {}],
+    "sure": [None, 2**63, "", "x"],
+    "a name": [["x"]],
+    "märked": [{}],
+    "given": [None, "", "?", " ?", "\u2003"],
+    "b": [2, -1.0, "maybe"],
+    "t": ["yesterday", 1.5, True, 2**63, -(2**63), "2013-13-01", [1], "24:00"],
     "id": [[1], {"a": 1}],  # what other columns hold is nobody's concern
     "unknown": [1],
     "target": ["yes"],

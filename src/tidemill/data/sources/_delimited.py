@@ -1,6 +1,7 @@
 """CSV as it is found in the wild: every value is read as text, what it means is inferred over whole columns later.
 
-Separator, byte-order mark and encoding are found by looking; values lose the white space around them.
+Separator, byte-order mark and encoding are found by looking. Names lose the white space around them; values do when
+they are read (`data/values.py`), as those of every other format.
 """
 
 import codecs
@@ -60,8 +61,7 @@ def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
     )
     names = frame.collect_schema().names()
     stripped = {name: name.strip() for name in names if name.strip() != name}
-    text = pl.all().str.strip_chars()
-    return frame.select(pl.when(text != "").then(text)).rename(stripped)
+    return frame.rename(stripped)
 
 
 def _encoding(file: str) -> str:

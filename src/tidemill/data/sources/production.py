@@ -77,7 +77,8 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
         )
     options = build(Options, known, "data.options")
     others = {name: value for name, value in settings.options.items() if name not in known}
-    return options, sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
+    base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
+    return options, values.cleaned(base)  # as the records' texts are, which keys are compared with
 
 
 def _time(base: pl.LazyFrame, settings: DataSettings, options: Options) -> Column | None:

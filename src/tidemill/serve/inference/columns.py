@@ -1,51 +1,32 @@
-"""From tensors to raw columns: which datatypes a column takes, and its values by the raw input contract.
+"""From tensors to raw columns: a column takes every datatype whose values it can read, by the raw input contract.
 
-Plain values are taken array by array; whatever is not plain is read by `tidemill.data.raw.from_rows`, which accepts it
-or says what is wrong, so that the rules stand in one place.
+Plain values are taken array by array; whatever is not plain is read by `tidemill.data.raw.from_series`, so as in
+training and at every other door, or refused in its words.
 
 | kind | datatypes | missing |
 |---|---|---|
-| numeric | FP64; any other number, exactly | NaN, JSON null |
-| boolean | BOOL; any number, 0 or 1 | NaN, JSON null |
-| categorical | BYTES, UTF-8 | "", JSON null |
-| timestamp | INT64, microseconds since 1970 UTC; BYTES, ISO 8601 | -2^63, "", JSON null |
+| numeric | FP64; any other number, exactly; BOOL; BYTES, as training's text | NaN, JSON null, "", its marks |
+| boolean | BOOL; any number, 0 or 1; BYTES, words like true and no | NaN, JSON null, "", its marks |
+| categorical | BYTES, UTF-8; any number and BOOL, as training's text has them | NaN, JSON null, "", its marks |
+| timestamp | INT64 and any number, in the column's unit since 1970 UTC (microseconds where it has none); BYTES, ISO 8601 or \
+as training's text | -2^63, NaN, JSON null, "", its marks |
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, missing
+from tidemill.data import plain, refusals
+from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_series, from_values, missing
 from tidemill.data.schema import Column
-from tidemill.serve.inference.tensors import DTYPES, texts_array
-from tidemill.serve.protocol import refused
 from tidemill.settings import Kind
 
 Binary = bytes | memoryview
 
 OFFERED = {Kind.NUMERIC: "FP64", Kind.BOOLEAN: "BOOL", Kind.CATEGORICAL: "BYTES", Kind.TIMESTAMP: "INT64"}
-"""The datatype that metadata name, by kind; the first of those that are taken."""
-_NUMBERS = tuple(name for name, dtype in DTYPES.items() if dtype.kind in "iuf")
-TAKEN = {
-    Kind.NUMERIC: ("FP64", *(name for name in _NUMBERS if name != "FP64")),
-    Kind.BOOLEAN: ("BOOL", *_NUMBERS),
-    Kind.CATEGORICAL: ("BYTES",),
-    Kind.TIMESTAMP: ("INT64", "BYTES"),
-}
-
-
-def check(column: Column, datatype: str) -> None:
-    """Raises:
-    RequestError: 422, the column does not take the datatype.
-    """
-    if datatype not in TAKEN[column.kind]:
-        raise refused(
-            422,
-            f"A {column.kind} column takes {', '.join(TAKEN[column.kind])}",
-            f"input {column.name!r}: datatype {datatype[:40]!r}",
-            f"send {OFFERED[column.kind]}",
-        )
+"""The datatype that metadata name, by kind."""
 
 
 def to_raw(column: Column, values: np.ndarray | list[Any]) -> np.ndarray:
@@ -58,16 +39,17 @@ def to_raw(column: Column, values: np.ndarray | list[Any]) -> np.ndarray:
         RequestError: 422, names the row and the value: a missing one where none may be, a number that float64 cannot
             hold exactly, no truth value, no time.
     """
-    if isinstance(values, np.ndarray):
-        plain = _plain(column, values)
-        if plain is not None:
-            return plain
-        values = values.tolist()
-    if column.kind is Kind.BOOLEAN:
-        values = [_truth(value) for value in values]
-    elif column.kind is Kind.TIMESTAMP:
-        values = [None if value == MISSING_TIMESTAMP else value for value in values]
-    return from_rows([{column.name: value} for value in values], [column])[column.name]
+    if isinstance(values, list):
+        return from_values(values, column)
+    found = _plain(column, values)
+    if found is not None:
+        return found
+    if values.dtype.kind == "O":
+        return from_values(values.tolist(), column)
+    series = pl.Series(values)
+    if column.kind is Kind.TIMESTAMP and values.dtype == np.int64:
+        series = series.set(series == MISSING_TIMESTAMP, None)
+    return from_series(series, column)
 
 
 def doubles(given: Sequence[tuple[Column, list[Any] | Binary]], rows: int) -> Raw:
@@ -94,7 +76,7 @@ def absent(column: Column, count: int) -> np.ndarray:
         RequestError: 422, the column allows none.
     """
     if not column.missing_allowed:
-        from_rows([{}], [column])
+        from_values([None], column)
     return missing(column.kind, count)
 
 
@@ -110,13 +92,11 @@ def _block(columns: Sequence[Column], values: np.ndarray, rows: int) -> Raw:
 
 def _plain(column: Column, values: np.ndarray) -> np.ndarray | None:
     """The raw column, or None where a value needs a closer look."""
-    if column.kind is Kind.CATEGORICAL:
-        return _plain_texts(column, values)
     kind = values.dtype.kind
+    if kind == "O" or column.kind is Kind.CATEGORICAL:
+        return _plain_texts(column, values) if kind == "O" and column.kind is Kind.CATEGORICAL else None
     if column.kind is Kind.TIMESTAMP:
-        if kind == "O" or (not column.missing_allowed and (values == MISSING_TIMESTAMP).any()):
-            return None
-        return values
+        return _plain_moments(column, values)
     if kind in "iu" and ((values > EXACT).any() or (values.dtype.itemsize == 8 and _below(values))):
         return None
     floats = values.astype(np.float64, copy=False)
@@ -132,18 +112,16 @@ def _below(values: np.ndarray) -> bool:
 
 
 def _plain_texts(column: Column, values: np.ndarray) -> np.ndarray | None:
-    texts = values.tolist()
-    missing = {"", *column.missing_marks}
-    if missing.isdisjoint(texts):
-        return values
-    if not column.missing_allowed:
+    texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+    return values if texts.are_plain(values.tolist()) else None
+
+
+def _plain_moments(column: Column, values: np.ndarray) -> np.ndarray | None:
+    """Microseconds within training's range, gaps among them."""
+    if values.dtype != np.int64 or column.format in refusals.EPOCHS:
         return None
-    return texts_array(["" if text in missing else text for text in texts]) if len(missing) > 1 else values
-
-
-def _truth(value: Any) -> Any:
-    if type(value) in (int, float):
-        if value != value:
-            return None
-        return bool(value) if value in (0, 1) else value
-    return value
+    low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
+    within = (values >= low) & (values <= high)
+    if column.missing_allowed:
+        within |= values == MISSING_TIMESTAMP
+    return values if within.all() else None

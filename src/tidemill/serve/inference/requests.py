@@ -165,7 +165,6 @@ class Decoder:
             column = self._columns.get(tensor.name)
             if column is None:
                 raise _unknown("input", tensor.name, [*self._columns, *self._others])
-            by_column.check(column, tensor.datatype)
             found[tensor.name] = by_column.to_raw(column, _values(tensor, rows))
         raw = {
             name: found[name] if name in found else by_column.absent(column, rows)
