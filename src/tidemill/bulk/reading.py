@@ -10,18 +10,6 @@ from tidemill.bulk.inputs import File
 from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SettingsError
-from tidemill.settings import Kind
-
-ISO = (
-    *(f"%Y-%m-%d{gap}{time}{zone}" for zone in ("", "%#z") for gap in "T " for time in ("%H:%M:%S%.f", "%H:%M")),
-    "%Y-%m-%d",
-)
-"""Notations of ISO 8601, tried where training saw no text and so knows no notation."""
-
-
-NAN = ("NaN", "nan")
-"""NaN, which means a missing number, as it is written into text."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
@@ -99,29 +87,16 @@ def _type(file: File, name: str) -> pl.DataType:
 
 
 def _fitted(schema: Schema, file: File) -> Schema:
-    """The schema of the inputs alone; what training knew as numbers and timestamps can be read from text too.
+    """The schema of the inputs alone.
 
     Raises:
         SchemaError: a column is not there, or nothing of its type can be read as its kind.
     """
-    inputs = schema.inputs
     if file.head.width:  # lines of JSON without a row have no columns
-        _check_inputs(file.path, file.head, inputs)
-        inputs = tuple(_noted(column, file.head[column.name]) for column in inputs)
-        for column in inputs:
+        _check_inputs(file.path, file.head, schema.inputs)
+        for column in schema.inputs:
             values.read(column, file.head.schema[column.name])
-    return replace(schema, columns=inputs)
-
-
-def _noted(column: Column, stored: pl.Series) -> Column:
-    if column.kind is Kind.NUMERIC:
-        return replace(column, missing_marks=tuple(dict.fromkeys([*column.missing_marks, *NAN])))
-    if column.kind is not Kind.TIMESTAMP or column.format is not None or stored.dtype != pl.String:
-        return column
-    tries = [replace(column, format=notation) for notation in ISO]
-    table = stored.to_frame()
-    reads = table.select(values.read(one, stored.dtype).count().alias(str(one.format)) for one in tries).row(0)
-    return tries[reads.index(max(reads))]
+    return replace(schema, columns=schema.inputs)
 
 
 def answer_columns(classes: Sequence[str]) -> list[str]:

@@ -47,7 +47,7 @@ def rows(sample: Raw, columns: Sequence[Column]) -> Raw:
         sample: a few records of the table (at least one).
         columns: the model's inputs.
     """
-    hostile = [(column.name, value) for column in columns for value in _HOSTILE[column.kind]]
+    hostile = [(column.name, value) for column in columns for value in _hostile(column)]
     result: Raw = {}
     for column in columns:
         real = sample[column.name]
@@ -58,6 +58,11 @@ def rows(sample: Raw, columns: Sequence[Column]) -> Raw:
         extra[-1] = MISSING[column.kind]
         result[column.name] = np.concatenate([real, extra])
     return result
+
+
+def _hostile(column: Column) -> list[Any]:
+    marks = column.missing_marks[:1] if column.kind is Kind.CATEGORICAL else ()
+    return [*_HOSTILE[column.kind], *marks]
 
 
 def write(golden: Golden, path: Path) -> None:

@@ -52,13 +52,18 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Input:
-    """One 1-D input of the graph. missing: the value that stands for a missing one, in words."""
+    """One 1-D input of the graph. missing: the value that stands for a missing one, in words.
+
+    reading: what the doors of Tidemill do to a value before the graph gets it, and who runs model.onnx by other means
+    must do, in words.
+    """
 
     name: str
     kind: Kind
     type: str
     missing: str
     missing_allowed: bool
+    reading: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +99,7 @@ class Interface:
                     type=_TYPES[column.kind],
                     missing=_MISSING[column.kind],
                     missing_allowed=column.missing_allowed,
+                    reading=_reading(column),
                 )
                 for column in inputs
             ],
@@ -125,6 +131,41 @@ class Manifest:
     @property
     def schema(self) -> Schema:
         return Schema.from_dict(self.interface.schema)
+
+
+_TRIMMED = "White space around a text (Unicode's White_Space) is no part of it"
+
+
+def _reading(column: Column) -> str:
+    """What a value goes through before it comes to the graph."""
+    marks = ", ".join(map(repr, column.missing_marks[:20]))
+    if column.kind is Kind.CATEGORICAL:
+        said = [f"{_TRIMMED}, and it is composed (Unicode NFC): do both before the graph."]
+        if column.missing_marks:
+            said.append(f"The graph itself takes {marks} as missing.")
+        if column.numeric_categories:
+            said.append(
+                'A number is written without a sign of plus and without zeros at the end of its fraction ("3", "2.5"); '
+                'the graph itself takes "3.0" as "3".'
+            )
+        return " ".join(said)
+    said = [f"{_TRIMMED}; {marks} and the empty text are missing." if marks else f"{_TRIMMED}; the empty one is missing."]
+    if column.kind is Kind.NUMERIC:
+        point = "comma" if column.decimal_comma else "point"
+        grouped = f", its thousands may be grouped by {column.thousands!r}" if column.thousands else ""
+        said.insert(0, f"A number in text has a decimal {point}{grouped}.")
+    elif column.kind is Kind.BOOLEAN:
+        said.insert(0, "true, yes, t, y and 1 are 1; false, no, f, n and 0 are 0, in any case.")
+    else:
+        units = {"epoch_s": "seconds", "epoch_ms": "milliseconds"}
+        unit = units.get(column.format or "", "microseconds")
+        pattern = f"{column.format} or " if column.format and not column.format.startswith("epoch_") else ""
+        said.insert(
+            0,
+            f"The graph takes microseconds since 1970-01-01 UTC; the doors take numbers in {unit}, and text as "
+            f"{pattern}ISO 8601, which is UTC where it names no offset.",
+        )
+    return " ".join(said)
 
 
 def compose(

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.splits import Splits
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError
-from tidemill.settings import DataSettings
+from tidemill.settings import DataSettings, Kind
 
 LOG = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
     count = _keep(quarantined, folder / "quarantine.parquet")
     goal = target.fit(table.table[goal_column.name], settings)
     parts = splits.split(table.table, schema, settings.split, goal, test_table.table if test_table else None)
+    schema = schema.with_ranges(_ranges(parts.train, schema))
+    infer.write_yaml(schema, folder / "schema.yaml")
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
         *(f"{rows:,}" for rows in (parts.train.height, parts.validation.height, parts.test.rows)),
@@ -78,6 +81,17 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
         quarantined=count,
         fingerprint=fingerprint.fingerprint(pl.concat(everything)),
     )
+
+
+def _ranges(train: pl.DataFrame, schema: Schema) -> dict[str, tuple[datetime, datetime]]:
+    """First and last moment of each timestamp column."""
+    names = [column.name for column in schema.columns if column.kind is Kind.TIMESTAMP and column.name in train.columns]
+    found = {name: (train[name].min(), train[name].max()) for name in names}
+    return {
+        name: (first, last)
+        for name, (first, last) in found.items()
+        if isinstance(first, datetime) and isinstance(last, datetime)
+    }
 
 
 def _no_target(names: list[str]) -> SchemaError:

@@ -4,7 +4,9 @@ A schema is inferred once (`infer.py`), shown, written to YAML, and can be pinne
 Everything later goes by it: checks, splits, preparation, the bundle's manifest, the server.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -92,6 +94,16 @@ class Schema:
             if column.role is Role.FEATURE or (column.role is Role.TIME and self.time_is_input)
         )
 
+    def with_ranges(self, ranges: Mapping[str, tuple[datetime, datetime]]) -> "Schema":
+        """The schema with the first and last moment of timestamp columns, by name, as the training split has them."""
+        columns = tuple(
+            replace(column, earliest=ranges[column.name][0].isoformat(), latest=ranges[column.name][1].isoformat())
+            if column.name in ranges
+            else column
+            for column in self.columns
+        )
+        return replace(self, columns=columns)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON, defaults left out."""
         columns: dict[str, Any] = {}
@@ -128,6 +140,9 @@ class Schema:
                 for key in ("domain", "missing_marks"):
                     if values.get(key) is not None:
                         values[key] = tuple(dict.fromkeys(map(clean, _texts(values[key]))))
+                for key in ("earliest", "latest"):
+                    if values.get(key) is not None:
+                        values[key] = str(values[key])  # YAML reads a moment where it has no quotes
                 for key in ("minimum", "maximum"):
                     if values.get(key) is not None:
                         values[key] = float(values[key])

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -14,8 +13,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows
+from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.values import DTYPES as DTYPES
+from tidemill.data.values import TIMESTAMP, read_series
 from tidemill.errors import RequestError
 from tidemill.ledger.covers import cover, digests
 from tidemill.ledger.record import Answered, Form
@@ -24,13 +25,6 @@ from tidemill.settings import Kind
 
 APART = "\0"
 """Between a field's name and what its values are, until the table decides what the field is called."""
-TIMESTAMP = pl.Datetime("us", "UTC")
-DTYPES = {
-    Kind.NUMERIC: pl.Float64(),
-    Kind.BOOLEAN: pl.Boolean(),
-    Kind.CATEGORICAL: pl.String(),
-    Kind.TIMESTAMP: TIMESTAMP,
-}
 _JSON: dict[Kind, Any] = {
     Kind.NUMERIC: float | None,
     Kind.BOOLEAN: bool | None,
@@ -122,7 +116,7 @@ class Inputs:
         for index, column in enumerate(self._columns):
             values = list(map(attrgetter(f"f{index}"), rows))
             moments = column.kind is Kind.TIMESTAMP and column.name in self._inputs
-            yield _moments(values, column) if moments else values
+            yield from_values(values, column) if moments else values
 
     def _from_any_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
         rows = [row for one in requests for row in _picked(json.loads(one.inputs)["rows"], one.rows)]
@@ -161,9 +155,7 @@ class Inputs:
 
 def _typed(column: Column, values: Any) -> pl.Series:
     if column.kind is Kind.CATEGORICAL:
-        series = pl.Series(_listed(values), dtype=pl.String)
-        value = pl.col(series.name)
-        return series.to_frame().select(pl.when(~value.is_in(["", *column.missing_marks])).then(value)).to_series()
+        return read_series(pl.Series(_listed(values), dtype=pl.String), column)[1]
     if column.kind is Kind.TIMESTAMP:
         series = pl.Series(values, dtype=pl.Int64)
         return series.set(series == MISSING_TIMESTAMP, None).cast(TIMESTAMP)
@@ -172,20 +164,13 @@ def _typed(column: Column, values: Any) -> pl.Series:
     return pl.Series(values, dtype=pl.Float64).fill_nan(None)
 
 
-def _moments(values: list[Any], column: Column) -> Any:
-    """Microseconds, by the very rules that the answer was given by."""
-    if all(type(value) is int for value in values):
-        return values
-    return from_rows([{column.name: value} for value in values], [column])[column.name]
-
-
 def _as_far_as_it_fits(values: Any, column: Column) -> Any:
     """Values of a column that is no input, of which a client may send anything; what cannot be read is missing."""
     values = _listed(values)
     if all(value is None for value in values):
         return [MISSING[column.kind]] * len(values)
     try:
-        return from_rows([{column.name: value} for value in values], [column])[column.name]
+        return from_values(values, column)
     except RequestError:
         return [_fitted(value, column) for value in values]
 
@@ -197,13 +182,10 @@ def _fitted(value: Any, column: Column) -> Any:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         return text.encode(errors="replace").decode()
     with contextlib.suppress(RequestError):
-        return from_rows([{column.name: value}], [column])[column.name].item()
+        return from_values([value], column).item()
     with contextlib.suppress(ValueError, TypeError, OverflowError):
-        if column.kind is Kind.TIMESTAMP:
-            moment = datetime.strptime(value, column.format or "")  # as the table has it that the model learnt from
-            return _moments([moment.isoformat()], column)[0]
-        number = float(value)
-        return number if column.kind is Kind.NUMERIC or number in (0, 1) else MISSING[column.kind]
+        if column.kind is Kind.NUMERIC:
+            return float(value)
     return MISSING[column.kind]
 
 

@@ -10,6 +10,7 @@ import polars as pl
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
+from tidemill.data.schema import Column, Schema
 from tidemill.preparation import categorical, constants, timestamp
 from tidemill.settings import CalendarPart, FeatureOperation, FeatureSettings, Kind
 
@@ -33,12 +34,15 @@ def raw(name: str, train: pl.DataFrame) -> Numeric:
     return Numeric(values=_numbers(train, name), node=lambda inputs: inputs[name], sources=(name,))
 
 
-def numeric(feature: FeatureSettings, kinds: Mapping[str, Kind], train: pl.DataFrame) -> Numeric:
+def numeric(feature: FeatureSettings, schema: Schema, train: pl.DataFrame) -> Numeric:
     """A ratio, a difference or a lookup."""
-    make = {FeatureOperation.RATIO: _ratio, FeatureOperation.LOOKUP: _lookup}.get(feature.operation)
-    if make is None:
-        make = _hours if kinds[feature.columns[0]] is Kind.TIMESTAMP else _difference
-    values, node = make(feature, train)
+    column = schema[feature.columns[0]]
+    if feature.operation is FeatureOperation.LOOKUP:
+        values, node = _lookup(feature, train, column)
+    elif feature.operation is FeatureOperation.RATIO:
+        values, node = _ratio(feature, train)
+    else:
+        values, node = (_hours if column.kind is Kind.TIMESTAMP else _difference)(feature, train)
     return Numeric(values=values, node=node, sources=tuple(feature.columns))
 
 
@@ -97,14 +101,15 @@ def _hours(feature: FeatureSettings, train: pl.DataFrame) -> _Made:
     return (moments[0] - moments[1]) / timestamp.MICROSECONDS_PER_HOUR, node
 
 
-def _lookup(feature: FeatureSettings, train: pl.DataFrame) -> _Made:
+def _lookup(feature: FeatureSettings, train: pl.DataFrame, column: Column) -> _Made:
     (name,) = feature.columns
     text = train[name].replace("", None)
-    known = pl.Series(list(feature.table), dtype=pl.String)
-    numbers = pl.Series(list(feature.table.values()), dtype=pl.Float64)
+    table = categorical.spelled(feature.table, column)
+    known = pl.Series(list(table), dtype=pl.String)
+    numbers = pl.Series(list(table.values()), dtype=pl.Float64)
     found = text.replace_strict(known, numbers, default=feature.default, return_dtype=pl.Float64)
     values = found.set(text.is_null(), None)
-    return values, lambda inputs: categorical.look_up(inputs[name], feature.table, feature.default)
+    return values, lambda inputs: categorical.look_up(inputs[name], feature.table, feature.default, column)
 
 
 def _numbers(train: pl.DataFrame, name: str) -> pl.Series:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from tidemill.data.schema import Schema
+from tidemill.data.schema import Column, Schema
 from tidemill.errors import PreparationError
 from tidemill.preparation import categorical, columns, derived, graph, statistics, timestamp
 from tidemill.preparation.columns import CategoricalPlan, NumericPlan
@@ -30,10 +30,10 @@ def fit(train: pl.DataFrame, schema: Schema, settings: PreparationSettings) -> P
     """
     kinds = columns.kinds_of(schema, settings)
     features = graph.Features(
-        numeric=_numeric(train, kinds, settings),
+        numeric=_numeric(train, kinds, schema, settings),
         timestamps=_timestamps(train, kinds, settings),
         cyclic=settings.timestamp.cyclic,
-        categorical=_categorical(train, kinds, settings),
+        categorical=_categorical(train, kinds, schema, settings),
     )
     inputs = tuple(column for column in schema.inputs if column.name in features.sources)
     if not inputs:
@@ -58,7 +58,7 @@ def fit(train: pl.DataFrame, schema: Schema, settings: PreparationSettings) -> P
 
 
 def _numeric(
-    train: pl.DataFrame, kinds: Mapping[str, Kind], settings: PreparationSettings
+    train: pl.DataFrame, kinds: Mapping[str, Kind], schema: Schema, settings: PreparationSettings
 ) -> list[graph.NumericFeature]:
     declared = {feature.name: feature for feature in settings.features}
     found = []
@@ -71,7 +71,7 @@ def _numeric(
     for name, kind in kinds.items():
         if kind in (Kind.NUMERIC, Kind.BOOLEAN):
             feature = declared.get(name)
-            column = derived.numeric(feature, kinds, train) if feature else derived.raw(name, train)
+            column = derived.numeric(feature, schema, train) if feature else derived.raw(name, train)
             add(column, columns.numeric_plan(name, kind, settings))
     for name in (name for name, kind in kinds.items() if kind is Kind.TIMESTAMP):
         if settings.timestamp.elapsed:
@@ -105,33 +105,38 @@ def _timestamps(
 
 
 def _categorical(
-    train: pl.DataFrame, kinds: Mapping[str, Kind], settings: PreparationSettings
+    train: pl.DataFrame, kinds: Mapping[str, Kind], schema: Schema, settings: PreparationSettings
 ) -> list[graph.CategoricalFeature]:
     declared = {feature.name: feature for feature in settings.features}
     found = []
     for name in (name for name, kind in kinds.items() if kind is Kind.CATEGORICAL):
         plan = columns.categorical_plan(name, settings)
-        made = _cross(declared[name], train, plan) if name in declared else _category(train, plan)
+        made = _cross(declared[name], train, plan, schema) if name in declared else _category(train, plan, schema[name])
         if made.vocabulary.varies:
             found.append(made)
     return found
 
 
-def _category(train: pl.DataFrame, plan: CategoricalPlan) -> graph.CategoricalFeature:
+def _category(train: pl.DataFrame, plan: CategoricalPlan, column: Column) -> graph.CategoricalFeature:
     vocabulary = statistics.measure_categories(train[plan.name], plan)
     return graph.CategoricalFeature(
         vocabulary=vocabulary,
-        node=lambda inputs: categorical.encode(inputs[plan.name], vocabulary.categories),
+        node=lambda inputs: categorical.encode(
+            inputs[plan.name], categorical.numbered(vocabulary.categories), column
+        ),
         sources=(plan.name,),
     )
 
 
-def _cross(feature: FeatureSettings, train: pl.DataFrame, plan: CategoricalPlan) -> graph.CategoricalFeature:
+def _cross(
+    feature: FeatureSettings, train: pl.DataFrame, plan: CategoricalPlan, schema: Schema
+) -> graph.CategoricalFeature:
     first, second = feature.columns
+    columns = (schema[first], schema[second])
     vocabulary = statistics.measure_pairs(train[first], train[second], plan)
     return graph.CategoricalFeature(
         vocabulary=vocabulary,
-        node=lambda inputs: categorical.cross(inputs[first], inputs[second], vocabulary),
+        node=lambda inputs: categorical.cross(inputs[first], inputs[second], vocabulary, columns),
         sources=(first, second),
     )
 

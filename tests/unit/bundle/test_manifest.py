@@ -42,6 +42,8 @@ def test_it_says_what_goes_in_and_out():
         "type": "string",
         "missing": '""',
         "missing_allowed": True,
+        "reading": "White space around a text (Unicode's White_Space) is no part of it, and it is composed "
+        "(Unicode NFC): do both before the graph.",
     }
     assert [(output["name"], output["tensor"]) for output in content["interface"]["outputs"]] == [
         ("value", "answer_value"),
