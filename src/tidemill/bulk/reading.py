@@ -11,6 +11,7 @@ from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SettingsError
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """files: with heads of no rows. schemas: of the model's inputs, by file.

@@ -1,6 +1,7 @@
 """One bulk run from files to parts: everything that can be wrong is looked at before the first row is scored."""
 
 import hashlib
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tidemill.bulk import cluster, inputs, pool, reading
+from tidemill.bulk import cluster, inputs, pool, reading, unseen
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.progress import Progress
 from tidemill.bulk.reading import Reading
+from tidemill.bulk.scoring import references_of
+from tidemill.bulk.unseen import Unseen
 from tidemill.bulk.worker import Work
 from tidemill.bundle import checksums, manifest, signing
+from tidemill.bundle.folder import PROFILE
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError
 
@@ -101,14 +105,19 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
         progress = Progress(
             _total(settled.files, job.rows_per_part, done), exact=all(file.sliced for file in settled.files)
         )
+        found: dict[str, Unseen] = {}
         try:
             scored = cluster.score(chunks, work, workers, ray) if ray else pool.score(chunks, work, workers)
             with closing(scored):
                 for part in scored:
                     progress.add(part.answered + part.quarantined)
+                    found = unseen.together(found, part.unseen)
         finally:
             progress.end()
         answered, quarantined = folder.rows()
+        profile = json.loads((bundle / PROFILE).read_bytes())
+        for warning in unseen.warnings(found, references_of(described, profile)):
+            _say(warning)
         summary = {
             "model": model.name,
             "version": version,
@@ -116,6 +125,7 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
             "parts": len(folder.done()),
             "rows": answered,
             "quarantined": quarantined,
+            "unseen": {name: round(one.share, 4) for name, one in found.items() if one.unseen},
             "seconds": round(time.monotonic() - began, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }

@@ -1,15 +1,18 @@
 """One chunk of rows through the predictor: answers for every row that the schema reads, reasons for every other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tidemill.bulk import lines
+from tidemill.bulk import lines, unseen
 from tidemill.bulk.inputs import Chunk
 from tidemill.bulk.lines import ROW
+from tidemill.bulk.unseen import Unseen
+from tidemill.bundle.manifest import Manifest
 from tidemill.data import typed
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
@@ -26,10 +29,21 @@ _NUMBER = Column(name=ROW, kind=Kind.NUMERIC, role=Role.KEY)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """answers: a part's columns. quarantined: `file`, `row`, kept columns, inputs (all as text) and the reason."""
+    """answers: a part's columns. quarantined: `file`, `row`, kept columns, inputs (all as text) and the reason.
+
+    unseen: by categorical column, what training never had.
+    """
 
     answers: pl.DataFrame
     quarantined: pl.DataFrame
+    unseen: Mapping[str, Unseen] = field(default_factory=dict)
+
+
+def references_of(described: Manifest, profile: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of a bundle's profile, by categorical column that the graph reads."""
+    entries = profile["inputs"]["columns"]
+    names = [one.name for one in described.interface.inputs if one.kind is Kind.CATEGORICAL]
+    return {name: entries[name] for name in names if name in entries}
 
 
 class Scorer:
@@ -47,6 +61,7 @@ class Scorer:
         self.kept = kept
         self.objective = predictor.manifest.identity.objective
         self.classes = predictor.manifest.identity.classes
+        self.references = references_of(predictor.manifest, predictor.profile)
 
     def __call__(self, chunk: Chunk) -> Scored:
         try:
@@ -63,7 +78,9 @@ class Scorer:
             table_of_read = table
         copied = table_of_read.select(pl.lit(chunk.path).alias("file"), pl.col(ROW).alias("row"), *self._copied())
         return Scored(
-            answers=copied.hstack(self._answers(read.table)), quarantined=self._quarantined(chunk, table, read, broken)
+            answers=copied.hstack(self._answers(read.table)),
+            quarantined=self._quarantined(chunk, table, read, broken),
+            unseen=unseen.count(read.table, self.references),
         )
 
     def _table(self, chunk: Chunk) -> tuple[pl.DataFrame, pl.DataFrame]:

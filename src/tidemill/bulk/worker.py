@@ -3,7 +3,7 @@
 import signal
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +13,7 @@ import polars as pl
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.inputs import Chunk
 from tidemill.bulk.scoring import Scored, Scorer
+from tidemill.bulk.unseen import Unseen
 from tidemill.data.typed import REASON
 from tidemill.errors import SchemaError, TidemillError
 from tidemill.serve.predictor import Predictor
@@ -37,12 +38,13 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """answered, quarantined: rows."""
+    """answered, quarantined: rows. unseen: as `Scored` has it."""
 
     file: int
     chunk: int
     answered: int
     quarantined: int
+    unseen: Mapping[str, Unseen] = field(default_factory=dict)
 
 
 class Worker:
@@ -67,6 +69,7 @@ class Worker:
             chunk=chunk.number,
             answered=scored.answers.height,
             quarantined=scored.quarantined.height,
+            unseen=scored.unseen,
         )
 
 

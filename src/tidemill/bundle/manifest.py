@@ -149,7 +149,9 @@ def _reading(column: Column) -> str:
                 'the graph itself takes "3.0" as "3".'
             )
         return " ".join(said)
-    said = [f"{_TRIMMED}; {marks} and the empty text are missing." if marks else f"{_TRIMMED}; the empty one is missing."]
+    said = [
+        f"{_TRIMMED}; {marks} and the empty text are missing." if marks else f"{_TRIMMED}; the empty one is missing."
+    ]
     if column.kind is Kind.NUMERIC:
         point = "comma" if column.decimal_comma else "point"
         grouped = f", its thousands may be grouped by {column.thousands!r}" if column.thousands else ""

@@ -164,7 +164,9 @@ def _fitting(columns: list[Column], sample: Sequence[str]) -> list[Column]:
     for column in columns:
         value = values.read(column, pl.String())
         if column.kind is Kind.TIMESTAMP and column.format is not None:
-            value = values.timestamp(pl.col(column.name), column.format)  # by this notation alone: ISO 8601 is read by all
+            value = values.timestamp(
+                pl.col(column.name), column.format
+            )  # by this notation alone: ISO 8601 is read by all
             plausible = value.dt.year() >= 1000
             if "%y" in str(column.format):
                 plausible &= pl.col(column.name).str.contains(r"[./-]\d{2}(?:\D|$)")

@@ -10,6 +10,8 @@ bins, so profiles of parts over the same bins add up to the profile of the whole
         "seen": {"kind": "timestamp", …as numeric, in microseconds since 1970 UTC}},
      "bursts": …}  (of the training split only, see bursts.py)
 
+`seen` lists the categories that the training split has besides those counted one by one; null: too many to list.
+
 Bin i of `counts` holds edges[i-1] <= value < edges[i]; the first is what lies below all edges, the last
 what lies at or above the last edge. Infinities are counted there too. On the training split both are empty
 but for infinities.
@@ -30,10 +32,14 @@ from tidemill.settings import Kind
 FORMAT = 1
 BINS = 20
 CATEGORIES = 100
+SEEN, SEEN_BYTES = 10_000, 2**18
+"""So many categories besides, of so many bytes together, are listed: what is not among them was never seen."""
 PROBABILITIES = np.linspace(0, 1, BINS + 1).tolist()
 _NO_TIME = -(2**63)
 _MANY = 10_000  # values; as Python objects these are found sooner than by Polars, more are not
 _BLOCK = 2**17  # numbers that are compared while they lie in the cache
+
+_SUMMED = ("missing", "other", "unseen", "true", "false")
 
 Profile = dict[str, Any]
 
@@ -44,6 +50,9 @@ def profile(train: pl.DataFrame, schema: Schema) -> Profile:
     columns = [*schema.inputs, *schema.with_role(Role.TARGET)]
     bins = {column.name: _bins(column, table[column.name]) for column in columns if column.name in table.columns}
     whole = _count(table, bins)
+    for name, entry in whole["columns"].items():
+        if entry["kind"] == Kind.CATEGORICAL and entry["other"]:
+            entry["seen"] = _seen(table[name])
     ordered = time.name if time and time.name in table.columns else None
     return {**whole, "bursts": bursts(table, whole, ordered)}
 
@@ -51,6 +60,30 @@ def profile(train: pl.DataFrame, schema: Schema) -> Profile:
 def profile_like(table: pl.DataFrame, reference: Profile) -> Profile:
     """Profile of other rows over the bins of `reference`: what it has no bin for counts as other, below or above."""
     return _count(table, reference["columns"])
+
+
+def unseen(values: pl.Series, reference: Profile) -> pl.DataFrame | None:
+    """Values of a categorical column that the training split does not have: `value` and `rows`, the commonest first.
+
+    None: the column's reference lists not all that training had.
+    """
+    seen = _known(reference)
+    if seen is None:
+        return None
+    found = values.alias("value").drop_nulls().value_counts(name="rows")
+    return found.filter(~pl.col("value").is_in(["", *seen])).sort("rows", "value", descending=[True, False])
+
+
+def _known(reference: Profile) -> list[str] | None:
+    """All categories of the training split, if the reference has them."""
+    more = reference.get("seen", None if reference.get("other") else [])
+    return None if more is None else [*reference["categories"], *more]
+
+
+def _seen(values: pl.Series) -> list[str] | None:
+    rest = counted(values)["value"].slice(CATEGORIES)
+    few = rest.len() <= SEEN and int(rest.str.len_bytes().sum()) <= SEEN_BYTES
+    return rest.to_list() if few else None
 
 
 def merge(parts: Sequence[Profile]) -> Profile:
@@ -82,7 +115,7 @@ def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
             observed=f"{name!r} over other bins, or not at all",
             remedy="count all parts with profile_like and one reference",
         )
-    merged: Profile = {key: ours[key] + theirs[key] for key in ("missing", "other", "true", "false") if key in ours}
+    merged: Profile = {key: ours[key] + theirs[key] for key in _SUMMED if key in ours and key in theirs}
     if "categories" in ours:
         merged["categories"] = {value: rows + theirs["categories"][value] for value, rows in ours["categories"].items()}
     if "counts" in ours:
@@ -164,7 +197,7 @@ def _count(table: pl.DataFrame, bins: Mapping[str, Profile]) -> Profile:
 
 def _entry(values: pl.Series, bins: Profile) -> Profile:
     if bins["kind"] == Kind.CATEGORICAL:
-        return _categories(values, bins["categories"])
+        return _categories(values, bins)
     if bins["kind"] == Kind.BOOLEAN:
         missing, true = values.null_count(), int(values.cast(pl.Boolean).sum())
         return {"kind": bins["kind"], "missing": missing, "true": true, "false": len(values) - missing - true}
@@ -189,15 +222,17 @@ def _entry(values: pl.Series, bins: Profile) -> Profile:
     }
 
 
-def _categories(values: pl.Series, known: Mapping[str, int]) -> Profile:
+def _categories(values: pl.Series, bins: Profile) -> Profile:
+    known, seen = bins["categories"], bins.get("seen")
     found = values.cast(pl.String).alias("value").value_counts(name="rows")
     if found.height > _MANY:
-        found = found.filter(pl.first().is_in(["", *known]) | pl.first().is_null())
+        found = found.filter(pl.first().is_in(["", *known, *(seen or ())]) | pl.first().is_null())
     named = dict(zip(*(column.to_list() for column in found), strict=True))
     missing = named.get(None, 0) + named.get("", 0)
     categories = {name: named.get(name, 0) for name in known}
     other = len(values) - missing - sum(categories.values())
-    return {"kind": str(Kind.CATEGORICAL), "missing": missing, "categories": categories, "other": other}
+    entry = {"kind": str(Kind.CATEGORICAL), "missing": missing, "categories": categories, "other": other}
+    return entry | ({"unseen": other - sum(named.get(name, 0) for name in seen)} if seen is not None else {})
 
 
 def _below(numbers: np.ndarray, edges: Sequence[float]) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tidemill.data import plain, refusals
+from tidemill.data.epochs import EPOCHS
 from tidemill.data.plain import EPOCH as EPOCH
 from tidemill.data.refusals import EXACT as EXACT
 from tidemill.data.schema import Column
@@ -191,7 +192,7 @@ def _moment(value: Any, column: Column) -> Any:
         swapped = column.format is not None and ("%Y-%d" in column.format or "%Y%d" in column.format)
         moment = None if swapped else plain.moment(value)
         return _ODD if moment is None else moment
-    if type(value) is not int or column.format in refusals.EPOCHS:
+    if type(value) is not int or column.format in EPOCHS:
         return _ODD
     low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
     return value if low <= value <= high else _ODD

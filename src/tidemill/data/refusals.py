@@ -4,20 +4,13 @@ import difflib
 import json
 from typing import Any
 
-from tidemill.data import plain
+from tidemill.data.epochs import EPOCHS, UNITS, other_unit, own_unit
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError
 from tidemill.settings import Kind
 
 EXACT = 2**53
 """The largest whole number up to which float64 holds every whole number."""
-EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
-"""Microseconds in one unit of a timestamp column's whole numbers, by its format."""
-UNITS = {"seconds": 1e6, "milliseconds": 1e3, "microseconds": 1.0, "nanoseconds": 1e-3}
-"""Microseconds in each unit that a client may count time in."""
-FAR, NEAR = 10, 30
-"""Years outside of the training split's timestamps: so far off is a number suspect, so near is its other reading."""
-YEAR = 365.2425 * 86_400e6  # microseconds
 
 
 def wrong(row: int, rule: str, observed: str, remedy: str) -> RequestError:
@@ -81,30 +74,13 @@ def what_is_taken(column: Column) -> str:
         return "true or false"
     if column.kind is Kind.CATEGORICAL:
         return "text"
-    unit = column.format[6:] if column.format in EPOCHS else "us"
-    words = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[unit]
     written = "" if column.format is None or column.format in EPOCHS else f", text like {column.format}"
-    return f"an ISO 8601 time like 2013-06-30T14:05:00+02:00{written} or whole {words} since 1970 within 64 bits"
-
-
-def other_unit(value: float, column: Column) -> str | None:
-    """The unit that a number for a timestamp seems to be in, where that is not the column's (`values.in_other_unit`)."""
-    training = plain.bounds(column.earliest, column.latest)
-    if training is None:
-        return None
-
-    def years_outside(unit: float) -> float:
-        return max(training[0] - value * unit, value * unit - training[1], 0.0) / YEAR
-
-    own = EPOCHS.get(column.format or "", 1)
-    far = years_outside(own)
-    others = {name: years_outside(unit) for name, unit in UNITS.items() if unit != own}
-    nearest = min(others, key=others.__getitem__)
-    return nearest if far > FAR and others[nearest] < min(NEAR, far) else None
+    numbers = f"whole {own_unit(column)} since 1970 within 64 bits"
+    return f"an ISO 8601 time like 2013-06-30T14:05:00+02:00{written} or {numbers}"
 
 
 def _other_unit(row: int, column: Column, value: float, unit: str) -> RequestError:
-    own = {1_000_000: "seconds", 1_000: "milliseconds", 1: "microseconds"}[EPOCHS.get(column.format or "", 1)]
+    own = own_unit(column)
     factor = UNITS[unit] / UNITS[own]
     change = f"multiply by {factor:,.0f}" if factor > 1 else f"divide by {1 / factor:,.0f}"
     return wrong(

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from tidemill.data import plain
-from tidemill.data.refusals import EPOCHS as EPOCHS
-from tidemill.data.refusals import EXACT, FAR, NEAR, UNITS, YEAR
+from tidemill.data import epochs, plain
+from tidemill.data.epochs import EPOCHS as EPOCHS
+from tidemill.data.refusals import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -228,7 +228,7 @@ def _timestamp(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | 
     if dtype in (pl.Date, pl.Null):
         return value.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if dtype.is_numeric():
-        return _instant(value if dtype.is_integer() else value.cast(pl.Float64), column)
+        return epochs.instant(value if dtype.is_integer() else value.cast(pl.Float64), column)
     return None
 
 
@@ -237,7 +237,7 @@ def _timestamp_of(text: pl.Series, column: Column) -> pl.Series:
     if column.format is None:
         return _iso(text)
     if column.format in EPOCHS:
-        reading = _instant(pl.first().cast(pl.Float64, strict=False).fill_nan(None), column)
+        reading = epochs.instant(pl.first().cast(pl.Float64, strict=False).fill_nan(None), column)
     else:
         reading = timestamp(pl.first(), column.format)
     found = text.to_frame().select(reading).to_series()
@@ -245,31 +245,6 @@ def _timestamp_of(text: pl.Series, column: Column) -> pl.Series:
         return found
     rest = found.is_null()
     return found.zip_with(~rest, _iso(text.set(~rest, None)))
-
-
-def _instant(ticks: pl.Expr, column: Column) -> pl.Expr:
-    """Numbers in the column's unit since 1970; in microseconds where it has none. Null where another unit is meant."""
-    unit = EPOCHS.get(column.format or "", 1)
-    taken = (ticks.cast(pl.Float64).abs() < 2.0**63 / unit) & ~in_other_unit(ticks, column)
-    if column.format not in EPOCHS:
-        taken &= ticks == ticks.floor()
-    return (pl.when(taken).then(ticks) * unit).cast(pl.Int64, strict=False).cast(TIMESTAMP)
-
-
-def in_other_unit(ticks: pl.Expr, column: Column) -> pl.Expr:
-    """Whether a number lies years outside of training's timestamps, and within their reach in another unit."""
-    training = plain.bounds(column.earliest, column.latest)
-    if training is None:
-        return pl.lit(False)
-    own = EPOCHS.get(column.format or "", 1)
-    number = ticks.cast(pl.Float64)
-
-    def years_outside(unit: float) -> pl.Expr:
-        return pl.max_horizontal(training[0] - number * unit, number * unit - training[1], pl.lit(0.0)) / YEAR
-
-    far = years_outside(own)
-    others = [years_outside(unit) for unit in UNITS.values() if unit != own]
-    return ((far > FAR) & pl.any_horizontal([(other < NEAR) & (other < far) for other in others])).fill_null(False)
 
 
 def timestamp(text: pl.Expr, pattern: str) -> pl.Expr:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.data.values import TIMESTAMP
 from tidemill.ledger.covers import digests
 from tidemill.ledger.frames import Entry
-from tidemill.ledger.inputs import TIMESTAMP, Inputs
+from tidemill.ledger.inputs import Inputs
 from tidemill.ledger.record import Answered, Described, Form, Label
 
 GIVEN = "\0given"

@@ -15,7 +15,6 @@ import polars as pl
 
 from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.values import DTYPES as DTYPES
 from tidemill.data.values import TIMESTAMP, read_series
 from tidemill.errors import RequestError
 from tidemill.ledger.covers import cover, digests

@@ -43,9 +43,7 @@ def _other_spellings(text: str, column: Column) -> tuple[str, ...]:
 
 def encode(text: Var, codes: Mapping[str, int], column: Column) -> Var:
     keys = dict.fromkeys(("", *column.missing_marks), MISSING) | spelled(codes, column)
-    return ml.label_encoder(
-        text, keys_strings=tuple(keys), values_int64s=tuple(keys.values()), default_int64=UNSEEN
-    )
+    return ml.label_encoder(text, keys_strings=tuple(keys), values_int64s=tuple(keys.values()), default_int64=UNSEEN)
 
 
 def cross(first: Var, second: Var, vocabulary: Vocabulary[tuple[str, str]], columns: Sequence[Column]) -> Var:

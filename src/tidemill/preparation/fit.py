@@ -121,9 +121,7 @@ def _category(train: pl.DataFrame, plan: CategoricalPlan, column: Column) -> gra
     vocabulary = statistics.measure_categories(train[plan.name], plan)
     return graph.CategoricalFeature(
         vocabulary=vocabulary,
-        node=lambda inputs: categorical.encode(
-            inputs[plan.name], categorical.numbered(vocabulary.categories), column
-        ),
+        node=lambda inputs: categorical.encode(inputs[plan.name], categorical.numbered(vocabulary.categories), column),
         sources=(plan.name,),
     )
 

@@ -19,8 +19,8 @@ from polars.exceptions import PanicException
 
 from tidemill.data import schema
 from tidemill.data.plain import texts_of
-from tidemill.data.refusals import unreadable
 from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
+from tidemill.data.refusals import unreadable
 from tidemill.serve.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.arrow_write import Column, Ids, write
 from tidemill.serve.ask import Ask, Part

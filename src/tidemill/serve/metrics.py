@@ -66,6 +66,8 @@ WATCHED: dict[str, tuple[type[Metric], str, str, str | None]] = {
     "ledger_lag": (GaugeMetricFamily, "tidemill_ledger_lag_seconds", "Age of the oldest entry not yet shipped", None),
     "ledger_lost": (CounterMetricFamily, "tidemill_ledger_lost_records", "Answers that were not recorded", None),
     "ledger_failures": (CounterMetricFamily, "tidemill_ledger_failures", "How often the shipping process died", None),
+    "categories": (CounterMetricFamily, "tidemill_categories", "Values of categorical columns", "column"),
+    "unseen": (CounterMetricFamily, "tidemill_unseen_categories", "Those that training never had", "column"),
     "observer_failures": (
         CounterMetricFamily,
         "tidemill_observer_failures",

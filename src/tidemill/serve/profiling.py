@@ -83,6 +83,10 @@ class Profiling(Observer):
         self._skipped: Counter[tuple[int, str]] = Counter()
         self._share, self._credit, self._looked = share, _CREDIT if share else 0.0, time.monotonic()
         self._waiting: dict[tuple[int, str, Form], _Waiting] = {}
+        self.categories: Counter[str] = Counter()
+        """By categorical column, values that were counted and not missing."""
+        self.unseen: Counter[str] = Counter()
+        """Those of them that the version's training split never had, where its profile can tell."""
 
     def know(self, manifest: Manifest, profile: Mapping[str, Any]) -> None:
         """Count answers of this version from now on. profile: the bundle's; one without bins is not counted over."""
@@ -162,6 +166,7 @@ class Profiling(Observer):
         for name in known.hidden & inputs["columns"].keys():
             inputs["columns"][name] |= dict.fromkeys(("minimum", "maximum") & inputs["columns"][name].keys())
         answers = profile_like(answers_table(_joined(waiting.requests), known.classes), known.answers)
+        self._count_unseen(inputs, known.inputs)
         before = self._hours.get((hour, version))
         if before is not None:
             inputs, answers = merge([before.inputs, inputs]), merge([before.answers, answers])
@@ -172,6 +177,16 @@ class Profiling(Observer):
             del self._hours[old]
             self._skipped.pop(old, None)
         self._credit -= time.thread_time() - begun
+
+    def _count_unseen(self, counted: Profile, reference: Profile) -> None:
+        for name, entry in counted["columns"].items():
+            if "categories" not in entry:
+                continue
+            listed = not reference["columns"][name].get("other")  # all of training's categories are counted one by one
+            new = entry.get("unseen", entry["other"] if listed else None)
+            if new is not None:
+                self.categories[name] += counted["rows"] - entry["missing"]
+                self.unseen[name] += new
 
 
 def merged(texts: Mapping[str, bytes]) -> bytes:

@@ -217,3 +217,6 @@ class Replica:
         watch("ledger_failures", lambda: ledger.failures)
         watch("observer_failures", lambda: observers.failures)
         watch("observer_dropped", lambda: observers.dropped)
+        if profiling := self.profiling:
+            watch("categories", lambda: dict(profiling.categories))
+            watch("unseen", lambda: dict(profiling.unseen))

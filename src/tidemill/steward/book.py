@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
+from tidemill.data.values import TIMESTAMP
 from tidemill.ledger.commits import Piece, Table
-from tidemill.ledger.inputs import TIMESTAMP
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.ledger.tables import scan
 from tidemill.steward.watch import Reading

@@ -15,7 +15,7 @@ from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import covers, record, tables
-from tidemill.ledger.inputs import DTYPES
+from tidemill.data.values import DTYPES
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.settings import Kind
 

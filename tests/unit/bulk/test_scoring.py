@@ -62,7 +62,9 @@ def test_a_single_row_behind_full_runs_is_not_run_alone(small, expected, tmp_pat
         sizes.append(len(raw["size"]))
         return predictor.predict(raw)
 
-    counting = SimpleNamespace(manifest=predictor.manifest, columns=predictor.columns, predict=predict)
+    counting = SimpleNamespace(
+        manifest=predictor.manifest, columns=predictor.columns, profile=predictor.profile, predict=predict
+    )
     found, _, _ = scored(counting, store(small.table, tmp_path / "table.parquet"), 1000)
     assert sizes == [200, 200]
     for name, values in answers.items():

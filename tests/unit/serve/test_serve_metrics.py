@@ -128,6 +128,8 @@ def test_watched_figures_are_read_at_the_scrape():
     metrics.watch("shadow_rows", lambda: {"answered": 9, "shed": queue[0]})
     metrics.watch("observer_failures", lambda: {"Slow": 2})
     metrics.watch("observer_dropped", lambda: {"Slow": queue[0]})
+    metrics.watch("categories", lambda: {"city": 20})
+    metrics.watch("unseen", lambda: {"city": 19})
     assert set(metrics.watches) == set(WATCHED)
     queue[0] = 5
     for name in ("queue_rows", "queue_requests", "shadow_lag_seconds", "ledger_lag_seconds"):

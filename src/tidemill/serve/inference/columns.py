@@ -5,11 +5,12 @@ training and at every other door, or refused in its words.
 
 | kind | datatypes | missing |
 |---|---|---|
-| numeric | FP64; any other number, exactly; BOOL; BYTES, as training's text | NaN, JSON null, "", its marks |
-| boolean | BOOL; any number, 0 or 1; BYTES, words like true and no | NaN, JSON null, "", its marks |
-| categorical | BYTES, UTF-8; any number and BOOL, as training's text has them | NaN, JSON null, "", its marks |
-| timestamp | INT64 and any number, in the column's unit since 1970 UTC (microseconds where it has none); BYTES, ISO 8601 or \
-as training's text | -2^63, NaN, JSON null, "", its marks |
+| numeric | FP64; any other number, exactly; BOOL; BYTES, as training's text | NaN |
+| boolean | BOOL; any number, 0 or 1; BYTES, words like true and no | NaN |
+| categorical | BYTES, UTF-8; any number and BOOL, as training's text has them | NaN |
+| timestamp | any whole number in the column's unit since 1970 UTC, else microseconds; BYTES as in training or ISO 8601 | -2^63 |
+
+JSON null, the empty text and the column's missing marks are missing in every kind.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidemill.data import plain, refusals
+from tidemill.data import plain
+from tidemill.data.epochs import EPOCHS
 from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_series, from_values, missing
 from tidemill.data.schema import Column
 from tidemill.settings import Kind
@@ -118,7 +120,7 @@ def _plain_texts(column: Column, values: np.ndarray) -> np.ndarray | None:
 
 def _plain_moments(column: Column, values: np.ndarray) -> np.ndarray | None:
     """Microseconds within training's range, gaps among them."""
-    if values.dtype != np.int64 or column.format in refusals.EPOCHS:
+    if values.dtype != np.int64 or column.format in EPOCHS:
         return None
     low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
     within = (values >= low) & (values <= high)
