@@ -13,9 +13,9 @@ from polars.io.plugins import register_io_source
 
 from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.values import DTYPES
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import covers, record, tables
-from tidemill.data.values import DTYPES
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.settings import Kind
 

@@ -8,7 +8,7 @@ training and at every other door, or refused in its words.
 | numeric | FP64; any other number, exactly; BOOL; BYTES, as training's text | NaN |
 | boolean | BOOL; any number, 0 or 1; BYTES, words like true and no | NaN |
 | categorical | BYTES, UTF-8; any number and BOOL, as training's text has them | NaN |
-| timestamp | any whole number in the column's unit since 1970 UTC, else microseconds; BYTES as in training or ISO 8601 | -2^63 |
+| timestamp | whole numbers in the unit of training, else microseconds; BYTES, as training's text or ISO 8601 | -2^63 |
 
 JSON null, the empty text and the column's missing marks are missing in every kind.
 """
