@@ -15,18 +15,17 @@ import polars as pl
 from plotly.graph_objects import Figure
 
 from tidemill import secrets
-from tidemill.bundle import export, folder, gate, manifest
+from tidemill.bundle import export, folder, manifest
 from tidemill.bundle.export import Exported
 from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.bundle.runtime import Runtime
+from tidemill.champion import challenge
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset
 from tidemill.data.profile import profile, profile_answers
 from tidemill.data.raw import Raw
-from tidemill.data.schema import Role
-from tidemill.data.target import Labels, Target
-from tidemill.errors import TidemillError
+from tidemill.data.target import Labels
 from tidemill.evaluation import importance
 from tidemill.evaluation.calibration import Conformal, Temperature
 from tidemill.evaluation.evaluate import Tables, evaluate
@@ -35,7 +34,6 @@ from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
 from tidemill.report import curves, gallery, page
 from tidemill.report.content import Calibration, ReportContent
-from tidemill.serve.predictor import Predictor
 from tidemill.settings import DataSettings, Settings
 from tidemill.training.learn import Learned
 
@@ -84,7 +82,8 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     LOG.info("Evaluating: metrics with intervals, slices, baselines, importance")
     evaluation = _evaluate(settings, data, learned, exported, opened)
     _say(evaluation)
-    verdict = _decide(settings, registry, data.target, opened, evaluation)
+    new = Contender(target=data.target, answers=opened.answers)
+    verdict = challenge(settings, registry, data, opened.table, new, evaluation.baselines)
     described = _manifest(settings, data, learned, exported, opened, evaluation, verdict, run_folder)
     content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
     figures = gallery.figures(content)
@@ -152,30 +151,6 @@ def _importance(settings: Settings, data: Dataset, learned: Learned, exported: E
         data.target.objective,
         level=settings.evaluation.level,
         seed=settings.seed,
-    )
-
-
-def _decide(settings: Settings, registry: Registry, target: Target, opened: Opened, evaluation: Evaluation) -> Verdict:
-    """Let the gate compare with the champion on the test rows; one that cannot answer them stays, with the reason."""
-    new = Contender(target=target, answers=opened.answers)
-    version = registry.aliases(settings.name).get(Alias.CHAMPION)
-    champion = None
-    if version is not None:
-        try:
-            with registry.fetched(settings.name, version, verify=False) as folder:
-                champion = _contender(Predictor(folder), opened)
-        except TidemillError as error:
-            reason = f"Champion {version} could not answer the test rows, so nothing was compared: {error}"
-            return Verdict(passed=False, reasons=(reason,), comparison=None)
-    return gate.decide(new, champion, opened.labels, evaluation.baselines, settings.gate, seed=settings.seed)
-
-
-def _contender(predictor: Predictor, opened: Opened) -> Contender:
-    described = predictor.manifest
-    target = described.schema.with_role(Role.TARGET)[0].name
-    return Contender(
-        target=Target(name=target, objective=described.identity.objective, classes=tuple(described.identity.classes)),
-        answers=predictor.predict(raw.from_table(opened.table, predictor.columns)),
     )
 
 

@@ -267,8 +267,8 @@ def _labels(parsed: argparse.Namespace) -> None:
     from tidemill.steward.labels import take_files
 
     ledger = _about(parsed)
-    identity = Registry(parsed.registry).describe(parsed.model, "champion").identity
-    taken = take_files(parsed.files, ledger, parsed.model, identity)
+    champion = Registry(parsed.registry).describe(parsed.model, "champion")
+    taken = take_files(parsed.files, ledger, parsed.model, champion.identity, schema=champion.schema)
     say(f"{taken:,} labels taken." if taken else "Nothing new: these files were taken before, or are empty.")
 
 

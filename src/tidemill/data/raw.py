@@ -86,7 +86,7 @@ def _not_typed(column: Column, observed: str) -> SchemaError:
     return SchemaError(
         f"The table must hold {column.name!r}, read as {column.kind}",
         observed=observed,
-        remedy="read the table by its schema first (tidemill.data.typed.apply)",
+        remedy="give the column the kind that the model was trained with (data.kinds), or train again",
     )
 
 

@@ -46,7 +46,7 @@ class Target:
                 raise SchemaError(
                     f"Every value of the target {self.name!r} must be a number",
                     observed=f"{series.null_count()} missing of {series.len()} values of type {series.dtype}",
-                    remedy="read the table by its schema first (tidemill.data.typed.apply)",
+                    remedy="set data.objective to the objective that fits the column, or correct the values",
                 )
             return series.to_numpy()
         texts = _as_text(series)

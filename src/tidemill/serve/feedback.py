@@ -11,18 +11,21 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from tidemill.bundle.manifest import Identity
-from tidemill.data.raw import EPOCH
+from tidemill.data.raw import from_values
+from tidemill.data.schema import Column
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Label
 from tidemill.serve import depth
 from tidemill.serve.protocol import Limits, dumps, refused, too_large
-from tidemill.settings import Objective
+from tidemill.settings import Kind, Objective
 
 _ID = re.compile(r"[0-9a-f]{1,64}-(0|[1-9][0-9]{0,8})", re.ASCII)
 _FORM = '{"labels": [{"id": "…", "label": …}, …]}'
@@ -115,9 +118,10 @@ def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int) -> 
 
 
 def _number(label: Any, place: str) -> float:
-    if type(label) in (int, float):
+    given = _read(label, _NUMBER) if isinstance(label, str) else label
+    if isinstance(given, int | float) and not isinstance(given, bool):
         try:
-            value = float(label)
+            value = float(given)
         except OverflowError:
             value = math.inf
         if math.isfinite(value):
@@ -126,16 +130,49 @@ def _number(label: Any, place: str) -> float:
 
 
 def _class(label: Any, place: str, classes: frozenset[str]) -> str:
-    """A number or truth value is the class that is written like it."""
+    """The class that training would read the label as; a number or truth value may be written like it, too."""
     for text in _texts(label):
         if text in classes:
             return text
+    column, readings = _readings(classes)
+    found = readings.get(_read(label, column))
+    if found is not None:
+        return found
     known = sorted(classes)
     near = difflib.get_close_matches(label[:100], known, n=1) if isinstance(label, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     rule = "A label is one of the model's classes"
     raise _wrong(place, rule, f"label {_shown(label)}", f"{hint}The classes are {there}")
+
+
+_NUMBER = Column(name="label", kind=Kind.NUMERIC)
+_AT = Column(name="at", kind=Kind.TIMESTAMP)
+
+
+@lru_cache(maxsize=64)
+def _readings(classes: frozenset[str]) -> tuple[Column, dict[Any, str]]:
+    """How labels are read, by what the classes are: truth values, numbers, or texts; and each class by its reading."""
+    if {name.lower() for name in classes} == {"true", "false"}:
+        column = replace(_NUMBER, kind=Kind.BOOLEAN)
+    elif None not in {_read(name, _NUMBER) for name in classes}:
+        column = _NUMBER
+    else:
+        column = replace(_NUMBER, kind=Kind.CATEGORICAL)
+    readings = {_read(name, column): name for name in classes}
+    if len(readings) < len(classes):  # "1" and "1.0" are two classes
+        column = replace(_NUMBER, kind=Kind.CATEGORICAL)
+        readings = {_read(name, column): name for name in classes}
+    return column, readings
+
+
+def _read(label: Any, column: Column) -> Any:
+    """None: it is missing or cannot be read."""
+    try:
+        found = from_values([label], column)[0]
+    except RequestError:
+        return None
+    return None if found == "" or found != found else found
 
 
 def _texts(label: Any) -> tuple[str, ...]:
@@ -152,14 +189,9 @@ def _texts(label: Any) -> tuple[str, ...]:
 
 def _moment(text: Any, place: str) -> int:
     """Nanoseconds since 1970; without an offset the time is UTC's."""
-    try:
-        moment = datetime.fromisoformat(text)
-        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH
-        nanoseconds = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
-        if -(2**63) < nanoseconds < 2**63:
-            return nanoseconds
-    except (TypeError, ValueError):
-        pass
+    microseconds = _read(text, _AT) if isinstance(text, str) else None
+    if microseconds is not None and -(2**63) < int(microseconds) * 1000 < 2**63:
+        return int(microseconds) * 1000
     rule = "The time of a label is ISO 8601 text between the years 1678 and 2261"
     raise _wrong(place, rule, f"at {_shown(text)}", "send a time like 2013-06-30T14:05:00+02:00, or leave it out")
 

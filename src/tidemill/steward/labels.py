@@ -3,22 +3,27 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import polars as pl
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
+from tidemill.data import sources, values
 from tidemill.data.schema import Role as SchemaRole
-from tidemill.errors import LedgerError, RequestError, SettingsError
+from tidemill.data.schema import Schema
+from tidemill.data.sources import _delimited
+from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve import feedback
-from tidemill.settings import Objective
+from tidemill.settings import DataSettings, Kind, Objective
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
 from tidemill.steward.records import Records, Span
@@ -26,14 +31,14 @@ from tidemill.steward.watch import Reading, Severity
 
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _COLUMNS = ("id", "label", "value", "at")
-_TEXTS: dict[str, pl.DataType] = {"id": pl.String(), "label": pl.String(), "at": pl.String()}
+_AS_TRAINING = cast(DataSettings, SimpleNamespace(options={}))
 _READERS: dict[str, Callable[[Path, bool], pl.DataFrame]] = {
     ".parquet": lambda file, _: pl.read_parquet(file),
-    ".csv": lambda file, texts: pl.read_csv(file, schema_overrides=_TEXTS if texts else _TEXTS | {"label": pl.Float64}),
+    ".csv": lambda file, _: sources.collect(_delimited.scan(str(file), _AS_TRAINING)),
     ".jsonl": lambda file, _: pl.read_ndjson(file),
     ".ndjson": lambda file, _: pl.read_ndjson(file),
 }
-"""By a file's ending; the second argument says whether labels are texts."""
+"""By a file's ending, as training reads it: CSV with any separator and encoding, every value as text."""
 _FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
 
 
@@ -87,12 +92,15 @@ class Coverage:
         )
 
 
-def take_files(files: Sequence[Path], ledger: LedgerSettings, model: str, identity: Identity) -> int:
+def take_files(
+    files: Sequence[Path], ledger: LedgerSettings, model: str, identity: Identity, *, schema: Schema | None = None
+) -> int:
     """Put labels into the ledger: those of all files or none, and a file's once, however often it is given.
 
     Args:
         files: Parquet, CSV or JSON Lines with the columns id, label or value, and perhaps at (ISO 8601 or a timestamp).
         identity: of the model; labels are refused as `POST /feedback` refuses them.
+        schema: the model's: numbers and times may also be written as training's table has them.
 
     Returns:
         How many labels were added; none of files whose content was taken before.
@@ -100,7 +108,7 @@ def take_files(files: Sequence[Path], ledger: LedgerSettings, model: str, identi
     Raises:
         LedgerError: a file cannot be read, or a row of it is no label of an answer; nothing is taken.
     """
-    read = [_read(file, ledger, model, identity) for file in files]
+    read = [_read(file, ledger, model, identity, schema) for file in files]
     table = Table(ledger.table(model, "labels"), ledger.storage_options)
     found = {piece.writer: piece for piece in read if piece.rows.height}  # by content: one given twice counts once
     return table.add(list(found.values())) if found else 0
@@ -161,11 +169,14 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.group_by(key).agg(pl.col("loss", "squares", "labelled").sum()).sort(key)
 
 
-def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity) -> Piece:
+def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity, schema: Schema | None) -> Piece:
     classes = feedback.classes_of(identity)
     try:
         content = file.read_bytes()
         table = _READERS[file.suffix.lower()](file, classes is not None)
+        table = _as_in_training(values.cleaned(table.lazy()).collect(), schema)
+    except SourceError as error:
+        raise LedgerError(error.rule, observed=f"{file}: {error.observed}", remedy=f"give {_FORM}") from error
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
     rows = columns.labelled(_labels(table, file, classes))
@@ -180,6 +191,22 @@ def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity) ->
             remedy="correct the id or leave the row out; an answer is there some seconds after it was given",
         )
     return Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)
+
+
+def _as_in_training(table: pl.DataFrame, schema: Schema | None) -> pl.DataFrame:
+    """Texts that are numbers or times in training's notation, as such; what is not stays for `feedback` to judge."""
+    if schema is None:
+        return table
+    target, time = schema.only(SchemaRole.TARGET), schema.only(SchemaRole.TIME)
+    readings = [(name, target) for name in ("label", "value") if target and target.kind is Kind.NUMERIC]
+    readings += [("at", time)] if time and time.kind is Kind.TIMESTAMP else []
+    for name, column in readings:
+        if column is None or table.schema.get(name) != pl.String:
+            continue
+        given, read = values.read_series(table[name], replace(column, missing_marks=()))
+        if read.null_count() == given.null_count():
+            table = table.with_columns(read.alias(name))
+    return table
 
 
 def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None) -> list[Label]:

@@ -71,7 +71,7 @@ def test_numbers_and_truth_values_are_the_class_written_like_them(label, classes
     assert one({"id": ID, "label": label}, classes).label == expected
 
 
-@pytest.mark.parametrize(("label", "value"), [(3.25, 3.25), (3, 3.0), (-1e300, -1e300), (2**64, 2.0**64)])
+@pytest.mark.parametrize(("label", "value"), [(3.25, 3.25), (3, 3.0), (-1e300, -1e300), (2**64, 2.0**64), (" 3.2", 3.2)])
 def test_values_of_a_regression(label, value):
     got = one({"id": ID, "label": label}, ()).label
     assert got == value and type(got) is float
@@ -118,7 +118,7 @@ def test_what_is_no_label_is_refused(content, status, text):
     assert caught.value.status == status
 
 
-@pytest.mark.parametrize("label", ["3.2", True, None, [], 10**400])
+@pytest.mark.parametrize("label", ["three", "", True, None, [], 10**400])
 def test_what_is_no_number_is_refused(label):
     with pytest.raises(RequestError, match=r"of a regression is a finite number\. Got: label 1, label ") as caught:
         decode({"labels": [{"id": ID, "label": 1}, {"id": ID, "label": label}]}, ())
@@ -137,3 +137,27 @@ def test_both_ways_read_the_same():
     quick = decode({"labels": entries}, ("0", "1"))
     exact = decode({"labels": [*entries, {"id": "ab-10", "label": True}]}, ("0", "1", "true"))
     assert exact[:-1] == quick and exact[-1].label == "true"
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "said"),
+    [
+        (("false", "true"), "True", "true"),
+        (("false", "true"), " no", "false"),
+        (("false", "true"), 1, "true"),
+        (("0", "1"), "1.0", "1"),
+        (("0", "1"), 0.0, "0"),
+        (("0", "1"), True, "1"),
+        (("1.5", "2"), "1.50", "1.5"),
+        (("caf\u00e9", "tea"), "cafe\u0301 ", "caf\u00e9"),
+        (("1", "1.0"), "1.0", "1.0"),
+        (("1152921504606846977", "1152921504606846978"), 1152921504606846978, "1152921504606846978"),
+    ],
+)
+def test_a_label_is_read_as_training_read_its_class(classes, label, said):
+    assert one({"id": ID, "label": label}, classes).label == said
+
+
+def test_the_moment_of_a_label_is_iso_8601_in_any_of_its_forms():
+    at = [one({"id": ID, "label": 1.0, "at": text}, ()).event_at for text in ("2013-06-30T14:05:00Z", "20130630T1405Z ")]
+    assert at == [1_372_601_100_000_000_000] * 2

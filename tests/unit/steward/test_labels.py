@@ -66,7 +66,7 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
         ("labels.csv", "id,label,at\n0-0,yes,yesterday\n", 'row 1, at "yesterday"'),
         ("labels.csv", "id,label,at\n0-0,yes,9999-12-31T00:00:00Z\n", "between the years 1678 and 2261"),
         ("labels.txt", "id,label\n", "KeyError"),
-        ("labels.csv", "id,value\n0-0,3\n", "row 1, label 3. Remedy: The classes are no, yes"),
+        ("labels.csv", "id,value\n0-0,3\n", "row 1, label \"3\". Remedy: The classes are no, yes"),
         ("labels.jsonl", '{"id": "0-0", "label": "yes", "at": 7}\n', "at as Int64"),
         ("labels.jsonl", '{"id": "0-0", "label": {"is": "yes"}}\n', "label as Struct"),
         ("labels.jsonl", '{"id": ["0-0"], "label": "yes"}\n', "id as List"),
