@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tidemill.data import plain, values
 from tidemill.data.raw import MISSING_TIMESTAMP, from_rows, from_table
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, SchemaError
@@ -140,6 +141,85 @@ def test_values_that_are_refused_name_row_and_column(column: Column, value: Any,
     assert said in str(caught.value)
     assert "row 1, " in str(caught.value)
     assert repr(column.name) in str(caught.value)
+
+
+SEEN = {"earliest": "2013-01-01T00:00:00+00:00", "latest": "2013-12-31T00:00:00+00:00"}
+NOON = 1_371_902_400  # of 2013-06-22, in seconds
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "said"),
+    [
+        (None, NOON, "send microseconds (multiply by 1,000,000), or ISO 8601 text"),
+        (None, NOON * 1000, "send microseconds (multiply by 1,000)"),
+        (None, float(NOON), "send microseconds (multiply by 1,000,000)"),
+        ("epoch_s", NOON * 1000, "send seconds (divide by 1,000)"),
+        ("epoch_s", NOON * 1_000_000, "send seconds (divide by 1,000,000)"),
+        ("epoch_ms", NOON, "send milliseconds (multiply by 1,000)"),
+        ("%d.%m.%Y", NOON, "send microseconds (multiply by 1,000,000)"),
+    ],
+)
+def test_a_moment_in_another_unit_is_refused_with_the_unit_that_fits(unit: str | None, value: Any, said: str) -> None:
+    column = Column(name="t", kind=Kind.TIMESTAMP, format=unit, **SEEN)
+    with pytest.raises(RequestError, match="lies years outside of training's timestamps") as caught:
+        from_rows([{"t": "2013-06-22"}, {"t": value}], [column])
+    assert said in str(caught.value) and "row 1, " in str(caught.value)
+    told = pl.DataFrame({"t": [value]})
+    assert told.select(values.read(column, told.schema["t"])).item() is None, "nor do tables take it"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        (None, NOON * 1_000_000),
+        ("epoch_s", NOON),
+        ("epoch_s", str(NOON)),
+        ("epoch_s", f" {NOON}.0"),
+        ("epoch_ms", float(NOON * 1000)),
+        ("epoch_us", NOON * 1_000_000),
+        ("epoch_s", "2013-06-22T12:00:00"),
+        ("%d.%m.%Y %H:%M", "22.06.2013 12:00"),
+        ("%d.%m.%Y %H:%M", "2013-06-22T12:00Z "),
+        ("%Y-%d-%m %H:%M", "2013-22-06 12:00"),
+    ],
+)
+def test_a_moment_is_taken_in_trainings_notation_and_unit(unit: str | None, value: Any) -> None:
+    column = Column(name="t", kind=Kind.TIMESTAMP, format=unit, **SEEN)
+    assert from_rows([{"t": value}], [column])["t"].tolist() == [NOON * 1_000_000]
+
+
+def test_a_moment_that_is_far_off_in_every_unit_is_taken_as_it_is() -> None:
+    for value in (5, -(2**62), 4_102_444_800_000_000):
+        assert from_rows([{"t": value}], [Column(name="t", kind=Kind.TIMESTAMP, **SEEN)])["t"].tolist() == [value]
+    swapped = Column(name="t", kind=Kind.TIMESTAMP, format="%Y-%d-%m")
+    assert from_rows([{"t": "2013-01-02"}], [swapped])["t"].tolist() == [1_359_676_800_000_000], "February"
+
+
+def test_numbers_in_text_are_read_in_the_columns_notation() -> None:
+    column = Column(name="n", kind=Kind.NUMERIC, decimal_comma=True, thousands=".", missing_marks=("-",))
+    assert from_rows([{"n": " 1.250,5"}], [column])["n"].tolist() == [1250.5]
+    assert np.isnan(from_rows([{"n": "-"}, {"n": " NaN "}], [column])["n"]).all()
+    with pytest.raises(RequestError, match="with '.' between thousands and a decimal comma"):
+        from_rows([{"n": "1.2"}], [column])
+
+
+def test_a_whole_number_has_one_spelling_where_categories_are_numbers() -> None:
+    column = Column(name="c", kind=Kind.CATEGORICAL, numeric_categories=True)
+    given = ["3", "3.0", "3.", "+3", 3, 3.0, " 3.00 ", "-0.0", "2.50", "007", "x1.0", 2**60 + 1, str(2**60 + 1)]
+    read = ["3"] * 7 + ["0", "2.5", "007", "x1.0", str(2**60 + 1), str(2**60 + 1)]
+    for _ in range(2):  # the second time they are remembered
+        assert from_rows([{"c": value} for value in given], [column])["c"].tolist() == read
+    other = Column(name="c", kind=Kind.CATEGORICAL)
+    assert from_rows([{"c": "3.0"}, {"c": 3.0}], [other])["c"].tolist() == ["3.0", "3"]
+
+
+def test_plain_python_and_polars_clean_every_character_alike() -> None:
+    characters = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    texts = [f"{one}a{one}" for one in characters]
+    read = pl.DataFrame({"x": texts}).select(values.clean(pl.col("x"))).to_series()
+    odd = [text for text, one in zip(texts, read.to_list(), strict=True) if plain.clean(text) != one]
+    assert len(odd) < 200, "two versions of Unicode may differ in a few new letters"
+    assert not [text for text in odd if ord(text[0]) < 0x2000]
 
 
 @pytest.mark.parametrize("kind", list(Kind))

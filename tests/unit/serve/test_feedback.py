@@ -71,7 +71,9 @@ def test_numbers_and_truth_values_are_the_class_written_like_them(label, classes
     assert one({"id": ID, "label": label}, classes).label == expected
 
 
-@pytest.mark.parametrize(("label", "value"), [(3.25, 3.25), (3, 3.0), (-1e300, -1e300), (2**64, 2.0**64), (" 3.2", 3.2)])
+@pytest.mark.parametrize(
+    ("label", "value"), [(3.25, 3.25), (3, 3.0), (-1e300, -1e300), (2**64, 2.0**64), (" 3.2", 3.2)]
+)
 def test_values_of_a_regression(label, value):
     got = one({"id": ID, "label": label}, ()).label
     assert got == value and type(got) is float
@@ -159,5 +161,7 @@ def test_a_label_is_read_as_training_read_its_class(classes, label, said):
 
 
 def test_the_moment_of_a_label_is_iso_8601_in_any_of_its_forms():
-    at = [one({"id": ID, "label": 1.0, "at": text}, ()).event_at for text in ("2013-06-30T14:05:00Z", "20130630T1405Z ")]
+    at = [
+        one({"id": ID, "label": 1.0, "at": text}, ()).event_at for text in ("2013-06-30T14:05:00Z", "20130630T1405Z ")
+    ]
     assert at == [1_372_601_100_000_000_000] * 2

@@ -9,9 +9,10 @@ import pytest
 from served import HOUR, MODEL, NOW, Served
 
 from tidemill import cli
+from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
-from tidemill.settings import Objective
+from tidemill.settings import Kind, Objective
 from tidemill.steward import policy
 from tidemill.steward.labels import metrics, take_files
 
@@ -55,6 +56,47 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
+    ("encoding", "separator"), [("utf-8", ","), ("utf-8-sig", ";"), ("utf-16", "\t"), ("utf-16", ";")]
+)
+def test_a_label_file_is_read_as_training_reads_tables(served, tmp_path, encoding, separator):
+    ids = served.answer(BEGIN, 3, labelled=0.0)["id"].to_list()
+    lines = [
+        ("id", "label", "at"),
+        (ids[0], " yes", "20260102T0304Z"),
+        (ids[1], "no ", "02.01.2026 03:04"),
+        (ids[2], "no", ""),
+    ]
+    file = tmp_path / "labels.csv"
+    file.write_bytes("\n".join(separator.join(line) for line in lines).encode(encoding))
+    time = Column(name="when", kind=Kind.TIMESTAMP, role=Role.TIME, format="%d.%m.%Y %H:%M")
+    identity = served.registry.describe(MODEL, "champion").identity
+    assert take_files([file], served.ledger, MODEL, identity, schema=Schema(columns=(time,))) == 3
+    rows = tables.joined(served.ledger, MODEL).collect().sort("at")
+    assert rows["true_label"].to_list() == ["yes", "no", "no"]
+    assert [at and at.isoformat() for at in rows["event_at"]] == ["2026-01-02T03:04:00+00:00"] * 2 + [None]
+
+
+def test_numbers_in_a_label_file_are_written_as_trainings_target(served, tmp_path):
+    (id_,) = served.answer(BEGIN, 1, labelled=0.0)["id"].to_list()
+    file = tmp_path / "labels.csv"
+    file.write_text(f"id;label\n{id_};1.250,5\n")
+    identity = replace(served.registry.describe(MODEL, "1").identity, objective=Objective.REGRESSION, classes=())
+    target = Column(name="y", kind=Kind.NUMERIC, role=Role.TARGET, decimal_comma=True, thousands=".")
+    assert take_files([file], served.ledger, MODEL, identity, schema=Schema(columns=(target,))) == 1
+    assert tables.labels(served.ledger, MODEL).collect()["value"].to_list() == [1250.5]
+
+
+@pytest.mark.parametrize(("classes", "text"), [(["false", "true"], "True"), (["0", "1"], "1.0")])
+def test_classes_in_a_label_file_are_read_as_training_reads_them(served, tmp_path, classes, text):
+    (id_,) = served.answer(BEGIN, 1, labelled=0.0)["id"].to_list()
+    file = tmp_path / "labels.csv"
+    file.write_text(f"id,label\n{id_},{text}\n")
+    identity = replace(served.registry.describe(MODEL, "1").identity, classes=classes)
+    assert take_files([file], served.ledger, MODEL, identity) == 1
+    assert tables.labels(served.ledger, MODEL).collect()["label"].to_list() == [classes[1]]
+
+
+@pytest.mark.parametrize(
     ("name", "text", "says"),
     [
         ("labels.csv", "id,truth\n0-0,yes\n", "with the columns id, truth"),
@@ -66,7 +108,7 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
         ("labels.csv", "id,label,at\n0-0,yes,yesterday\n", 'row 1, at "yesterday"'),
         ("labels.csv", "id,label,at\n0-0,yes,9999-12-31T00:00:00Z\n", "between the years 1678 and 2261"),
         ("labels.txt", "id,label\n", "KeyError"),
-        ("labels.csv", "id,value\n0-0,3\n", "row 1, label \"3\". Remedy: The classes are no, yes"),
+        ("labels.csv", "id,value\n0-0,3\n", 'row 1, label "3". Remedy: The classes are no, yes'),
         ("labels.jsonl", '{"id": "0-0", "label": "yes", "at": 7}\n', "at as Int64"),
         ("labels.jsonl", '{"id": "0-0", "label": {"is": "yes"}}\n', "label as Struct"),
         ("labels.jsonl", '{"id": ["0-0"], "label": "yes"}\n', "id as List"),
