@@ -17,6 +17,7 @@ import fsspec
 import polars as pl
 
 from tidemill.bulk import lines
+from tidemill.data import derived
 from tidemill.data.schema import Schema
 from tidemill.data.sources import collect, files, unreadable
 from tidemill.errors import SettingsError, SourceError
@@ -143,20 +144,20 @@ def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start:
     Raises:
         SourceError: the file fails while it is being read.
     """
-    for number, content in enumerate(_contents(file, columns, rows, start), start):
+    for number, content in enumerate(_contents(file, columns, schema, rows, start), start):
         yield Chunk(
             file=file.number, number=number, path=file.path, first=number * rows, content=content, schema=schema
         )
 
 
 def _contents(
-    file: File, columns: Sequence[str], rows: int, start: int
+    file: File, columns: Sequence[str], schema: Schema, rows: int, start: int
 ) -> Iterator[pl.LazyFrame | pl.DataFrame | list[bytes]]:
     if file.in_lines:
         yield from _in_lines(file.path, rows, start)
         return
     with _named(file.path):
-        frame = _scan(file.path, file.kind).select(columns)
+        frame = derived.of_schema(_scan(file.path, file.kind), schema.columns).select(columns)
         if file.rows is not None:
             yield from (frame.slice(first, rows) for first in range(start * rows, max(file.rows, 1), rows))
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from tidemill.bulk.inputs import File
-from tidemill.data import values
+from tidemill.data import derived, values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SettingsError
 from tidemill.settings import Kind
@@ -75,11 +75,13 @@ def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> No
     absent = [column.name for column in inputs if column.name not in head.columns]
     if absent:
         near = difflib.get_close_matches(absent[0], head.columns, n=1, cutoff=0.6)
+        made = {c.name: ", ".join(derived.Moment(name=c.name, made_of=c.made_of).columns) for c in inputs if c.made_of}
         raise SchemaError(
             "A file must have every column that the model was trained on",
             observed=f"no column {', '.join(map(repr, absent))} in {path}, which has {', '.join(head.columns[:50])}",
             remedy=(f"is {near[0]!r} meant by {absent[0]!r}? " if near else "")
-            + "Add the column, empty where no value is known",
+            + "Add the column, empty where no value is known"
+            + "".join(f", or {parts}, which {name!r} is made of" for name, parts in made.items() if name in absent[:1]),
         )
 
 
@@ -106,10 +108,11 @@ def _fitted(schema: Schema, file: File) -> Schema:
     """
     inputs = schema.inputs
     if file.head.width:  # lines of JSON without a row have no columns
-        _check_inputs(file.path, file.head, inputs)
-        inputs = tuple(_noted(column, file.head[column.name]) for column in inputs)
+        head = derived.of_schema(file.head.lazy(), inputs).collect()
+        _check_inputs(file.path, head, inputs)
+        inputs = tuple(_noted(column, head[column.name]) for column in inputs)
         for column in inputs:
-            values.read(column, file.head.schema[column.name])
+            values.read(column, head.schema[column.name])
     return replace(schema, columns=inputs)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from tidemill.bulk import lines
 from tidemill.bulk.inputs import Chunk
 from tidemill.bulk.lines import ROW
-from tidemill.data import typed
+from tidemill.data import derived, typed
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import collect, unreadable
@@ -72,6 +72,7 @@ class Scorer:
         broken = lines.NONE_BROKEN
         if isinstance(content, list):
             table, numbers, broken = lines.parse(content, chunk.first)
+            table = derived.of_schema(table.lazy(), chunk.schema.columns).collect()
             names = [column.name for column in chunk.schema.columns] + list(self.kept)
             absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in table.columns]
             table = (

@@ -1,17 +1,20 @@
 """From a table to its schema: kinds from the values, roles from the settings, and back and forth to YAML."""
 
 import difflib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import yaml
 
-from tidemill.data import facts, kinds, relevance
+from tidemill.data import derived, facts, kinds, proposals, relevance, values
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError
 from tidemill.settings import DataSettings, Kind
+
+LOG = logging.getLogger(__name__)
 
 HEADER = """\
 # The schema of a table. Pin it with data.schema=<this file>; edit what inference got wrong.
@@ -20,6 +23,7 @@ HEADER = """\
 #   missing_allowed: false stands where the table had no missing value; such rows are quarantined, such requests refused
 #   minimum, maximum (numeric), domain (allowed values): rows outside are quarantined
 #   missing_marks: texts that mean "no value"; the empty text always does
+#   made_of: the parts and offsets that make a column which the source does not have (data.moments)
 #   format (timestamps as text), decimal_comma, thousands (numbers as text): how values are written
 """
 
@@ -45,6 +49,8 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         columns = _one_each(columns)
     else:
         columns = _inferred(frame, names, roles, settings)
+        if proposal := proposals.moment(names, derived.declared(settings)):
+            LOG.info("%s", proposal)
     columns = [_bounded(column, settings) for column in columns]
     schema = Schema(columns=tuple(columns), time_is_input=settings.time_is_input)
     if not schema.inputs:
@@ -68,6 +74,7 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         if role is Role.KEY or (role is Role.TARGET and _names_classes(found[name])):
             wanted[name] = Kind.CATEGORICAL
     decided = kinds.decide(frame, found, wanted, [name for name, role in roles.items() if role is Role.TIME])
+    made = _made(frame, settings)
     columns = []
     for name in names:
         if name not in found:
@@ -77,9 +84,18 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         if column is None:
             raise _unreadable(name, fact, wanted[name])
         gaps = fact.present < fact.rows or bool(column.missing_marks)
-        column = replace(column, role=roles.get(name, Role.FEATURE), missing_allowed=gaps)
+        column = replace(
+            column, role=roles.get(name, Role.FEATURE), missing_allowed=gaps, made_of=made.get(name, column.made_of)
+        )
         columns.append(_fit_for_role(column, fact))
     return relevance.ignore_useless(frame, columns, found, settled=set(settings.kinds))
+
+
+def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[str, str | float], ...]]:
+    """What the moments that `sources.open` added are made of."""
+    dtypes = frame.collect_schema()
+    moments = [moment for moment in derived.declared(settings) if dtypes.get(moment.name) == values.TIMESTAMP]
+    return {moment.name: derived.noted(frame, moment).made_of for moment in moments}
 
 
 def _names_classes(fact: Facts) -> bool:

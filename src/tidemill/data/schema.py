@@ -35,6 +35,7 @@ class Column:
     `minimum`, `maximum` bound numeric values; `domain` lists the allowed categories.
     `missing_marks` are the texts that stand for a missing value, like "?"; the empty text always does.
     `reason` says why inference ignored the column.
+    `made_of` says of a column that the source does not have which parts and offsets it is made of (`derived.py`).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     thousands: str | None = None
     missing_marks: tuple[str, ...] = ()
     reason: str | None = None
+    made_of: tuple[tuple[str, str | float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,8 @@ class Schema:
                 entry["missing_marks"] = list(column.missing_marks)
             if column.decimal_comma:
                 entry["decimal_comma"] = True
+            if column.made_of:
+                entry["made_of"] = dict(column.made_of)
             columns[column.name] = entry
         return {"time_is_input": self.time_is_input, "columns": columns}
 
@@ -123,11 +127,12 @@ class Schema:
                 for key in ("minimum", "maximum"):
                     if values.get(key) is not None:
                         values[key] = float(values[key])
+                values["made_of"] = tuple(dict(values.get("made_of", {})).items())
                 columns.append(Column(name=str(name), **values))
             except (KeyError, TypeError, ValueError) as error:
                 raise SchemaError(
                     "Each column of a schema needs a kind and may have role, missing_allowed, minimum, "
-                    "maximum, domain, format, decimal_comma, thousands and missing_marks",
+                    "maximum, domain, format, decimal_comma, thousands, missing_marks and made_of",
                     observed=f"{name}: {entry} ({error})",
                     remedy="correct the entry, or leave data.schema unset to have the schema inferred",
                 ) from error

@@ -118,6 +118,9 @@ class DataSettings:
     ignored: list[str]
     kinds: dict[str, Kind]
     """Column: kind, where inference should not decide."""
+    moments: dict[str, dict[str, Any]]
+    """New column: what its instants are made of. Parts (year, month, day, hour, minute, second; time; date) and offsets
+    (plus_days, minus_hours, …) name columns, or are numbers that hold for all rows; format: how `date` is written."""
     split: SplitSettings
     quality: QualitySettings
 

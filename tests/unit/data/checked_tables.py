@@ -41,6 +41,7 @@ def data_settings(
         sensitive=[],
         ignored=[],
         kinds={},
+        moments={},
         split=split or split_settings(),
         quality=QualitySettings(**rules),  # type: ignore[arg-type]
         **unset,  # type: ignore[arg-type]

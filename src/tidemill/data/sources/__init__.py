@@ -2,7 +2,8 @@
 
 To add one: a module `tidemill/data/sources/<name>.py`, or one of your own by its dotted name. A source whose labels
 become known later than its records may say when: `labelled_at(settings) -> pl.LazyFrame` of key and `labelled_at`; and
-`REPLAYED_FROM`, where a replay of it begins if nobody says.
+`REPLAYED_FROM`, where a replay of it begins if nobody says. `MAKES_MOMENTS = True` marks one that adds what
+`data.moments` declares itself.
 """
 
 import dataclasses
@@ -33,7 +34,14 @@ def open(settings: DataSettings) -> pl.LazyFrame:
             observed=f"column {[not name.strip() for name in names].index(True) + 1} of {len(names)} has none",
             remedy="name it in the table",
         )
-    return frame if settings.limit is None else frame.head(settings.limit)
+    frame = frame if settings.limit is None else frame.head(settings.limit)
+    return frame if getattr(source, "MAKES_MOMENTS", False) else _with_moments(frame, settings)
+
+
+def _with_moments(frame: pl.LazyFrame, settings: DataSettings) -> pl.LazyFrame:
+    from tidemill.data import derived  # which reads through this module
+
+    return derived.add(frame, derived.declared(settings))
 
 
 def open_test(settings: DataSettings) -> pl.LazyFrame | None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import build
-from tidemill.data import facts, infer, kinds, sources, values
+from tidemill.data import derived, facts, infer, kinds, sources, values
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError
@@ -22,6 +22,10 @@ from tidemill.settings.rules import Instant
 
 AGE_WEIGHT = "age_weight"
 """The column that weights by age stand in, where the base table has no weights of its own."""
+
+
+MAKES_MOMENTS = True
+"""The base is read through `sources.open`, which makes them; the records get theirs here."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -118,6 +122,7 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
         records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
     except pl.exceptions.PolarsError as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
+    records = sources.collect(derived.fill(records.lazy(), derived.declared(settings)))
     there = base.collect_schema().names()
     if unknown := [name for name in records.columns if name not in there]:
         raise _unfit(f"{file} has {unknown[0]!r}; the base table has {', '.join(there)}")
