@@ -19,7 +19,7 @@ import polars as pl
 from tidemill.bulk import lines
 from tidemill.data import derived
 from tidemill.data.schema import Schema
-from tidemill.data.sources import collect, files, unreadable
+from tidemill.data.sources import FAILURES, _folders, collect, files, unreadable
 from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import DataSettings
 
@@ -124,6 +124,7 @@ def look(path: str, number: int) -> File:
         if kind == "jsonl":
             with _opened(path) as stream:
                 head, _, _ = lines.parse([line for line in islice(stream, HEAD) if line.strip()], 0)
+            head = in_folders(head.lazy(), path).collect() if head.width else head
             return File(number=number, path=path, kind=kind, rows=None, about=_about(path), head=head)
         frame = _scan(path, kind)
         sliced = kind == "parquet" or (kind == "arrow" and _is_random_access(path))
@@ -135,7 +136,12 @@ def look(path: str, number: int) -> File:
 def _scan(path: str, kind: str) -> pl.LazyFrame:
     """As training reads it. Some files are held in memory whole from here on: see `_delimited` and `files`."""
     settings = cast(DataSettings, SimpleNamespace(path=path, format=kind, options={}))
-    return files._SCANS["jsonl" if kind == "json" else kind](path, settings)
+    return in_folders(files._SCANS["jsonl" if kind == "json" else kind](path, settings), path)
+
+
+def in_folders(frame: pl.LazyFrame, path: str) -> pl.LazyFrame:
+    """The file's rows with the columns that stand in the names of its folders."""
+    return _folders.add(frame, _folders.columns([path])[0])
 
 
 def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start: int) -> Iterator[Chunk]:
@@ -224,8 +230,9 @@ def _named(path: str) -> Iterator[None]:
         for word, ours in _WORDS.items():
             rule, remedy = rule.replace(word, ours), remedy.replace(word, ours)
         raise SourceError(rule, observed=observed, remedy=remedy) from error
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
-        reported = unreadable(error)
-        raise SourceError(
-            reported.rule, observed=f"{path}: {reported.observed}", remedy="check that the file is whole"
-        ) from error
+    except FAILURES as error:
+        reported = unreadable(error, path)
+        remedy = "check that the file is whole"
+        if "data." not in reported.remedy:
+            remedy = reported.remedy
+        raise SourceError(reported.rule, observed=reported.observed, remedy=remedy) from error

@@ -12,6 +12,7 @@ import polars as pl
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.data.schema import Role as SchemaRole
+from tidemill.data.sources import FAILURES
 from tidemill.errors import LedgerError, RequestError, SettingsError
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
@@ -166,7 +167,7 @@ def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity) ->
     try:
         content = file.read_bytes()
         table = _READERS[file.suffix.lower()](file, classes is not None)
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+    except (*FAILURES, KeyError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
     rows = columns.labelled(_labels(table, file, classes))
     given = tables.answers(ledger, model).select("id").join(rows.lazy().select("id"), on="id", how="semi")

@@ -120,7 +120,7 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
     """The file's rows, each column of them in the base table, the target among them."""
     try:
         records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
-    except pl.exceptions.PolarsError as error:
+    except sources.FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
     records = sources.collect(derived.fill(records.lazy(), derived.declared(settings)))
     there = base.collect_schema().names()
