@@ -116,6 +116,8 @@ def _not_composed(error: BaseException) -> SettingsError:
     elif "override_grammar" in text:
         text = re.sub(r"^LexerNoViableAltException: ", "cannot read ", text.split("\n")[0])
         remedy = "quote a value that is not plain, for the shell and for Hydra: \"data.path='my table.csv'\""
+    elif found := re.search(r"Interpolation key '(.+)' not found", text):
+        text, remedy = found[0], f"a column of that name is written with a backslash: 'data.target=\\${{{found[1]}}}'"
     elif found := re.search(r"Environment variable '(.+)' not found", text):
         text, remedy = found[0], f"set {found[1]}, or write the value in its place"
     else:

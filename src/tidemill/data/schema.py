@@ -32,9 +32,11 @@ class Column:
     `format` is the strptime pattern of timestamps stored as text (null: already a date or time type), or
     `epoch_s`, `epoch_ms`, `epoch_us` for whole numbers since 1970.
     `decimal_comma` marks numbers stored as text like "3,14", `thousands` what groups their digits, as in "1,234.5".
+    `unit` is the text that may stand before or after each number, like "$" or "%" (12% is 12); `accounting` says that
+    (12) and 12- are minus 12. `format` may hold several patterns, put apart by " | ": the first that fits is taken.
     `minimum`, `maximum` bound numeric values; `domain` lists the allowed categories.
     `missing_marks` are the texts that stand for a missing value, like "?"; the empty text always does.
-    `reason` says why inference ignored the column.
+    `reason` says why inference ignored the column, or how it read it.
     `made_of` says of a column that the source does not have which parts and offsets it is made of (`derived.py`).
     """
 
@@ -48,6 +50,8 @@ class Column:
     format: str | None = None
     decimal_comma: bool = False
     thousands: str | None = None
+    unit: str | None = None
+    accounting: bool = False
     missing_marks: tuple[str, ...] = ()
     reason: str | None = None
     made_of: tuple[tuple[str, str | float], ...] = ()
@@ -94,15 +98,16 @@ class Schema:
             entry: dict[str, Any] = {"kind": str(column.kind), "role": str(column.role)}
             if not column.missing_allowed:
                 entry["missing_allowed"] = False
-            for name in ("minimum", "maximum", "format", "thousands", "reason"):
+            for name in ("minimum", "maximum", "format", "thousands", "unit", "reason"):
                 if getattr(column, name) is not None:
                     entry[name] = getattr(column, name)
             if column.domain is not None:
                 entry["domain"] = list(column.domain)
             if column.missing_marks:
                 entry["missing_marks"] = list(column.missing_marks)
-            if column.decimal_comma:
-                entry["decimal_comma"] = True
+            for name in ("decimal_comma", "accounting"):
+                if getattr(column, name):
+                    entry[name] = True
             if column.made_of:
                 entry["made_of"] = dict(column.made_of)
             columns[column.name] = entry
@@ -132,7 +137,7 @@ class Schema:
             except (KeyError, TypeError, ValueError) as error:
                 raise SchemaError(
                     "Each column of a schema needs a kind and may have role, missing_allowed, minimum, "
-                    "maximum, domain, format, decimal_comma, thousands, missing_marks and made_of",
+                    "maximum, domain, format, decimal_comma, thousands, unit, accounting, missing_marks and made_of",
                     observed=f"{name}: {entry} ({error})",
                     remedy="correct the entry, or leave data.schema unset to have the schema inferred",
                 ) from error

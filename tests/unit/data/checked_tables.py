@@ -41,6 +41,8 @@ def data_settings(
         sensitive=[],
         ignored=[],
         kinds={},
+        missing_marks={},
+        formats={},
         moments={},
         split=split or split_settings(),
         quality=QualitySettings(**rules),  # type: ignore[arg-type]

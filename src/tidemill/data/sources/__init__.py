@@ -55,6 +55,13 @@ def open_test(settings: DataSettings) -> pl.LazyFrame | None:
     return open(dataclasses.replace(settings, path=settings.test_path))
 
 
+def pandas_index(settings: DataSettings) -> list[str]:
+    """Columns of a Parquet file that pandas stored as its index of rows, by what pandas wrote into the file."""
+    from tidemill.data.sources import files
+
+    return files.pandas_index(settings) if settings.source == "files" else []
+
+
 def collect(frame: pl.LazyFrame) -> pl.DataFrame:
     """Carry out what a source has only planned.
 

@@ -4,6 +4,7 @@ Everything is scanned lazily: columns and rows that nobody asks for are not read
 """
 
 import difflib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def read(settings: DataSettings) -> pl.LazyFrame:
         with sources.reading(file):
             frames.append(_folders.add(scan(file, settings), values))
     return frames[0] if len(frames) == 1 else _joined(paths, frames)
+
+
+def pandas_index(settings: DataSettings) -> list[str]:
+    """See `sources.pandas_index`; of a folder, the first file speaks for all."""
+    path = settings.path or ""
+    if not path or _remote(path) or settings.format not in ("auto", "parquet") or _is_delta(path):
+        return []
+    first = _files(path)[0]
+    if _begins(first, 4) != b"PAR1":
+        return []
+    about = json.loads(pl.read_parquet_metadata(first).get("pandas", "{}"))
+    return [name for name in about.get("index_columns", []) if isinstance(name, str)]
 
 
 def _check(settings: DataSettings) -> None:

@@ -169,7 +169,7 @@ def _written(column: Column) -> pl.Expr:
     if column.kind is Kind.TIMESTAMP and column.format in values.EPOCHS:
         return (value.dt.epoch("us") / values.EPOCHS[column.format]).cast(pl.String)
     if column.kind is Kind.TIMESTAMP:
-        return value.dt.strftime(str(column.format).replace("%#z", "%z"))
+        return value.dt.strftime(max(str(column.format).split(values.OR), key=len).replace("%#z", "%z"))
     text = value.cast(pl.String)
     return text.str.replace(".", ",", literal=True) if column.decimal_comma else text
 
