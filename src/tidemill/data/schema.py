@@ -144,6 +144,11 @@ class Schema:
         return cls(columns=tuple(columns), time_is_input=bool(content.get("time_is_input", False)))
 
 
+def stands_in_json(name: str) -> bool:
+    """Whether a name stands in JSON as it is; msgspec's typed decoders take no other."""
+    return not any(letter in '\\"' or letter < " " for letter in name)
+
+
 def _texts(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list | tuple):
         raise ValueError("a list is needed")
