@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from urllib.parse import quote, unquote
 
 from tidemill.errors import SettingsError
 
@@ -90,13 +91,16 @@ def keys(kind: type, prefix: str = "") -> Iterator[str]:
             yield from keys(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
 
 
-def open_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Full keys of the mappings inside `kind` whose own keys are the user's: columns, options."""
-    for name, hint in get_type_hints(kind).items():
-        if get_origin(hint) is dict:
-            yield prefix + name
-        elif dataclasses.is_dataclass(hint):
-            yield from open_keys(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+_ENCODED = "%%"
+
+
+def encoded(name: str) -> str:
+    """A key as Hydra's command line takes it, whatever is in it; `build` decodes it."""
+    return _ENCODED + quote(name, safe="").replace("~", "%7E")
+
+
+def _decoded(key: object) -> str:
+    return unquote(str(key).removeprefix(_ENCODED)) if str(key).startswith(_ENCODED) else str(key)
 
 
 def nearest_key(key: str, known: list[str]) -> str | None:
@@ -234,7 +238,8 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
         if not isinstance(value, Mapping):
             problems.append(_Problem(key, repr(value), f"must be a mapping, like {key}={{name:value}}"))
             return None
-        return {str(name): _value(arguments[1], item, f"{key}.{name}", problems) for name, item in value.items()}
+        named = {_decoded(name): item for name, item in value.items()}
+        return {name: _value(arguments[1], item, f"{key}.{name}", problems) for name, item in named.items()}
     if dataclasses.is_dataclass(hint):
         return _dataclass(hint, value, key, problems)  # type: ignore[arg-type]
     return _scalar(hint, value, key, problems)

@@ -40,7 +40,9 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
         except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(INTERRUPTED)
-        except (KeyboardInterrupt, Exception) as error:
+        except SystemExit:
+            raise
+        except BaseException as error:  # a panic of Polars is no Exception
             if not interruptions and not isinstance(error, KeyboardInterrupt):
                 sys.exit(explain(error))  # Hydra would repeat the whole command line before it
             sys.stderr.write(f"\n{_stopped(command, folder)}\n")
@@ -77,7 +79,7 @@ def _stopped(command: str, folder: Path | None) -> str:
     return f"Stopped. The registry is as it was. Go on where the run left off:\n  {command} {resume}"
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """What a person should read when a job ends with `error`; for a fault of ours, its traceback.
 
     Hydra and OmegaConf refuse a mistyped key while they compose, before `composition.build` can see it: their
@@ -102,7 +104,7 @@ def _refused(error: OSError) -> TidemillError:
     )
 
 
-def _not_composed(error: Exception) -> SettingsError:
+def _not_composed(error: BaseException) -> SettingsError:
     text = re.sub(r"\s*(To append to your config|Config search path:).*", "", str(error), flags=re.DOTALL).strip()
     if found := re.search(r"Could not find '(.+)/([^/']+)'\s+Available options in '[^']+':\s+(.*)", text, re.DOTALL):
         group, name, there = found[1], found[2], found[3].split()
@@ -114,6 +116,8 @@ def _not_composed(error: Exception) -> SettingsError:
     elif "override_grammar" in text:
         text = re.sub(r"^LexerNoViableAltException: ", "cannot read ", text.split("\n")[0])
         remedy = "quote a value that is not plain, for the shell and for Hydra: \"data.path='my table.csv'\""
+    elif found := re.search(r"Interpolation key '(.+)' not found", text):
+        text, remedy = found[0], f"a column of that name is written with a backslash: 'data.target=\\${{{found[1]}}}'"
     elif found := re.search(r"Environment variable '(.+)' not found", text):
         text, remedy = found[0], f"set {found[1]}, or write the value in its place"
     else:

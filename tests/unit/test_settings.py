@@ -1,6 +1,7 @@
 """conf/ and settings.py must say the same: every key that one has, the other knows."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from omegaconf import OmegaConf
 
 from tidemill.composition import keys
 from tidemill.errors import SettingsError
-from tidemill.settings import Settings, addable, from_config, known_keys
+from tidemill.settings import Kind, Settings, addable, from_config, known_keys
+from tidemill.settings.overrides import override
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -99,3 +101,31 @@ def test_options_that_are_set_already_can_be_set() -> None:
 @pytest.mark.parametrize("word", ["data.path=x", "+data.kinds.a=numeric", "data.kind=x", "-m", "~data.options", "a"])
 def test_other_words_stay_as_they_are(word: str) -> None:
     assert addable(word) == word
+
+
+ODD_NAMES = [
+    "age", "sepal.length", "petal width", "größe", 'a"b', "it's", "a\\b", "${y}", "a(b)", "5", "a#b", "a\nb", "null",
+    "a,b", "a:b", "{x}", "a=b", "%%a", "~x", "日本",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_column_can_be_named_in_a_setting_as_messages_say_it(name: str) -> None:
+    """What a message tells a person to paste into a shell does what it says."""
+    marks = ["\\N", "—", "#REF!", 'say "x"', "1", "null", "it's", "${z}", "a,b"]
+    words = [
+        override("data.kinds", name, "numeric"),
+        override("data.missing_marks", name, marks),
+        override("data.formats", name, "%d/%m/%Y %H:%M | %Y"),
+    ]
+    data = from_config(compose("data.path=x", *(addable(shlex.split(word)[0]) for word in words))).data
+    assert data.kinds == {name: Kind.NUMERIC}
+    assert data.missing_marks == {name: marks}
+    assert data.formats == {name: "%d/%m/%Y %H:%M | %Y"}
+
+
+def test_settings_of_settings_take_columns_of_any_name_too() -> None:
+    words = ["data.moments.m.year=a", "data.moments.m.month=b", "preparation.columns={a: {log: true}}"]
+    assert compose(*map(addable, words))["data"]["moments"] == {"m": {"year": "a", "month": "b"}}
+    moments = from_config(compose(addable("data.moments.when booked.year=a"))).data.moments
+    assert moments == {"when booked": {"year": "a"}}

@@ -17,8 +17,9 @@ import fsspec
 import polars as pl
 
 from tidemill.bulk import lines
+from tidemill.data import derived
 from tidemill.data.schema import Schema
-from tidemill.data.sources import collect, files, unreadable
+from tidemill.data.sources import FAILURES, _folders, collect, files, unreadable
 from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import DataSettings
 
@@ -123,6 +124,7 @@ def look(path: str, number: int) -> File:
         if kind == "jsonl":
             with _opened(path) as stream:
                 head, _, _ = lines.parse([line for line in islice(stream, HEAD) if line.strip()], 0)
+            head = in_folders(head.lazy(), path).collect() if head.width else head
             return File(number=number, path=path, kind=kind, rows=None, about=_about(path), head=head)
         frame = _scan(path, kind)
         sliced = kind == "parquet" or (kind == "arrow" and _is_random_access(path))
@@ -134,7 +136,12 @@ def look(path: str, number: int) -> File:
 def _scan(path: str, kind: str) -> pl.LazyFrame:
     """As training reads it. Some files are held in memory whole from here on: see `_delimited` and `files`."""
     settings = cast(DataSettings, SimpleNamespace(path=path, format=kind, options={}))
-    return files._SCANS["jsonl" if kind == "json" else kind](path, settings)
+    return in_folders(files._SCANS["jsonl" if kind == "json" else kind](path, settings), path)
+
+
+def in_folders(frame: pl.LazyFrame, path: str) -> pl.LazyFrame:
+    """The file's rows with the columns that stand in the names of its folders."""
+    return _folders.add(frame, _folders.columns([path])[0])
 
 
 def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start: int) -> Iterator[Chunk]:
@@ -143,20 +150,20 @@ def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start:
     Raises:
         SourceError: the file fails while it is being read.
     """
-    for number, content in enumerate(_contents(file, columns, rows, start), start):
+    for number, content in enumerate(_contents(file, columns, schema, rows, start), start):
         yield Chunk(
             file=file.number, number=number, path=file.path, first=number * rows, content=content, schema=schema
         )
 
 
 def _contents(
-    file: File, columns: Sequence[str], rows: int, start: int
+    file: File, columns: Sequence[str], schema: Schema, rows: int, start: int
 ) -> Iterator[pl.LazyFrame | pl.DataFrame | list[bytes]]:
     if file.in_lines:
         yield from _in_lines(file.path, rows, start)
         return
     with _named(file.path):
-        frame = _scan(file.path, file.kind).select(columns)
+        frame = derived.of_schema(_scan(file.path, file.kind), schema.columns).select(columns)
         if file.rows is not None:
             yield from (frame.slice(first, rows) for first in range(start * rows, max(file.rows, 1), rows))
             return
@@ -223,8 +230,9 @@ def _named(path: str) -> Iterator[None]:
         for word, ours in _WORDS.items():
             rule, remedy = rule.replace(word, ours), remedy.replace(word, ours)
         raise SourceError(rule, observed=observed, remedy=remedy) from error
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
-        reported = unreadable(error)
-        raise SourceError(
-            reported.rule, observed=f"{path}: {reported.observed}", remedy="check that the file is whole"
-        ) from error
+    except FAILURES as error:
+        reported = unreadable(error, path)
+        remedy = "check that the file is whole"
+        if "data." not in reported.remedy:
+            remedy = reported.remedy
+        raise SourceError(reported.rule, observed=reported.observed, remedy=remedy) from error

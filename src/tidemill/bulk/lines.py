@@ -1,12 +1,12 @@
 """JSON Lines to rows. Types are guessed anew for each chunk: training's rules read 3, 3.0 and "3" alike."""
 
 import io
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
+from tidemill.data.sources._json import fault
 from tidemill.data.typed import REASON
 
 ROW = "row\0"
@@ -22,7 +22,7 @@ def parse(lines: Sequence[bytes], first: int) -> tuple[pl.DataFrame, np.ndarray,
         table = _table(lines)
         if table.height == len(lines):
             return table, numbers, NONE_BROKEN
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         pass  # Polars does not say which line it is
     reasons = [_no_record(line) for line in lines]
     good = [line for line, reason in zip(lines, reasons, strict=True) if reason is None]
@@ -39,9 +39,8 @@ def _table(lines: Sequence[bytes]) -> pl.DataFrame:
 
 
 def _no_record(line: bytes) -> str | None:
+    reason = fault(line)
     shown = repr(line.strip()[:60].decode(errors="replace"))
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        return f"not JSON ({error}): {shown}"
-    return None if isinstance(content, dict) else f"not a JSON object: {shown}"
+    if reason is None:
+        return None
+    return f"not a JSON object: {shown}" if reason.startswith("is JSON") else f"not JSON ({reason}): {shown}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from tidemill.bulk.inputs import File
-from tidemill.data import values
+from tidemill.data import derived, values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SettingsError
 
@@ -64,11 +64,13 @@ def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> No
     absent = [column.name for column in inputs if column.name not in head.columns]
     if absent:
         near = difflib.get_close_matches(absent[0], head.columns, n=1, cutoff=0.6)
+        made = {c.name: ", ".join(derived.Moment(name=c.name, made_of=c.made_of).columns) for c in inputs if c.made_of}
         raise SchemaError(
             "A file must have every column that the model was trained on",
             observed=f"no column {', '.join(map(repr, absent))} in {path}, which has {', '.join(head.columns[:50])}",
             remedy=(f"is {near[0]!r} meant by {absent[0]!r}? " if near else "")
-            + "Add the column, empty where no value is known",
+            + "Add the column, empty where no value is known"
+            + "".join(f", or {parts}, which {name!r} is made of" for name, parts in made.items() if name in absent[:1]),
         )
 
 
@@ -94,9 +96,10 @@ def _fitted(schema: Schema, file: File) -> Schema:
         SchemaError: a column is not there, or nothing of its type can be read as its kind.
     """
     if file.head.width:  # lines of JSON without a row have no columns
-        _check_inputs(file.path, file.head, schema.inputs)
+        head = derived.of_schema(file.head.lazy(), schema.inputs).collect()
+        _check_inputs(file.path, head, schema.inputs)
         for column in schema.inputs:
-            values.read(column, file.head.schema[column.name])
+            values.read(column, head.schema[column.name])
     return replace(schema, columns=schema.inputs)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 
 from tidemill.bulk import lines, unseen
-from tidemill.bulk.inputs import Chunk
+from tidemill.bulk.inputs import Chunk, in_folders
 from tidemill.bulk.lines import ROW
 from tidemill.bulk.unseen import Unseen
 from tidemill.bundle.manifest import Manifest
-from tidemill.data import typed
+from tidemill.data import derived, typed
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import collect, unreadable
+from tidemill.data.sources import FAILURES, collect, unreadable
 from tidemill.errors import TidemillError
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Kind, Objective
@@ -68,7 +68,7 @@ class Scorer:
             table, broken = self._table(chunk)
             schema = Schema(columns=(_NUMBER, *chunk.schema.columns), time_is_input=chunk.schema.time_is_input)
             read = typed.apply(table.lazy(), schema)
-        except (TidemillError, pl.exceptions.PolarsError, OSError) as caught:
+        except (TidemillError, *FAILURES) as caught:
             error = caught if isinstance(caught, TidemillError) else unreadable(caught)
             where = f"{chunk.path}, rows {chunk.first} and after: "
             raise type(error)(error.rule, observed=where + error.observed, remedy=error.remedy) from caught
@@ -89,6 +89,8 @@ class Scorer:
         broken = lines.NONE_BROKEN
         if isinstance(content, list):
             table, numbers, broken = lines.parse(content, chunk.first)
+            if table.width:
+                table = derived.of_schema(in_folders(table.lazy(), chunk.path), chunk.schema.columns).collect()
             names = [column.name for column in chunk.schema.columns] + list(self.kept)
             absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in table.columns]
             table = (

@@ -1,7 +1,8 @@
 """What is counted of every column, over the whole table, before its kind is decided."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -26,7 +27,7 @@ class Facts:
     constant: every row has the same value.
     numbers: texts that are plain numbers; codes: those that a float would not keep ("007", 17 digits).
     words: every different text that is not a plain number nor means "missing", with its count.
-    length: mean number of characters of `words`. marks: texts found that mean "missing".
+    length: mean number of characters of `words`. marks: texts found that mean "missing", with their counts.
     number_marks: those that do so among numbers and times. first: some values as they stand.
     """
 
@@ -40,24 +41,38 @@ class Facts:
     codes: int = 0
     words: pl.DataFrame = field(default_factory=lambda: _NO_WORDS)
     length: float = 0.0
-    marks: tuple[str, ...] = ()
-    number_marks: tuple[str, ...] = ()
+    marks: Mapping[str, int] = field(default_factory=dict)
+    number_marks: Mapping[str, int] = field(default_factory=dict)
     first: tuple[str, ...] = ()
 
     @property
     def sample(self) -> list[str]:
-        """Different texts that are not plain numbers and do not mean "missing" among such."""
-        return self.words.filter(~pl.col("text").is_in(values.NUMBER_MARKS))["text"].head(SAMPLE).to_list()
+        """Different texts that are not plain numbers and do not mean "missing" among such, from all over the order."""
+        others = self.words.filter(~pl.col("text").is_in(list(self.number_marks)))["text"]
+        return others.gather_every(max(1, others.len() // SAMPLE)).head(SAMPLE).to_list()
 
     @property
     def values(self) -> int:
         """How many values a number or timestamp should be read from."""
-        marked = self.words.filter(pl.col("text").is_in(values.NUMBER_MARKS))
+        marked = self.words.filter(pl.col("text").is_in(list(self.number_marks)))
         return self.present - int(marked["count"].sum())
 
+    def joined(self, other: "Facts") -> "Facts":
+        """These facts, with the marks that another part of the same table has as well, and its gaps."""
+        gaps = self.present < self.rows or other.present < other.rows
+        marks = {**self.marks, **Counter(self.marks) + Counter(other.marks)}
+        number_marks = {**self.number_marks, **Counter(self.number_marks) + Counter(other.number_marks)}
+        present = min(self.present, self.rows - 1) if gaps else self.present
+        return replace(self, marks=marks, number_marks=number_marks, present=present)
 
-def count(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
-    """Facts of every named column, in one pass."""
+
+def count(frame: pl.LazyFrame, names: list[str], marks: Mapping[str, Sequence[str]] | None = None) -> dict[str, Facts]:
+    """Facts of every named column, in one pass.
+
+    Args:
+        marks: by column, the texts that mean "missing" in it and no others; where that is settled.
+    """
+    marks = marks or {}
     frame = values.cleaned(frame)
     dtypes = frame.collect_schema()
     texts = [name for name in names if dtypes[name] == pl.String]
@@ -72,7 +87,11 @@ def count(frame: pl.LazyFrame, names: list[str]) -> dict[str, Facts]:
     found = {}
     for index, name in enumerate(names):
         own = {key.split(":", 1)[1]: counted[key] for key in counted.columns if key.startswith(f"{index}:")}
-        found[name] = _text_facts(rows, own) if name in texts else _facts(dtypes[name], rows, own)
+        found[name] = (
+            _text_facts(rows, own, marks.get(name))
+            if name in texts
+            else _facts(dtypes[name], rows, own, marks.get(name, ()))
+        )
     return found
 
 
@@ -87,6 +106,7 @@ def _counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
             "present": value.count(),
             "smallest": value.min().cast(pl.Float64),
             "largest": value.max().cast(pl.Float64),
+            "constant": value.min() == value.max(),  # before it is a float: ids of 64 bits are alike as such
         }
     return {"present": value.count(), "constant": value.n_unique() == 1}
 
@@ -97,6 +117,7 @@ def _plain_number(name: str) -> pl.Expr:
 
 def _text_counts(name: str) -> dict[str, pl.Expr]:
     text, number = pl.col(name), pl.col(_NUMBER + name)
+    written = text.filter(number.is_not_null())
     padded = text.filter(text.str.starts_with("0") & (text.str.len_bytes() > 1))
     long = text.filter(number.abs() > EXACT)
     return {
@@ -106,29 +127,36 @@ def _text_counts(name: str) -> dict[str, pl.Expr]:
         "first": text.drop_nulls().head(SAMPLE).implode(),
         "smallest": number.min(),
         "largest": number.max(),
+        "same": written.min() == written.max(),
     }
 
 
-def _facts(dtype: pl.DataType, rows: int, counted: Mapping[str, pl.Series]) -> Facts:
+def _facts(dtype: pl.DataType, rows: int, counted: Mapping[str, pl.Series], settled: Sequence[str]) -> Facts:
     known = {key: series[0] for key, series in counted.items()}
-    if "smallest" in known:
-        known["constant"] = known["smallest"] == known["largest"] and known["present"] == rows
-    return Facts(dtype=dtype, rows=rows, **known)
+    known["constant"] = bool(known.get("constant")) and known["present"] == rows
+    return Facts(dtype=dtype, rows=rows, marks=dict.fromkeys(settled, 0), **known)
 
 
-def _text_facts(rows: int, counted: Mapping[str, pl.Series]) -> Facts:
+def _text_facts(rows: int, counted: Mapping[str, pl.Series], settled: Sequence[str] | None) -> Facts:
     single = {key: counted[key][0] for key in ("numbers", "codes", "smallest", "largest")}
     words = counted["words"].explode().struct.unnest()
     words = words.drop_nulls().sort("text")
     length = (pl.col("text").str.len_chars() * pl.col("count")).sum() / pl.col("count").sum()
-    number_marks = words.filter(pl.col("text").is_in(values.NUMBER_MARKS))
-    marks = number_marks.filter(pl.col("text").is_in(values.MARKS))
+    text = pl.col("text")
+    if settled is None:
+        number_marks = words.filter(text.str.to_lowercase().is_in(values.NUMBER_MARKS))
+        marks = words.filter(text.is_in(values.MARKS))
+    else:
+        marks = number_marks = words.filter(text.is_in(list(settled)))
     others = int(words["count"].sum()) - int(number_marks["count"].sum())
     among_numbers = single["numbers"] > 0 and single["numbers"] >= READABLE * (single["numbers"] + others)
     dropped = number_marks if among_numbers else marks
     words = words.filter(~pl.col("text").is_in(dropped["text"].implode()))
     present = single["numbers"] + words["count"].sum()
-    one = words.height == 1 if not single["numbers"] else single["smallest"] == single["largest"] and not words.height
+    one = words.height == 1
+    if single["numbers"]:  # beyond 2^53, different numbers are alike as floats
+        alike = single["smallest"] == single["largest"] and (abs(single["largest"]) <= EXACT or counted["same"][0])
+        one = alike and not words.height
     return Facts(
         dtype=pl.String(),
         rows=rows,
@@ -136,8 +164,8 @@ def _text_facts(rows: int, counted: Mapping[str, pl.Series]) -> Facts:
         constant=one and present == rows,
         words=words,
         length=words.select(length).item() or 0.0,
-        marks=tuple(marks["text"]),
-        number_marks=tuple(number_marks["text"]),
-        first=tuple(text for text in counted["first"][0] if text not in values.NUMBER_MARKS),
+        marks=dict.fromkeys(settled or (), 0) | dict(marks.iter_rows()),
+        number_marks=dict.fromkeys(settled or (), 0) | dict(number_marks.iter_rows()),
+        first=tuple(text for text in counted["first"][0] if text not in set(number_marks["text"])),
         **single,
     )

@@ -1,17 +1,23 @@
 """From a table to its schema: kinds from the values, roles from the settings, and back and forth to YAML."""
 
 import difflib
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import yaml
 
-from tidemill.data import facts, kinds, relevance
+from tidemill.data import derived, facts, kinds, notations, proposals, relevance, remarks, sources, values
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError
 from tidemill.settings import DataSettings, Kind
+from tidemill.settings.overrides import override
+
+LOG = logging.getLogger(__name__)
+MOST_NAMES = 50
 
 HEADER = """\
 # The schema of a table. Pin it with data.schema=<this file>; edit what inference got wrong.
@@ -20,9 +26,10 @@ HEADER = """\
 #   missing_allowed: false stands where the table had no missing value; such rows are quarantined, such requests refused
 #   minimum, maximum (numeric), domain (allowed values): rows outside are quarantined
 #   missing_marks: texts that mean "no value"; the empty text always does
-#   format (timestamps as text), decimal_comma, thousands (numbers as text): how values are written
+#   format (timestamps as text), decimal_comma, thousands, unit, accounting (numbers as text): how values are written
 #   numeric_categories: 3, 3.0, "3" and "3.0" are one category
 #   earliest, latest: of the training split's timestamps, once it is known
+#   made_of: the parts and offsets that make a column which the source does not have (data.moments)
 """
 
 
@@ -42,17 +49,20 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         for name in absent:
             _present(name, names, f"the schema {settings.schema}")
         columns = [replace(column, role=roles.get(column.name, column.role)) for column in pinned.columns]
+        columns = [_stated(column, settings) for column in columns]
         columns += [Column(name=n, kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="not in the pinned schema")
                     for n in names if n not in {column.name for column in columns}]  # fmt: skip
         columns = _one_each(columns)
     else:
         columns = _inferred(frame, names, roles, settings)
+        if proposal := proposals.moment(names, derived.declared(settings)):
+            LOG.info("%s", proposal)
     columns = [_bounded(column, settings) for column in columns]
     schema = Schema(columns=tuple(columns), time_is_input=settings.time_is_input)
     if not schema.inputs:
         raise SchemaError(
             "A model needs at least one feature",
-            observed="; ".join(f"{c.name}: {c.reason or c.role}" for c in schema.columns),
+            observed=listed([f"{c.name}: {c.reason or c.role}" for c in schema.columns], "; "),
             remedy="name columns with data.kinds.COLUMN=KIND to keep them, or add columns",
         )
     return schema
@@ -60,7 +70,7 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
 
 def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], settings: DataSettings) -> list[Column]:
     used = [name for name in names if roles.get(name) is not Role.IGNORED]
-    found = facts.count(frame, used)
+    found = _with_marks_of_test(facts.count(frame, used, settings.missing_marks), settings)
     if used and found[used[0]].rows == 0:
         raise SchemaError("A table must have rows", observed="0 rows", remedy="check data.path, data.query, data.limit")
     wanted = dict(settings.kinds)
@@ -69,7 +79,11 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
             continue
         if role is Role.KEY or (role is Role.TARGET and _names_classes(found[name])):
             wanted[name] = Kind.CATEGORICAL
-    decided = kinds.decide(frame, found, wanted, [name for name, role in roles.items() if role is Role.TIME])
+    stated = {name: notations.stated(name, text) for name, text in settings.formats.items() if name in found}
+    wanted |= {name: column.kind for name, column in stated.items() if name not in wanted}
+    times = [name for name, role in roles.items() if role is Role.TIME]
+    decided = kinds.decide(frame, found, wanted, times, stated)
+    made = _made(frame, settings)
     columns = []
     for name in names:
         if name not in found:
@@ -78,10 +92,14 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         column, fact = decided[name], found[name]
         if column is None:
             raise _unreadable(name, fact, wanted[name])
+        role = roles.get(name, Role.FEATURE)
+        if role is Role.TARGET:
+            column = _classes_kept(column, fact, settings)
         gaps = fact.present < fact.rows or bool(column.missing_marks)
-        column = replace(column, role=roles.get(name, Role.FEATURE), missing_allowed=gaps)
-        columns.append(_fit_for_role(column, fact))
-    columns = relevance.ignore_useless(frame, columns, found, settled=set(settings.kinds))
+        column = replace(column, role=role, missing_allowed=gaps, made_of=made.get(name, column.made_of))
+        columns.append(_fit_for_role(remarks.with_marks(column, fact), fact))
+    settled = {*settings.kinds, *settings.formats}
+    columns = relevance.ignore_useless(frame, columns, found, settled=settled, index=sources.pandas_index(settings))
     return [replace(column, numeric_categories=_are_numbers(column, found.get(column.name))) for column in columns]
 
 
@@ -90,6 +108,58 @@ def _are_numbers(column: Column, fact: Facts | None) -> bool:
     if column.kind is not Kind.CATEGORICAL or fact is None:
         return False
     return fact.dtype.is_numeric() or fact.numbers >= max(facts.READABLE * fact.present, 1)
+
+
+def _with_marks_of_test(found: dict[str, Facts], settings: DataSettings) -> dict[str, Facts]:
+    """The facts, with the marks of the separate test table as well: what it has more of is missing there too."""
+    test = sources.open_test(settings)
+    if test is None:
+        return found
+    there = [name for name, dtype in test.collect_schema().items() if name in found and dtype == found[name].dtype]
+    more = facts.count(test, there, settings.missing_marks)
+    return {name: fact.joined(more[name]) if name in more else fact for name, fact in found.items()}
+
+
+def _classes_kept(column: Column, fact: Facts, settings: DataSettings) -> Column:
+    """A class may be called NA or None: no label is dropped for its name."""
+    if column.kind is not Kind.CATEGORICAL or column.name in settings.missing_marks:
+        return column
+    if marks := {mark: count for mark, count in fact.marks.items() if count}:
+        shown = ", ".join(f"{mark!r} ({count:,} rows)" for mark, count in marks.items())
+        LOG.warning(
+            "The target %s has classes that are called like missing values: %s. They are classes; "
+            "if these rows have no label: %s",
+            column.name,
+            shown,
+            override("data.missing_marks", column.name, list(marks)),
+        )
+        column = replace(column, reason=f"has classes called {shown}")
+    return replace(column, missing_marks=())
+
+
+def _stated(column: Column, settings: DataSettings) -> Column:
+    """A pinned column with the marks and the notation that settings give."""
+    if column.name in settings.missing_marks:
+        column = replace(column, missing_marks=tuple(settings.missing_marks[column.name]))
+    if column.name in settings.formats:
+        given = notations.stated(column.name, settings.formats[column.name])
+        column = replace(
+            column,
+            kind=given.kind,
+            format=given.format,
+            decimal_comma=given.decimal_comma,
+            thousands=given.thousands,
+            unit=given.unit,
+            accounting=given.accounting,
+        )
+    return column
+
+
+def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[str, str | float], ...]]:
+    """What the moments that `sources.open` added are made of."""
+    dtypes = frame.collect_schema()
+    moments = [moment for moment in derived.declared(settings) if dtypes.get(moment.name) == values.TIMESTAMP]
+    return {moment.name: derived.noted(frame, moment).made_of for moment in moments}
 
 
 def _names_classes(fact: Facts) -> bool:
@@ -110,17 +180,18 @@ def _fit_for_role(column: Column, fact: Facts) -> Column:
         raise SchemaError(
             "data.time must name a column of timestamps or numbers",
             observed=f"{column.name!r} is {column.kind}, with values like {', '.join(map(repr, fact.first[:3]))}",
-            remedy="name another column, or pin a schema with the column's format",
+            remedy="name another column, or say how it is written: "
+            + override("data.formats", column.name, "%d.%m.%Y"),
         )
     return column
 
 
 def _unreadable(name: str, fact: Facts, kind: Kind) -> SchemaError:
-    shown = ", ".join(map(repr, fact.first[:3])) or "no value"
+    shown = ", ".join(text[:60].__repr__() for text in fact.first[:3]) or "no value"
     return SchemaError(
-        "A column must be readable as the kind that data.kinds sets for it",
+        "A column must be readable as the kind that data.kinds or data.formats sets for it",
         observed=f"column {name!r} as {kind}: {shown}",
-        remedy=f"correct data.kinds.{name}, or pin a schema with the column's format",
+        remedy=f"correct that setting, or say how values are written with data.formats.{name}",
     )
 
 
@@ -139,8 +210,8 @@ def _roles(settings: DataSettings, names: list[str]) -> dict[str, Role]:
                 observed=f"{name!r} is {roles[name]} and {role}",
                 remedy=f"take it out of one setting, for example {key}",
             )
-    for key in ("kinds", "quality.ranges", "quality.domains"):
-        part = settings.kinds if key == "kinds" else getattr(settings.quality, key.split(".")[1])
+    for key in ("kinds", "missing_marks", "formats", "quality.ranges", "quality.domains"):
+        part = getattr(settings.quality if key.startswith("quality.") else settings, key.split(".")[-1])
         for name in part:
             _present(name, names, f"data.{key}")
     return roles
@@ -153,7 +224,7 @@ def _present(name: str, names: list[str], key: str) -> None:
     near = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.4)
     raise SchemaError(
         f"A column that {key} names must be in the table",
-        observed=f"{name!r}; the table has {', '.join(names)}",
+        observed=f"{name!r}; the table has {listed(names)}",
         remedy=f"did you mean {folded[near[0]]!r}?" if near else "correct the name, or add the column",
     )
 
@@ -173,6 +244,12 @@ def _bounded(column: Column, settings: DataSettings) -> Column:
     if name in settings.quality.domains:
         column = replace(column, domain=tuple(_text(value) for value in settings.quality.domains[name]))
     return column
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
+    """Names for a message, which a table of thousands of columns does not fill."""
+    shown = separator.join(names[:MOST_NAMES])
+    return shown + (f"{separator}and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else "")
 
 
 def _text(value: object) -> str:

@@ -4,64 +4,72 @@ Every notation that fits a sample of a text column's values is tried on all of t
 the most is kept.
 """
 
-import itertools
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import polars as pl
 
-from tidemill.data import values
+from tidemill.data import agreement, notations, remarks, values
 from tidemill.data.facts import READABLE, Facts
 from tidemill.data.raw import EXACT
 from tidemill.data.schema import Column
 from tidemill.data.sources import collect
 from tidemill.settings import Kind
 
-DATES = (
-    "%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y",
-    "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-    "%a, %d %b %Y", "%Y%m%d",
-)  # fmt: skip
-"""Where two read a column equally well the earlier is taken: 01/02/2013 is January 2nd unless a day says otherwise."""
-
-TIMES = ("{gap}%H:%M:%S%.f", "{gap}%H:%M", "{gap}%I:%M:%S %p", "{gap}%I:%M %p")
-ZONES = ("", "%#z")
 WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 
 
 def decide(
-    frame: pl.LazyFrame, found: Mapping[str, Facts], wanted: Mapping[str, Kind], times: Collection[str]
+    frame: pl.LazyFrame,
+    found: Mapping[str, Facts],
+    wanted: Mapping[str, Kind],
+    times: Collection[str],
+    stated: Mapping[str, Column] | None = None,
 ) -> dict[str, Column | None]:
     """Kind and notation of every column in `found`; None where nothing reads a column as its wanted kind.
+
+    Where several notations read a column equally well, it follows the other columns of the table.
 
     Args:
         wanted: the kind that is already settled, by column.
         times: text columns that are tried as timestamps before numbers ("20130131").
+        stated: notations that are already settled, by column.
     """
+    stated = stated or {}
     tries: dict[str, list[Column]] = {}
     for name, fact in found.items():
         if fact.dtype == pl.String:
-            tries[name] = _notations(name, fact, wanted.get(name), first_time=name in times)
+            tries[name] = _notations(name, fact, wanted.get(name), stated.get(name), first_time=name in times)
         else:
-            tries[name] = [_stored(name, fact, wanted.get(name))]
+            tries[name] = [_stored(name, fact, wanted.get(name), stated.get(name))]
     open_ = {name: columns for name, columns in tries.items() if len(columns) > 1}
     reads = _reads(frame, {name: columns[:-1] for name, columns in open_.items()}, found)
     decided: dict[str, Column | None] = {}
+    best: dict[str, list[Column]] = {}
     for name, columns in tries.items():
         if name not in open_:
             decided[name] = columns[0] if wanted.get(name, columns[0].kind) is columns[0].kind else None
             continue
-        counts = reads[name]
-        best = max(range(len(counts)), key=counts.__getitem__)
-        enough = counts[best] > 0 if name in wanted else counts[best] >= READABLE * found[name].values > 0
-        decided[name] = columns[best] if enough else None if name in wanted else columns[-1]
-    return decided
+        most = max(reads[name])
+        equal = [column for column, count in zip(columns, reads[name], strict=False) if count == most]
+        enough = most > 0 if name in wanted or name in stated else most >= READABLE * found[name].values > 0
+        if enough:
+            best[name] = equal
+            decided[name] = _remarked(equal[0], found[name], most)
+        else:
+            decided[name] = None if name in wanted else remarks.nearly(columns[-1], equal[0], found[name], most)
+    return decided | agreement.settle(frame, best, decided, found, stated)
+
+
+def _remarked(column: Column, fact: Facts, read: int) -> Column:
+    """The column with what is worth saying of how it is read."""
+    said = [remarks.notation(column, fact), remarks.unread(column, fact, read)]
+    return replace(column, reason="; ".join(part for part in said if part) or None)
 
 
 def written_as_numbers(fact: Facts) -> bool:
-    """Whether texts, none of them a plain number, are numbers in another notation: 1.234,5 or 1 234."""
-    return len(_numbers("text", fact)) > 1
+    """Whether texts, none of them a plain number, are numbers in another notation: 1.234,5 or $1 234."""
+    return bool(fact.words.height and notations.numbers("text", fact.sample, plain=fact.numbers))
 
 
 def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mapping[str, Facts]) -> dict[str, list[int]]:
@@ -70,7 +78,7 @@ def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mappin
     expressions = []
     for name, columns in tries.items():
         fact = found[name]
-        reading = [values.read(column, fact.dtype) for column in columns]
+        reading = [notations.reading(column, fact.dtype) for column in columns]
         if fact.numbers:
             expressions += [read.count().alias(f"{index}:{name}") for index, read in enumerate(reading)]
         else:
@@ -83,22 +91,25 @@ def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mappin
     return counts
 
 
-def _stored(name: str, fact: Facts, wanted: Kind | None) -> Column:
+def _stored(name: str, fact: Facts, wanted: Kind | None, stated: Column | None) -> Column:
     """A column that is not text says its kind by its type."""
     dtype = fact.dtype
+    marks = tuple(fact.marks)
     if wanted is not None:
         pattern = _epoch(fact) if wanted is Kind.TIMESTAMP and dtype.is_numeric() else None
-        column = Column(name=name, kind=wanted, format=pattern)
+        pattern = stated.format if stated is not None and pattern and stated.format in values.EPOCHS else pattern
+        column = Column(name=name, kind=wanted, format=pattern, missing_marks=marks)
         values.read(column, dtype)  # refuses what cannot be
         return column
     if dtype == pl.Boolean:
         return Column(name=name, kind=Kind.BOOLEAN)
     if dtype in (pl.Date, pl.Datetime):
         return Column(name=name, kind=Kind.TIMESTAMP)
+    whole = dtype.is_integer() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
     inexact = max(abs(fact.smallest or 0), abs(fact.largest or 0)) > EXACT
-    if (dtype.is_numeric() or dtype in (pl.Duration, pl.Time)) and not (inexact and dtype.is_integer()):
-        return Column(name=name, kind=Kind.NUMERIC)
-    return Column(name=name, kind=Kind.CATEGORICAL)
+    if (dtype.is_numeric() or dtype in (pl.Duration, pl.Time)) and not (inexact and whole):
+        return Column(name=name, kind=Kind.NUMERIC, missing_marks=marks)
+    return Column(name=name, kind=Kind.CATEGORICAL, missing_marks=marks)
 
 
 def _epoch(fact: Facts) -> str:
@@ -107,70 +118,31 @@ def _epoch(fact: Facts) -> str:
     return next((unit for unit, limit in (("epoch_s", 1e10), ("epoch_ms", 1e13)) if largest < limit), "epoch_us")
 
 
-def _notations(name: str, fact: Facts, wanted: Kind | None, *, first_time: bool) -> list[Column]:
+def _notations(name: str, fact: Facts, wanted: Kind | None, stated: Column | None, *, first_time: bool) -> list[Column]:
     """What a text column may be, likeliest first; where nothing is settled, a category comes last."""
-    category = Column(name=name, kind=Kind.CATEGORICAL, missing_marks=fact.marks)
+    marks = tuple(fact.number_marks)
+    category = Column(name=name, kind=Kind.CATEGORICAL, missing_marks=tuple(fact.marks))
+    if stated is not None:
+        return [replace(stated, missing_marks=marks), category]
     if wanted is Kind.CATEGORICAL or (fact.present == 0 and wanted is None):
         return [category]
     if wanted is None and not first_time and not fact.words.height and not fact.codes:
-        return [Column(name=name, kind=Kind.NUMERIC, missing_marks=fact.number_marks)]
+        plain = Column(name=name, kind=Kind.NUMERIC, missing_marks=marks)
+        both = agreement.dotted(plain, fact)
+        return [plain, *both, category] if both else [plain]
     tries: list[Column] = []
     if first_time or wanted is Kind.TIMESTAMP:
-        tries += _timestamps(name, fact.first)
+        tries += notations.timestamps(name, fact.first)
     if wanted is Kind.TIMESTAMP and fact.numbers:
         tries.append(Column(name=name, kind=Kind.TIMESTAMP, format=_epoch(fact)))
     if wanted in (None, Kind.NUMERIC) and not (wanted is None and fact.codes):
-        tries += _numbers(name, fact)
+        plain = Column(name=name, kind=Kind.NUMERIC)
+        others = notations.numbers(name, fact.sample, plain=fact.numbers, any_unit=wanted is not None)
+        tries += list(dict.fromkeys([plain, *others]))
     if wanted in (None, Kind.BOOLEAN):
         words = {text.strip().lower() for text in fact.sample}
         if wanted is Kind.BOOLEAN or any(words and words <= pair for pair in WORDS):
             tries.append(Column(name=name, kind=Kind.BOOLEAN))
     if wanted is None:
-        tries += _timestamps(name, fact.sample)
-    return [replace(column, missing_marks=fact.number_marks) for column in tries] + [category]
-
-
-def _numbers(name: str, fact: Facts) -> list[Column]:
-    plain = Column(name=name, kind=Kind.NUMERIC)
-    if not fact.words.height:
-        return [plain]
-    comma = replace(plain, decimal_comma=True)
-    grouped = [replace(plain, thousands=separator) for separator in (",", " ", "'")]
-    others = [comma, *grouped, replace(comma, thousands="."), replace(comma, thousands=" ")]
-    # "1,234" alone could be either; beside plain numbers the comma groups thousands
-    if fact.numbers and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text) for text in fact.sample):
-        others = [*grouped, comma]
-    return [plain, *_fitting(others, fact.sample)]
-
-
-def _timestamps(name: str, sample: Sequence[str]) -> list[Column]:
-    sample = [text for text in sample if any(character.isdigit() for character in text)]
-    if not sample:
-        return []
-    clock = sum(":" in text for text in sample) * 2 > len(sample)
-    gap = "T" if sum("T" in text for text in sample) * 2 > len(sample) else " "
-    patterns = [
-        date + time.format(gap=gap) + zone
-        for date, time, zone in itertools.product(DATES, TIMES if clock else ("",), ZONES if clock else ("",))
-    ]
-    columns = [Column(name=name, kind=Kind.TIMESTAMP, format=pattern) for pattern in patterns]
-    return _fitting(columns, sample)
-
-
-def _fitting(columns: list[Column], sample: Sequence[str]) -> list[Column]:
-    """Those that read nearly all of the sample; a year before 1000, or of one digit, is no year."""
-    texts = pl.DataFrame({columns[0].name: sample}, schema={columns[0].name: pl.String})
-    fits = []
-    for column in columns:
-        value = values.read(column, pl.String())
-        if column.kind is Kind.TIMESTAMP and column.format is not None:
-            value = values.timestamp(
-                pl.col(column.name), column.format
-            )  # by this notation alone: ISO 8601 is read by all
-            plausible = value.dt.year() >= 1000
-            if "%y" in str(column.format):
-                plausible &= pl.col(column.name).str.contains(r"[./-]\d{2}(?:\D|$)")
-            value = value.filter(plausible)
-        fits.append(value.count() >= 0.9 * len(sample))
-    kept = texts.select(fit.alias(str(index)) for index, fit in enumerate(fits)).row(0)
-    return [column for column, keep in zip(columns, kept, strict=True) if keep]
+        tries += notations.timestamps(name, fact.sample)
+    return [replace(column, missing_marks=marks) for column in tries] + [category]

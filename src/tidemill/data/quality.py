@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
-from tidemill.data import column_checks, leaks, personal, row_checks
+from tidemill.data import column_checks, leaks, personal, row_checks, sentinels
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.schema import Schema
 from tidemill.data.splits import Splits
@@ -19,6 +19,7 @@ from tidemill.settings import DataSettings
 CHECKS: tuple[Callable[[Tables], Iterator[Finding]], ...] = (
     *row_checks.CHECKS,
     *column_checks.CHECKS,
+    sentinels.check,
     leaks.check,
     personal.check,
 )

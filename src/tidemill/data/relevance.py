@@ -23,16 +23,29 @@ FEW_ROWS = 100
 
 
 def ignore_useless(
-    frame: pl.LazyFrame, columns: Sequence[Column], found: Mapping[str, Facts], *, settled: Collection[str]
+    frame: pl.LazyFrame,
+    columns: Sequence[Column],
+    found: Mapping[str, Facts],
+    *,
+    settled: Collection[str],
+    index: Collection[str] = (),
 ) -> list[Column]:
     """The columns, useless features among them ignored with the reason.
 
     Args:
         settled: names that the user has set a kind for: only empty and constant ones of these are ignored.
+        index: names of what pandas stored as its index of rows.
     """
     features = [column for column in columns if column.role is Role.FEATURE and column.name not in settled]
     different = {c.name: found[c.name].words.height for c in features if _only_words(c, found[c.name])}
-    different |= _different(frame, [c for c in features if c.name not in different and _may_name(c, found[c.name])])
+    different |= _different(
+        frame,
+        [
+            column
+            for column in features
+            if column.name not in different and (column.name in index or _may_name(column, found[column.name]))
+        ],
+    )
     result = []
     for column in columns:
         if column.role is Role.FEATURE:
@@ -41,8 +54,10 @@ def ignore_useless(
                 column = replace(column, kind=Kind.CATEGORICAL)
             reason = _says_nothing(fact)
             if reason is None and column.name not in settled:
-                reason = _names_record(column, fact, different.get(column.name, 0))
+                reason = _index(column.name, different.get(column.name, 0), fact, index)
+                reason = reason or _names_record(column, fact, different.get(column.name, 0))
             if reason is not None:
+                reason = "; ".join(filter(None, (reason, column.reason)))
                 column = replace(column, role=Role.IGNORED, reason=reason)
         result.append(column)
     return result
@@ -54,6 +69,14 @@ def _says_nothing(fact: Facts) -> str | None:
     if fact.present == 0:
         return "empty: no row has a value"
     return "constant: every row has the same value" if fact.constant else None
+
+
+def _index(name: str, different: int, fact: Facts, index: Collection[str]) -> str | None:
+    if re.fullmatch(r"__index_level_\d+__", name):
+        return "the index of a pandas table, which numbers its rows"
+    if name in index and different == fact.rows:
+        return "the index of a pandas table: every row has its own value"
+    return None
 
 
 def _names_record(column: Column, fact: Facts, different: int) -> str | None:

@@ -35,12 +35,15 @@ class Column:
     `format` is the strptime pattern of timestamps stored as text (null: already a date or time type), or
     `epoch_s`, `epoch_ms`, `epoch_us` for whole numbers since 1970.
     `decimal_comma` marks numbers stored as text like "3,14", `thousands` what groups their digits, as in "1,234.5".
+    `unit` is the text that may stand before or after each number, like "$" or "%" (12% is 12); `accounting` says that
+    (12) and 12- are minus 12. `format` may hold several patterns, put apart by " | ": the first that fits is taken.
     `minimum`, `maximum` bound numeric values; `domain` lists the allowed categories.
     `missing_marks` are the texts that stand for a missing value, like "?"; the empty text always does.
     `numeric_categories` says of categories that they are numbers: 3, 3.0, "3" and "3.0" are the category "3".
     `earliest`, `latest` are the first and last timestamp of the training split, in ISO 8601: whole numbers in another
     unit than the column's are seen by them.
-    `reason` says why inference ignored the column.
+    `reason` says why inference ignored the column, or how it read it.
+    `made_of` says of a column that the source does not have which parts and offsets it is made of (`derived.py`).
     """
 
     name: str
@@ -53,11 +56,14 @@ class Column:
     format: str | None = None
     decimal_comma: bool = False
     thousands: str | None = None
+    unit: str | None = None
+    accounting: bool = False
     missing_marks: tuple[str, ...] = ()
     numeric_categories: bool = False
     earliest: str | None = None
     latest: str | None = None
     reason: str | None = None
+    made_of: tuple[tuple[str, str | float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,16 +117,18 @@ class Schema:
             entry: dict[str, Any] = {"kind": str(column.kind), "role": str(column.role)}
             if not column.missing_allowed:
                 entry["missing_allowed"] = False
-            for name in ("minimum", "maximum", "format", "thousands", "earliest", "latest", "reason"):
+            for name in ("minimum", "maximum", "format", "thousands", "unit", "earliest", "latest", "reason"):
                 if getattr(column, name) is not None:
                     entry[name] = getattr(column, name)
             if column.domain is not None:
                 entry["domain"] = list(column.domain)
             if column.missing_marks:
                 entry["missing_marks"] = list(column.missing_marks)
-            for name in ("decimal_comma", "numeric_categories"):
+            for name in ("decimal_comma", "accounting", "numeric_categories"):
                 if getattr(column, name):
                     entry[name] = True
+            if column.made_of:
+                entry["made_of"] = dict(column.made_of)
             columns[column.name] = entry
         return {"time_is_input": self.time_is_input, "columns": columns}
 
@@ -146,15 +154,22 @@ class Schema:
                 for key in ("minimum", "maximum"):
                     if values.get(key) is not None:
                         values[key] = float(values[key])
+                values["made_of"] = tuple(dict(values.get("made_of", {})).items())
                 columns.append(Column(name=str(name), **values))
             except (KeyError, TypeError, ValueError) as error:
                 raise SchemaError(
                     "Each column of a schema needs a kind and may have role, missing_allowed, minimum, "
-                    "maximum, domain, format, decimal_comma, thousands, missing_marks and numeric_categories",
+                    "maximum, domain, format, decimal_comma, thousands, unit, accounting, missing_marks, "
+                    "numeric_categories and made_of",
                     observed=f"{name}: {entry} ({error})",
                     remedy="correct the entry, or leave data.schema unset to have the schema inferred",
                 ) from error
         return cls(columns=tuple(columns), time_is_input=bool(content.get("time_is_input", False)))
+
+
+def stands_in_json(name: str) -> bool:
+    """Whether a name stands in JSON as it is; msgspec's typed decoders take no other."""
+    return not any(letter in '\\"' or letter < " " for letter in name)
 
 
 def _texts(values: Any) -> tuple[str, ...]:

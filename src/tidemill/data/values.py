@@ -4,6 +4,9 @@
 `missing` tells the two apart. Text loses the white space around it and is composed (NFC) before anything else.
 """
 
+import contextlib
+import math
+import re
 from collections.abc import Callable, Sequence
 
 import polars as pl
@@ -15,11 +18,21 @@ from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 
-MARKS = ("?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "Null", "None")
+MARKS = (
+    "?", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NaT", "null", "NULL", "Null", "<null>", "(null)",
+    "None", "\\N", "#N/A", "#N/A N/A", "#NA", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!",
+)  # fmt: skip
 """Texts that mean "missing" in any column."""
 
-NUMBER_MARKS = (*MARKS, "-", "--", ".", "none", "na", "nil", "missing", "unknown", "#DIV/0!", "#VALUE!")
-"""Texts that mean "missing" among numbers and times; among categories some of them mean something."""
+NUMBER_MARKS = (
+    *(mark.lower() for mark in MARKS), "-", "--", "---", "\u2013", "\u2014", "\u2212", ".", "..", "...", "\u2026", "*",
+    "none", "na", "nil", "n.a.", "n.d.", "nd", "missing", "unknown", "undefined", "blank", "(blank)", "empty",
+    "(empty)", "not available", "not applicable", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind",
+)  # fmt: skip
+"""Texts, in small letters, that mean "missing" among numbers and times; some of them mean something as categories."""
+
+OR = " | "
+"""Stands between the patterns of a format that has several."""
 
 TRUE = ("true", "yes", "t", "y", "1")
 FALSE = ("false", "no", "f", "n", "0")
@@ -69,7 +82,10 @@ def present(column: Column, dtype: pl.DataType) -> pl.Expr:
         return value.map_batches(
             lambda series: _present_of(series, column), return_dtype=pl.String, is_elementwise=True
         )
-    return value.fill_nan(None) if dtype.is_float() else value
+    value = value.fill_nan(None) if dtype.is_float() else value
+    if dtype.is_numeric() and (marks := numeric_marks(column)):
+        value = pl.when(~value.cast(pl.Float64).is_in(marks)).then(value)
+    return value
 
 
 def read(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Expr:
@@ -146,6 +162,15 @@ def _without(text: pl.Series, marks: Sequence[str]) -> pl.Series:
     return text if mask is None or not mask.any() else text.set(mask, None)
 
 
+def numeric_marks(column: Column) -> list[float]:
+    """Those marks that are numbers, like -999: where numbers are stored as such, they are compared as numbers."""
+    marks = []
+    for mark in column.missing_marks:
+        with contextlib.suppress(ValueError):
+            marks.append(float(mark))
+    return [mark for mark in marks if math.isfinite(mark)]
+
+
 def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:
     if dtype in (pl.Int64, pl.UInt64, pl.Int128):
         exact = value.is_between(-EXACT, EXACT)
@@ -160,7 +185,13 @@ def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | Non
 
 
 def _number_of(text: pl.Series, column: Column) -> pl.Series:
-    reading = number(pl.first(), decimal_comma=column.decimal_comma, thousands=column.thousands)
+    reading = number(
+        pl.first(),
+        decimal_comma=column.decimal_comma,
+        thousands=column.thousands,
+        unit=column.unit,
+        accounting=column.accounting,
+    )
     found = text.to_frame().select(reading).to_series()
     beyond = (found.abs() >= EXACT).fill_null(False)
     if beyond.any():  # a whole number is refused there, as one that is stored as such
@@ -169,9 +200,11 @@ def _number_of(text: pl.Series, column: Column) -> pl.Series:
     return found
 
 
-def number(text: pl.Expr, *, decimal_comma: bool, thousands: str | None) -> pl.Expr:
-    """Text as Float64; null where it is not wholly one number in this notation."""
-    text = text.str.strip_chars()
+def number(
+    text: pl.Expr, *, decimal_comma: bool, thousands: str | None, unit: str | None = None, accounting: bool = False
+) -> pl.Expr:
+    """Text as Float64; null where it is not wholly one number in this notation. See `Column` for the arguments."""
+    text = undressed(text, unit=unit, accounting=accounting)
     if thousands is not None:
         separator = f"[{thousands}]" if thousands != " " else "[ \u00a0\u202f]"
         point = "," if decimal_comma else r"\."
@@ -181,6 +214,21 @@ def number(text: pl.Expr, *, decimal_comma: bool, thousands: str | None) -> pl.E
         pointed = text.str.replace(",", ".", literal=True)
         text = pl.when(~text.str.contains(".", literal=True)).then(pointed)
     return text.cast(pl.Float64, strict=False).fill_nan(None)
+
+
+_MINUSES = "[\u2212\u2012\u2013\ufe63\uff0d]"
+
+
+def undressed(text: pl.Expr, *, unit: str | None, accounting: bool) -> pl.Expr:
+    """A number's text without its unit, and with "-" before it where it is negative."""
+    text = text.str.strip_chars().str.replace(f"^([^\\d]*){_MINUSES}", "${1}-")
+    if unit is not None:
+        part = re.escape(unit)
+        text = text.str.replace(rf"^([(+-]?)\s*{part}\s*", "${1}").str.replace(rf"\s*{part}(\)?-?)$", "${1}")
+        text = text.str.replace(r"^([(+-])\s+", "${1}")
+    if accounting:
+        text = text.str.replace(r"^\(\s*([^()+-]+?)\s*\)$", "-${1}").str.replace(r"^([^()+-]+?)-$", "-${1}")
+    return text
 
 
 def _boolean(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:
@@ -248,7 +296,12 @@ def _timestamp_of(text: pl.Series, column: Column) -> pl.Series:
 
 
 def timestamp(text: pl.Expr, pattern: str) -> pl.Expr:
-    """Text by a strptime pattern (chrono's; `%#z` reads any offset) as UTC; without an offset it is UTC already."""
+    """Text by a strptime pattern (chrono's; `%#z` reads any offset) as UTC; without an offset it is UTC already.
+
+    Of several patterns the first that reads it counts.
+    """
+    if OR in pattern:
+        return pl.coalesce(timestamp(text, part) for part in pattern.split(OR))
     moment = text.str.strip_chars().str.to_datetime(pattern, time_unit="us", strict=False)
     if "z" not in pattern.rsplit("%", 1)[-1]:
         moment = moment.dt.replace_time_zone("UTC")

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
-from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.schema import Column, Role, Schema, stands_in_json
 from tidemill.data.values import TIMESTAMP, read_series
 from tidemill.errors import RequestError
 from tidemill.ledger.covers import cover, digests
@@ -56,15 +56,17 @@ class Inputs:
             (f"f{index}", _JSON[column.kind] if column.name in self._inputs else Any, None)
             for index, column in enumerate(self._columns)
         ]
+        names = [column.name for column in self._columns]
+        quick = all(map(stands_in_json, names))
         row: Any = msgspec.defstruct(
             "Row",
             fields,
-            rename={f"f{index}": column.name for index, column in enumerate(self._columns)},
+            rename={f"f{index}": name for index, name in enumerate(names)} if quick else None,
             forbid_unknown_fields=True,
             gc=False,
         )
         body: Any = msgspec.defstruct("Body", [("rows", list[row])])
-        self._decode = msgspec.json.Decoder(body).decode
+        self._decode = msgspec.json.Decoder(body).decode if quick else None
 
     def read(self, requests: Sequence[Answered]) -> pl.DataFrame | None:
         """One column for each model input and each other column that was given, a row for each answer.
@@ -107,8 +109,12 @@ class Inputs:
         return frame
 
     def _from_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
+        decode = self._decode
+        if decode is None:
+            yield from self._from_any_json(requests)
+            return
         try:
-            rows = list(chain.from_iterable(_picked(self._decode(one.inputs).rows, one.rows) for one in requests))
+            rows = list(chain.from_iterable(_picked(decode(one.inputs).rows, one.rows) for one in requests))
         except msgspec.DecodeError:  # what Python's own reader takes and this one does not, like 1e999
             yield from self._from_any_json(requests)
             return

@@ -15,7 +15,7 @@ import numpy as np
 
 from tidemill.data.plain import Texts
 from tidemill.data.raw import EXACT, Raw, from_rows, from_values
-from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.schema import Column, Role, Schema, stands_in_json
 from tidemill.errors import RequestError
 from tidemill.settings import Kind
 
@@ -44,10 +44,11 @@ class Reader:
         )
         self.keys = tuple(column.name for column in schema.with_role(Role.KEY))
         self._fields = {name: f"f{i}" for i, name in enumerate([*(c.name for c in self.columns), *self.others])}
+        quick = all(map(stands_in_json, self._fields))  # else every request goes the slow way
         row = msgspec.defstruct(
             "Row",
             [*map(self._field, self.columns), *((self._fields[name], _ANYTHING, None) for name in self.others)],
-            rename={field: name for name, field in self._fields.items()},
+            rename={field: name for name, field in self._fields.items()} if quick else None,
             forbid_unknown_fields=True,
             kw_only=True,
             gc=False,
@@ -59,7 +60,7 @@ class Reader:
             kw_only=True,
             gc=False,
         )
-        self._decoder = msgspec.json.Decoder(request)
+        self._decoder = msgspec.json.Decoder(request) if quick else None
         self._blocks = [_block(self.columns, kind, self._fields) for kind in (Kind.NUMERIC, Kind.CATEGORICAL)]
         texts = [column for column in self.columns if column.kind is Kind.CATEGORICAL]
         marks = [mark for column in texts for mark in column.missing_marks]
@@ -68,6 +69,8 @@ class Reader:
 
     def request(self, body: bytes) -> Any:
         """The body as an object with `rows` (Records), `version` and `keys`, or None where it is not plain."""
+        if self._decoder is None:
+            return None
         try:
             return self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

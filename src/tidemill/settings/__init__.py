@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from tidemill.composition import build, choices, component, keys, open_keys
+from tidemill.composition import build, choices, component, keys
+from tidemill.settings import overrides
 from tidemill.settings.data import DataSettings, Kind, Objective, QualitySettings, SplitMethod, SplitSettings
 from tidemill.settings.preparation import (
     CalendarPart,
@@ -132,6 +133,5 @@ def known_keys() -> list[str]:
 
 
 def addable(word: str) -> str:
-    """A word of the command line as Hydra takes it: a key of a column or an option is new to it, and needs "++"."""
-    key = word.split("=")[0]
-    return f"++{word}" if any(f"{key}.".startswith(f"{known}.") for known in open_keys(Settings)) else word
+    """A word of the command line as Hydra takes it; see `overrides.addable`."""
+    return overrides.addable(word, Settings)

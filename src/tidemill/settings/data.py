@@ -118,6 +118,15 @@ class DataSettings:
     ignored: list[str]
     kinds: dict[str, Kind]
     """Column: kind, where inference should not decide."""
+    missing_marks: dict[str, list[str]]
+    """Column: the texts that mean "no value" in it, instead of those that are found; [] for none. So may numbers, like
+    ["-999"]."""
+    formats: dict[str, str]
+    """Column: how its values are written, where that should not be found: a strptime pattern (%d.%m.%Y), epoch_s,
+    epoch_ms or epoch_us for timestamps; an example for numbers (1.234,5 or $1,234.5)."""
+    moments: dict[str, dict[str, Any]]
+    """New column: what its instants are made of. Parts (year, month, day, hour, minute, second; time; date) and offsets
+    (plus_days, minus_hours, …) name columns, or are numbers that hold for all rows; format: how `date` is written."""
     split: SplitSettings
     quality: QualitySettings
 

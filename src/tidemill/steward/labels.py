@@ -16,7 +16,7 @@ from tidemill.bundle.registry import Registry
 from tidemill.data import sources, values
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema
-from tidemill.data.sources import _delimited
+from tidemill.data.sources import FAILURES, _delimited
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
@@ -177,7 +177,7 @@ def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity, sc
         table = _as_in_training(values.cleaned(table.lazy()).collect(), schema)
     except SourceError as error:
         raise LedgerError(error.rule, observed=f"{file}: {error.observed}", remedy=f"give {_FORM}") from error
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+    except (*FAILURES, KeyError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
     rows = columns.labelled(_labels(table, file, classes))
     given = tables.answers(ledger, model).select("id").join(rows.lazy().select("id"), on="id", how="semi")

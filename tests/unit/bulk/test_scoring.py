@@ -163,7 +163,9 @@ def test_a_moment_in_another_notation_than_the_first_rows_is_set_aside(small, ex
 def test_what_breaks_in_the_middle_names_file_and_row(small, expected, tmp_path, monkeypatch):
     path = store(small.table, tmp_path / "table.csv")
     path.write_text(path.read_text() + "1,2,3,4,5,6,7,8,9,10,11,12\n")
-    with pytest.raises(SourceError, match=r"readable.* Got: .*table\.csv: .*fields.* separators\.$"):
+    with pytest.raises(
+        SourceError, match=r"more fields.* Got: line 402 of .*table\.csv has 12 fields.* quotation marks\)\.$"
+    ):
         scored(expected[0], path, 100)
     lines = small.table.head(4).write_ndjson().splitlines()
     nested = tmp_path / "nested.jsonl"

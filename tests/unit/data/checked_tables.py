@@ -41,6 +41,9 @@ def data_settings(
         sensitive=[],
         ignored=[],
         kinds={},
+        missing_marks={},
+        formats={},
+        moments={},
         split=split or split_settings(),
         quality=QualitySettings(**rules),  # type: ignore[arg-type]
         **unset,  # type: ignore[arg-type]

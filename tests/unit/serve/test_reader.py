@@ -193,3 +193,15 @@ def test_what_stands_in_for_a_column_is_missing() -> None:
         if column.missing_allowed:
             expected = from_rows([{}, {}], [column])[column.name]
             assert same({"": missing(column.kind, 2)}, {"": expected})
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "new\nline", "\x01", "dot.ted", "f0", "rows", "日本"])
+def test_a_column_of_any_name_is_read(name: str) -> None:
+    """msgspec's typed decoders refuse some names; these go the slow way."""
+    columns = (Column(name=name, kind=Kind.NUMERIC), Column(name="f0 too", kind=Kind.CATEGORICAL))
+    reader = Reader(Schema(columns=columns))
+    text = json.dumps({"rows": [{name: 1.5, "f0 too": "x"}, {name: 2, "f0 too": None}]}).encode()
+    raw = quickly(text, reader)
+    assert raw[name].tolist() == [1.5, 2.0]
+    assert raw["f0 too"].tolist() == ["x", ""]
+    assert "unknown column" in quickly(json.dumps({"rows": [{"other": 1}]}).encode(), reader)

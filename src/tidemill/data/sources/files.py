@@ -4,12 +4,14 @@ Everything is scanned lazily: columns and rows that nobody asks for are not read
 """
 
 import difflib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from tidemill.data.sources import _delimited
+from tidemill.data import sources
+from tidemill.data.sources import _delimited, _folders, _json
 from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import DataSettings
 
@@ -20,11 +22,24 @@ ENDINGS = {
     "jsonl": (".jsonl", ".ndjson", ".json"),
 }
 COMPRESSED = (".gz", ".zst")
-OPTIONS = ("separator", "encoding", "columns")
+_PACKED = {
+    ".zip": "unzip it: python -m zipfile -e {file} FOLDER, then data.path=FOLDER",
+    ".tar": "unpack it: tar -xf {file}, then name the file or folder",
+    ".tgz": "unpack it: tar -xf {file}, then name the file or folder",
+    ".bz2": "unpack it: bunzip2 {file}, then name the file without .bz2",
+    ".xz": "unpack it: unxz {file}, then name the file without .xz",
+    ".7z": "unpack it, then name the file or folder",
+    ".rar": "unpack it, then name the file or folder",
+    ".xlsx": "save the sheet as CSV (UTF-8), then name that file",
+    ".xls": "save the sheet as CSV (UTF-8), then name that file",
+    ".ods": "save the sheet as CSV (UTF-8), then name that file",
+}
+"""What cannot be read as it is, by its ending, and how it becomes what can."""
+OPTIONS = ("separator", "encoding", "columns", "skip_lines")
 
 
 def read(settings: DataSettings) -> pl.LazyFrame:
-    """The table at `data.path`, in `data.format`. `data.options` understands separator, encoding, columns (CSV).
+    """The table at `data.path`, in `data.format`; `data.options` of CSV are separator, encoding, columns, skip_lines.
 
     Raises:
         SettingsError: an unknown format or option.
@@ -40,12 +55,29 @@ def read(settings: DataSettings) -> pl.LazyFrame:
         shown = ", ".join(f"{Path(file).name} ({kind})" for file, kind in list(kinds.items())[:5])
         raise SourceError(
             "All files of one table must have one format",
-            observed=f"{path}: {shown}",
+            observed=f"{path}: {shown}" + (f" and {len(kinds) - 5:,} more" if len(kinds) > 5 else ""),
             remedy="narrow data.path with a glob, like folder/*.csv",
         )
     scan = _SCANS[kinds[paths[0]]]
-    frames = [scan(file, settings) for file in paths]
+    in_folders = _folders.columns(paths)
+    _folders.report(in_folders)
+    frames = []
+    for file, values in zip(paths, in_folders, strict=True):
+        with sources.reading(file):
+            frames.append(_folders.add(scan(file, settings), values))
     return frames[0] if len(frames) == 1 else _joined(paths, frames)
+
+
+def pandas_index(settings: DataSettings) -> list[str]:
+    """See `sources.pandas_index`; of a folder, the first file speaks for all."""
+    path = settings.path or ""
+    if not path or _remote(path) or settings.format not in ("auto", "parquet") or _is_delta(path):
+        return []
+    first = _files(path)[0]
+    if _begins(first, 4) != b"PAR1":
+        return []
+    about = json.loads(pl.read_parquet_metadata(first).get("pandas", "{}"))
+    return [name for name in about.get("index_columns", []) if isinstance(name, str)]
 
 
 def _check(settings: DataSettings) -> None:
@@ -147,6 +179,13 @@ def _format(file: str, setting: str) -> str:
     for kind, endings in ENDINGS.items():
         if name.endswith(endings):
             return kind
+    for ending, remedy in _PACKED.items():
+        if name.endswith(ending):
+            raise SourceError(
+                "A file must be in a format that can be read as it is",
+                observed=file,
+                remedy=remedy.format(file=Path(file).name),
+            )
     raise SourceError(
         f"The format must be known by the file's ending ({', '.join(e for all_ in ENDINGS.values() for e in all_)})",
         observed=file,
@@ -177,10 +216,13 @@ def _jsonl(file: str, settings: DataSettings) -> pl.LazyFrame:
     if not _remote(file) and not file.endswith(COMPRESSED):
         head = _begins(file, 4096).removeprefix(b"\xef\xbb\xbf").lstrip()
         if head.startswith(b"["):
-            return pl.read_json(file, infer_schema_length=None).lazy()
+            return _json.array(file).lazy()
         if not head.startswith(b"{"):
             raise _not_a_table(file, "JSON Lines")
-    return pl.scan_ndjson(file, infer_schema_length=None)
+    with _json.faults_named(file):
+        frame = pl.scan_ndjson(file, infer_schema_length=None)
+        frame.collect_schema()  # looks at every line
+        return frame
 
 
 def _delta(path: str) -> pl.LazyFrame:

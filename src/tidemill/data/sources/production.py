@@ -13,7 +13,7 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import build
-from tidemill.data import facts, infer, kinds, sources, values
+from tidemill.data import derived, facts, infer, kinds, sources, values
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError
@@ -22,6 +22,10 @@ from tidemill.settings.rules import Instant
 
 AGE_WEIGHT = "age_weight"
 """The column that weights by age stand in, where the base table has no weights of its own."""
+
+
+MAKES_MOMENTS = True
+"""The base is read through `sources.open`, which makes them; the records get theirs here."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,8 +121,9 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
     """The file's rows, each column of them in the base table, the target among them."""
     try:
         records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
-    except pl.exceptions.PolarsError as error:
+    except sources.FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
+    records = sources.collect(derived.fill(records.lazy(), derived.declared(settings)))
     there = base.collect_schema().names()
     if unknown := [name for name in records.columns if name not in there]:
         raise _unfit(f"{file} has {unknown[0]!r}; the base table has {', '.join(there)}")
@@ -165,7 +170,7 @@ def _written(column: Column) -> pl.Expr:
     if column.kind is Kind.TIMESTAMP and column.format in values.EPOCHS:
         return (value.dt.epoch("us") / values.EPOCHS[column.format]).cast(pl.String)
     if column.kind is Kind.TIMESTAMP:
-        return value.dt.strftime(str(column.format).replace("%#z", "%z"))
+        return value.dt.strftime(max(str(column.format).split(values.OR), key=len).replace("%#z", "%z"))
     text = value.cast(pl.String)
     return text.str.replace(".", ",", literal=True) if column.decimal_comma else text
 
