@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemill.bundle.answers import names
 from tidemill.bundle.manifest import Identity
+from tidemill.data.epochs import EPOCHS
 from tidemill.data.refusals import EXACT, what_is_taken
 from tidemill.data.schema import Column
 from tidemill.serve.inference.columns import OFFERED
@@ -23,7 +24,7 @@ _JSON_TYPES = {
     Kind.NUMERIC: ["number", "string", "boolean"],
     Kind.CATEGORICAL: ["string", "number", "boolean"],
     Kind.BOOLEAN: ["boolean", "integer", "string"],
-    Kind.TIMESTAMP: ["string", "number"],
+    Kind.TIMESTAMP: ["string", "integer"],
 }
 """What a column's values may be written as; the first is best."""
 
@@ -165,7 +166,11 @@ def _object(properties: Mapping[str, Any], required: Sequence[str]) -> Schema:
 
 def _column(column: Column) -> Schema:
     types = _JSON_TYPES[column.kind]
+    if column.kind is Kind.TIMESTAMP and column.format in EPOCHS:
+        types = ["string", "number"]
     schema: Schema = {"type": [*types, "null"] if column.missing_allowed else types, "description": _described(column)}
+    if column.kind is Kind.BOOLEAN:
+        schema |= {"minimum": 0, "maximum": 1}  # of numbers
     if column.kind is Kind.CATEGORICAL and not column.missing_allowed:
         schema["minLength"] = 1
         if column.missing_marks:
