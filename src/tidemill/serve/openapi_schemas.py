@@ -9,7 +9,8 @@ from typing import Any
 
 from tidemill.bundle.answers import names
 from tidemill.bundle.manifest import Identity
-from tidemill.data.raw import EXACT
+from tidemill.data.epochs import EPOCHS
+from tidemill.data.refusals import EXACT, what_is_taken
 from tidemill.data.schema import Column
 from tidemill.serve.inference.columns import OFFERED
 from tidemill.serve.inference.responses import DATATYPES
@@ -19,7 +20,13 @@ Schema = dict[str, Any]
 
 ID = "^[0-9a-f]{1,64}-(0|[1-9][0-9]{0,8})$"
 _SHOWN = 50  # categories
-_JSON_TYPES = {Kind.NUMERIC: ["number"], Kind.CATEGORICAL: ["string"], Kind.BOOLEAN: ["boolean"]}
+_JSON_TYPES = {
+    Kind.NUMERIC: ["number", "string", "boolean"],
+    Kind.CATEGORICAL: ["string", "number", "boolean"],
+    Kind.BOOLEAN: ["boolean", "integer", "string"],
+    Kind.TIMESTAMP: ["string", "integer"],
+}
+"""What a column's values may be written as; the first is best."""
 
 
 def ref(name: str) -> Schema:
@@ -158,8 +165,12 @@ def _object(properties: Mapping[str, Any], required: Sequence[str]) -> Schema:
 
 
 def _column(column: Column) -> Schema:
-    types = _JSON_TYPES.get(column.kind, ["string", "integer"])
+    types = _JSON_TYPES[column.kind]
+    if column.kind is Kind.TIMESTAMP and column.format in EPOCHS:
+        types = ["string", "number"]
     schema: Schema = {"type": [*types, "null"] if column.missing_allowed else types, "description": _described(column)}
+    if column.kind is Kind.BOOLEAN:
+        schema |= {"minimum": 0, "maximum": 1}  # of numbers
     if column.kind is Kind.CATEGORICAL and not column.missing_allowed:
         schema["minLength"] = 1
         if column.missing_marks:
@@ -171,8 +182,13 @@ def _described(column: Column) -> str:
     told = [str(column.kind)]
     if column.kind is Kind.NUMERIC:
         told.append(f"whole numbers within ±{EXACT}")
+        told.append(f"as text: {what_is_taken(column)}")
+    elif column.kind is Kind.BOOLEAN:
+        told.append("true, yes, t, y, 1; false, no, f, n, 0")
     elif column.kind is Kind.TIMESTAMP:
-        told.append("ISO 8601 (without an offset: UTC), or whole microseconds since 1970")
+        told.append(f"{what_is_taken(column)}; without an offset: UTC")
+    elif column.numeric_categories:
+        told.append('3, 3.0, "3" and "3.0" are one')
     if column.minimum is not None or column.maximum is not None:
         told.append(f"usually from {_bound(column.minimum)} to {_bound(column.maximum)}")
     if column.domain is not None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from bulk_files import FORMATS, store
 
-from tidemill.bulk import inputs, reading
+from tidemill.bulk import inputs, reading, unseen
 from tidemill.bulk.scoring import Scorer
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
@@ -194,3 +194,22 @@ def test_the_key_is_kept_by_default_if_every_file_has_it(small, tmp_path):
     assert kept(paths[:1]) == {"id": pl.Int64} and kept(paths) == {"id": pl.String} and kept(paths, []) == {}
     assert kept([*paths, store(small.table, tmp_path / "c.csv")]) == {}
     assert kept([store(with_id, tmp_path / "d.jsonl")]) == {"id": pl.String}
+
+
+def test_what_training_never_saw_is_counted_and_told_once_it_is_most_of_a_column(small, tmp_path):
+    predictor = Predictor(small.folder, threads=1)
+    table = small.table.with_columns(city=pl.when(pl.col("city") != "").then(pl.lit("Stadt ") + pl.col("city")))
+    found = {}
+    for name, stored in (("same", small.table), ("other", table)):
+        file = inputs.look(str(store(stored, tmp_path / f"{name}.parquet")), 0)
+        settled = reading.settle([file], predictor.manifest.schema, (), ["file", "row"])
+        scorer = Scorer(predictor, settled.kept)
+        total = {}
+        for chunk in inputs.chunks(file, [one.name for one in predictor.columns], settled.schemas[0], 150, 0):
+            total = unseen.together(total, scorer(chunk).unseen)
+        found[name] = list(unseen.warnings(total, scorer.references)), total["city"]
+    assert found["same"][0] == [] and found["same"][1].unseen == 0
+    (warning,), city = found["other"]
+    assert city.unseen == city.present == found["same"][1].present
+    assert warning.startswith("warning: 100% of the values of 'city' were never seen in training, like 'Stadt ")
+    assert "The model knows 3: 'New York', 'Zürich', '東京'." in warning or "The model knows 3: " in warning

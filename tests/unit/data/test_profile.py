@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from checked_tables import schema_of
 
-from tidemill.data.profile import BINS, cells, merge, profile, profile_answers, profile_like
-from tidemill.data.schema import Role
+from tidemill.data.profile import BINS, cells, merge, profile, profile_answers, profile_like, unseen
+from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError
+from tidemill.settings import Kind
 
 GENERATOR = np.random.default_rng(0)
 DAY = datetime(2013, 1, 1, tzinfo=UTC)
@@ -79,7 +80,7 @@ def test_timestamps_have_even_bins_in_whole_microseconds() -> None:
 def test_profiles_of_parts_merge_into_the_profile_of_the_whole() -> None:
     reference = profile(TRAIN, SCHEMA)
     parts = [profile_like(TRAIN[begin:end], reference) for begin, end in ((0, 0), (0, 1_234), (1_234, 5_000))]
-    whole = {key: reference[key] for key in ("format", "rows", "columns")}
+    whole = json.loads(json.dumps({key: reference[key] for key in ("format", "rows", "columns")}))
     for entry in whole["columns"].values():
         if entry.pop("seen", None) is not None:
             entry["unseen"] = 0  # of training's own rows
@@ -182,3 +183,21 @@ def test_answers_of_a_regression() -> None:
     made = profile_answers({"value": value, "lower": value - 1, "upper": value + 1}, ())
     assert sum(made["columns"]["value"]["counts"]) == sum(made["columns"]["width"]["counts"]) == 1_000
     json.dumps(made, allow_nan=False)
+
+
+def test_what_the_training_split_never_had_is_told_apart_from_what_it_had_seldom() -> None:
+    often, seldom = ["a"] * 50, [f"r{i}" for i in range(200)]
+    schema = Schema(columns=(Column(name="c", kind=Kind.CATEGORICAL),))
+    reference = profile(pl.DataFrame({"c": often + seldom}), schema)
+    entry = reference["columns"]["c"]
+    assert entry["other"] == len(entry["seen"]) == 101 and set(entry["categories"]) | set(entry["seen"]) == {
+        "a",
+        *seldom,
+    }
+    live = pl.DataFrame({"c": ["a", *seldom, "new", "new", "newer", "", None]})
+    assert profile_like(live, reference)["columns"]["c"]["unseen"] == 3
+    found = unseen(live["c"], entry)
+    assert found is not None and found.rows() == [("new", 2), ("newer", 1)]
+    assert unseen(live["c"], {**entry, "seen": None}) is None
+    few = profile(pl.DataFrame({"c": ["a", "b"]}), schema)["columns"]["c"]
+    assert "seen" not in few and unseen(pl.Series(["a", "c"]), few).rows() == [("c", 1)]  # type: ignore[union-attr]

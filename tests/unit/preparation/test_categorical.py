@@ -4,7 +4,9 @@ import numpy as np
 import polars as pl
 from preparation_parts import CATEGORICAL, column, feature, fitted, own, prepare, raw_of, settings
 
-from tidemill.settings import CategoricalSettings, FeatureOperation
+from tidemill.data.schema import Column, Schema
+from tidemill.preparation.fit import fit
+from tidemill.settings import CategoricalSettings, FeatureOperation, Kind
 
 
 def texts(*values: str) -> dict[str, np.ndarray]:
@@ -93,3 +95,29 @@ def test_codes_stay_below_the_cardinality_for_any_text() -> None:
     assert codes.min() >= 0
     assert codes.max() < preparation.cardinalities[0]
     assert (preparation.run(raw_of(table)).categorical >= 2).all()
+
+
+def test_the_graph_knows_marks_and_both_spellings() -> None:
+    marked = Column(name="a", kind=Kind.CATEGORICAL, missing_marks=("?", "n/a"))
+    numbers = Column(name="b", kind=Kind.CATEGORICAL, numeric_categories=True, missing_marks=("?",))
+    table = pl.DataFrame({"a": ["x", "true", None], "b": ["3", "2.5", "-7"], "c": ["True", "TRUE", "true"]})
+    wanted = settings(
+        features=[
+            feature("cross", FeatureOperation.CROSS, ["a", "b"]),
+            feature("look", FeatureOperation.LOOKUP, ["b"], table={"3.0": 1.5, "2.5": 4.0}, default=9.0),
+        ]
+    )
+    schema = Schema(columns=(marked, numbers, Column(name="c", kind=Kind.CATEGORICAL)))
+    preparation = fit(table, schema, wanted)
+    written = (
+        ["x", "True", "TRUE", "?", "n/a", ""],
+        ["3", "3.0", "-7.0", "?", "3.00", "2.5"],
+        ["True", "true", "TRUE"] * 2,
+    )
+    got = preparation.run({name: np.array(values, object) for name, values in zip("abc", written, strict=True)})
+    read = ["x", "true", "true", "", "", ""], ["3", "3", "-7", "", "never", "2.5"], ["True", "true", "TRUE"] * 2
+    expected = preparation.run({name: np.array(values, object) for name, values in zip("abc", read, strict=True)})
+    np.testing.assert_array_equal(got.categorical, expected.categorical)
+    np.testing.assert_array_equal(got.numeric, expected.numeric)
+    assert set(got.categorical[:, 2].tolist()) == {2, 3, 4}, "what training spelled in three ways stays three"
+    assert got.categorical[3:, 0].tolist() == [0, 0, 0]

@@ -202,6 +202,25 @@ def test_a_replica_tells_its_profile(registry: str) -> None:
     asyncio.run(story())
 
 
+def test_what_training_never_saw_is_counted_by_column(registry: str) -> None:
+    async def story() -> None:
+        async with started(arguments(registry)) as replica:
+            rows = [ROW, {**ROW, "city": " Zürich"}, {**ROW, "city": "Nowhere"}, {**ROW, "city": None}]
+            await post(replica.application, "/predict", {"rows": rows})
+            for _ in range(100):
+                await call(replica.application, "GET", "/profile")  # what waits is counted
+                got = await call(replica.application, "GET", "/metrics")
+                assert got is not None
+                if b"tidemill_categories_total{" in got.body:
+                    break
+                await asyncio.sleep(0.05)
+            lines = got.body.decode().splitlines()
+            assert 'tidemill_categories_total{column="city"} 3.0' in lines
+            assert 'tidemill_unseen_categories_total{column="city"} 1.0' in lines
+
+    asyncio.run(story())
+
+
 def test_it_can_be_switched_off(registry: str) -> None:
     async def story() -> None:
         async with started(arguments(registry, profile_hours=0)) as replica:
