@@ -30,13 +30,17 @@ REGRESSION = (Objective.REGRESSION,)
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric; `value` and the kernel give NaN where it is undefined."""
+    """One metric; `value` and the kernel give NaN where it is undefined.
+
+    interval: where the resampled values' percentiles would not hold the true value; null: they do.
+    """
 
     name: str
     objectives: tuple[Objective, ...]
     higher_is_better: bool
     value: Callable[[Answered], float]
     kernel: Callable[[Answered], counted.Kernel]
+    interval: Callable[[Answered, Bootstrap], tuple[float, float]] | None = None
 
 
 def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
@@ -52,16 +56,15 @@ def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
     values = {metric.name: metric.value(answered) for metric in definitions} if len(answered.labels) else {}
     defined = [metric for metric in definitions if math.isfinite(values.get(metric.name, math.nan))]
     resampled = _resample(answered, defined, bootstrap)
-    return tuple(
-        _metric(metric, values[metric.name], resampled.get(metric.name), bootstrap.level) for metric in defined
-    )
+    found = {name: intervals.percentile(values_R, bootstrap.level) for name, values_R in resampled.items()}
+    found |= {m.name: m.interval(answered, bootstrap) for m in defined if m.interval and bootstrap.number}
+    return tuple(_metric(metric, values[metric.name], found.get(metric.name)) for metric in defined)
 
 
-def _metric(definition: Definition, value: float, resampled_R: np.ndarray | None, level: float) -> Metric:
-    interval = None if resampled_R is None else intervals.percentile(resampled_R, level)
+def _metric(definition: Definition, value: float, interval: tuple[float, float] | None) -> Metric:
     lower, upper = interval or (None, None)
     if lower is not None and upper is not None:
-        # Resampling adds noise, which can only raise a calibration error: let the interval reach its value.
+        # What chance adds to a calibration error can lift its value above the interval for the error itself.
         lower, upper = min(lower, value), max(upper, value)
     return Metric(
         name=definition.name, value=value, lower=lower, upper=upper, higher_is_better=definition.higher_is_better
@@ -71,7 +74,7 @@ def _metric(definition: Definition, value: float, resampled_R: np.ndarray | None
 def _resample(answered: Answered, definitions: list[Definition], bootstrap: Bootstrap) -> dict[str, np.ndarray]:
     if bootstrap.number == 0 or not definitions:
         return {}
-    kernels = {metric.name: metric.kernel(answered) for metric in definitions}
+    kernels = {metric.name: metric.kernel(answered) for metric in definitions if metric.interval is None}
     chunks = [
         {name: kernel(counts_RN) for name, kernel in kernels.items()}
         for counts_RN in bootstrap.counts(len(answered.labels))
@@ -221,7 +224,7 @@ METRICS: tuple[Definition, ...] = (
     Definition("average_precision", CLASSIFICATION, True, _ranked("average_precision"), counted.average_precision),
     Definition("log_loss", CLASSIFICATION, False, _row_mean(row_losses), counted.mean_of(row_losses)),
     Definition("brier", CLASSIFICATION, False, _row_mean(_brier), counted.mean_of(_brier)),
-    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS)),
+    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS), counted.ece_interval(ECE_BINS)),
     Definition("rmse", REGRESSION, False, _regression("mean_squared_error", squared=False), counted.rmse),
     Definition(
         "mae",
