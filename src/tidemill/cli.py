@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemill import __version__
+from tidemill import __version__, extras
 from tidemill.commands import keys, predict, replay, serve, steward
 from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
@@ -23,6 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed.command(parsed)
     except TidemillError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    except ModuleNotFoundError as error:
+        if (known := extras.missing(error)) is None:
+            raise
+        sys.stderr.write(f"{known}\n")
         return 1
     except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ from tidemill.data.findings import Finding, Severity
 from tidemill.data.schema import Role, Schema
 from tidemill.data.splits import Splits
 from tidemill.data.target import Target
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings
 
 LOG = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _no_target(names: list[str]) -> SchemaError:
     return SchemaError(
         "data.target must name the column to predict",
         observed="nothing",
-        remedy=f"set data.target to one of {', '.join(names)}",
+        remedy=f"set data.target to one of {listed(names)}",
     )
 
 

@@ -10,7 +10,7 @@ import yaml
 from tidemill.data import facts, kinds, relevance
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
 
 HEADER = """\
@@ -50,7 +50,7 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
     if not schema.inputs:
         raise SchemaError(
             "A model needs at least one feature",
-            observed="; ".join(f"{c.name}: {c.reason or c.role}" for c in schema.columns),
+            observed=listed((f"{c.name}: {c.reason or c.role}" for c in schema.columns), joint="; "),
             remedy="name columns with data.kinds.COLUMN=KIND to keep them, or add columns",
         )
     return schema
@@ -93,20 +93,20 @@ def _fit_for_role(column: Column, fact: Facts) -> Column:
     if column.role is Role.WEIGHT and column.kind is not Kind.NUMERIC:
         raise SchemaError(
             "data.weight must name a numeric column",
-            observed=f"{column.name!r} is {column.kind}, with values like {', '.join(map(repr, fact.first[:3]))}",
+            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
             remedy="name another column, or none",
         )
     if column.role is Role.TIME and column.kind not in (Kind.TIMESTAMP, Kind.NUMERIC):
         raise SchemaError(
             "data.time must name a column of timestamps or numbers",
-            observed=f"{column.name!r} is {column.kind}, with values like {', '.join(map(repr, fact.first[:3]))}",
+            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
             remedy="name another column, or pin a schema with the column's format",
         )
     return column
 
 
 def _unreadable(name: str, fact: Facts, kind: Kind) -> SchemaError:
-    shown = ", ".join(map(repr, fact.first[:3])) or "no value"
+    shown = listed(fact.first, 3, quoted=True) or "no value"
     return SchemaError(
         "A column must be readable as the kind that data.kinds sets for it",
         observed=f"column {name!r} as {kind}: {shown}",
@@ -143,7 +143,7 @@ def _present(name: str, names: list[str], key: str) -> None:
     near = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.4)
     raise SchemaError(
         f"A column that {key} names must be in the table",
-        observed=f"{name!r}; the table has {', '.join(names)}",
+        observed=f"{name!r}; the table has {listed(names)}",
         remedy=f"did you mean {folded[near[0]]!r}?" if near else "correct the name, or add the column",
     )
 
@@ -175,7 +175,7 @@ def _one_each(columns: list[Column]) -> list[Column]:
         if len(holders) > 1:
             raise SchemaError(
                 f"At most one column has the role {role}",
-                observed=" and ".join(map(repr, holders)),
+                observed=listed(holders, quoted=True, joint=" and "),
                 remedy=f"make data.{role} and the pinned schema agree",
             )
     return columns

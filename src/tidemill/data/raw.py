@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError, SchemaError
+from tidemill.errors import RequestError, SchemaError, listed
 from tidemill.settings import Kind
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _unknown(index: int, name: object, names: set[str]) -> RequestError:
         index,
         "A row may only have columns that the model was trained on",
         f"unknown column {_shown(name)}",
-        f"{hint}The columns are {', '.join(sorted(names))}",
+        f"{hint}The columns are {listed(sorted(names))}",
     )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.data.schema import Role as SchemaRole
-from tidemill.errors import LedgerError, RequestError, SettingsError
+from tidemill.errors import LedgerError, RequestError, SettingsError, listed
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
@@ -184,10 +184,10 @@ def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity) ->
 
 def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None) -> list[Label]:
     if "id" not in table.columns or not {"label", "value"} & set(table.columns):
-        raise _unfit(f"{file} with the columns {', '.join(table.columns)}")
+        raise _unfit(f"{file} with the columns {listed(table.columns)}")
     odd = [name for name in _COLUMNS if _odd(name, table.schema.get(name))]
     if odd:
-        raise _unfit(f"{file} with {', '.join(f'{name} as {table.schema[name]}' for name in odd)}")
+        raise _unfit(f"{file} with {listed(f'{name} as {table.schema[name]}' for name in odd)}")
     received, found = time.time_ns(), []
     given = table.select(name for name in _COLUMNS if name in table.columns)
     for number, row in enumerate(given.iter_rows(named=True), 1):

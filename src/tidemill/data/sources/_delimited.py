@@ -15,7 +15,7 @@ from typing import IO, cast
 import fsspec
 import polars as pl
 
-from tidemill.errors import SourceError
+from tidemill.errors import SourceError, listed
 from tidemill.settings import DataSettings
 
 SEPARATORS = ",;\t|"
@@ -178,7 +178,7 @@ def _check_header(file: str, head: str, separator: str) -> None:
     if twice:
         raise SourceError(
             "Columns must have different names",
-            observed=f"{file} has {', '.join(map(repr, twice))} more than once",
+            observed=f"{file} has {listed(twice, quoted=True)} more than once",
             remedy=remedy,
         )
 
