@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from tidemill.data import facts, kinds, relevance
+from tidemill.data import facts, kinds, relevance, sources
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, listed
@@ -22,6 +22,9 @@ HEADER = """\
 #   missing_marks: texts that mean "no value"; the empty text always does
 #   format (timestamps as text), decimal_comma, thousands (numbers as text): how values are written
 """
+
+SHOWN_ROWS = 1_000
+"""Rows that the kind of a column which is left out is read from."""
 
 
 def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
@@ -40,8 +43,8 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         for name in absent:
             _present(name, names, f"the schema {settings.schema}")
         columns = [replace(column, role=roles.get(column.name, column.role)) for column in pinned.columns]
-        columns += [Column(name=n, kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="not in the pinned schema")
-                    for n in names if n not in {column.name for column in columns}]  # fmt: skip
+        there = {column.name for column in columns}
+        columns += _left_out(frame, [name for name in names if name not in there], "not in the pinned schema").values()
         columns = _one_each(columns)
     else:
         columns = _inferred(frame, names, roles, settings)
@@ -68,10 +71,11 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         if role is Role.KEY or (role is Role.TARGET and _names_classes(found[name])):
             wanted[name] = Kind.CATEGORICAL
     decided = kinds.decide(frame, found, wanted, [name for name, role in roles.items() if role is Role.TIME])
+    left_out = _left_out(frame, [name for name in names if name not in found], "named in data.ignored")
     columns = []
     for name in names:
         if name not in found:
-            columns.append(Column(name=name, kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="named in data.ignored"))
+            columns.append(left_out[name])
             continue
         column, fact = decided[name], found[name]
         if column is None:
@@ -80,6 +84,18 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         column = replace(column, role=roles.get(name, Role.FEATURE), missing_allowed=gaps)
         columns.append(_fit_for_role(column, fact))
     return relevance.ignore_useless(frame, columns, found, settled=set(settings.kinds))
+
+
+def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, Column]:
+    """Columns that nothing is learned from. Their kinds are shown to people only, so the first rows tell them."""
+    if not names:
+        return {}
+    head = sources.collect(frame.select(names).head(SHOWN_ROWS)).lazy()
+    decided = kinds.decide(head, facts.count(head, names), {}, [])
+    return {
+        name: replace(column or Column(name=name, kind=Kind.CATEGORICAL), role=Role.IGNORED, reason=reason)
+        for name, column in decided.items()
+    }
 
 
 def _names_classes(fact: Facts) -> bool:
