@@ -82,10 +82,7 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
 
 def _say(settings: Settings, released: Released) -> None:
     LOG.info(
-        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s%s",
-        settings.name,
-        released.version,
-        released.alias,
+        "Report: %s\nServe it: tidemill serve --registry %s --model %s%s",
         released.bundle / "report.html",
         secrets.mask(settings.registry.path),
         settings.name,

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
 SHOWN = 5
 """Warnings of one check that the console shows; a table of thousands of columns can have as many."""
@@ -33,13 +34,16 @@ class Finding:
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """The warnings for the console, each with its remedy; of one check no more than a person reads."""
+    """The warnings for the console, each with its remedy below it; of one check no more than a person reads."""
     warnings = [finding for finding in findings if finding.severity is Severity.WARNING]
     counts, shown = Counter(finding.check for finding in warnings), Counter[str]()
+    chosen = []
     for finding in warnings:
         shown[finding.check] += 1
         if shown[finding.check] <= SHOWN:
-            yield f"warning: {finding.message}\n  what to do: {finding.remedy}"
+            chosen.append(finding)
+    for remedy, alike in groupby(chosen, key=lambda finding: finding.remedy):
+        yield "\n".join([*(f"warning: {finding.message}" for finding in alike), f"  what to do: {remedy}"])
     for check, count in counts.items():
         if count > SHOWN:
             yield f"warning: {count - SHOWN:,} more of the check {check.replace('_', ' ')!r}; the report lists all"

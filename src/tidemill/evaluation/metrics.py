@@ -16,7 +16,7 @@ from tidemill.errors import TrainingError
 from tidemill.evaluation import counted, intervals
 from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.intervals import Bootstrap
-from tidemill.evaluation.results import Answered, Metric
+from tidemill.evaluation.results import MAIN, Answered, Metric, Standing
 from tidemill.settings import Objective
 
 if TYPE_CHECKING:
@@ -43,7 +43,24 @@ class Definition:
     interval: Callable[[Answered, Bootstrap], tuple[float, float]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A model's metrics, and the objective's main one with its value on each resample, for comparisons.
+
+    Resamples of one bootstrap hold the same rows for every model that answers as many.
+    """
+
+    metrics: tuple[Metric, ...]
+    main: Metric | None
+    main_R: np.ndarray
+
+
 def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
+    """The metrics alone, as `measure` gives them."""
+    return measure(answered, bootstrap).metrics
+
+
+def measure(answered: Answered, bootstrap: Bootstrap) -> Measured:
     """Every metric of the objective that these rows define, each with its interval.
 
     A metric that needs what the rows lack (AUROC on one class, coverage without intervals) is left out.
@@ -58,7 +75,27 @@ def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
     resampled = _resample(answered, defined, bootstrap)
     found = {name: intervals.percentile(values_R, bootstrap.level) for name, values_R in resampled.items()}
     found |= {m.name: m.interval(answered, bootstrap) for m in defined if m.interval and bootstrap.number}
-    return tuple(_metric(metric, values[metric.name], found.get(metric.name)) for metric in defined)
+    metrics = tuple(_metric(metric, values[metric.name], found.get(metric.name)) for metric in defined)
+    main = next((metric for metric in metrics if metric.name == MAIN[answered.objective]), None)
+    main = main if main is not None and main.name in resampled else None
+    return Measured(metrics, main, resampled[main.name] if main else np.empty(0))
+
+
+def stand(ours: Measured, theirs: Measured, level: float) -> Standing | None:
+    """Both models in the main metric; None where it is undefined, or nothing was resampled."""
+    if ours.main is None or theirs.main is None:
+        return None
+    interval = intervals.percentile(ours.main_R - theirs.main_R, level)
+    if interval is None:
+        return None
+    return Standing(
+        metric=ours.main.name,
+        ours=ours.main.value,
+        theirs=theirs.main.value,
+        lower=interval[0],
+        upper=interval[1],
+        higher_is_better=ours.main.higher_is_better,
+    )
 
 
 def _metric(definition: Definition, value: float, interval: tuple[float, float] | None) -> Metric:

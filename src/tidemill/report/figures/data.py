@@ -14,6 +14,7 @@ from tidemill.settings import Kind
 
 COLUMNS = 3
 HEIGHT = 165
+FEW_STEPS = 4
 GAP = 62
 """Pixels between two rows of charts, for the axis below and the name above."""
 
@@ -30,6 +31,7 @@ def distributions(columns: Sequence[Distribution]) -> go.Figure:
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 30, "b": 30},
         "bargap": 0.04,
+        "separators": ".",  # 2015 may be a year, 48212 an id: digits are not grouped
     }
     layout["annotations"] = []
     bars = []
@@ -38,7 +40,7 @@ def distributions(columns: Sequence[Distribution]) -> go.Figure:
         bars.append({**_bars(column), "xaxis": f"x{n}", "yaxis": f"y{n}"})
         x, y = _place(i, rows, height)
         ticks = _categories(column) if column.places is None else {"showticklabels": False}
-        layout[f"xaxis{n}"] = {"domain": x, "anchor": f"y{n}", "tickangle": 0, "nticks": 4}
+        layout[f"xaxis{n}"] = {"domain": x, "anchor": f"y{n}", "tickangle": 0, "nticks": 4, **_steps(column)}
         layout[f"yaxis{n}"] = {"domain": y, "anchor": f"x{n}", "showgrid": False, **ticks}
         place = {"x": x[0], "y": y[1], "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
         layout["annotations"].append({"text": label(column.name, 26), **place})
@@ -69,6 +71,12 @@ def _bars(column: Distribution) -> dict[str, Any]:
         return {**look, "x": places[:-1], "y": column.rows, "offset": 0}
     middles = [(low + high) / 2 for low, high in pairwise(places)]
     return {**look, "x": middles, "y": column.rows, "width": places[1] - places[0]}
+
+
+def _steps(column: Distribution) -> dict[str, Any]:
+    """Between the years 2015 and 2016 there is no 2015.5."""
+    few = column.whole and column.places is not None and column.places[-1] - column.places[0] <= FEW_STEPS
+    return {"dtick": 1} if few else {}
 
 
 def _categories(column: Distribution) -> dict[str, Any]:
