@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tidemill import cli, extras
+from tidemill.commands import registry
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -49,7 +50,7 @@ def test_a_command_without_its_packages_names_the_extra(monkeypatch: pytest.Monk
     def absent(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'plotly.graph_objects'", name="plotly.graph_objects")
 
-    monkeypatch.setattr(cli, "_list", absent)
+    monkeypatch.setattr(registry, "_list", absent)
     assert cli.main(["registry", "list"]) == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "extra 'train'" in told and "-c constraints.txt -e '.[train]'" in told

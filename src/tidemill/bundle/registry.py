@@ -110,7 +110,7 @@ class Registry:
             raise RegistryError(
                 f"A model's {_DESIRED} is one that the registry wrote",
                 observed=f"{self.path}/{model}/{_DESIRED}: {error}",
-                remedy="delete the file and repeat the last change (`tidemill registry show` tells it)",
+                remedy="delete the file and repeat the last change (`tidemill registry history` tells it)",
             ) from error
 
     def champions(self, model: str) -> list[str]:
