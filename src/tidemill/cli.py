@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tidemill import __version__, extras
+from tidemill import __version__, extras, libraries
 from tidemill.commands import keys, predict, registry, replay, serve, steward
 from tidemill.errors import TidemillError
 
@@ -13,6 +13,8 @@ from tidemill.errors import TidemillError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr) or 2 (wrong usage)."""
     parsed = _parser().parse_args(arguments)
+    if arguments is None:  # a process of its own
+        libraries.unheard()
     try:
         parsed.command(parsed)
     except TidemillError as error:
