@@ -8,11 +8,12 @@ import pytest
 import yaml
 from table_settings import TABLE, settings_for
 
+from tidemill.composition import build
 from tidemill.data import dataset, infer, typed
 from tidemill.data.raw import from_rows
 from tidemill.data.schema import Column, Schema
-from tidemill.errors import TidemillError
-from tidemill.settings import Kind
+from tidemill.errors import QualityError, SettingsError, TidemillError
+from tidemill.settings import DataSettings, Kind
 
 SPLIT = yaml.safe_load(TABLE.read_text())["split"]
 
@@ -55,3 +56,21 @@ def test_what_a_wide_model_refuses_names_a_few_of_its_columns() -> None:
             attempt()
         refused.append(str(raised.value))
     assert all(len(text) < 1_200 and " more" in text for text in refused)
+
+
+def test_errors_of_many_columns_are_ten_and_a_count(tmp_path: Path) -> None:
+    file = tmp_path / "leaks.csv"
+    copies = {f"copy_{i}": [f"v{j % 2}{i}" for j in range(300)] for i in range(40)}
+    noise = np.random.default_rng(0).normal(size=300)
+    pl.DataFrame({**copies, "noise": noise, "y": [j % 2 for j in range(300)]}).write_csv(file)
+    with pytest.raises(QualityError) as raised:
+        dataset.load(settings_for(file, target="y"), tmp_path)
+    text = str(raised.value)
+    assert text.count("alone predicts") == 10 and "and 30 more like these" in text and "left out" not in text
+
+
+def test_many_wrong_settings_are_twenty_and_a_count() -> None:
+    values = yaml.safe_load(TABLE.read_text())
+    with pytest.raises(SettingsError) as raised:
+        build(DataSettings, {**values, **{f"ghost_{i}": 1 for i in range(50)}}, "data")
+    assert "and 30 more" in str(raised.value)
