@@ -251,6 +251,7 @@ def test_years_are_written_and_drawn_as_years() -> None:
     assert "2015 to 2017, median about 2016" in texts and any("48212 to 48711" in text for text in texts)
     layout = json.loads(gallery.figures(content)["distributions_1"].to_json())["layout"]
     assert layout["separators"] == "." and layout["xaxis"]["dtick"] == 1 and "dtick" not in layout["xaxis2"]
+    assert layout["xaxis2"]["exponentformat"] == "none"
 
 
 def test_the_head_says_in_words_that_trees_win() -> None:

@@ -15,6 +15,7 @@ from tidemill.settings import Kind
 COLUMNS = 3
 HEIGHT = 165
 FEW_STEPS = 4
+LONGEST_CODE = 1e6
 GAP = 62
 """Pixels between two rows of charts, for the axis below and the name above."""
 
@@ -74,9 +75,12 @@ def _bars(column: Distribution) -> dict[str, Any]:
 
 
 def _steps(column: Distribution) -> dict[str, Any]:
-    """Between the years 2015 and 2016 there is no 2015.5."""
-    few = column.whole and column.places is not None and column.places[-1] - column.places[0] <= FEW_STEPS
-    return {"dtick": 1} if few else {}
+    """Between the years 2015 and 2016 there is no 2015.5, and the code 50125 is not 50.1k."""
+    if not column.whole or column.places is None:
+        return {}
+    low, high = column.places[0], column.places[-1]
+    plain = {"exponentformat": "none"} if max(abs(low), abs(high)) < LONGEST_CODE else {}
+    return {**plain, "dtick": 1} if high - low <= FEW_STEPS else plain
 
 
 def _categories(column: Distribution) -> dict[str, Any]:
