@@ -81,7 +81,10 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
 
 def _say(settings: Settings, released: Released) -> None:
     LOG.info(
-        "Report: %s\nServe it: tidemill serve --registry %s --model %s%s",
+        "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s%s",
+        settings.name,
+        released.version,
+        released.alias,
         released.bundle / "report.html",
         secrets.mask(settings.registry.path),
         settings.name,

@@ -103,7 +103,7 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     if alias is Alias.CHAMPION:
         registry.promote(settings.name, version, alias, by=BY, reason=" ".join(verdict.reasons))
     outcome = "passed" if decided.passed else "refused"
-    LOG.info("\n  ".join([f"Gate: {outcome}. {settings.name} version {version} is {alias}.", *decided.reasons]))
+    LOG.info("%s", "\n  ".join([f"Gate: {outcome}.", *decided.reasons]))
     return Released(
         version=version, alias=alias, verdict=verdict, content=content, figures=figures, bundle=run_folder / STAGED
     )
