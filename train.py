@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from tidemill import ending, secrets
+from tidemill import ending, libraries, secrets
 from tidemill.settings import addable
 
 OmegaConf.register_new_resolver("stem", lambda p: re.sub(r"[^\w-]+", "-", Path(str(p)).name.split(".")[0]) or "table")
@@ -27,7 +27,7 @@ def train(config: DictConfig) -> float:
     secrets.clear(folder)
     overrides = tuple(secrets.mask(str(word)) for word in OmegaConf.to_container(job.overrides.task) or ())
     command = shlex.join(["python", "train.py", *overrides])
-    with ending.told(command, folder):
+    with ending.told(command, folder), libraries.kept_in(folder):
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         trial = job.mode is RunMode.MULTIRUN
         return pipeline.trial(plain, folder, overrides) if trial else pipeline.run(plain, folder, command)

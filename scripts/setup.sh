@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual environment .venv and installs the pinned packages; does nothing when it is up to date.
-#   scripts/setup.sh EXTRAS      e.g. train,demo,dev; `cpu` or `gpu` is added by what the machine has.
+#   scripts/setup.sh             what training on your own tables needs
+#   scripts/setup.sh EXTRAS      e.g. train,sql or train,demo,dev; `cpu` or `gpu` is added by what the machine has.
 # Other folders and interpreters: VENV=folder PYTHON=python3.12 scripts/setup.sh …
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +10,7 @@ python=${PYTHON:-python3}
 venv=${VENV:-.venv}
 device=cpu
 if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then device=gpu; fi
-extras="$1,$device"
+extras="${1:-train},$device"
 
 if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; then
   echo "Tidemill needs Python 3.11 to 3.13. Got: $("$python" --version 2>&1). Remedy: PYTHON=python3.12 $0" >&2

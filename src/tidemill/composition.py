@@ -58,6 +58,8 @@ class _Problem:
         return f"{self.key} = {self.got}: {self.rule}{hint}"
 
 
+_LISTED = 20
+"""Problems that one message lists."""
 _ALL_KEYS = "`python train.py --cfg job` shows all keys and their values"
 
 
@@ -74,7 +76,8 @@ def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "", *, shown:
     problems: list[_Problem] = []
     value = _dataclass(kind, mapping, prefix, problems)
     if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        lines = "".join(f"\n  {problem}" for problem in problems[:_LISTED])
+        lines += f"\n  and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
         raise SettingsError(
             "Every setting must keep its rule",
             observed=lines,

@@ -16,8 +16,38 @@
     ├── ReplayError        a stretch of time cannot be replayed, or what takes part in it stands still
     └── RequestError       a request that is not answered (HTTP 4xx, 503, 504)
 
-An error says three things: the rule that was broken, what was observed, and the remedy.
+An error says three things: the rule that was broken, what was observed, and the remedy. Lists in it are made by
+`listed`, since tables have thousands of columns.
 """
+
+from collections.abc import Iterable
+
+LISTED = 20
+NAME = 100
+TEXT = 4_000
+"""Names of a list, characters of a name, and characters of a text that a person still reads."""
+
+
+def listed(items: Iterable[object], most: int = LISTED, *, quoted: bool = False, joint: str = ", ") -> str:
+    """Names for a message, "a, b, c and 4,997 more": the first `most` of them, each cut where it is long.
+
+    >>> listed(["a", "b", "c", "d"], 2, quoted=True)
+    "'a', 'b' and 2 more"
+    """
+    texts = list(items)
+    shown = [_cut(repr(item) if quoted else str(item)) for item in texts[:most]]
+    return joint.join(shown) + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+
+
+def bounded(text: str) -> str:
+    """The beginning and the end of a text that is too long for a message, whatever made it so."""
+    if len(text) <= TEXT:
+        return text
+    return f"{text[: TEXT * 3 // 4]} … ({len(text) - TEXT:,} characters left out) … {text[-TEXT // 4 :]}"
 
 
 class TidemillError(Exception):
@@ -31,9 +61,7 @@ class TidemillError(Exception):
 
     def __init__(self, rule: str, *, observed: str, remedy: str) -> None:
         super().__init__(rule, observed, remedy)
-        self.rule = rule
-        self.observed = observed
-        self.remedy = remedy
+        self.rule, self.observed, self.remedy = bounded(rule), bounded(observed), bounded(remedy)
 
     def __str__(self) -> str:
         return f"{_ended(self.rule)} Got: {_ended(self.observed)} Remedy: {_ended(self.remedy)}"

@@ -58,7 +58,6 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     A trial that fails, be it by its settings, is recorded as failed (its loss is ∞), and the sweep goes on.
     """
     began = time.monotonic()
-    LOG.info("Trial %s: %s", folder.name, " ".join(overrides))
     try:
         settings = from_config(config)
         preflight(settings.training)

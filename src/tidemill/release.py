@@ -7,7 +7,7 @@ about the same rows, answered by the exported graph itself.
 import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from tidemill.evaluation.evaluate import Tables, evaluate
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
-from tidemill.report import curves, gallery, page
+from tidemill.report import curves, gallery, page, standing
 from tidemill.report.content import Calibration, ReportContent
 from tidemill.settings import DataSettings, Settings
 from tidemill.training.learn import Learned
@@ -83,7 +83,8 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     evaluation = _evaluate(settings, data, learned, exported, opened)
     _say(evaluation)
     new = Contender(target=data.target, answers=opened.answers)
-    verdict = challenge(settings, registry, data, opened.table, new, evaluation.baselines)
+    decided = challenge(settings, registry, data, opened.table, new, evaluation.baselines)
+    verdict = replace(decided, reasons=(*decided.reasons, *standing.advice(evaluation.baselines)))
     described = _manifest(settings, data, learned, exported, opened, evaluation, verdict, run_folder)
     content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
     figures = gallery.figures(content)
@@ -100,7 +101,8 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     alias = Alias.CHAMPION if verdict.passed and settings.registry.promote else Alias.CANDIDATE
     if alias is Alias.CHAMPION:
         registry.promote(settings.name, version, alias, by=BY, reason=" ".join(verdict.reasons))
-    LOG.info("Gate: %s", " ".join(verdict.reasons))
+    outcome = "passed" if decided.passed else "refused"
+    LOG.info("%s", "\n  ".join([f"Gate: {outcome}.", *decided.reasons]))
     return Released(
         version=version, alias=alias, verdict=verdict, content=content, figures=figures, bundle=run_folder / STAGED
     )
@@ -112,9 +114,9 @@ def _say(evaluation: Evaluation) -> None:
         interval = "" if metric.lower is None else f"  ({metric.lower:.4f} to {metric.upper:.4f})"
         LOG.info("  %-18s %.4f%s", metric.name, metric.value, interval)
     for baseline in evaluation.baselines:
-        against = baseline.comparison
-        word = "better" if against.upper < 0 else "worse" if against.lower > 0 else "no different for certain"
-        LOG.info("  than %-13s %s (difference in %s %.4f)", baseline.name, word, against.loss, against.difference)
+        LOG.info("%s", standing.sentence(baseline))
+        if remedy := standing.remedy(baseline):
+            LOG.info("  what to do: %s", remedy)
 
 
 def _export(data: Dataset, learned: Learned) -> tuple[Exported, Opened]:

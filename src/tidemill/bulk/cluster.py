@@ -15,6 +15,7 @@ from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
+from tidemill.extras import install
 from tidemill.serve import ingress, ray_token
 
 LOCAL = "local"
@@ -40,7 +41,7 @@ def check(files: Sequence[File]) -> None:
         raise SettingsError(
             "Scoring on a Ray cluster needs Ray Data",
             observed=str(error),
-            remedy="pip install 'tidemill[bulk]'",
+            remedy=install("bulk"),
         ) from error
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 import polars as pl
 
 from tidemill.bulk.scoring import Scored
-from tidemill.errors import SettingsError
+from tidemill.errors import SettingsError, listed
 
 RUN, SUCCESS, QUARANTINE = "_run.json", "_SUCCESS", "_quarantine"
 _LOCK, _STAGED = ".lock", ".staged-"
@@ -45,7 +45,7 @@ class Folder:
         if self.path.is_dir() and not (self.path / RUN).exists():
             strange = [entry.name for entry in self.path.iterdir() if not entry.name.startswith((_LOCK, _STAGED))]
             if strange:
-                raise _unusable(f"{self.path} holds {', '.join(sorted(strange)[:5])}, but no {RUN}")
+                raise _unusable(f"{self.path} holds {listed(sorted(strange))}, but no {RUN}")
         try:
             (self.path / QUARANTINE).mkdir(parents=True, exist_ok=True)
             lock = (self.path / _LOCK).open("w")

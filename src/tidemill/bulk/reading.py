@@ -9,7 +9,7 @@ import polars as pl
 from tidemill.bulk.inputs import File
 from tidemill.data import derived, values
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import SchemaError, SettingsError
+from tidemill.errors import SchemaError, SettingsError, listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ def settle(files: Iterable[File], schema: Schema, keep: Sequence[str] | None, an
     if taken := [name for name in asked if name in answers]:
         raise SettingsError(
             f"Columns that are kept have other names than a part's own ({', '.join(answers)})",
-            observed=", ".join(map(repr, taken)),
+            observed=listed(taken, quoted=True),
             remedy="rename them in the files, or name others with --keep (none of them: --keep alone)",
         )
     for path, head in heads.items():
@@ -67,7 +67,7 @@ def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> No
         made = {c.name: ", ".join(derived.Moment(name=c.name, made_of=c.made_of).columns) for c in inputs if c.made_of}
         raise SchemaError(
             "A file must have every column that the model was trained on",
-            observed=f"no column {', '.join(map(repr, absent))} in {path}, which has {', '.join(head.columns[:50])}",
+            observed=f"no column {listed(absent, quoted=True)} in {path}, which has {listed(head.columns)}",
             remedy=(f"is {near[0]!r} meant by {absent[0]!r}? " if near else "")
             + "Add the column, empty where no value is known"
             + "".join(f", or {parts}, which {name!r} is made of" for name, parts in made.items() if name in absent[:1]),
@@ -79,7 +79,7 @@ def _no_kept(path: str, name: str, columns: Sequence[str]) -> SettingsError:
     return SettingsError(
         "Columns that are kept must be in every file",
         observed=f"no column {name!r} in {path}",
-        remedy=f"did you mean --keep {near[0]}?" if near else f"the columns are {', '.join(columns[:50])}",
+        remedy=f"did you mean --keep {near[0]}?" if near else f"the columns are {listed(columns)}",
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidemill.data.target import Labels, Target
+from tidemill.errors import listed
 from tidemill.evaluation.comparison import compare, excess, row_losses
 from tidemill.evaluation.results import Answered, Answers, Baseline, Comparison
 from tidemill.settings import BaselineName, GateSettings, Objective
@@ -106,13 +107,13 @@ def _differences(new: Target, champion: Target) -> tuple[str, ...]:
     """Reasons why the two do not answer the same question."""
     remedy = "register it under another model name, or promote it by hand"
     pairs = (
-        ("target", new.name, champion.name),
-        ("objective", str(new.objective), str(champion.objective)),
-        ("classes", ", ".join(new.classes), ", ".join(champion.classes)),
+        ("target", [new.name], [champion.name]),
+        ("objective", [str(new.objective)], [str(champion.objective)]),
+        ("classes", [*new.classes], [*champion.classes]),
     )
     return tuple(
-        f"The new bundle's {what} ({ours}) differs from the champion's ({theirs}), so their losses cannot be "
-        f"compared: {remedy}."
+        f"The new bundle's {what} ({listed(ours)}) differs from the champion's ({listed(theirs)}), so their losses "
+        f"cannot be compared: {remedy}."
         for what, ours, theirs in pairs
         if ours != theirs
     )

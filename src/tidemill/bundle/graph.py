@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from tidemill.errors import BundleError
+from tidemill.errors import BundleError, listed
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
@@ -46,7 +46,7 @@ def check(content: Content) -> None:
     if foreign:
         raise BundleError(
             "A model's graph holds standard ONNX operators only",
-            observed=f"operators of {', '.join(map(repr, sorted(foreign)))}",
+            observed=f"operators of {listed(sorted(foreign), quoted=True)}",
             remedy="use a model that exports to standard operators; do not load graphs from elsewhere",
         )
     if outside:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tidemill.bundle import checksums, manifest, rollout, signing
 from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.bundle.store import explained, is_version, open_store
-from tidemill.errors import RegistryError
+from tidemill.errors import RegistryError, listed
 from tidemill.settings import PlainName
 
 _ALIASES = "aliases.json"
@@ -90,8 +90,8 @@ class Registry:
         """The version that an alias, or the version's own number, stands for."""
         version = name if is_version(name) else self.aliases(model).get(name)
         if version is None or not self._has(model, version):
-            known = ", ".join([*(f"{alias} = {number}" for alias, number in self.aliases(model).items())])
-            versions = ", ".join(self.versions(model)) or "none"
+            known = listed(f"{alias} = {number}" for alias, number in self.aliases(model).items())
+            versions = listed(self.versions(model)) or "none"
             raise RegistryError(
                 "A bundle is named by a model and one of its versions or aliases",
                 observed=f"{model}/{name} in {self.path}; versions: {versions}; aliases: {known or 'none'}",
@@ -110,7 +110,7 @@ class Registry:
             raise RegistryError(
                 f"A model's {_DESIRED} is one that the registry wrote",
                 observed=f"{self.path}/{model}/{_DESIRED}: {error}",
-                remedy="delete the file and repeat the last change (`tidemill registry show` tells it)",
+                remedy="delete the file and repeat the last change (`tidemill registry history` tells it)",
             ) from error
 
     def champions(self, model: str) -> list[str]:

@@ -12,7 +12,7 @@ from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Interface
 from tidemill.bundle.sessions import Placed, open_session
 from tidemill.data.raw import MISSING, Raw
-from tidemill.errors import BundleError, SettingsError
+from tidemill.errors import BundleError, SettingsError, listed
 
 _WARMED = (1, 4096)
 """Rows that a device is tried with at first: TensorRT builds its engines for the sizes between those that it has seen,
@@ -43,11 +43,10 @@ class Runtime:
         self._answers = [output.name for output in interface.outputs]
         inputs = [value.name for value in self._session.get_inputs()]
         outputs = [value.name for value in self._session.get_outputs()]
-        if set(inputs) != self._names or set(outputs) != set(self._tensors):
+        if odd := (set(inputs) ^ self._names) | (set(outputs) ^ set(self._tensors)):
             raise BundleError(
                 "A bundle's manifest describes the inputs and outputs of its graph",
-                observed=f"the graph has {', '.join(inputs)} → {', '.join(outputs)}; "
-                f"the manifest {', '.join(self._inputs)} → {', '.join(self._tensors)}",
+                observed=f"only one of the two has {listed(sorted(odd), quoted=True)}",
                 remedy="export the bundle again",
             )
         if provider != "cpu":

@@ -10,6 +10,7 @@ import onnxruntime
 
 from tidemill.bundle import parts
 from tidemill.errors import SettingsError
+from tidemill.extras import install
 
 _CPU = "CPUExecutionProvider"
 # TF32 drops 13 of float32's 23 bits; the answers must be those of the golden rows.
@@ -125,5 +126,6 @@ def _not_in_use(provider: str, observed: str) -> SettingsError:
     return SettingsError(
         f"The provider that is asked for must be the one in use ({' or '.join(PROVIDERS)})",
         observed=f"{provider!r}: {observed}",
-        remedy="install the extra `gpu` on a machine with a CUDA device, or ask for cpu",
+        remedy="ask for cpu; or, on a machine with a CUDA device, `python -m pip uninstall onnxruntime`, and then, "
+        + install("gpu"),
     )

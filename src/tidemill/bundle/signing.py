@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import BundleError, SettingsError
+from tidemill.extras import install
 
 NAME = "model.sig"
 _BLOCK = 4 * 2**20
@@ -141,7 +142,7 @@ def _library() -> Any:
         raise BundleError(
             "Bundles are signed and verified with the package model-signing",
             observed=str(error),
-            remedy="pip install 'tidemill[signing]'",
+            remedy=install("signing"),
         ) from error
     return model_signing
 

@@ -212,7 +212,7 @@ def _doing(one: "Decision") -> str:
 
 def _approve(parsed: argparse.Namespace) -> None:
     from tidemill.bundle.registry import Registry
-    from tidemill.errors import LedgerError
+    from tidemill.errors import LedgerError, listed
     from tidemill.steward import acting, status
     from tidemill.steward.book import Book, Decision, Kind
 
@@ -231,7 +231,7 @@ def _approve(parsed: argparse.Namespace) -> None:
         raise LedgerError(
             "A decision is approved once, while it waits and nothing else has changed",
             observed=f"decision {parsed.number}, {_why_not(parsed.number, made)}",
-            remedy=f"those that wait: {', '.join(map(str, waiting)) or 'none'}",
+            remedy=f"those that wait: {listed(waiting) or 'none'}",
         )
     by = getpass.getuser() if "USER" in os.environ or hasattr(os, "getuid") else "somebody"
     word = Decision(

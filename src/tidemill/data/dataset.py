@@ -9,14 +9,16 @@ import polars as pl
 
 from tidemill import secrets
 from tidemill.data import fingerprint, infer, quality, sources, splits, target, typed
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, lines
 from tidemill.data.schema import Role, Schema
 from tidemill.data.splits import Splits
 from tidemill.data.target import Target
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
 
 LOG = logging.getLogger(__name__)
+SHOWN_COLUMNS = 60
+"""Columns that the console shows; `schema.yaml` has all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +70,8 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
     )
     LOG.info("Target: %s, %s%s", goal.name, goal.objective, f": {', '.join(goal.classes[:20])}" if goal.classes else "")
     findings = quality.check(parts, count, schema, settings, goal)
-    for finding in findings:
-        if finding.severity is Severity.WARNING:
-            LOG.info("warning: %s", finding.message)
+    for line in lines(findings):
+        LOG.info("%s", line)
     quality.stop_on_errors(findings)
     everything = [table.table, *([test_table.table] if test_table else [])]
     return Dataset(
@@ -98,7 +99,7 @@ def _no_target(names: list[str]) -> SchemaError:
     return SchemaError(
         "data.target must name the column to predict",
         observed="nothing",
-        remedy=f"set data.target to one of {', '.join(names)}",
+        remedy=f"set data.target to one of {listed(names)}",
     )
 
 
@@ -111,9 +112,11 @@ def _keep(quarantined: list[pl.DataFrame], file: Path) -> int:
 
 
 def _shown(schema: Schema) -> str:
-    width = max(len(column.name) for column in schema.columns)
-    lines = [
+    shown = schema.columns[:SHOWN_COLUMNS]
+    width = max(len(column.name) for column in shown)
+    texts = [
         f"  {column.name:<{width}}  {column.kind:<11}  {column.role}{f' ({column.reason})' if column.reason else ''}"
-        for column in schema.columns
+        for column in shown
     ]
-    return "\n".join(lines)
+    more = len(schema.columns) - len(shown)
+    return "\n".join([*texts, *([f"  and {more:,} more columns, in the file"] if more else [])])

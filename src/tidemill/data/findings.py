@@ -1,7 +1,13 @@
 """What the data checks found."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
+
+SHOWN = 5
+"""Warnings of one check that the console shows; a table of thousands of columns can have as many."""
 
 
 class Severity(StrEnum):
@@ -12,7 +18,11 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One check's result: what, where, how much, and what to do about it."""
+    """One check's result: what, where, how much, and what to do about it.
+
+    rows, share: the rows that it is about, and their share of those that were looked at (1 where it is about a whole
+    column); other measures stand in the message.
+    """
 
     check: str
     severity: Severity
@@ -21,3 +31,19 @@ class Finding:
     rows: int
     share: float
     remedy: str
+
+
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """The warnings for the console, each with its remedy below it; of one check no more than a person reads."""
+    warnings = [finding for finding in findings if finding.severity is Severity.WARNING]
+    counts, shown = Counter(finding.check for finding in warnings), Counter[str]()
+    chosen = []
+    for finding in warnings:
+        shown[finding.check] += 1
+        if shown[finding.check] <= SHOWN:
+            chosen.append(finding)
+    for remedy, alike in groupby(chosen, key=lambda finding: finding.remedy):
+        yield "\n".join([*(f"warning: {finding.message}" for finding in alike), f"  what to do: {remedy}"])
+    for check, count in counts.items():
+        if count > SHOWN:
+            yield f"warning: {count - SHOWN:,} more of the check {check.replace('_', ' ')!r}; the report lists all"

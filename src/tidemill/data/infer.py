@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +11,11 @@ import yaml
 from tidemill.data import derived, facts, kinds, notations, proposals, relevance, remarks, sources, values
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
 from tidemill.settings.overrides import override
 
 LOG = logging.getLogger(__name__)
-MOST_NAMES = 50
 
 HEADER = """\
 # The schema of a table. Pin it with data.schema=<this file>; edit what inference got wrong.
@@ -31,6 +29,9 @@ HEADER = """\
 #   earliest, latest: of the training split's timestamps, once it is known
 #   made_of: the parts and offsets that make a column which the source does not have (data.moments)
 """
+
+SHOWN_ROWS = 1_000
+"""Rows that the kind of a column which is left out is read from."""
 
 
 def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
@@ -50,8 +51,8 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
             _present(name, names, f"the schema {settings.schema}")
         columns = [replace(column, role=roles.get(column.name, column.role)) for column in pinned.columns]
         columns = [_stated(column, settings) for column in columns]
-        columns += [Column(name=n, kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="not in the pinned schema")
-                    for n in names if n not in {column.name for column in columns}]  # fmt: skip
+        there = {column.name for column in columns}
+        columns += _left_out(frame, [name for name in names if name not in there], "not in the pinned schema").values()
         columns = _one_each(columns)
     else:
         columns = _inferred(frame, names, roles, settings)
@@ -62,7 +63,7 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
     if not schema.inputs:
         raise SchemaError(
             "A model needs at least one feature",
-            observed=listed([f"{c.name}: {c.reason or c.role}" for c in schema.columns], "; "),
+            observed=listed((f"{c.name}: {c.reason or c.role}" for c in schema.columns), joint="; "),
             remedy="name columns with data.kinds.COLUMN=KIND to keep them, or add columns",
         )
     return schema
@@ -84,10 +85,11 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
     times = [name for name, role in roles.items() if role is Role.TIME]
     decided = kinds.decide(frame, found, wanted, times, stated)
     made = _made(frame, settings)
+    left_out = _left_out(frame, [name for name in names if name not in found], "named in data.ignored")
     columns = []
     for name in names:
         if name not in found:
-            columns.append(Column(name=name, kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="named in data.ignored"))
+            columns.append(left_out[name])
             continue
         column, fact = decided[name], found[name]
         if column is None:
@@ -162,6 +164,18 @@ def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[
     return {moment.name: derived.noted(frame, moment).made_of for moment in moments}
 
 
+def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, Column]:
+    """Columns that nothing is learned from. Their kinds are shown to people only, so the first rows tell them."""
+    if not names:
+        return {}
+    head = sources.collect(frame.select(names).head(SHOWN_ROWS)).lazy()
+    decided = kinds.decide(head, facts.count(head, names), {}, [])
+    return {
+        name: replace(column or Column(name=name, kind=Kind.CATEGORICAL), role=Role.IGNORED, reason=reason)
+        for name, column in decided.items()
+    }
+
+
 def _names_classes(fact: Facts) -> bool:
     """Whether a text target's values are labels: "yes" and "no" stay, "true", "1" and "1,5" are read."""
     words = {text.strip().lower() for text in fact.sample}
@@ -173,13 +187,13 @@ def _fit_for_role(column: Column, fact: Facts) -> Column:
     if column.role is Role.WEIGHT and column.kind is not Kind.NUMERIC:
         raise SchemaError(
             "data.weight must name a numeric column",
-            observed=f"{column.name!r} is {column.kind}, with values like {', '.join(map(repr, fact.first[:3]))}",
+            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
             remedy="name another column, or none",
         )
     if column.role is Role.TIME and column.kind not in (Kind.TIMESTAMP, Kind.NUMERIC):
         raise SchemaError(
             "data.time must name a column of timestamps or numbers",
-            observed=f"{column.name!r} is {column.kind}, with values like {', '.join(map(repr, fact.first[:3]))}",
+            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
             remedy="name another column, or say how it is written: "
             + override("data.formats", column.name, "%d.%m.%Y"),
         )
@@ -187,7 +201,7 @@ def _fit_for_role(column: Column, fact: Facts) -> Column:
 
 
 def _unreadable(name: str, fact: Facts, kind: Kind) -> SchemaError:
-    shown = ", ".join(text[:60].__repr__() for text in fact.first[:3]) or "no value"
+    shown = listed(fact.first, 3, quoted=True) or "no value"
     return SchemaError(
         "A column must be readable as the kind that data.kinds or data.formats sets for it",
         observed=f"column {name!r} as {kind}: {shown}",
@@ -246,12 +260,6 @@ def _bounded(column: Column, settings: DataSettings) -> Column:
     return column
 
 
-def listed(names: Sequence[str], separator: str = ", ") -> str:
-    """Names for a message, which a table of thousands of columns does not fill."""
-    shown = separator.join(names[:MOST_NAMES])
-    return shown + (f"{separator}and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else "")
-
-
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -262,7 +270,7 @@ def _one_each(columns: list[Column]) -> list[Column]:
         if len(holders) > 1:
             raise SchemaError(
                 f"At most one column has the role {role}",
-                observed=" and ".join(map(repr, holders)),
+                observed=listed(holders, quoted=True, joint=" and "),
                 remedy=f"make data.{role} and the pinned schema agree",
             )
     return columns

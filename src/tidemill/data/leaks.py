@@ -63,7 +63,7 @@ def check(tables: Tables) -> Iterator[Finding]:
                 f"{measure} {score.value:.4f} (limit {threshold:g})"
                 + (": declared honest in data.quality.allow_leaks" if declared else ""),
                 rows=tables.train.height,
-                share=score.value,
+                share=1.0,
                 remedy=f"if the value is only known after the prediction, put it into data.ignored; "
                 f"if it is honest, add {score.column} to data.quality.allow_leaks",
             )
@@ -75,7 +75,7 @@ def check(tables: Tables) -> Iterator[Finding]:
             message=f"{found[0].column!r} predicts best of all columns alone: {measure} {found[0].value:.3f} "
             f"by its {found[0].through}",
             rows=tables.train.height,
-            share=found[0].value,
+            share=1.0,
             remedy="make sure that its value is known at the moment of prediction",
         )
 

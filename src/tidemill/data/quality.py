@@ -24,6 +24,8 @@ CHECKS: tuple[Callable[[Tables], Iterator[Finding]], ...] = (
     personal.check,
 )
 
+SHOWN = 10
+"""Errors that the message lists; a table of thousands of columns can have as many."""
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
@@ -63,7 +65,9 @@ def stop_on_errors(findings: Sequence[Finding]) -> None:
     if len(errors) == 1:
         observed, remedy = errors[0].message, errors[0].remedy
     else:
-        observed = "".join(f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors) + "\n "
+        texts = [f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors[:SHOWN]]
+        more = len(errors) - len(texts)
+        observed = "".join([*texts, *([f"\n  and {more:,} more like these"] if more else []), "\n "])
         remedy = "see each of them"
     raise QualityError(
         f"The data must pass every check ({len(errors)} failed: {', '.join(sorted({e.check for e in errors}))})",

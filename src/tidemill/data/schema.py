@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from tidemill.data.plain import clean
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import Kind
 
 
@@ -79,7 +79,7 @@ class Schema:
                 return column
         raise SchemaError(
             "A column that is named must be in the table",
-            observed=f"{name!r}; the table has {', '.join(column.name for column in self.columns)}",
+            observed=f"{name!r}; the table has {listed(column.name for column in self.columns)}",
             remedy="correct the name, or add the column",
         )
 

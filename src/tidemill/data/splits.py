@@ -17,7 +17,7 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sealed import SealedTest
 from tidemill.data.tables import counted
 from tidemill.data.target import Target
-from tidemill.errors import SplitError
+from tidemill.errors import SplitError, listed
 from tidemill.settings import Kind, Objective, SplitMethod, SplitSettings, instant
 
 
@@ -181,7 +181,7 @@ def _role_column(table: pl.DataFrame, schema: Schema, role: Role, method: SplitM
         raise SplitError(
             f"data.split.method={method} needs data.{role}",
             observed=f"no column with the role {role}",
-            remedy=f"set data.{role} to one of {', '.join(table.columns)}, or choose another data.split.method",
+            remedy=f"set data.{role} to one of {listed(table.columns)}, or choose another data.split.method",
         )
     _check_no_missing(table, column, f"data.{role}")
     return column
@@ -216,7 +216,7 @@ def _check_classes(tables: dict[str, pl.DataFrame], target: str) -> None:
         values = tables[name][target].drop_nulls()
         absent = counted(values.filter(~values.is_in(known.implode())))
         if absent.height:
-            counts = ", ".join(f"{value!r} ({count:,} rows)" for value, count in absent.head(5).iter_rows())
+            counts = listed(f"{value!r} ({count:,} rows)" for value, count in absent.head(5).iter_rows())
             raise SplitError(
                 "Every class must be in the training split, for a model to learn it",
                 observed=f"{absent.height} class(es) of {target!r} only in {name}: {counts}",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tidemill.errors import SchemaError, SettingsError
+from tidemill.errors import SchemaError, SettingsError, listed
 from tidemill.settings import DataSettings, Objective
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Target:
             names = ["missing" if value is None else repr(value) for value in odd.unique().sort().head(5)]
             raise SchemaError(
                 f"Every value of the target {self.name!r} must be one of its classes",
-                observed=f"{odd.len()} row(s) with {', '.join(names)}; the classes are {', '.join(self.classes[:20])}",
+                observed=f"{odd.len()} row(s) with {', '.join(names)}; the classes are {listed(self.classes)}",
                 remedy="drop or correct these rows, or train on a table that has all classes",
             )
         return codes.to_numpy()
@@ -97,7 +97,7 @@ def fit(series: "pl.Series", settings: DataSettings) -> Target:
         )
     classes = _texts(distinct)
     if objective is Objective.BINARY and len(classes) != 2:
-        raise _unfit(series.name, "A binary target has two classes", f"{len(classes)}: {', '.join(classes[:10])}")
+        raise _unfit(series.name, "A binary target has two classes", f"{len(classes)}: {listed(classes)}")
     return Target(name=series.name, objective=objective, classes=_positive_last(classes, objective, settings.positive))
 
 
@@ -136,7 +136,7 @@ def _positive_last(classes: tuple[str, ...], objective: Objective, positive: str
     if objective is not Objective.BINARY or positive not in classes:
         raise SettingsError(
             "data.positive names a class of a binary target",
-            observed=f"{positive!r}; the target is {objective} with {', '.join(map(repr, classes[:10]))}",
+            observed=f"{positive!r}; the target is {objective} with {listed(classes, quoted=True)}",
             remedy=f"did you mean {near[0]!r}?" if near and near[0] != positive else "set data.positive=null",
         )
     return (*(label for label in classes if label != positive), positive)

@@ -7,7 +7,7 @@ import polars as pl
 from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import collect
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import Kind
 
 REASON = "quarantined_because"
@@ -69,7 +69,7 @@ def _dtypes(frame: pl.LazyFrame, columns: list[Column]) -> dict[str, pl.DataType
     if absent:
         raise SchemaError(
             "A table must have every column of its schema that is not ignored",
-            observed=f"no column {', '.join(map(repr, absent))} among {', '.join(found)}",
+            observed=f"no column {listed(absent, quoted=True)} among {listed(found)}",
             remedy="add the column, give it the role `ignored`, or infer a new schema (data.schema=null)",
         )
     return {column.name: found[column.name] for column in columns}
@@ -105,7 +105,7 @@ def _domain(column: Column) -> list[str] | list[float] | list[bool]:
     except (ValueError, KeyError) as error:
         raise SchemaError(
             f"A domain must list values of the column's kind ({column.kind})",
-            observed=f"{column.name}: {', '.join(column.domain)}",
+            observed=f"{column.name}: {listed(column.domain)}",
             remedy=f"correct data.quality.domains.{column.name} or the domain in the pinned schema",
         ) from error
     return list(column.domain)

@@ -20,7 +20,7 @@ from tidemill.data.schema import Schema
 from tidemill.data.target import Labels
 from tidemill.evaluation.comparison import compare
 from tidemill.evaluation.intervals import Bootstrap
-from tidemill.evaluation.metrics import compute
+from tidemill.evaluation.metrics import Measured, measure, stand
 from tidemill.evaluation.results import Answered, Answers, Baseline
 from tidemill.settings import BaselineName, Kind, Objective
 
@@ -67,12 +67,13 @@ def run(
     train: tuple[pl.DataFrame, Labels],
     test: pl.DataFrame,
     ours: Answered,
+    main: Measured,
     bootstrap: Bootstrap,
 ) -> tuple[Baseline, ...]:
     """Fit each baseline and compare ours with it; trivial is always the first.
 
     Args:
-        train, test: typed tables; `ours` is about the rows of `test`.
+        train, test: typed tables; `ours` is about the rows of `test`, and `main` what was measured of it.
     """
     table, labels = train
     problem = Problem(
@@ -87,7 +88,9 @@ def run(
     for name in dict.fromkeys([BaselineName.TRIVIAL, *names]):
         theirs = Answered(objective=ours.objective, labels=ours.labels, answers=BASELINES[name](problem))
         comparison = compare(ours, theirs, level=bootstrap.level, seed=bootstrap.seed)
-        found.append(Baseline(name=str(name), metrics=compute(theirs, bootstrap), comparison=comparison))
+        measured = measure(theirs, bootstrap)
+        standing = stand(main, measured, bootstrap.level)
+        found.append(Baseline(name=str(name), metrics=measured.metrics, comparison=comparison, standing=standing))
     return tuple(found)
 
 

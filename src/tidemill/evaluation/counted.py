@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tidemill.evaluation.intervals import Bootstrap, sum_of_sizes
 from tidemill.evaluation.results import Answered
 from tidemill.settings import Objective
 
@@ -176,14 +177,35 @@ def ece(bins: int) -> Callable[[Answered], Kernel]:
     """Expected calibration error over equal bins of confidence (Guo et al. 2017), as torchmetrics cuts them."""
 
     def prepare(answered: Answered) -> Kernel:
-        confidence_N, right_N = confidences(answered)
-        edges = np.linspace(0, 1, bins + 1)
+        confidence_N, right_N, bin_N = _binned(answered, bins)
         gap = np.zeros((len(confidence_N), bins + 1))
-        bin_N = np.clip(np.searchsorted(edges, confidence_N, side="right") - 1, 0, bins)
         gap[np.arange(len(gap)), bin_N] = confidence_N - right_N
         return lambda counts_RN: np.abs(counts_RN @ gap).sum(axis=1) / counts_RN.sum(axis=1)
 
     return prepare
+
+
+def ece_interval(bins: int) -> Callable[[Answered, Bootstrap], tuple[float, float]]:
+    """The interval for the calibration error that is left without what chance adds to the figure."""
+
+    def interval(answered: Answered, bootstrap: Bootstrap) -> tuple[float, float]:
+        confidence_N, right_N, bin_N = _binned(answered, bins)
+        rows_B, right_B, confidence_B = (
+            np.bincount(bin_N, weights, bins + 1) for weights in (None, right_N, confidence_N)
+        )
+        share_B = (right_B + 0.5) / (rows_B + 1)  # never 0 or 1: a bin of three rows that are all right is not sure
+        error_B = np.sqrt(rows_B * share_B * (1 - share_B))
+        gap_B, rows = confidence_B - right_B, len(bin_N)
+        return sum_of_sizes(gap_B / rows, error_B / rows, bootstrap.level, bootstrap.seed)
+
+    return interval
+
+
+def _binned(answered: Answered, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence, whether it is right, and the bin of each row; a confidence of exactly 1 has a bin of its own."""
+    confidence_N, right_N = confidences(answered)
+    bin_N = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence_N, side="right") - 1, 0, bins)
+    return confidence_N, right_N, bin_N
 
 
 def rmse(answered: Answered) -> Kernel:

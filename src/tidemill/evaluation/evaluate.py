@@ -8,7 +8,7 @@ from tidemill.data.schema import Schema
 from tidemill.data.target import Labels
 from tidemill.evaluation import baselines, slices
 from tidemill.evaluation.intervals import Bootstrap
-from tidemill.evaluation.metrics import compute
+from tidemill.evaluation.metrics import measure
 from tidemill.evaluation.results import Answered, Evaluation, Importance
 from tidemill.settings import EvaluationSettings
 
@@ -43,10 +43,11 @@ def evaluate(
     """
     bootstrap = Bootstrap(level=settings.level, number=settings.bootstrap, seed=seed)
     cut_by = slices.columns(tables.schema, settings)
+    measured = measure(answered, bootstrap)
     return Evaluation(
         objective=answered.objective,
         rows=len(answered.labels),
-        metrics=compute(answered, bootstrap),
+        metrics=measured.metrics,
         slices=slices.slices(tables.test, cut_by, answered, min_rows=settings.min_slice_rows, bootstrap=bootstrap),
         baselines=baselines.run(
             settings.baselines,
@@ -54,6 +55,7 @@ def evaluate(
             (tables.train, tables.train_labels),
             tables.test,
             answered,
+            measured,
             bootstrap,
         ),
         importance=importance,

@@ -16,7 +16,7 @@ from tidemill.errors import TrainingError
 from tidemill.evaluation import counted, intervals
 from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.intervals import Bootstrap
-from tidemill.evaluation.results import Answered, Metric
+from tidemill.evaluation.results import MAIN, Answered, Metric, Standing
 from tidemill.settings import Objective
 
 if TYPE_CHECKING:
@@ -30,16 +30,37 @@ REGRESSION = (Objective.REGRESSION,)
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric; `value` and the kernel give NaN where it is undefined."""
+    """One metric; `value` and the kernel give NaN where it is undefined.
+
+    interval: where the resampled values' percentiles would not hold the true value; null: they do.
+    """
 
     name: str
     objectives: tuple[Objective, ...]
     higher_is_better: bool
     value: Callable[[Answered], float]
     kernel: Callable[[Answered], counted.Kernel]
+    interval: Callable[[Answered, Bootstrap], tuple[float, float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A model's metrics, and the objective's main one with its value on each resample, for comparisons.
+
+    Resamples of one bootstrap hold the same rows for every model that answers as many.
+    """
+
+    metrics: tuple[Metric, ...]
+    main: Metric | None
+    main_R: np.ndarray
 
 
 def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
+    """The metrics alone, as `measure` gives them."""
+    return measure(answered, bootstrap).metrics
+
+
+def measure(answered: Answered, bootstrap: Bootstrap) -> Measured:
     """Every metric of the objective that these rows define, each with its interval.
 
     A metric that needs what the rows lack (AUROC on one class, coverage without intervals) is left out.
@@ -52,16 +73,35 @@ def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
     values = {metric.name: metric.value(answered) for metric in definitions} if len(answered.labels) else {}
     defined = [metric for metric in definitions if math.isfinite(values.get(metric.name, math.nan))]
     resampled = _resample(answered, defined, bootstrap)
-    return tuple(
-        _metric(metric, values[metric.name], resampled.get(metric.name), bootstrap.level) for metric in defined
+    found = {name: intervals.percentile(values_R, bootstrap.level) for name, values_R in resampled.items()}
+    found |= {m.name: m.interval(answered, bootstrap) for m in defined if m.interval and bootstrap.number}
+    metrics = tuple(_metric(metric, values[metric.name], found.get(metric.name)) for metric in defined)
+    main = next((metric for metric in metrics if metric.name == MAIN[answered.objective]), None)
+    main = main if main is not None and main.name in resampled else None
+    return Measured(metrics, main, resampled[main.name] if main else np.empty(0))
+
+
+def stand(ours: Measured, theirs: Measured, level: float) -> Standing | None:
+    """Both models in the main metric; None where it is undefined, or nothing was resampled."""
+    if ours.main is None or theirs.main is None:
+        return None
+    interval = intervals.percentile(ours.main_R - theirs.main_R, level)
+    if interval is None:
+        return None
+    return Standing(
+        metric=ours.main.name,
+        ours=ours.main.value,
+        theirs=theirs.main.value,
+        lower=interval[0],
+        upper=interval[1],
+        higher_is_better=ours.main.higher_is_better,
     )
 
 
-def _metric(definition: Definition, value: float, resampled_R: np.ndarray | None, level: float) -> Metric:
-    interval = None if resampled_R is None else intervals.percentile(resampled_R, level)
+def _metric(definition: Definition, value: float, interval: tuple[float, float] | None) -> Metric:
     lower, upper = interval or (None, None)
     if lower is not None and upper is not None:
-        # Resampling adds noise, which can only raise a calibration error: let the interval reach its value.
+        # What chance adds to a calibration error can lift its value above the interval for the error itself.
         lower, upper = min(lower, value), max(upper, value)
     return Metric(
         name=definition.name, value=value, lower=lower, upper=upper, higher_is_better=definition.higher_is_better
@@ -71,7 +111,7 @@ def _metric(definition: Definition, value: float, resampled_R: np.ndarray | None
 def _resample(answered: Answered, definitions: list[Definition], bootstrap: Bootstrap) -> dict[str, np.ndarray]:
     if bootstrap.number == 0 or not definitions:
         return {}
-    kernels = {metric.name: metric.kernel(answered) for metric in definitions}
+    kernels = {metric.name: metric.kernel(answered) for metric in definitions if metric.interval is None}
     chunks = [
         {name: kernel(counts_RN) for name, kernel in kernels.items()}
         for counts_RN in bootstrap.counts(len(answered.labels))
@@ -221,7 +261,7 @@ METRICS: tuple[Definition, ...] = (
     Definition("average_precision", CLASSIFICATION, True, _ranked("average_precision"), counted.average_precision),
     Definition("log_loss", CLASSIFICATION, False, _row_mean(row_losses), counted.mean_of(row_losses)),
     Definition("brier", CLASSIFICATION, False, _row_mean(_brier), counted.mean_of(_brier)),
-    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS)),
+    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS), counted.ece_interval(ECE_BINS)),
     Definition("rmse", REGRESSION, False, _regression("mean_squared_error", squared=False), counted.rmse),
     Definition(
         "mae",

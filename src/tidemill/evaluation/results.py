@@ -12,6 +12,9 @@ import numpy as np
 from tidemill.data.target import Labels
 from tidemill.settings import Objective
 
+MAIN = {Objective.BINARY: "auroc", Objective.MULTICLASS: "accuracy", Objective.REGRESSION: "rmse"}
+"""The metric that people are told first."""
+
 Answers = Mapping[str, np.ndarray]
 """`probabilities` [rows, classes], or `value` and perhaps `lower` and `upper` [rows]; other names are ignored."""
 
@@ -85,12 +88,38 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Two models in the objective's main metric on the same rows; lower, upper: of ours minus theirs, paired."""
+
+    metric: str
+    ours: float
+    theirs: float
+    lower: float
+    upper: float
+    higher_is_better: bool
+
+    @property
+    def better(self) -> bool:
+        """Ours, for certain."""
+        return self.lower > 0 if self.higher_is_better else self.upper < 0
+
+    @property
+    def worse(self) -> bool:
+        """Ours, for certain."""
+        return self.upper < 0 if self.higher_is_better else self.lower > 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
-    """A simple model fitted on the training split and evaluated on the same rows as ours."""
+    """A simple model fitted on the training split and evaluated on the same rows as ours.
+
+    standing: null where the main metric is undefined on these rows.
+    """
 
     name: str
     metrics: tuple[Metric, ...]
     comparison: Comparison
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

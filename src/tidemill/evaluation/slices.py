@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import SettingsError
+from tidemill.errors import SettingsError, listed
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Slice
@@ -32,7 +32,7 @@ def columns(schema: Schema, settings: EvaluationSettings) -> tuple[Column, ...]:
         if name not in known:
             raise SettingsError(
                 "evaluation.slices must name columns of the table",
-                observed=f"{name!r}; the table has {', '.join(known)}",
+                observed=f"{name!r}; the table has {listed(known)}",
                 remedy="correct the name in evaluation.slices",
             )
         if schema[name].role is Role.IGNORED:

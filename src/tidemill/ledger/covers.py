@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.data.schema import Column, Role
-from tidemill.errors import SettingsError
+from tidemill.errors import SettingsError, listed
 from tidemill.ledger.settings import Cover, LedgerSettings
 
 VARIABLE = "TIDEMILL_LEDGER_HASH_KEY"
@@ -56,7 +56,7 @@ def check(settings: LedgerSettings, known: Collection[str]) -> None:
     if unknown:
         raise SettingsError(
             "Each name in ledger.columns must be a column of the model",
-            observed=f"{', '.join(unknown)}; the columns are {', '.join(sorted(known))}",
+            observed=f"{listed(unknown)}; the columns are {listed(sorted(known))}",
             remedy="correct the names in ledger.columns",
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tidemill.data.schema import Schema
-from tidemill.errors import PreparationError
+from tidemill.errors import PreparationError, listed
 from tidemill.settings import (
     ColumnPreparation,
     FeatureOperation,
@@ -135,7 +135,7 @@ def _known(name: str, names: Iterable[str], key: str) -> None:
         raise PreparationError(
             "Preparation settings may name the model's inputs only",
             observed=f"{key}: {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""),
-            remedy=f"name one of {', '.join(names)}",
+            remedy=f"name one of {listed(names)}",
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from tidemill.data.schema import Column, Schema
-from tidemill.errors import PreparationError
+from tidemill.errors import PreparationError, listed
 from tidemill.preparation import categorical, columns, derived, graph, statistics, timestamp
 from tidemill.preparation.columns import CategoricalPlan, NumericPlan
 from tidemill.preparation.run import Preparation
@@ -39,7 +39,7 @@ def fit(train: pl.DataFrame, schema: Schema, settings: PreparationSettings) -> P
     if not inputs:
         raise PreparationError(
             "A model needs at least one input that varies in the training split",
-            observed=f"{len(kinds)} input columns ({', '.join(kinds) or 'none'}) over {train.height} training rows",
+            observed=f"{len(kinds)} input columns ({listed(kinds) or 'none'}) over {train.height} training rows",
             remedy="add a column, lower preparation.categorical.min_count, or check the split",
         )
     model, numeric_names = graph.build(features, inputs)
@@ -144,6 +144,6 @@ def _check_names(names: tuple[str, ...]) -> None:
     if twice:
         raise PreparationError(
             "Each prepared feature needs a name of its own",
-            observed=f"{', '.join(map(repr, twice))} comes from two columns",
+            observed=f"{listed(twice, quoted=True)} comes from two columns",
             remedy="rename one of the columns in the source",
         )

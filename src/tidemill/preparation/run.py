@@ -12,7 +12,7 @@ import polars as pl
 
 from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Column
-from tidemill.errors import PreparationError
+from tidemill.errors import PreparationError, listed
 from tidemill.preparation.cut import Cut, cut, session_of
 from tidemill.settings import Kind
 
@@ -111,13 +111,13 @@ class Preparation:
         if absent:
             raise PreparationError(
                 "Each input of the preparation must be there",
-                observed=f"no {', '.join(map(repr, absent))} among {', '.join(map(repr, raw)) or 'no columns'}",
+                observed=f"no {listed(absent, quoted=True)} among {listed(raw, quoted=True) or 'no columns'}",
                 remedy="give a column of that name, with missing values if need be",
             )
         if len(set(lengths.values())) > 1:
             raise PreparationError(
                 "All inputs must have the same number of rows",
-                observed=", ".join(f"{name}: {length}" for name, length in lengths.items()),
+                observed=listed(f"{name}: {length}" for name, length in lengths.items()),
                 remedy="give as many values for each column",
             )
         return next(iter(lengths.values()))

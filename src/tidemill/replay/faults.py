@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from tidemill.data.schema import Schema
-from tidemill.errors import ReplayError
+from tidemill.errors import ReplayError, listed
 from tidemill.settings import Kind
 
 _TEXT = re.compile(
@@ -92,7 +92,7 @@ def check(faults: Sequence[Fault], schema: Schema) -> None:
         column, kind = inputs.get(fault.column), _KINDS[fault.kind][0]
         if column is None:
             near = difflib.get_close_matches(fault.column, inputs, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"inputs are {', '.join(inputs)}"
+            remedy = f"did you mean {near[0]!r}?" if near else f"inputs are {listed(inputs)}"
             raise ReplayError("A fault changes an input of the model", observed=str(fault), remedy=remedy)
         if kind is not None and column.kind is not kind:
             raise ReplayError(

@@ -8,7 +8,7 @@ import polars as pl
 from tidemill.composition import component
 from tidemill.data import facts, kinds, values
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import ReplayError
+from tidemill.errors import ReplayError, listed
 from tidemill.settings import DataSettings, Kind
 
 KNOWN = "known\0"
@@ -49,7 +49,7 @@ def _column(frame: pl.LazyFrame, schema: Schema, name: str) -> pl.Expr:
     if name not in there:
         raise ReplayError(
             "--label-time names a column of the table",
-            observed=f"{name!r}; the table has {', '.join(there)}",
+            observed=f"{name!r}; the table has {listed(there)}",
             remedy="correct it, or give a fixed delay with --label-delay",
         )
     found = kinds.decide(frame, facts.count(frame, [name]), {}, [name])[name]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tidemill.errors import ReplayError
+from tidemill.errors import ReplayError, listed
 
 MARK = "nothing-sent"
 _OURS = ("registry", "first", "logs", "policy.yaml", "before.parquet")
@@ -27,7 +27,7 @@ def claimed(folder: Path) -> Iterator[Callable[[], None]]:
     if folder.exists() and any(folder.iterdir()) and not mark.is_file():
         raise ReplayError(
             "A replay needs a new or empty folder, or that of a replay which has sent nothing",
-            observed=f"{folder} holds {', '.join(sorted(entry.name for entry in folder.iterdir())[:5])}",
+            observed=f"{folder} holds {listed(sorted(entry.name for entry in folder.iterdir()))}",
             remedy="name another one with --folder, or remove it",
         )
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import polars as pl
 from tidemill.composition import component
 from tidemill.data import infer, sources, values
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import ReplayError
+from tidemill.errors import ReplayError, listed
 from tidemill.replay import known as labels
 from tidemill.replay.known import KNOWN, Known
 from tidemill.settings import DataSettings, Kind
@@ -84,7 +84,7 @@ def cut(
 def _time(schema: Schema, settings: DataSettings) -> Column:
     time = schema.only(Role.TIME)
     if time is None or time.kind is not Kind.TIMESTAMP:
-        there = ", ".join(column.name for column in schema.columns if column.kind is Kind.TIMESTAMP)
+        there = listed(column.name for column in schema.columns if column.kind is Kind.TIMESTAMP)
         raise ReplayError(
             "A replay goes by the moment of each record, a column of timestamps that data.time names",
             observed=f"data.time={settings.time}" + (f", and {time.name!r} is {time.kind}" if time else ""),
@@ -96,7 +96,7 @@ def _time(schema: Schema, settings: DataSettings) -> Column:
         raise ReplayError(
             "A replay needs labels, in the column that data.target names",
             observed=f"data.target={settings.target}",
-            remedy=f"set data.target to one of {', '.join(column.name for column in schema.columns)}",
+            remedy=f"set data.target to one of {listed(column.name for column in schema.columns)}",
         )
     return time
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.data.profile import BINS
-from tidemill.report.numerals import number
+from tidemill.report.numerals import plain
 from tidemill.settings import Kind
 
 BARS = 24
@@ -23,6 +23,7 @@ class Distribution:
     places: numeric and timestamp: edges of even width, one more than bars (timestamps: UTC instants); otherwise None.
     names: categories, most frequent first, where places is None.
     rows: by bar, not counting missing values; numeric: spread over bars, so not whole.
+    whole: numeric: there are whole numbers only, like years.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Distribution:
     names: list[str]
     rows: np.ndarray
     text: str
+    whole: bool = False
 
 
 def read(profile: Mapping[str, Any]) -> dict[str, Distribution]:
@@ -68,9 +70,11 @@ def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) ->
         places: list[Any] = [f"{_moment(edge):%Y-%m-%dT%H:%M:%S}" for edge in bars]
     else:
         middle = edges[np.searchsorted(np.cumsum(counts[1:-1]), counts[1:-1].sum() / 2)]
-        text = f"{number(smallest)} to {number(largest)}, median about {number(middle)}"
+        text = f"{plain(smallest)} to {plain(largest)}, median about {plain(middle)}"
         places = bars.tolist()
-    return Distribution(name, kind, missing, places, [], rows, text)
+    inner = edges[:-1]  # the last one lies just beyond the largest value
+    whole = kind is Kind.NUMERIC and bool((inner == np.round(inner)).all())
+    return Distribution(name, kind, missing, places, [], rows, text, whole)
 
 
 def _even_bars(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from tidemill.evaluation.results import Metric
+from tidemill.evaluation.results import MAIN, Metric
 from tidemill.report.content import ReportContent
 from tidemill.report.distributions import read
 from tidemill.report.figures import classification, comparison, data, regression, training
 from tidemill.settings import Objective
 
-MAIN = {Objective.BINARY: "auroc", Objective.MULTICLASS: "accuracy", Objective.REGRESSION: "rmse"}
-"""The metric that slices and baselines are drawn by."""
 PER_FIGURE = 24
 """Distributions that one figure shows."""
 

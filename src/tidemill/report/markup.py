@@ -1,5 +1,6 @@
 """HTML from plain values. Text is escaped wherever it enters; only `Html` passes as it is."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -22,6 +23,11 @@ def tag(name: str, *content: object, **attributes: str) -> Html:
 
 def join(parts: Iterable[object]) -> Html:
     return Html("\n".join(html(part) for part in parts))
+
+
+def breakable(name: str) -> Html:
+    """A name that a line may end in after an underscore or the like, before anywhere else."""
+    return Html(re.sub(r"(?<=[_.-])(?=.)", "<wbr>", escape(name)))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> Html:

@@ -42,6 +42,11 @@ def number(value: float | None, significant: int = 4) -> str:
     return _fixed(value, significant - 1 - size).rstrip("0")
 
 
+def plain(value: float | None) -> str:
+    """A value of the user's own column: 2015 may be a year, 48212 an id, so that no digits are grouped."""
+    return number(value).replace(",", "")
+
+
 def share(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"

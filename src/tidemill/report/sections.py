@@ -7,8 +7,9 @@ from tidemill.data.findings import Severity
 from tidemill.evaluation.results import Metric
 from tidemill.report.content import ReportContent
 from tidemill.report.distributions import read
-from tidemill.report.markup import Html, folded, join, table, tag
+from tidemill.report.markup import Html, breakable, folded, join, table, tag
 from tidemill.report.numerals import interval, metric_name, number, share, value_of, with_interval
+from tidemill.report.standing import told
 
 
 class Figures(Protocol):
@@ -20,6 +21,11 @@ class Figures(Protocol):
     def __call__(self, *names: str) -> Html | None: ...
 
 
+ECE = (
+    "The calibration error adds up the gaps between what was said and what happened, in 15 bins. Chance alone opens "
+    "such gaps, so that its value is above zero even for a calibrated model; its interval is for the error that is "
+    "left without chance, and reaches down to zero where the model may well be calibrated."
+)
 SLICES = 1000
 """Lines of the slices' table; `manifest.json` holds all."""
 
@@ -47,35 +53,36 @@ def data(content: ReportContent) -> Html:
     ordered = sorted(content.findings, key=lambda finding: ranks.index(finding.severity))
     found = [
         (
-            tag("span", f.severity, class_="bad" if f.severity is not Severity.INFO else "soft"),
-            f.check.replace("_", " "),
-            f.column or "",
-            f.message,
-            f"{f.rows:,}",
-            share(f.share),
-            f.remedy,
+            join(
+                [
+                    tag("div", f.severity, class_="bad" if f.severity is not Severity.INFO else "soft"),
+                    tag("div", f.check.replace("_", " ")),
+                ]
+            ),
+            tag("div", tag("div", f.message), tag("div", "What to do: ", f.remedy, class_="soft"), class_="text"),
+            join([tag("div", f"{f.rows:,}"), tag("div", share(f.share), class_="soft")]),
         )
         for f in ordered
     ]
     profiled = read(content.profile)
     columns = [
         (
-            column.name,
+            tag("div", breakable(column.name), class_="name"),
             column.kind,
-            column.role,
+            join([column.role, tag("div", column.reason, class_="soft")]) if column.reason else column.role,
             share(profiled[column.name].missing) if column.name in profiled else "",
             profiled[column.name].text if column.name in profiled else "",
         )
         for column in content.schema.columns
     ]
-    heads = ("severity", "check", "column", "what was found", "rows", "share", "what to do")
+    heads = ("check", "what was found", "rows, share")
     return join(
         [
             tag("p", f"Source: {content.source}. Split: {content.split}."),
             table(("split", "rows", "share"), splits, numbers=(1, 2)),
             tag("p", f"{content.quarantined:,} rows broke a rule and were set aside.") if content.quarantined else "",
             tag("h3", "Quality"),
-            table(heads, found, numbers=(4, 5)) if found else tag("p", "The checks found nothing to report."),
+            table(heads, found, numbers=(2,)) if found else tag("p", "The checks found nothing to report."),
             tag("h3", "Columns"),
             table(("column", "kind", "role", "missing", "values in the training split"), columns, numbers=(3,)),
         ]
@@ -100,6 +107,7 @@ def results(content: ReportContent, figures: Figures) -> Html:
             "p", f"On the {content.evaluation.rows:,} rows of the test split, opened once, after every choice was made."
         ),
         _metrics(content.evaluation.metrics, content.level),
+        tag("p", ECE, class_="soft") if any(m.name == "ece" for m in content.evaluation.metrics) else None,
         figures("roc", "precision_recall"),
         figures("reliability", "answers"),
         figures("confusion", "by_class"),
@@ -144,7 +152,9 @@ def baselines(content: ReportContent, figures: Figures) -> Html | None:
     head = ("model", *map(metric_name, names))
     every = table(head, rows, numbers=range(1, len(head)))
     note = "Fitted on the same training rows, measured on the same test rows; differences are paired, row by row."
-    return join([tag("p", note, class_="soft"), figures("baselines", "differences"), folded("All metrics", every)])
+    stands = tag("ul", *(tag("li", told(other)) for other in others))
+    shown = [tag("p", note, class_="soft"), stands, figures("baselines", "differences"), folded("All metrics", every)]
+    return join(part for part in shown if part is not None)
 
 
 def importance(content: ReportContent, figures: Figures) -> Html | None:

@@ -4,6 +4,7 @@ import numpy as np
 
 from tidemill.data.findings import Severity
 from tidemill.evaluation.results import Comparison
+from tidemill.report import standing
 from tidemill.report.content import ReportContent
 from tidemill.report.gallery import main_metric
 from tidemill.report.markup import Html, join, table, tag
@@ -29,6 +30,7 @@ def summary(content: ReportContent) -> Html:
             tag("div", f"Report of {content.created}", class_="soft"),
             _lead(content),
             _verdict(content),
+            _standing(content),
             _tiles(content),
             _against(content),
             _warnings(content),
@@ -60,8 +62,18 @@ def _verdict(content: ReportContent) -> Html | None:
         "The gate passed it." if verdict.passed else "The gate refused it.",
         class_="good" if verdict.passed else "bad",
     )
-    reasons = tag("ul", *(tag("li", reason) for reason in verdict.reasons)) if verdict.reasons else None
+    told = {*standing.advice(content.evaluation.baselines)}  # in a box of its own
+    own = [reason for reason in verdict.reasons if reason not in told]
+    reasons = tag("ul", *(tag("li", reason) for reason in own)) if own else None
     return tag("div", head, reasons, class_="verdict" if verdict.passed else "verdict refused")
+
+
+def _standing(content: ReportContent) -> Html | None:
+    """Where baselines win, each of them with what to do; otherwise the strongest of them."""
+    others = content.evaluation.baselines
+    if lost := standing.advice(others):
+        return tag("div", *(tag("p", text) for text in lost), class_="verdict refused")
+    return tag("p", standing.sentence(max(others, key=lambda b: b.comparison.difference))) if others else None
 
 
 def _tiles(content: ReportContent) -> Html:

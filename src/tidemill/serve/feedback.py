@@ -21,7 +21,7 @@ import msgspec
 from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import from_values
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError
+from tidemill.errors import RequestError, listed
 from tidemill.ledger.record import Label
 from tidemill.serve import depth
 from tidemill.serve.protocol import Limits, dumps, refused, too_large
@@ -141,9 +141,8 @@ def _class(label: Any, place: str, classes: frozenset[str]) -> str:
     known = sorted(classes)
     near = difflib.get_close_matches(label[:100], known, n=1) if isinstance(label, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
-    there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     rule = "A label is one of the model's classes"
-    raise _wrong(place, rule, f"label {_shown(label)}", f"{hint}The classes are {there}")
+    raise _wrong(place, rule, f"label {_shown(label)}", f"{hint}The classes are {listed(known)}")
 
 
 _NUMBER = Column(name="label", kind=Kind.NUMERIC)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.data.schema import Role
-from tidemill.errors import BundleError
+from tidemill.errors import BundleError, listed
 
 
 def named(loaded: Manifest, model: str, version: str) -> None:
@@ -33,7 +33,8 @@ def check(new: Manifest, held: Manifest) -> None:
     if differences:
         raise BundleError(
             "A version answers every request that the champion answers, and as the champion does",
-            observed=f"version {new.identity.version} beside {held.identity.version}: {'; '.join(differences)}",
+            observed=f"version {new.identity.version} beside {held.identity.version}: "
+            + listed(differences, joint="; "),
             remedy="train with the champion's schema (data.schema), or serve the new one under another model's name",
         )
 
@@ -43,7 +44,7 @@ def _answers(new: Manifest, held: Manifest) -> Iterator[str]:
     if ours.objective is not theirs.objective:
         yield f"objective {ours.objective} instead of {theirs.objective}"
     elif ours.classes != theirs.classes:
-        yield f"classes {', '.join(ours.classes)} instead of {', '.join(theirs.classes)}"
+        yield f"classes {listed(ours.classes)} instead of {listed(theirs.classes)}"
 
 
 def _columns(new: Manifest, held: Manifest) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import msgspec
 
-from tidemill.errors import SettingsError
+from tidemill.errors import SettingsError, listed
 
 _MAKE = "make one: tidemill keys create --file {} --name app --scopes predict,feedback"
 
@@ -137,7 +137,7 @@ def revoke(path: Path, id: str) -> Key:
                 return key
         raise SettingsError(
             "A key that is revoked is in the file",
-            observed=f"{id[:40]!r}; there are {', '.join(key.id for key in keys) or 'none'}",
+            observed=f"{id[:40]!r}; there are {listed(key.id for key in keys) or 'none'}",
             remedy=f"see `tidemill keys list --file {path}`",
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from tidemill.bundle.rollout import Mode
-from tidemill.errors import LedgerError, RequestError
+from tidemill.errors import LedgerError, RequestError, listed
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Form, Label, Role
 from tidemill.serve import choice, protocol
@@ -86,7 +86,7 @@ class Service:
         for version in self._batchers:
             if version.number == number:
                 return version
-        there = ", ".join(version.number for version in self._batchers)
+        there = listed(version.number for version in self._batchers)
         raise protocol.refused(
             404, "A version that is asked for is in use", f"{number[:40]!r}; in use: {there}", "leave it out"
         )

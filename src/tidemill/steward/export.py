@@ -14,7 +14,7 @@ from polars.io.plugins import register_io_source
 from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.values import DTYPES
-from tidemill.errors import LedgerError, SettingsError
+from tidemill.errors import LedgerError, SettingsError, listed
 from tidemill.ledger import covers, record, tables
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.settings import Kind
@@ -108,11 +108,11 @@ def _shown(schema: Schema, settings: LedgerSettings) -> list[Column]:
     if needed:
         raise SettingsError(
             "A model can only be trained again on columns that its ledger keeps as they are",
-            observed=f"{', '.join(map(repr, needed))} hidden by ledger.columns",
+            observed=f"{listed(needed, quoted=True)} hidden by ledger.columns",
             remedy=f"set ledger.columns.{needed[0]}=keep, or train a model without it (data.ignored)",
         )
     if hidden:
-        _log.info("exported without what the ledger hides: %s", ", ".join(column.name for column in hidden))
+        _log.info("exported without what the ledger hides: %s", listed(column.name for column in hidden))
     return [column for column in columns if column not in hidden]
 
 

@@ -17,7 +17,7 @@ from tidemill.data import sources, values
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema
 from tidemill.data.sources import FAILURES, _delimited
-from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError
+from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
@@ -211,10 +211,10 @@ def _as_in_training(table: pl.DataFrame, schema: Schema | None) -> pl.DataFrame:
 
 def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None) -> list[Label]:
     if "id" not in table.columns or not {"label", "value"} & set(table.columns):
-        raise _unfit(f"{file} with the columns {', '.join(table.columns)}")
+        raise _unfit(f"{file} with the columns {listed(table.columns)}")
     odd = [name for name in _COLUMNS if _odd(name, table.schema.get(name))]
     if odd:
-        raise _unfit(f"{file} with {', '.join(f'{name} as {table.schema[name]}' for name in odd)}")
+        raise _unfit(f"{file} with {listed(f'{name} as {table.schema[name]}' for name in odd)}")
     received, found = time.time_ns(), []
     given = table.select(name for name in _COLUMNS if name in table.columns)
     for number, row in enumerate(given.iter_rows(named=True), 1):

@@ -24,7 +24,7 @@ import polars as pl
 
 from tidemill.bundle.manifest import Identity
 from tidemill.composition import Conflict, named
-from tidemill.errors import LedgerError, SettingsError
+from tidemill.errors import LedgerError, SettingsError, listed
 from tidemill.settings import Objective
 from tidemill.settings.rules import Positive, Share
 
@@ -190,8 +190,8 @@ def _cost(settings: Settings, classes: tuple[str, ...]) -> Loss:
     if unknown or not table.max() > table.min():
         raise SettingsError(
             "losses.costs has for each class that may be true what each answered class costs, not all the same",
-            observed=f"no class {', '.join(sorted(unknown))}" if unknown else f"{dict(costs)}",
-            remedy=f"write {{true class: {{answered class: cost}}}} with the classes {', '.join(classes)}",
+            observed=f"no class {listed(sorted(unknown))}" if unknown else f"{dict(costs)}",
+            remedy=f"write {{true class: {{answered class: cost}}}} with the classes {listed(classes)}",
         )
     # One row and one column more, for what is no class.
     padded = np.pad(table, (0, 1), constant_values=table.max())

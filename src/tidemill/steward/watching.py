@@ -12,7 +12,7 @@ from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
 from tidemill.composition import build, component
 from tidemill.data.schema import Schema
-from tidemill.errors import BundleError, SettingsError
+from tidemill.errors import BundleError, SettingsError, listed
 from tidemill.steward import losses
 from tidemill.steward.policy import SHOWN, Policy
 from tidemill.steward.watch import Watch, Watched
@@ -77,7 +77,7 @@ def _check_columns(key: str, columns: Sequence[str], schema: Schema, whose: str)
             raise SettingsError(
                 f"{key} names columns of the model's table",
                 observed=f"{column!r}, which {whose} does not have",
-                remedy=f"did you mean {near[0]}?" if near else f"name one of {', '.join(names)}",
+                remedy=f"did you mean {near[0]}?" if near else f"name one of {listed(names)}",
             )
 
 

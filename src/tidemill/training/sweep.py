@@ -1,23 +1,17 @@
-"""Sweeps: what each trial came to, and the ranking of a whole multirun.
+"""Sweeps: what each trial came to, and which was best.
 
-Every run leaves `result.json` in its folder. After `python train.py -m …` Hydra calls `Ranking`
-(named in `conf/hydra`), which reads them all, prints them in order of validation loss and writes
-`ranking.csv` into the sweep's folder. The test split plays no part here.
+Every run leaves `result.json` in its folder; `ranking.py` shows them all. The test split plays no part here.
 """
 
-import csv
 import json
 import math
-import shlex
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from hydra.experimental.callback import Callback
-
-from tidemill.errors import TrainingError
+from tidemill.evaluation.metrics import METRICS
+from tidemill.evaluation.results import MAIN
 
 RESULT = "result.json"
 
@@ -72,10 +66,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in path.parts]
 
 
+def ended_well(trial: Trial) -> bool:
+    """Whether it has a validation loss that can be ranked."""
+    return trial.status == "done" and trial.validation_loss is not None and math.isfinite(trial.validation_loss)
+
+
 def _key(trial: Trial) -> tuple[bool, float]:
-    loss = trial.validation_loss
-    usable = trial.status == "done" and loss is not None and math.isfinite(loss)
-    return (not usable, loss if usable and loss is not None else 0.0)
+    well = ended_well(trial)
+    return (not well, trial.validation_loss if well and trial.validation_loss is not None else 0.0)
 
 
 def _read(place: Path, sweep: Path) -> Trial:
@@ -107,80 +105,13 @@ def _overrides(place: Path) -> tuple[str, ...]:
     return tuple(str(override) for override in noted or ())
 
 
-def write_table(trials: list[Trial], file: Path) -> None:
-    """`ranking.csv`: one line a trial, one column a validation figure."""
-    metrics = _metrics(trials)
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ["rank", "overrides", "status", "validation_loss", *metrics, "seconds", "version", "folder", "error"]
-        )
-        for place, trial in enumerate(trials, start=1):
-            figures = [trial.validation.get(metric) for metric in metrics]
-            texts = (place, " ".join(trial.overrides), trial.status, trial.validation_loss)
-            writer.writerow([*texts, *figures, trial.seconds, trial.version, trial.folder, trial.error])
+def main_metric(trials: Sequence[Trial]) -> str | None:
+    """The metric of these trials' objective that people are told first."""
+    return next((name for name in MAIN.values() if any(name in trial.validation for trial in trials)), None)
 
 
-def print_table(trials: list[Trial]) -> None:
-    """The ranking on the console; overrides that all trials share are left out of the lines."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shared = set.intersection(*(set(trial.overrides) for trial in trials)) if len(trials) > 1 else set()
-    title = "Ranking by validation loss" + (f" ({' '.join(sorted(shared))})" if shared else "")
-    metrics = _metrics(trials)[:2]  # a line has to fit; ranking.csv has all of them
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("", justify="right")
-    table.add_column("trial", overflow="fold", min_width=26)
-    for name in ("loss", *metrics, "seconds"):
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for place, trial in enumerate(trials, start=1):
-        own = " ".join(override for override in trial.overrides if override not in shared) or trial.folder
-        figures = [_figure(value) for value in (trial.validation_loss, *map(trial.validation.get, metrics))]
-        style = "bold" if place == 1 and not _key(trial)[0] else ("red" if trial.status == "failed" else "")
-        table.add_row(str(place), Text(own), *figures, _figure(trial.seconds, 0), style=style)
-    console = Console()
-    console.print(table)
-    for place, trial in enumerate(trials, start=1):
-        if trial.status == "failed":
-            console.print(Text(f"{place} failed: {trial.error or 'no reason was kept'}", style="red"), soft_wrap=True)
-    if not _key(trials[0])[0]:
-        console.print(
-            Text(f"Train the best and test it: python train.py {shlex.join(trials[0].overrides)}"), soft_wrap=True
-        )
-
-
-def _metrics(trials: list[Trial]) -> list[str]:
-    return list(dict.fromkeys(metric for trial in trials for metric in trial.validation))
-
-
-def _figure(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
-
-
-class Ranking(Callback):
-    """Ranks a multirun when it has ended.
-
-    In `conf/hydra`: `callbacks: {ranking: {_target_: tidemill.training.sweep.Ranking}}`.
-    """
-
-    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        """`config.hydra.sweep.dir` is the sweep's folder."""
-        folder = Path(config.hydra.sweep.dir)
-        trials = rank(folder)
-        if trials:
-            write_table(trials, folder / "ranking.csv")
-            print_table(trials)
-            _stop_if_all_failed(trials)
-
-
-def _stop_if_all_failed(trials: list[Trial]) -> None:
-    """End with a status that says so; Hydra turns any other exception of a callback into a warning."""
-    if all(_key(trial)[0] for trial in trials):
-        problem = TrainingError(
-            "At least one trial of a sweep must end well",
-            observed=f"all {len(trials)} failed, the first with: {trials[0].error}",
-            remedy="try one of them without -m first",
-        )
-        sys.exit(f"TrainingError: {problem}")
+def places_by(trials: Sequence[Trial], metric: str) -> dict[str, int]:
+    """A trial's folder → its place by a validation metric, 1 for the best; equal figures share one."""
+    sign = -1 if any(known.name == metric and known.higher_is_better for known in METRICS) else 1
+    usable = {t.folder: sign * t.validation[metric] for t in trials if ended_well(t) and metric in t.validation}
+    return {folder: 1 + sum(other < value for other in usable.values()) for folder, value in usable.items()}

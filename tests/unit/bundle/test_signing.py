@@ -191,7 +191,7 @@ def test_without_the_package_nothing_passes(signed, keys, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(
-        BundleError, match=r"with the package model-signing.*No module.*pip install 'tidemill\[signing\]'"
+        BundleError, match=r"with the package model-signing.*No module.*install -c constraints.txt -e '\.\[signing\]'"
     ):
         Predictor(signed, public_key=keys[1])
 

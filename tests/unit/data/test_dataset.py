@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 from table_settings import settings_for
 
-from tidemill.data import dataset, infer
+from tidemill.data import dataset, infer, sources
+from tidemill.data.findings import Severity
+from tidemill.data.schema import Role, Schema
 from tidemill.errors import SchemaError
 
 ROWS = 400
@@ -54,3 +56,45 @@ def test_a_pinned_schema_brings_its_target(file: Path, tmp_path: Path) -> None:
     again = dataset.load(settings_for(file, schema=str(tmp_path / "schema.yaml")), tmp_path)
     assert again.target == first.target
     assert again.fingerprint == first.fingerprint
+
+
+def test_the_console_says_what_to_do_beside_each_warning(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="tidemill")
+    found = dataset.load(settings_for(file, target="bought"), tmp_path)
+    warnings = [finding for finding in found.findings if finding.severity is Severity.WARNING]
+    assert len(warnings) >= 2
+    lines = "\n".join(record.getMessage() for record in caplog.records)
+    for finding in warnings:
+        after = lines[lines.index(f"warning: {finding.message}") :]
+        assert after.split("  what to do: ")[1].startswith(finding.remedy)
+
+
+def test_a_wide_table_fills_no_screen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, draw = tmp_path / "wide.csv", random.Random(0)
+    rows = [[draw.choice(["", "", "", f"{draw.gauss(0, 1):.3f}"]) for _ in range(300)] for _ in range(100)]
+    lines = [",".join([*row, draw.choice(["no", "yes"])]) for row in rows]
+    file.write_text("\n".join([",".join([*(f"c{i}" for i in range(300)), "bought"]), *lines]))
+    caplog.set_level("INFO", logger="tidemill")
+    found = dataset.load(settings_for(file, target="bought"), tmp_path)
+    missing = [finding for finding in found.findings if finding.check == "missing"]
+    assert len(missing) > 250
+    assert f"{len(missing) - 5} more of the check 'missing'; the report lists all" in caplog.text
+    assert "and 241 more columns, in the file" in caplog.text
+    assert len(caplog.text.splitlines()) < 100
+
+
+def test_columns_that_are_left_out_show_what_they_hold(tmp_path: Path) -> None:
+    file = tmp_path / "left.csv"
+    file.write_text(
+        "n,when,flag,word,x,y\n" + "\n".join(f"{i},2020-01-{i % 28 + 1:02},true,w,{i % 7},{i % 2}" for i in range(90))
+    )
+    found = infer.infer(
+        sources.open(settings_for(file)), settings_for(file, target="y", ignored=["n", "when", "flag", "word"])
+    )
+    kinds = {column.name: str(column.kind) for column in found.with_role(Role.IGNORED)}
+    assert kinds == {"n": "numeric", "when": "timestamp", "flag": "boolean", "word": "categorical"}
+    infer.write_yaml(Schema(columns=found.columns[4:]), tmp_path / "pinned.yaml")
+    pinned = infer.infer(sources.open(settings_for(file)), settings_for(file, schema=str(tmp_path / "pinned.yaml")))
+    assert {column.name: str(column.kind) for column in pinned.with_role(Role.IGNORED)} == kinds

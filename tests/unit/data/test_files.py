@@ -56,12 +56,6 @@ def test_delta_tables_are_found_by_their_log(tmp_path: Path) -> None:
     assert "_delta_log" in refusal(tmp_path, format="delta")
 
 
-def test_delta_without_its_package_names_the_line_to_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    TABLE.write_delta(tmp_path / "t")
-    monkeypatch.setitem(sys.modules, "deltalake", None)
-    assert "pip install 'tidemill[delta]'" in refusal(tmp_path / "t")
-
-
 def test_folders_and_globs_are_one_table(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     TABLE.write_parquet(tmp_path / "1.parquet")

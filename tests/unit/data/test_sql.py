@@ -75,7 +75,7 @@ def test_what_a_database_cannot_answer_is_said(sqlite: str, tmp_path: Path) -> N
 
 def test_drivers_are_named_where_they_lack(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "adbc_driver_sqlite.dbapi", None)
-    assert "pip install 'tidemill[sql]'" in refusal(sqlite, "select 1")
+    assert "pip install -c constraints.txt -e '.[sql]'" in refusal(sqlite, "select 1")
 
 
 @pytest.mark.parametrize(

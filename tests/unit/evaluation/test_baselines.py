@@ -11,7 +11,7 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.evaluation import baselines
 from tidemill.evaluation.baselines import Columns, Problem
 from tidemill.evaluation.intervals import Bootstrap
-from tidemill.evaluation.metrics import compute
+from tidemill.evaluation.metrics import compute, measure
 from tidemill.evaluation.results import Answered
 from tidemill.settings import Kind, Objective
 
@@ -67,12 +67,14 @@ def truth(rows: pl.DataFrame, objective: Objective) -> Answered:
 @pytest.mark.parametrize("objective", [Objective.BINARY, Objective.MULTICLASS, Objective.REGRESSION])
 def test_each_learns_more_than_the_one_before_can(objective: Objective) -> None:
     train, test = table(1_500), table(500, seed=1)
+    ours = truth(test, objective)
     found = baselines.run(
         ["linear", "boosting"],
         SCHEMA,
         (train, labels(train, objective)),
         test,
-        truth(test, objective),
+        ours,
+        measure(ours, BOOTSTRAP),
         BOOTSTRAP,
     )
     assert [baseline.name for baseline in found] == ["trivial", "linear", "boosting"]
@@ -85,6 +87,8 @@ def test_each_learns_more_than_the_one_before_can(objective: Objective) -> None:
     for baseline in found:
         assert baseline.comparison.upper < 0, "the truth beats everything"
         assert baseline.comparison.rows == 500
+        assert baseline.standing is not None and not baseline.standing.worse
+    assert found[0].standing is not None and found[0].standing.better
 
 
 def test_trivial_is_the_frequencies_or_the_mean() -> None:

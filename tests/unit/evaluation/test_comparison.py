@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from tidemill.evaluation.comparison import compare, excess, row_losses
+from tidemill.evaluation.intervals import Bootstrap
+from tidemill.evaluation.metrics import measure, stand
 from tidemill.evaluation.results import Answered
 from tidemill.settings import Objective
 
@@ -59,3 +61,35 @@ def test_other_rows_are_our_own_mistake() -> None:
 def test_one_answer_a_row() -> None:
     with pytest.raises(AssertionError, match="one answer a row"):
         regression(np.zeros(2), np.zeros(3))
+
+
+def test_the_main_metric_is_compared_on_the_same_rows() -> None:
+    """Two intervals overlap where the paired one is clear of zero."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 2_000)
+    signal = labels + rng.normal(size=2_000)
+
+    def answered(score: np.ndarray) -> Answered:
+        probability = 1 / (1 + np.exp(-score))
+        answers = {"probabilities": np.stack([1 - probability, probability], axis=1)}
+        return Answered(objective=Objective.BINARY, labels=labels, answers=answers)
+
+    bootstrap = Bootstrap(level=0.95, number=200, seed=0)
+    good, worse = answered(signal), answered(signal + 0.4 * rng.normal(size=2_000))
+    first, second = (measure(one, bootstrap).main for one in (good, worse))
+    assert (
+        first is not None
+        and first.lower is not None
+        and second is not None
+        and second.upper is not None
+        and first.lower < second.upper
+    )
+    ours, theirs = measure(good, bootstrap), measure(worse, bootstrap)
+    found, mirrored = stand(ours, theirs, 0.95), stand(theirs, ours, 0.95)
+    assert found is not None and found.better and not found.worse
+    assert mirrored is not None and mirrored.worse and mirrored.upper == pytest.approx(-found.lower)
+    assert (found.metric, found.ours, found.theirs) == ("auroc", first.value, second.value)
+    for rows in (labels == 1, labels > 1):  # where nothing can be ranked
+        assert stand(measure(good.take(rows), bootstrap), measure(worse.take(rows), bootstrap), 0.95) is None
+    same = stand(ours, ours, 0.95)
+    assert same is not None and not same.better and not same.worse

@@ -14,9 +14,10 @@ from tidemill.data.findings import Finding, Severity
 from tidemill.data.profile import profile
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
-from tidemill.evaluation.results import Baseline, Comparison, Evaluation, Importance, Metric, Slice
+from tidemill.evaluation.results import Baseline, Comparison, Evaluation, Importance, Metric, Slice, Standing
 from tidemill.report import gallery, page
 from tidemill.report.content import Calibration, ReportContent
+from tidemill.report.standing import advice
 from tidemill.settings import Kind, Objective
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;\n'
@@ -120,7 +121,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.attributes.append((tag, dict(attrs)))
-        if tag != "meta":
+        if tag not in ("meta", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -221,3 +222,48 @@ def test_the_tracker_gets_the_same_tables() -> None:
     assert tables["metrics"].rows[0] == ("auroc", 0.7, 0.68, 0.72)
     assert tables["slices"].rows[0][:3] == (HOSTILE, "東京", 9)
     assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)
+
+
+def test_what_to_do_stands_with_what_was_found() -> None:
+    """A column of its own at the right end was out of sight where names or messages were long."""
+    text = page.render(example(Objective.BINARY), {})
+    quality = text[text.index("<h3>Quality</h3>") : text.index("<h3>Columns</h3>")]
+    rows = re.findall(r"<tr>(.*?)</tr>", quality, flags=re.DOTALL)
+    assert len(rows) == 1 + len(Severity)
+    assert all(len(re.findall(r"<td|<th", row)) == 3 for row in rows)
+    assert all(re.search(r'class="text">.*drop it', row, flags=re.DOTALL) for row in rows[1:])
+
+
+def test_left_out_columns_say_why() -> None:
+    content = example(Objective.BINARY)
+    left = Column(name="long_winded_name", kind=Kind.TIMESTAMP, role=Role.IGNORED, reason="named in data.ignored")
+    reader = read(replace(content, schema=Schema(columns=(*content.schema.columns, left))))
+    assert reader.open == [] and "named in data.ignored" in reader.texts
+    assert [text for text in reader.texts if text in ("long_", "winded_", "name")] == ["long_", "winded_", "name"]
+
+
+def test_years_are_written_and_drawn_as_years() -> None:
+    rng = np.random.default_rng(0)
+    years = pl.DataFrame({"built": rng.integers(2015, 2018, 500).astype(float), "id": np.arange(500.0) + 48_212})
+    schema = Schema(columns=tuple(Column(name=name, kind=Kind.NUMERIC) for name in years.columns))
+    content = replace(example(Objective.BINARY), profile=profile(years, schema), schema=schema)
+    texts = read(content).texts
+    assert "2015 to 2017, median about 2016" in texts and any("48212 to 48711" in text for text in texts)
+    layout = json.loads(gallery.figures(content)["distributions_1"].to_json())["layout"]
+    assert layout["separators"] == "." and layout["xaxis"]["dtick"] == 1 and "dtick" not in layout["xaxis2"]
+    assert layout["xaxis2"]["exponentformat"] == "none"
+
+
+def test_the_head_says_in_words_that_trees_win() -> None:
+    content = example(Objective.BINARY)
+    stands = Standing(metric="auroc", ours=0.83, theirs=0.84, lower=-0.016, upper=-0.004, higher_is_better=True)
+    worse = replace(content.evaluation.baselines[0].comparison, difference=0.1, lower=0.05, upper=0.2)
+    trees = Baseline(name="boosting", metrics=(), comparison=worse, standing=stands)
+    lost = replace(content, evaluation=replace(content.evaluation, baselines=(trees,)))
+    told = advice(lost.evaluation.baselines)
+    verdict = Verdict(passed=True, reasons=("It beats the trivial baseline.", *told), comparison=None)
+    reader = read(replace(lost, verdict=verdict))
+    first = reader.texts.index(told[0])
+    assert reader.texts.index("It beats the trivial baseline.") < first < reader.texts.index("AUROC")
+    head = reader.texts[: reader.texts.index("Distributions")]
+    assert sum(text == told[0] for text in head) == 1, "the gate's reasons hold it too, and it is said once"

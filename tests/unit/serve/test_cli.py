@@ -7,6 +7,7 @@ import pytest
 
 from tidemill import cli
 from tidemill.bundle.registry import Registry
+from tidemill.commands import registry as registry_command
 from tidemill.serve import local
 
 
@@ -31,11 +32,15 @@ def test_list_promote_rollback_show(registry, capsys):
     assert run(capsys, "registry", "promote", "small", "1", "--to", "challenger", *at)[0] == 0
     status, out, _ = run(capsys, "registry", "list", *at)
     lines = out.splitlines()
-    assert status == 0 and lines[0].split() == ["model", "version", "aliases", "created", "objective", "code"]
-    assert lines[2].split()[:3] == ["small", "1", "challenger"] and lines[3].split()[:3] == ["small", "2", "champion"]
+    assert status == 0 and lines[0].split()[:4] == ["model", "version", "aliases", "made"]
+    assert lines[2].split()[:3] == ["small", "2", "champion"], "the newest first"
+    assert lines[3].split()[:3] == ["small", "1", "challenger"]
     assert run(capsys, "registry", "rollback", "small", *at)[1] == "small: champion is version 1 again\n"
     status, out, _ = run(capsys, "registry", "show", "small", *at)
-    assert status == 0 and '"version": "1"' in out and "better" in out.splitlines()[-3] and "rollback" in out
+    assert status == 0 and out.startswith("small version 1 (champion)\nMade 20") and "(rollback)" in out
+    assert "better" not in out, "that was about the other version"
+    status, out, _ = run(capsys, "registry", "show", "small", "2", *at)
+    assert status == 0 and "version 2 became champion, by " in out and "      better\n" in out
 
 
 def test_load_undoes_unload(registry, capsys):
@@ -48,8 +53,9 @@ def test_load_undoes_unload(registry, capsys):
     assert registry.desired("small").serving is False and "unloaded" in run(capsys, "registry", "list", *at)[1]
     assert run(capsys, "registry", "load", "small", *at) == (0, "small: version 1 answers requests\n", "")
     assert registry.desired("small").serving is True
-    lines = run(capsys, "registry", "show", "small", *at)[1].splitlines()
-    assert "unload" in lines[-2] and "a leak" in lines[-2] and "load" in lines[-1] and "by hand" in lines[-1]
+    lines = run(capsys, "registry", "history", "small", *at)[1].splitlines()
+    assert "version 1 answers no requests (unload), by " in lines[-4] and lines[-3] == "    a leak"
+    assert "version 1 answers requests again (load), by " in lines[-2] and lines[-1] == "    by hand"
 
 
 def test_an_empty_registry_says_what_to_do(tmp_path, capsys):
@@ -219,7 +225,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch):
     def interrupted(parsed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_list", interrupted)
+    monkeypatch.setattr(registry_command, "_list", interrupted)
     assert cli.main(["registry", "list"]) == 130
 
 

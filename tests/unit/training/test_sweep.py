@@ -1,13 +1,14 @@
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tidemill.training import sweep
+from tidemill.training import ranking, sweep
 from tidemill.training.sweep import Trial
 
 
@@ -66,7 +67,7 @@ def test_an_empty_folder_has_no_trials(tmp_path: Path) -> None:
 
 
 def test_the_printed_table_leaves_out_what_all_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep.print_table(
+    ranking.print_table(
         [
             trial(0.4, "+experiment=flights", "model=tabm"),
             trial(
@@ -75,28 +76,70 @@ def test_the_printed_table_leaves_out_what_all_share(tmp_path: Path, capsys: pyt
         ]
     )
     printed = capsys.readouterr().out
-    assert "Ranking by validation loss (+experiment=flights)" in printed
+    assert "All trials: +experiment=flights\n" in printed and "Ranking by validation loss" in printed
     assert "0.4000" in printed
     assert "[red]no[/red] room" in printed
 
 
 def test_the_csv_holds_every_figure(tmp_path: Path) -> None:
     trials = [trial(0.4, "a=1", "b=2"), trial(0.5, "a=2", validation={"accuracy": 0.9})]
-    sweep.write_table(trials, tmp_path / "ranking.csv")
+    ranking.write_table(trials, tmp_path / "ranking.csv")
     rows = list(csv.DictReader((tmp_path / "ranking.csv").read_text().splitlines()))
     assert [row["overrides"] for row in rows] == ["a=1 b=2", "a=2"]
     assert [row["auroc"] for row in rows] == ["0.7", ""]
     assert [row["accuracy"] for row in rows] == ["", "0.9"]
 
 
+def test_the_metrics_rank_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the loss finds best need not be so by the main metric: both are said, and which one ranks."""
+    for name, loss, auroc in (("0", 0.40, 0.80), ("1", 0.41, 0.83), ("2", 0.42, 0.80)):
+        save(tmp_path, name, trial(loss, "a=1", f"b={name}", validation={"accuracy": 0.9, "auroc": auroc}))
+    save(tmp_path, "3", trial(None, "a=1", "b=3", status="failed", validation={}))
+    trials = sweep.rank(tmp_path)
+    assert sweep.main_metric(trials) == "auroc"
+    assert sweep.places_by(trials, "auroc") == {"0": 2, "1": 1, "2": 2}
+    ranking.print_table(trials)
+    printed = capsys.readouterr().out
+    assert "Ranking by validation loss; (1): the best by that metric" in printed
+    assert "0.8000 (2)" in printed and "0.8300 (1)" in printed
+    assert "By auroc, b=1 is the best: 0.8300 against 0.8000." in printed
+    ranking.write_table(trials, tmp_path / "ranking.csv")
+    rows = list(csv.DictReader((tmp_path / "ranking.csv").read_text().splitlines()))
+    assert [row["rank_by_auroc"] for row in rows] == ["2", "1", "2", ""]
+
+
+def test_a_loss_is_better_when_it_is_lower(tmp_path: Path) -> None:
+    for name, rmse in (("0", 3.0), ("1", 2.0)):
+        save(tmp_path, name, trial(0.4, f"b={name}", validation={"r2": 0.5, "rmse": rmse}))
+    trials = sweep.rank(tmp_path)
+    assert sweep.main_metric(trials) == "rmse" and sweep.places_by(trials, "rmse") == {"0": 2, "1": 1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (3, "10 seconds"),
+        (44, "40 seconds"),
+        (89, "90 seconds"),
+        (100, "2 minutes"),
+        (250, "4 minutes"),
+        (9_000, "2 hours"),
+    ],
+)
+def test_the_time_left_is_said_roundly(seconds: float, text: str) -> None:
+    assert ranking.time_left(seconds) == f"about {text} left"
+
+
 APP = """
 import hydra
+import logging
 from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from tidemill.training.sweep import Trial, write
 
 @hydra.main(version_base=None, config_path="conf", config_name="train")
 def main(config):
+    logging.getLogger("tidemill.data.dataset").info("Schema of %s", config.data.path)
     runtime = HydraConfig.get()
     failed = config.width == 3
     write(
@@ -115,10 +158,11 @@ main()
 """
 CONF = """
 width: 1
+data: {path: t.csv}
 hydra:
   sweep: {dir: out}
   callbacks:
-    ranking: {_target_: tidemill.training.sweep.Ranking}
+    ranking: {_target_: tidemill.training.ranking.Ranking}
 """
 
 
@@ -135,3 +179,20 @@ def test_a_real_multirun_ends_in_the_table(tmp_path: Path) -> None:
     assert [row["overrides"] for row in rows] == ["width=4", "width=2", "width=3"]
     assert rows[2]["error"] == "TrainingError: no"
     assert json.loads((tmp_path / "out" / "1" / "result.json").read_text())["status"] == "failed"
+
+
+def test_a_multirun_says_how_far_it_is_and_shows_the_data_once(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "train.yaml").write_text(CONF)
+    (tmp_path / "app.py").write_text(APP)
+    command = [sys.executable, "app.py", "-m", "data.path=a.csv,b.csv", "width=range(1,3)"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "callback" not in done.stderr.lower(), done.stderr
+    lines = [line.partition(" - ")[2] for line in done.stdout.splitlines() if "INFO" in line]
+    assert [re.sub(r", about \d+ \w+ left", ", T left", line) for line in lines if line.startswith("Trial")] == [
+        "Trial 1 of 4: data.path=a.csv width=1",
+        "Trial 2 of 4, T left: data.path=a.csv width=2",
+        "Trial 3 of 4, T left: data.path=b.csv width=1",
+        "Trial 4 of 4, T left: data.path=b.csv width=2",
+    ]
+    assert [line for line in lines if line.startswith("Schema")] == ["Schema of a.csv", "Schema of b.csv"]

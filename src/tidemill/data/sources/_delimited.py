@@ -18,7 +18,7 @@ import fsspec
 import polars as pl
 
 from tidemill.data.sources import _mending
-from tidemill.errors import SourceError
+from tidemill.errors import SourceError, listed
 from tidemill.settings import DataSettings
 
 SEPARATORS = ",;\t|"
@@ -280,8 +280,7 @@ def _check_header(file: str, head: str, separator: str, skipped: int) -> None:
     if twice:
         raise SourceError(
             "Columns must have different names",
-            observed=f"{file} has {', '.join(map(repr, twice[:10]))} more than once"
-            + (f" (and {len(twice) - 10:,} other names)" if len(twice) > 10 else ""),
+            observed=f"{file} has {listed(twice, quoted=True)} more than once",
             remedy=remedy,
         )
 

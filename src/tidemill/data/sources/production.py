@@ -16,7 +16,7 @@ from tidemill.composition import build
 from tidemill.data import derived, facts, infer, kinds, sources, values
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
-from tidemill.errors import SettingsError, SourceError
+from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings, Kind, Positive, instant
 from tidemill.settings.rules import Instant
 
@@ -105,7 +105,7 @@ def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings)
     if absent := [name for name in names if name not in there]:
         raise SourceError(
             "A column that settings name must be in the base table",
-            observed=f"{absent[0]!r}; the table has {', '.join(there)}",
+            observed=f"{absent[0]!r}; the table has {listed(there)}",
             remedy="correct the name, or data.options.base",
         )
     if settings.schema is not None:
@@ -126,7 +126,7 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
     records = sources.collect(derived.fill(records.lazy(), derived.declared(settings)))
     there = base.collect_schema().names()
     if unknown := [name for name in records.columns if name not in there]:
-        raise _unfit(f"{file} has {unknown[0]!r}; the base table has {', '.join(there)}")
+        raise _unfit(f"{file} has {unknown[0]!r}; the base table has {listed(there)}")
     if settings.target is not None and settings.target not in records.columns:
         raise _unfit(f"{file} has no column {settings.target!r}, which data.target names")
     if settings.weight in there and settings.weight is not None:

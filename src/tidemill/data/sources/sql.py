@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import polars as pl
 
-from tidemill.errors import SourceError
+from tidemill.errors import SourceError, listed
+from tidemill.extras import install
 from tidemill.settings import DataSettings
 
 EXAMPLES = "sqlite:///file.db or postgresql://user@host/database"
@@ -61,7 +62,7 @@ def _connected(connection: str) -> Any:
         raise SourceError(
             "Reading from a database needs its ADBC driver and pyarrow",
             observed=f"{error.name} is not installed",
-            remedy="pip install 'tidemill[sql]'",
+            remedy=install("sql"),
         ) from error
     raise SourceError(
         "data.connection must be an SQLite or PostgreSQL URL",
@@ -96,7 +97,7 @@ def _table(cursor: Any) -> pl.DataFrame:
     if twice:
         raise SourceError(
             "Columns must have different names",
-            observed=f"the query yields {', '.join(map(repr, twice))} more than once",
+            observed=f"the query yields {listed(twice, quoted=True)} more than once",
             remedy="name them apart with AS",
         )
     import pyarrow

@@ -14,6 +14,8 @@ from tidemill.settings import Kind
 
 COLUMNS = 3
 HEIGHT = 165
+FEW_STEPS = 4
+LONGEST_CODE = 1e6
 GAP = 62
 """Pixels between two rows of charts, for the axis below and the name above."""
 
@@ -30,6 +32,7 @@ def distributions(columns: Sequence[Distribution]) -> go.Figure:
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 30, "b": 30},
         "bargap": 0.04,
+        "separators": ".",  # 2015 may be a year, 48212 an id: digits are not grouped
     }
     layout["annotations"] = []
     bars = []
@@ -38,7 +41,7 @@ def distributions(columns: Sequence[Distribution]) -> go.Figure:
         bars.append({**_bars(column), "xaxis": f"x{n}", "yaxis": f"y{n}"})
         x, y = _place(i, rows, height)
         ticks = _categories(column) if column.places is None else {"showticklabels": False}
-        layout[f"xaxis{n}"] = {"domain": x, "anchor": f"y{n}", "tickangle": 0, "nticks": 4}
+        layout[f"xaxis{n}"] = {"domain": x, "anchor": f"y{n}", "tickangle": 0, "nticks": 4, **_steps(column)}
         layout[f"yaxis{n}"] = {"domain": y, "anchor": f"x{n}", "showgrid": False, **ticks}
         place = {"x": x[0], "y": y[1], "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
         layout["annotations"].append({"text": label(column.name, 26), **place})
@@ -69,6 +72,15 @@ def _bars(column: Distribution) -> dict[str, Any]:
         return {**look, "x": places[:-1], "y": column.rows, "offset": 0}
     middles = [(low + high) / 2 for low, high in pairwise(places)]
     return {**look, "x": middles, "y": column.rows, "width": places[1] - places[0]}
+
+
+def _steps(column: Distribution) -> dict[str, Any]:
+    """Between the years 2015 and 2016 there is no 2015.5, and the code 50125 is not 50.1k."""
+    if not column.whole or column.places is None:
+        return {}
+    low, high = column.places[0], column.places[-1]
+    plain = {"exponentformat": "none"} if max(abs(low), abs(high)) < LONGEST_CODE else {}
+    return {**plain, "dtick": 1} if high - low <= FEW_STEPS else plain
 
 
 def _categories(column: Distribution) -> dict[str, Any]:

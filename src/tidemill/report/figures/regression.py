@@ -15,7 +15,9 @@ def predicted_against_true(truth: np.ndarray, value: np.ndarray, target: str) ->
     """A density: rows by cell on a logarithmic scale."""
     low, high = curves.central(np.concatenate([truth, value]))
     counts, x, y = np.histogram2d(value, truth, bins=CELLS, range=[[low, high], [low, high]])
-    figure = panel("Answered against true", f"answered {label(target)}", f"true {label(target)}", height=440)
+    figure = panel(
+        "Answered against true", f"answered {label(target)}", f"true {label(target)}", height=440, separators="."
+    )
     with np.errstate(divide="ignore"):
         z = np.where(counts.T > 0, np.log10(counts.T), np.nan)
     figure.add_trace(

@@ -12,7 +12,7 @@ import numpy as np
 
 from tidemill.data.raw import Raw
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError
+from tidemill.errors import RequestError, listed
 from tidemill.serve.inference import columns as by_column
 from tidemill.serve.inference import framing, tensors
 from tidemill.serve.inference.framing import Head, Parameters
@@ -221,7 +221,7 @@ def _values(tensor: _Tensor, rows: int) -> np.ndarray | list[Any]:
 def _unknown(what: str, name: str, names: Sequence[str]) -> RequestError:
     near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    remedy = f"{hint}The {what}s are {', '.join(sorted(names))}"
+    remedy = f"{hint}The {what}s are {listed(sorted(names))}"
     return refused(422, f"A request may only name {what}s that the model has", f"unknown {what} {name[:100]!r}", remedy)
 
 
