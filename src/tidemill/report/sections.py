@@ -153,6 +153,9 @@ def importance(content: ReportContent, figures: Figures) -> Html | None:
     note = (
         "Measured on validation rows. Columns that tell the same story share their importance, and may both look weak."
     )
+    measured, inputs = len(content.evaluation.importance), len(content.schema.inputs)
+    if measured < inputs:
+        note += f" Measured are {measured} of {inputs:,} columns: those of the groups that mattered most together."
     return join([tag("p", note, class_="soft"), figures("importance")])
 
 
