@@ -31,7 +31,7 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
 
     Args:
         command: that started the job.
-        folder: the run's, to be named when the run was stopped by Ctrl-C and can go on.
+        folder: the run's, to be named when the run was stopped by Ctrl-C or SIGTERM and can go on.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of ending the process, so that we can explain
     with _interruptions() as interruptions:
@@ -44,37 +44,43 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
             if not interruptions and not isinstance(error, KeyboardInterrupt):
                 sys.exit(explain(error))  # Hydra would repeat the whole command line before it
             sys.stderr.write(f"\n{_stopped(command, folder)}\n")
-            sys.exit(INTERRUPTED)
+            sys.exit(128 + interruptions[0] if interruptions else INTERRUPTED)
 
 
 @contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Grows with each Ctrl-C. Extension modules may lose the KeyboardInterrupt and raise an error of their own in its
-    place: Polars was seen to call a type that it was reading just then no type."""
+    """Grows with each Ctrl-C and SIGTERM, which both interrupt. Extension modules may lose the KeyboardInterrupt and
+    raise an error of their own in its place: Polars was seen to call a type that it was reading just then no type."""
     seen: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopped(command: str, folder: Path | None) -> str:
     if folder is not None and (folder / RESULT).is_file():
         return "Stopped after the version was registered; only what a tracker was still to be told is missing."
     if folder is None or not (folder / CHECKPOINT).is_file():
-        return "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
-    resume = shlex.quote(f"training.resume={folder}")
-    return f"Stopped. The registry is as it was. Go on where the run left off:\n  {command} {resume}"
+        nothing = (
+            "Stopped before the end of an epoch, so there is nothing new to go on from. The registry is as it was."
+        )
+        return f"{nothing} Begin again:\n  {command}"
+    words = [word for word in shlex.split(command) if not word.startswith("training.resume=")]
+    again = shlex.join([*words, f"training.resume={folder}"])
+    return f"Stopped. The registry is as it was. Go on where the run left off:\n  {again}"
 
 
 def explain(error: Exception) -> str:

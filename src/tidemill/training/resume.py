@@ -22,8 +22,11 @@ from tidemill.training import CHECKPOINT
 from tidemill.training.tensors import Tensors
 
 FORMAT = 1
-FREE = ("resume", "progress", "threads", "accelerator", "devices", "compile")
-"""Settings that say where and how to compute, not what: a resumed run may have others."""
+FREE = (
+    *("resume", "progress", "threads", "accelerator", "devices", "compile"),  # where and how to compute, not what
+    *("max_epochs", "max_minutes", "patience"),  # when to end
+)
+"""Settings that a resumed run may have others of."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -119,7 +122,8 @@ def check(stored: dict[str, Any], now: dict[str, Any]) -> None:
     Raises:
         TrainingError: settings, data or network differ; names the first difference.
     """
-    for name in sorted({*stored, *now}, key=list({**now, **stored}).index):
+    free = {f"training.{name}" for name in FREE}  # earlier versions kept some of them
+    for name in sorted({*stored, *now} - free, key=list({**now, **stored}).index):
         before, after = stored.get(name), now.get(name)
         if before == after:
             continue

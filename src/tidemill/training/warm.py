@@ -54,7 +54,7 @@ def start(network: torch.nn.Module, now: Meaning, place: Path) -> None:
 
 
 def _joined(stored: dict[str, tuple[torch.Tensor, list[Axis]]]) -> dict[str, tuple[torch.Tensor, list[Axis]]]:
-    """Earlier versions kept a table of categories for each feature; they become the one table that networks have now."""
+    """Earlier versions kept a table of categories for each feature; networks now have one for all of them."""
     own = [name for name in stored if name.startswith(f"{CATEGORICAL}.")]
     if not own:
         return stored
