@@ -1,9 +1,11 @@
 """How a job ends that did not go well: what a person reads instead of a traceback, and the exit status."""
 
+import contextlib
 import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -21,6 +23,8 @@ from tidemill.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
 
 INTERRUPTED = 130
+NOTES = ".hydra"
+"""What Hydra writes into a run's folder before the run begins."""
 _PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
 """What file systems refuse for reasons that the user can mend."""
 
@@ -41,10 +45,23 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(INTERRUPTED)
         except (KeyboardInterrupt, Exception) as error:
+            _remove_empty(folder)
             if not interruptions and not isinstance(error, KeyboardInterrupt):
                 sys.exit(explain(error))  # Hydra would repeat the whole command line before it
             sys.stderr.write(f"\n{_stopped(command, folder)}\n")
             sys.exit(128 + interruptions[0] if interruptions else INTERRUPTED)
+
+
+def _remove_empty(folder: Path | None) -> None:
+    """A run's folder in which there is nothing but Hydra's notes, and empty ones around it inside the current folder."""
+    if folder is None or not folder.is_dir() or {path.name for path in folder.iterdir()} - {NOTES}:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for parent in folder.parents:
+            if Path.cwd() not in parent.parents:
+                break
+            parent.rmdir()
 
 
 @contextmanager
@@ -74,10 +91,8 @@ def _stopped(command: str, folder: Path | None) -> str:
     if folder is not None and (folder / RESULT).is_file():
         return "Stopped after the version was registered; only what a tracker was still to be told is missing."
     if folder is None or not (folder / CHECKPOINT).is_file():
-        nothing = (
-            "Stopped before the end of an epoch, so there is nothing new to go on from. The registry is as it was."
-        )
-        return f"{nothing} Begin again:\n  {command}"
+        nothing = "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
+        return nothing if folder is None else f"{nothing} Begin again:\n  {command}"
     words = [word for word in shlex.split(command) if not word.startswith("training.resume=")]
     again = shlex.join([*words, f"training.resume={folder}"])
     return f"Stopped. The registry is as it was. Go on where the run left off:\n  {again}"
