@@ -53,7 +53,7 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
 
 
 def _remove_empty(folder: Path | None) -> None:
-    """A run's folder in which there is nothing but Hydra's notes, and empty ones around it inside the current folder."""
+    """A run's folder that holds nothing but Hydra's notes, and empty ones around it inside the current folder."""
     if folder is None or not folder.is_dir() or {path.name for path in folder.iterdir()} - {NOTES}:
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -139,7 +139,7 @@ def _not_composed(error: Exception) -> SettingsError:
         text, remedy = found[0], f"set {found[1]}, or write the value in its place"
     else:
         match = re.search(r"full_key: (\S+)", text) or re.search(r"override '([^'=]+)'", text)
-        near = nearest_key(match[1], known_keys()) if match else None
+        near = nearest_key(match[1], known_keys(match[1])) if match else None
         if match and near is not None and near == match[1]:  # what one model has, another may lack
             remedy = f"leave {near} out, or choose the {near.split('.')[0]} that has it"
         else:

@@ -134,9 +134,9 @@ REFUSALS = [
     ("name with a slash", ["name=a/b"], "nowhere", "name = 'a/b': must be letters, digits"),
     ("time without a column", ["data.split.method=time"], "nowhere", "data.time = None: must name a column"),
     # what must be there before the work
-    ("no such GPU", ["training.accelerator=gpu", "training.devices=99"], "nowhere", "The devices asked for must be"),
+    ("no such GPU", ["training.accelerator=gpu", "training.devices=99"], "good", "The devices asked for must be"),
     ("resume of nothing", ["training.resume=/nowhere"], "nowhere", "training.resume must name a run's folder"),
-    ("registry not writable", ["registry.path=/proc/nothing"], "nowhere", "and written. Got: /proc/nothing"),
+    ("registry not writable", ["registry.path=/proc/nothing"], "good", "and written. Got: /proc/nothing"),
     ("tracker without a key", ["tracking.wandb=online"], "nowhere", "tracking.wandb=online needs a W&B API key."),
     # the table
     ("missing file", [], "goood", "data.path must exist."),

@@ -18,7 +18,7 @@ from torch import nn
 from tidemill.errors import TrainingError
 from tidemill.models.meaning import Meaning
 from tidemill.settings import Objective, TrainingSettings
-from tidemill.training import CHECKPOINT
+from tidemill.training import CHECKPOINT, checkpoint
 from tidemill.training.tensors import Tensors
 
 FORMAT = 1
@@ -85,13 +85,7 @@ def read(place: Path, setting: str = "training.resume") -> Checkpoint:
     Raises:
         TrainingError: there is none, or it cannot be read.
     """
-    path = place / CHECKPOINT if place.is_dir() else place
-    if not path.is_file():
-        raise TrainingError(
-            f"{setting} must name a run's folder or its checkpoint",
-            observed=f"{path}, which is not a file",
-            remedy=f"give the folder that holds {CHECKPOINT}; a run has one after its first epoch",
-        )
+    path = checkpoint(place, setting)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
