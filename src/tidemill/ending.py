@@ -69,22 +69,23 @@ def _interruptions() -> Iterator[list[int]]:
     """Grows with each Ctrl-C and SIGTERM, which both interrupt. Extension modules may lose the KeyboardInterrupt and
     raise an error of their own in its place: Polars was seen to call a type that it was reading just then no type."""
     seen: list[int] = []
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+    usual = (signal.default_int_handler, signal.SIG_DFL)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {n for n, handler in before.items() if handler in usual or getattr(handler, "__module__", "") == __name__}
     if threading.current_thread() is not threading.main_thread():
-        before = {}
+        ours = set()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.default_int_handler(number, frame)
 
-    for number in before:
+    for number in ours:
         signal.signal(number, interrupt)
     try:
         yield seen
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def _stopped(command: str, folder: Path | None) -> str:

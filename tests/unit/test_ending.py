@@ -133,7 +133,7 @@ def test_sigterm_says_how_to_go_on_as_ctrl_c_does(tmp_path: Path, capsys: pytest
     (tmp_path / CHECKPOINT).touch()
     before = signal.getsignal(signal.SIGTERM)
     command = "python train.py 'data.path=my table.csv' training.resume=outputs/before"
-    with pytest.raises(SystemExit) as caught, ending.told(command, tmp_path):
+    with pytest.raises(SystemExit) as caught, ending.told("python train.py"), ending.told(command, tmp_path):
         signal.raise_signal(signal.SIGTERM)
     assert caught.value.code == 143
     said = f"Go on where the run left off:\n  python train.py 'data.path=my table.csv' training.resume={tmp_path}\n"
