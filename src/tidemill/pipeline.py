@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemill import secrets
+from tidemill import garbage, secrets
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.data import dataset
 from tidemill.data.dataset import Opened
@@ -42,8 +42,9 @@ def run(config: Mapping[str, Any], folder: Path, command: str) -> float:
     """
     began = time.monotonic()
     settings, opened = _ready(config, registers=True)
-    from tidemill.release import release
-    from tidemill.training.learn import learn
+    with garbage.paused():
+        from tidemill.release import release
+        from tidemill.training.learn import learn
 
     with _tracked(settings, folder) as tracker:
         data = dataset.load(settings.data, folder, opened)
@@ -65,7 +66,8 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     LOG.info("Trial %s: %s", folder.name, " ".join(overrides))
     try:
         settings, opened = _ready(config, registers=False)
-        from tidemill.training.learn import learn
+        with garbage.paused():
+            from tidemill.training.learn import learn
 
         with _tracked(settings, folder, group=folder.parent.name) as tracker:
             data = dataset.load(settings.data, folder, opened)
@@ -101,8 +103,9 @@ def _ready(config: Mapping[str, Any], *, registers: bool) -> tuple[Settings, Ope
     opened = dataset.open(settings.data)
     if registers:
         Registry(settings.registry.path).probe()
-    settings = with_model(settings)
-    from tidemill.training.fit import preflight
+    with garbage.paused():
+        settings = with_model(settings)
+        from tidemill.training.fit import preflight
 
     preflight(settings.training)
     return settings, opened

@@ -12,8 +12,8 @@ from tidemill.evaluation.intervals import Bootstrap, mean_quantiles
 from tidemill.evaluation.results import Answered, Answers, Importance
 from tidemill.settings import Objective
 
-REPEATS = 3
-"""Permutations of each column, averaged row by row."""
+REPEATS, ENOUGH_ROWS = 3, 1_000
+"""Permutations of each column, averaged row by row; of so many rows, one says as much as the interval shows."""
 MOST_COLUMNS = 100
 """So many columns are measured: each costs REPEATS runs of the whole graph, whose own cost grows with the columns."""
 _PARTS = 5
@@ -35,6 +35,7 @@ def permute(
     """
     rng = np.random.default_rng(seed)
     rows = len(labels)
+    repeats = REPEATS if rows < ENOUGH_ROWS else 1
     bootstrap = Bootstrap(level=level, number=RESAMPLES, seed=seed)
 
     def losses(changed: Raw) -> np.ndarray:
@@ -47,7 +48,7 @@ def permute(
     usual = losses(raw)
     found = []
     for column in _screened(list(raw), lambda columns: float(permuted(columns).mean())):
-        growth = np.mean([permuted([column]) for _ in range(REPEATS)], axis=0) - usual
+        growth = np.mean([permuted([column]) for _ in range(repeats)], axis=0) - usual
         lower, upper = mean_quantiles(growth, ((1 - level) / 2, (1 + level) / 2), bootstrap)
         found.append(Importance(column=column, increase=float(growth.mean()), lower=lower, upper=upper))
     return tuple(sorted(found, key=lambda importance: -importance.increase))

@@ -182,7 +182,7 @@ class CategoryVectors(nn.Embedding):
         nn.init.uniform_(table, -(dimension**-0.5), dimension**-0.5)
         for code in range(FIRST_KNOWN):
             table[first + code] = 0
-        super().__init__(*table.shape, _weight=table)
+        super().__init__(table.shape[0], dimension, _weight=table)
         self.feature: Tensor
         self.first: Tensor
         self.register_buffer("feature", torch.tensor(list(cardinalities)))
