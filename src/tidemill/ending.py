@@ -1,9 +1,11 @@
 """How a job ends that did not go well: what a person reads instead of a traceback, and the exit status."""
 
+import contextlib
 import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -21,6 +23,8 @@ from tidemill.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
 
 INTERRUPTED = 130
+NOTES = ".hydra"
+"""What Hydra writes into a run's folder before the run begins."""
 _PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
 """What file systems refuse for reasons that the user can mend."""
 
@@ -31,7 +35,7 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
 
     Args:
         command: that started the job.
-        folder: the run's, to be named when the run was stopped by Ctrl-C and can go on.
+        folder: the run's, to be named when the run was stopped by Ctrl-C or SIGTERM and can go on.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of ending the process, so that we can explain
     with _interruptions() as interruptions:
@@ -43,40 +47,58 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
         except SystemExit:
             raise
         except BaseException as error:  # a panic of Polars is no Exception
+            _remove_empty(folder)
             if not interruptions and not isinstance(error, KeyboardInterrupt):
                 sys.exit(explain(error))  # Hydra would repeat the whole command line before it
             sys.stderr.write(f"\n{_stopped(command, folder)}\n")
-            sys.exit(INTERRUPTED)
+            sys.exit(128 + interruptions[0] if interruptions else INTERRUPTED)
+
+
+def _remove_empty(folder: Path | None) -> None:
+    """A run's folder that holds nothing but Hydra's notes, and empty ones around it inside the current folder."""
+    if folder is None or not folder.is_dir() or {path.name for path in folder.iterdir()} - {NOTES}:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for parent in folder.parents:
+            if Path.cwd() not in parent.parents:
+                break
+            parent.rmdir()
 
 
 @contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Grows with each Ctrl-C. Extension modules may lose the KeyboardInterrupt and raise an error of their own in its
-    place: Polars was seen to call a type that it was reading just then no type."""
+    """Grows with each Ctrl-C and SIGTERM, which both interrupt. Extension modules may lose the KeyboardInterrupt and
+    raise an error of their own in its place: Polars was seen to call a type that it was reading just then no type."""
     seen: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
+    usual = (signal.default_int_handler, signal.SIG_DFL)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {n for n, handler in before.items() if handler in usual or getattr(handler, "__module__", "") == __name__}
+    if threading.current_thread() is not threading.main_thread():
+        ours = set()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def _stopped(command: str, folder: Path | None) -> str:
     if folder is not None and (folder / RESULT).is_file():
         return "Stopped after the version was registered; only what a tracker was still to be told is missing."
     if folder is None or not (folder / CHECKPOINT).is_file():
-        return "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
-    resume = shlex.quote(f"training.resume={folder}")
-    return f"Stopped. The registry is as it was. Go on where the run left off:\n  {command} {resume}"
+        nothing = "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
+        return nothing if folder is None else f"{nothing} Begin again:\n  {command}"
+    words = [word for word in shlex.split(command) if not word.startswith("training.resume=")]
+    again = shlex.join([*words, f"training.resume={folder}"])
+    return f"Stopped. The registry is as it was. Go on where the run left off:\n  {again}"
 
 
 def explain(error: BaseException) -> str:
@@ -122,7 +144,7 @@ def _not_composed(error: BaseException) -> SettingsError:
         text, remedy = found[0], f"set {found[1]}, or write the value in its place"
     else:
         match = re.search(r"full_key: (\S+)", text) or re.search(r"override '([^'=]+)'", text)
-        near = nearest_key(match[1], known_keys()) if match else None
+        near = nearest_key(match[1], known_keys(match[1])) if match else None
         if match and near is not None and near == match[1]:  # what one model has, another may lack
             remedy = f"leave {near} out, or choose the {near.split('.')[0]} that has it"
         else:

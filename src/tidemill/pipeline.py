@@ -2,6 +2,8 @@
 
 source → schema → checks → splits → preparation → network → calibration      (train, validation)
        → export → parity → evaluation → gate → report → registry             (test, opened once)
+
+What torch is not needed for comes first: it takes seconds to import, and a mistyped word shall cost none of them.
 """
 
 import dataclasses
@@ -10,21 +12,22 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tidemill import secrets
+from tidemill import garbage, secrets
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.data import dataset
+from tidemill.data.dataset import Opened
 from tidemill.errors import TidemillError
 from tidemill.evaluation import evaluate
-from tidemill.release import Released, release
-from tidemill.report import gallery
-from tidemill.settings import Settings, from_config
-from tidemill.training import sweep, tracking
-from tidemill.training.fit import preflight
-from tidemill.training.learn import Learned, learn
+from tidemill.settings import Settings, with_model, without_model
+from tidemill.training import checkpoint, signals, sweep, tracking
 from tidemill.training.sweep import Trial
 from tidemill.training.tracking import Tracker
+
+if TYPE_CHECKING:
+    from tidemill.release import Released
+    from tidemill.training.learn import Learned
 
 LOG = logging.getLogger(__name__)
 
@@ -38,11 +41,13 @@ def run(config: Mapping[str, Any], folder: Path, command: str) -> float:
         command: makes the same run again.
     """
     began = time.monotonic()
-    settings = from_config(config)
+    settings, opened = _ready(config, registers=True)
+    with garbage.paused():
+        from tidemill.release import release
+        from tidemill.training.learn import learn
+
     with _tracked(settings, folder) as tracker:
-        preflight(settings.training)
-        Registry(settings.registry.path).probe()
-        data = dataset.load(settings.data, folder)
+        data = dataset.load(settings.data, folder, opened)
         evaluate.check(data.schema, settings.evaluation)
         learned = learn(settings, data, folder, tracker.log)
         released = release(settings, data, learned, folder, command)
@@ -59,10 +64,12 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     """
     began = time.monotonic()
     try:
-        settings = from_config(config)
-        preflight(settings.training)
+        settings, opened = _ready(config, registers=False)
+        with garbage.paused():
+            from tidemill.training.learn import learn
+
         with _tracked(settings, folder, group=folder.parent.name) as tracker:
-            data = dataset.load(settings.data, folder)
+            data = dataset.load(settings.data, folder, opened)
             learned = learn(settings, data, folder, tracker.log)
         result = _done(learned, overrides, began)
     except TidemillError as error:
@@ -79,7 +86,31 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     return float("inf") if result.validation_loss is None else result.validation_loss
 
 
-def _say(settings: Settings, released: Released) -> None:
+def _ready(config: Mapping[str, Any], *, registers: bool) -> tuple[Settings, Opened]:
+    """The settings and the tables that they name, when all is there that a run needs.
+
+    Raises:
+        TidemillError: a word that cannot be meant; cheap looks come first, and torch is imported for the last only.
+    """
+    signals.await_training()
+    settings = without_model(config)
+    tracking.check(settings.tracking)
+    if settings.training.resume is not None:
+        checkpoint(settings.training.resume, "training.resume")
+    elif settings.training.warm_start is not None:
+        checkpoint(settings.training.warm_start, "training.warm_start")
+    opened = dataset.open(settings.data)
+    if registers:
+        Registry(settings.registry.path).probe()
+    with garbage.paused():
+        settings = with_model(settings)
+        from tidemill.training.fit import preflight
+
+    preflight(settings.training)
+    return settings, opened
+
+
+def _say(settings: Settings, released: "Released") -> None:
     LOG.info(
         "%s version %s is %s. Report: %s\nServe it: tidemill serve --registry %s --model %s%s",
         settings.name,
@@ -92,7 +123,7 @@ def _say(settings: Settings, released: Released) -> None:
     )
 
 
-def _done(learned: Learned, overrides: tuple[str, ...], began: float, version: str | None = None) -> Trial:
+def _done(learned: "Learned", overrides: tuple[str, ...], began: float, version: str | None = None) -> Trial:
     fit = learned.fit
     return Trial(
         overrides=overrides,
@@ -104,7 +135,9 @@ def _done(learned: Learned, overrides: tuple[str, ...], began: float, version: s
     )
 
 
-def _track(tracker: Tracker, settings: Settings, learned: Learned, released: Released) -> None:
+def _track(tracker: Tracker, settings: Settings, learned: "Learned", released: "Released") -> None:
+    from tidemill.report import gallery
+
     for name, figure in released.figures.items():
         tracker.figure(name, figure)
     for name, table in gallery.tables(released.content).items():

@@ -19,7 +19,6 @@ from tidemill.bundle import export, folder, manifest
 from tidemill.bundle.export import Exported
 from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.registry import Alias, Registry
-from tidemill.bundle.runtime import Runtime
 from tidemill.champion import challenge
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset
@@ -123,13 +122,9 @@ def _export(data: Dataset, learned: Learned) -> tuple[Exported, Opened]:
     table = data.splits.test.open("parity, evaluation and gate")
     rows = raw.from_table(table, data.schema.inputs)
     exported = export.export(learned.preparation, learned.answering, data.schema, data.target, rows)
-    answers = _runtime(exported)(rows)
+    answers = exported.run(rows)
     labels = data.target.encode(table[data.target.name])
     return exported, Opened(table=table, raw=rows, labels=labels, answers=answers)
-
-
-def _runtime(exported: Exported) -> Runtime:
-    return Runtime(exported.model.SerializeToString(), exported.interface)
 
 
 def _evaluate(settings: Settings, data: Dataset, learned: Learned, exported: Exported, opened: Opened) -> Evaluation:
@@ -147,7 +142,7 @@ def _importance(settings: Settings, data: Dataset, learned: Learned, exported: E
         return ()
     chosen = np.sort(np.random.default_rng(settings.seed).choice(split.table.height, count, replace=False))
     return importance.permute(
-        _runtime(exported),
+        exported.run,
         raw.from_table(split.table[chosen], data.schema.inputs),
         split.labels[chosen],
         data.target.objective,

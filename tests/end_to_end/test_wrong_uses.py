@@ -134,9 +134,9 @@ REFUSALS = [
     ("name with a slash", ["name=a/b"], "nowhere", "name = 'a/b': must be letters, digits"),
     ("time without a column", ["data.split.method=time"], "nowhere", "data.time = None: must name a column"),
     # what must be there before the work
-    ("no such GPU", ["training.accelerator=gpu", "training.devices=99"], "nowhere", "The devices asked for must be"),
+    ("no such GPU", ["training.accelerator=gpu", "training.devices=99"], "good", "The devices asked for must be"),
     ("resume of nothing", ["training.resume=/nowhere"], "nowhere", "training.resume must name a run's folder"),
-    ("registry not writable", ["registry.path=/proc/nothing"], "nowhere", "and written. Got: /proc/nothing"),
+    ("registry not writable", ["registry.path=/proc/nothing"], "good", "and written. Got: /proc/nothing"),
     ("tracker without a key", ["tracking.wandb=online"], "nowhere", "tracking.wandb=online needs a W&B API key."),
     # the table
     ("missing file", [], "goood", "data.path must exist."),
@@ -289,10 +289,14 @@ def test_kill_9_later_leaves_no_half_version_and_the_next_run_ends_well(
     assert registry.aliases("m")["candidate"] == newest
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_goes_on(warm: Warm, place: Path) -> None:
-    folder = place / "a stop"
-    end = warm.signal(signal.SIGINT, lambda: epochs(folder / "run") == 1, job(place, "a stop"), folder)
-    assert end.returncode == 130
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_say_how_to_go_on_and_that_goes_on(
+    warm: Warm, place: Path, number: signal.Signals, status: int
+) -> None:
+    name = f"a stop by {number.name}"
+    folder = place / name
+    end = warm.signal(number, lambda: epochs(folder / "run") == 1, job(place, name), folder)
+    assert end.returncode == status
     assert "Traceback" not in end.stderr
     said = re.search(r"\nStopped\. .*Go on where the run left off:\n  python train\.py (.*)\n$", end.stderr)
     assert said, end.stderr
@@ -301,6 +305,17 @@ def test_ctrl_c_says_how_to_go_on_and_that_goes_on(warm: Warm, place: Path) -> N
     going = warm.run([*words, f"hydra.run.dir={folder / 'run'}"], folder)
     assert going.returncode == 0, going.stderr
     assert "epoch 1/4" not in going.stderr
+
+
+def test_sigusr1_ends_training_and_the_run_goes_on_to_its_version(warm: Warm, place: Path) -> None:
+    folder = place / "enough"
+    words = [*job(place, "enough"), "training.max_epochs=100000", "training.patience=100000"]
+    words = list({word.split("=")[0].lstrip("+"): word for word in words}.values())
+    end = warm.signal(signal.SIGUSR1, lambda: epochs(folder / "run") >= 1, words, folder)
+    assert end.returncode == 0, end.stderr
+    assert "Training ended early (SIGUSR1), in epoch" in end.stdout
+    assert "kill -USR1" in end.stdout
+    assert Registry(folder / "registry").versions("m") == ["1"]
 
 
 def test_ctrl_c_before_an_epoch_says_that_nothing_is_lost(warm: Warm, place: Path) -> None:

@@ -97,10 +97,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert caught.value.code == 130
         return capsys.readouterr().err
 
-    nothing = "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was.\n"
-    assert stop(None).endswith(nothing)
+    nothing = "Stopped before the end of an epoch, so there is nothing to go on from. The registry is as it was."
+    assert stop(None).endswith(f"{nothing}\n")
     folder = tmp_path / "a run"
-    assert stop(folder).endswith(nothing)
+    assert stop(folder).endswith(f"{nothing} Begin again:\n  python train.py a=b\n")
     (folder / CHECKPOINT).parent.mkdir(parents=True)
     (folder / CHECKPOINT).touch()
     assert f"  python train.py a=b 'training.resume={folder}'\n" in stop(folder)
@@ -126,3 +126,33 @@ def test_a_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_still_one(
     assert caught.value.code == ending.INTERRUPTED
     assert "so there is nothing to go on from" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_says_how_to_go_on_as_ctrl_c_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / CHECKPOINT).parent.mkdir(parents=True)
+    (tmp_path / CHECKPOINT).touch()
+    before = signal.getsignal(signal.SIGTERM)
+    command = "python train.py 'data.path=my table.csv' training.resume=outputs/before"
+    with pytest.raises(SystemExit) as caught, ending.told("python train.py"), ending.told(command, tmp_path):
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.code == 143
+    said = f"Go on where the run left off:\n  python train.py 'data.path=my table.csv' training.resume={tmp_path}\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "config.yaml").touch()
+        with pytest.raises(SystemExit), ending.told("python train.py", folder):
+            raise SourceError("A", observed="b", remedy="c")
+
+    monkeypatch.chdir(tmp_path)
+    refuse(tmp_path / "outputs" / "m" / "now")
+    assert not list(tmp_path.iterdir()), "nor the folders around it, that were made for it"
+    kept = tmp_path / "outputs" / "m" / "then"
+    kept.mkdir(parents=True)
+    (kept / "schema.yaml").touch()
+    refuse(kept)
+    assert (kept / "schema.yaml").is_file() and (kept / ".hydra").is_dir(), "there is work in it"

@@ -27,6 +27,8 @@ class Exported:
     interface: Interface
     golden: Golden
     parity: Parity
+    run: Runtime
+    """The graph, ready to answer."""
 
 
 def export(preparation: Preparation, network: nn.Module, schema: Schema, target: Target, test: Raw) -> Exported:
@@ -48,7 +50,7 @@ def export(preparation: Preparation, network: nn.Module, schema: Schema, target:
     expected = parity.torch_answers(network, prepared.numeric, prepared.categorical, target)
     figures = parity.check(run, rows, expected)
     recorded = Golden(raw=raw, answers=run(raw), real=len(next(iter(_some(test).values()))))
-    return Exported(model=model, interface=interface, golden=recorded, parity=figures)
+    return Exported(model=model, interface=interface, golden=recorded, parity=figures, run=run)
 
 
 def _some(test: Raw) -> Raw:

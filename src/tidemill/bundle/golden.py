@@ -22,6 +22,12 @@ NAME = "golden.json"
 TOLERANCE = 1e-5
 """Largest difference between machines: relative to the value or to the spread of all values, at least to 1."""
 
+MOST_ROWS, MOST_VALUES = 256, 200_000
+"""Bounds of the adversarial rows: rows, and rows × columns, as long as each column gets one row for each of its values
+(which is more than MOST_VALUES from 20,000 columns on)."""
+MOST_LONG_TEXTS, _SHORTENED = 32, 100
+"""How many columns meet a text of 10,000 characters; in the others it has this many."""
+
 _YEAR_1, _YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds since 1970
 _HOSTILE: dict[Kind, list[Any]] = {
     Kind.NUMERIC: [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e300, 5e-324, 2.0**24 + 1, 2.0**53, -(2.0**53)],
@@ -41,23 +47,48 @@ class Golden:
 
 
 def rows(sample: Raw, columns: Sequence[Column]) -> Raw:
-    """The sample, then adversarial rows: its first record with one hostile value each, and one all missing.
+    """The sample, then adversarial rows: its first record with hostile values in it, and one with all missing.
+
+    Every column meets every hostile value of its kind. Each row has one of them while MOST_ROWS are enough for that.
+    In wider tables columns share rows, and neighbours in a row begin their lists of values at different places: the
+    file grows with the columns, and not with their square.
 
     Args:
         sample: a few records of the table (at least one).
         columns: the model's inputs.
     """
-    hostile = [(column.name, value) for column in columns for value in _hostile(column)]
+    lists = _lists(columns)
+    longest = max(map(len, lists))
+    groups = _groups(lists, longest)
+    hostile = np.zeros(groups * longest, dtype=bool)
     result: Raw = {}
-    for column in columns:
+    for place, (column, values) in enumerate(zip(columns, lists, strict=True)):
+        turn, group = divmod(place, groups)
         real = sample[column.name]
         extra = np.repeat(real[:1], len(hostile) + 1)
-        for i, (name, value) in enumerate(hostile):
-            if name == column.name:
-                extra[i] = value
+        for index, value in enumerate(values):
+            row = group * longest + (index + turn) % longest
+            extra[row], hostile[row] = value, True
         extra[-1] = MISSING[column.kind]
         result[column.name] = np.concatenate([real, extra])
-    return result
+    kept = np.concatenate([np.ones(len(real), dtype=bool), hostile, [True]])
+    return {name: values[kept] for name, values in result.items()}
+
+
+def _lists(columns: Sequence[Column]) -> list[list[Any]]:
+    """The hostile values of each column; very long texts take room, so only some columns get one."""
+    lists = [_hostile(column) for column in columns]
+    categorical = [place for place, column in enumerate(columns) if column.kind is Kind.CATEGORICAL]
+    for place in categorical[MOST_LONG_TEXTS:]:
+        lists[place] = [value[:_SHORTENED] for value in lists[place]]
+    return lists
+
+
+def _groups(lists: list[list[Any]], longest: int) -> int:
+    """How many groups of columns there are: those of one group share their rows."""
+    if sum(map(len, lists)) <= MOST_ROWS:
+        return len(lists)
+    return max(1, min(MOST_ROWS, MOST_VALUES // len(lists)) // longest)
 
 
 def _hostile(column: Column) -> list[Any]:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import tidemill
+from tidemill import garbage
 from tidemill.bundle import answers, graph
 from tidemill.data.target import Target
 from tidemill.errors import BundleError, ExportError
@@ -67,7 +68,7 @@ def _exported(preparation: onnx.ModelProto, network: nn.Module, objective: Objec
     )
     training, device = network.training, next(network.parameters(), example[0]).device
     try:
-        with _quiet():
+        with _quiet(), garbage.paused():
             program = torch.onnx.export(
                 network.eval().cpu(),
                 example,

@@ -37,16 +37,40 @@ class Dataset:
     fingerprint: str
 
 
-def load(settings: DataSettings, folder: Path) -> Dataset:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """The table, and the one of `data.test_path` where that is set: there, with all columns that settings name."""
+
+    frame: pl.LazyFrame
+    test: pl.LazyFrame | None
+
+
+def open(settings: DataSettings) -> Opened:
+    """Find the table and look at its columns' names; no value has to be right yet.
+
+    Raises:
+        SourceError, SchemaError: there is no such table, or it lacks a column that the settings name.
+    """
+    LOG.info("Reading %s", secrets.mask(settings.path or settings.source))
+    frame = sources.open(settings)
+    names = frame.collect_schema().names()
+    if settings.target is None and settings.schema is None:
+        raise _no_target(names)
+    infer.check_names(settings, names)
+    return Opened(frame=frame, test=sources.open_test(settings))
+
+
+def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> Dataset:
     """Read, type, split and check the table; `schema.yaml` and quarantined rows are written to `folder`.
+
+    Args:
+        opened: what `open` has found for these settings, if it was called already.
 
     Raises:
         SourceError, SchemaError, SplitError, QualityError: what is wrong with the table, before work is wasted.
     """
-    LOG.info("Reading %s", secrets.mask(settings.path or settings.source))
-    frame = sources.open(settings)
-    if settings.target is None and settings.schema is None:
-        raise _no_target(frame.collect_schema().names())
+    opened = opened or open(settings)
+    frame = opened.frame
     schema = infer.infer(frame, settings)
     infer.write_yaml(schema, folder / "schema.yaml")
     LOG.info("Schema (pin it with data.schema=%s)\n%s", folder / "schema.yaml", _shown(schema))
@@ -54,8 +78,7 @@ def load(settings: DataSettings, folder: Path) -> Dataset:
     if goal_column is None:
         raise _no_target([column.name for column in schema.columns])
     table = typed.apply(frame, schema)
-    test_frame = sources.open_test(settings)
-    test_table = typed.apply(test_frame, schema) if test_frame is not None else None
+    test_table = typed.apply(opened.test, schema) if opened.test is not None else None
     quarantined = [part.quarantined for part in (table, test_table) if part is not None]
     count = _keep(quarantined, folder / "quarantine.parquet")
     goal = target.fit(table.table[goal_column.name], settings)

@@ -75,18 +75,22 @@ def count(frame: pl.LazyFrame, names: list[str], marks: Mapping[str, Sequence[st
     marks = marks or {}
     frame = values.cleaned(frame)
     dtypes = frame.collect_schema()
-    texts = [name for name in names if dtypes[name] == pl.String]
+    texts = {name for name in names if dtypes[name] == pl.String}
     # a stage of its own: Polars would parse the numbers once for every fact
-    frame = frame.select(pl.col(names), *(_plain_number(name).alias(_NUMBER + name) for name in texts))
+    frame = frame.select(pl.col(names), *(_plain_number(name).alias(_NUMBER + name) for name in names if name in texts))
     expressions = [pl.len().alias("rows")]
     for index, name in enumerate(names):
         counts = _text_counts(name) if name in texts else _counts(name, dtypes[name])
         expressions += [expression.alias(f"{index}:{fact}") for fact, expression in counts.items()]
     counted = collect(frame.select(expressions))
     rows = counted["rows"][0]
+    by_column: list[dict[str, pl.Series]] = [{} for _ in names]
+    for series in counted.iter_columns():
+        place, _, fact = series.name.partition(":")
+        if fact:
+            by_column[int(place)][fact] = series
     found = {}
-    for index, name in enumerate(names):
-        own = {key.split(":", 1)[1]: counted[key] for key in counted.columns if key.startswith(f"{index}:")}
+    for name, own in zip(names, by_column, strict=True):
         found[name] = (
             _text_facts(rows, own, marks.get(name))
             if name in texts

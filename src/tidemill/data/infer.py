@@ -69,6 +69,19 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
     return schema
 
 
+def check_names(settings: DataSettings, names: list[str]) -> None:
+    """Every column that the settings or a pinned schema name is among `names`.
+
+    Raises:
+        SchemaError: it is not, or it has two roles; or the pinned schema cannot be read.
+    """
+    _roles(settings, names)
+    if settings.schema is not None:
+        for column in read_yaml(settings.schema).columns:
+            if column.role is not Role.IGNORED:
+                _present(column.name, names, f"the schema {settings.schema}")
+
+
 def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], settings: DataSettings) -> list[Column]:
     used = [name for name in names if roles.get(name) is not Role.IGNORED]
     found = _with_marks_of_test(facts.count(frame, used, settings.missing_marks), settings)

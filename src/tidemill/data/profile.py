@@ -48,7 +48,8 @@ def profile(train: pl.DataFrame, schema: Schema) -> Profile:
     """Profile of the inputs and the target, over bins chosen from the training split, with its bursts."""
     table, time = with_null(train), schema.only(Role.TIME)
     columns = [*schema.inputs, *schema.with_role(Role.TARGET)]
-    bins = {column.name: _bins(column, table[column.name]) for column in columns if column.name in table.columns}
+    there = set(table.columns)
+    bins = {column.name: _bins(column, table[column.name]) for column in columns if column.name in there}
     whole = _count(table, bins)
     for name, entry in whole["columns"].items():
         if entry["kind"] == Kind.CATEGORICAL and entry["other"]:

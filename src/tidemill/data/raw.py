@@ -66,8 +66,9 @@ def from_table(table: "pl.DataFrame", columns: Sequence[Column]) -> Raw:
 
     raw: Raw = {}
     dtypes = {Kind.NUMERIC: pl.Float64, Kind.BOOLEAN: pl.Boolean, Kind.CATEGORICAL: pl.String}
+    there = set(table.columns)
     for column in columns:
-        if column.name not in table.columns:
+        if column.name not in there:
             raise _not_typed(column, "no such column")
         values = table[column.name]
         allowed = (TIMESTAMP, pl.Datetime("us")) if column.kind is Kind.TIMESTAMP else (dtypes[column.kind],)

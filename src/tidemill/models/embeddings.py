@@ -65,14 +65,15 @@ class EmbeddingSettings(TokenSettings):
 class FeatureEncoder(nn.Module):
     """numeric_BN, categorical_BC → flat_BF, the features side by side.
 
-    `widths` has the width of each feature's part, in the order in which the parts stand; their sum is F.
+    `widths` has the width of each feature's part, in the order in which the parts stand; their sum is F. The order is:
+    numbers as they are, embedded numbers, one-hot and then learned vectors of categories.
     """
 
     def __init__(self, settings: EmbeddingSettings, inputs: ModelInputs) -> None:
         super().__init__()
         features = inputs.numeric_BN.shape[1]
         embedded = [] if settings.numeric is NumericEmbedding.NONE else _continuous(inputs.numeric_BN)
-        plain = [index for index in range(features) if index not in set(embedded)]
+        plain = sorted({*range(features)} - {*embedded})
         self.plain: Tensor
         self.embedded: Tensor
         self.register_buffer("plain", torch.tensor(plain, dtype=torch.int64))
@@ -80,11 +81,19 @@ class FeatureEncoder(nn.Module):
         self.embedding = (
             _numeric_embedding(settings, inputs.numeric_BN[:, embedded], settings.dimension) if embedded else None
         )
-        self.categorical = nn.ModuleList(_category_vectors(settings, count) for count in inputs.cardinalities)
+        one_hot, learned = _shared_out(settings, inputs.cardinalities)
+        counts = inputs.cardinalities
+        self.one_hot = OneHot({index: counts[index] for index in one_hot}) if one_hot else None
+        self.categorical = (
+            CategoryVectors({index: counts[index] for index in learned}, settings.categorical_dimension)
+            if learned
+            else None
+        )
         self.widths = (
             [1] * len(plain)
             + [settings.dimension] * len(embedded)
-            + [module.embedding_dim for module in self.categorical if isinstance(module, nn.Embedding)]
+            + [counts[index] - FIRST_KNOWN for index in one_hot]
+            + [settings.categorical_dimension] * len(learned)
         )
         assert sum(self.widths) > 0, "a model needs at least one feature"
 
@@ -99,7 +108,10 @@ class FeatureEncoder(nn.Module):
         else:
             parts.append(numeric_BN.index_select(1, self.plain))
             parts.append(self.embedding(numeric_BN.index_select(1, self.embedded)).flatten(1))
-        parts += [module(categorical_BC[:, index]) for index, module in enumerate(self.categorical)]
+        if self.one_hot is not None:
+            parts.append(self.one_hot(categorical_BC))
+        if self.categorical is not None:
+            parts.append(self.categorical(categorical_BC).flatten(1))
         return torch.cat(parts, dim=1)
 
 
@@ -116,17 +128,68 @@ class FeatureTokens(nn.Module):
         features = inputs.numeric_BN.shape[1]
         assert features + len(inputs.cardinalities) > 0, "a model needs at least one feature"
         self.embedding = _numeric_embedding(settings, inputs.numeric_BN, dimension) if features else None
-        self.categorical = nn.ModuleList(_learned_vectors(count, dimension) for count in inputs.cardinalities)
-        self.bias_CD = nn.Parameter(torch.empty(len(inputs.cardinalities), dimension)) if self.categorical else None
+        counts = dict(enumerate(inputs.cardinalities))
+        self.categorical = CategoryVectors(counts, dimension) if counts else None
+        self.bias_CD = nn.Parameter(torch.empty(len(counts), dimension)) if counts else None
         if self.bias_CD is not None:
             nn.init.uniform_(self.bias_CD, -(dimension**-0.5), dimension**-0.5)
 
     def forward(self, numeric_BN: Tensor, categorical_BC: Tensor) -> Tensor:
         parts = [] if self.embedding is None else [self.embedding(numeric_BN)]
-        if self.bias_CD is not None:
-            vectors = [module(categorical_BC[:, index]) for index, module in enumerate(self.categorical)]
-            parts.append(torch.stack(vectors, dim=1) + self.bias_CD)
+        if self.categorical is not None and self.bias_CD is not None:
+            parts.append(self.categorical(categorical_BC) + self.bias_CD)
         return torch.cat(parts, dim=1)
+
+
+class OneHot(nn.Module):
+    """categorical_BC → one-hot codes of some features side by side; all features in the same few operations.
+
+    Args:
+        cardinalities: of the features that are taken, by their index among the C.
+    """
+
+    def __init__(self, cardinalities: dict[int, int]) -> None:
+        super().__init__()
+        cells = [(index, code, count) for index, count in cardinalities.items() for code in range(FIRST_KNOWN, count)]
+        feature, code, count = torch.tensor(cells).T
+        self.feature: Tensor
+        self.code: Tensor
+        self.unseen: Tensor
+        self.register_buffer("feature", feature.contiguous())
+        self.register_buffer("code", code.contiguous())
+        self.register_buffer("unseen", 1 / (count - FIRST_KNOWN))
+
+    def forward(self, categorical_BC: Tensor) -> Tensor:
+        codes_BF = categorical_BC.index_select(1, self.feature)
+        # Not `one_hot`: that makes integers, which export to a graph that ONNX Runtime refuses.
+        return (codes_BF == self.code).float() + (codes_BF == UNSEEN).float() * self.unseen
+
+
+class CategoryVectors(nn.Embedding):
+    """categorical_BC → a learned vector for each of some features, [B, features, D].
+
+    One table with the codes of all features below each other: a table for each would be an operation for each, which
+    makes wide tables slow to train and very slow to export.
+
+    Args:
+        cardinalities: of the features that are taken, by their index among the C.
+    """
+
+    def __init__(self, cardinalities: dict[int, int], dimension: int) -> None:
+        counts = torch.tensor(list(cardinalities.values()))
+        first = counts.cumsum(0) - counts
+        table = torch.empty(int(counts.sum()), dimension)
+        nn.init.uniform_(table, -(dimension**-0.5), dimension**-0.5)
+        for code in range(FIRST_KNOWN):
+            table[first + code] = 0
+        super().__init__(table.shape[0], dimension, _weight=table)
+        self.feature: Tensor
+        self.first: Tensor
+        self.register_buffer("feature", torch.tensor(list(cardinalities)))
+        self.register_buffer("first", first)
+
+    def forward(self, categorical_BC: Tensor) -> Tensor:
+        return super().forward(categorical_BC.index_select(1, self.feature) + self.first)
 
 
 class PiecewiseLinear(nn.Module):
@@ -209,20 +272,9 @@ def _numeric_embedding(settings: TokenSettings, numeric_BN: Tensor, dimension: i
     return linear
 
 
-def _category_vectors(settings: EmbeddingSettings, cardinality: int) -> nn.Embedding:
-    known = cardinality - FIRST_KNOWN
-    if cardinality > settings.one_hot_up_to or known < 1:
-        return _learned_vectors(cardinality, settings.categorical_dimension)
-    table = torch.zeros(cardinality, known)
-    table[UNSEEN] = 1 / known
-    table[FIRST_KNOWN:] = torch.eye(known)
-    # A look-up, not `one_hot`: that makes integers, which export to a graph that ONNX Runtime refuses.
-    return nn.Embedding(cardinality, known, _weight=table, _freeze=True)
-
-
-def _learned_vectors(cardinality: int, dimension: int) -> nn.Embedding:
-    vectors = nn.Embedding(cardinality, dimension)
-    nn.init.uniform_(vectors.weight, -(dimension**-0.5), dimension**-0.5)
-    with torch.no_grad():
-        vectors.weight[:FIRST_KNOWN] = 0
-    return vectors
+def _shared_out(settings: EmbeddingSettings, cardinalities: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """The categorical features that are one-hot, and those that get a learned vector."""
+    shared: tuple[list[int], list[int]] = ([], [])
+    for index, count in enumerate(cardinalities):
+        shared[0 if FIRST_KNOWN < count <= settings.one_hot_up_to else 1].append(index)
+    return shared

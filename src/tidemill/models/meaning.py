@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tidemill.models.embeddings import FIRST_KNOWN, FeatureEncoder, FeatureTokens
+from tidemill.models.embeddings import FIRST_KNOWN, CategoryVectors, FeatureEncoder, FeatureTokens, OneHot
 from tidemill.models.inputs import ModelInputs
 
 _Encoder = FeatureEncoder | FeatureTokens
 
+CATEGORICAL = "categorical"
+"""The name of the table of all features' learned vectors."""
 Axis = list[str] | None
 """What each position belongs to; None: to nothing outside the network."""
 Meaning = dict[str, tuple[str, list[Axis]]]
@@ -73,9 +75,9 @@ def _parts(encoder: FeatureEncoder | FeatureTokens, place: str, names: Names) ->
     found: Meaning = {}
     for key, tensor in encoder.embedding.state_dict().items() if encoder.embedding is not None else ():
         found[f"{place}.embedding.{key}"] = (f"embedding.{key}", [features] + [None] * (tensor.dim() - 1))
-    for index, (feature, codes) in enumerate(names.codes.items()):
-        if encoder.categorical[index].weight.requires_grad:
-            found[f"{place}.categorical.{index}.weight"] = (f"categorical.{feature}", [codes, None])
+    if encoder.categorical is not None:
+        rows = [f"{feature}\0{code}" for feature, codes in _codes(encoder.categorical, names) for code in codes]
+        found[f"{place}.categorical.weight"] = (CATEGORICAL, [rows, None])
     if isinstance(encoder, FeatureTokens) and encoder.bias_CD is not None:
         found[f"{place}.bias_CD"] = ("bias_CD", [list(names.codes), None])
     return found
@@ -87,9 +89,17 @@ def _columns(encoder: FeatureEncoder, names: Names) -> list[str]:
     found = [names.numeric[index] for index in plain]
     for index, width in zip(embedded, encoder.widths[len(plain) :], strict=False):
         found += [f"{names.numeric[index]}\0{column}" for column in range(width)]
-    for (feature, codes), vectors in zip(names.codes.items(), encoder.categorical, strict=True):
-        assert isinstance(vectors, nn.Embedding)
-        one_hot = not vectors.weight.requires_grad
-        known = codes[FIRST_KNOWN:] if one_hot else range(vectors.embedding_dim)
-        found += [f"{feature}\0{column}" for column in known]
+    if encoder.one_hot is not None:
+        found += [
+            f"{feature}\0{code}" for feature, codes in _codes(encoder.one_hot, names) for code in codes[FIRST_KNOWN:]
+        ]
+    if encoder.categorical is not None:
+        columns = range(encoder.categorical.embedding_dim)
+        found += [f"{feature}\0{column}" for feature, _ in _codes(encoder.categorical, names) for column in columns]
     return found
+
+
+def _codes(part: OneHot | CategoryVectors, names: Names) -> list[tuple[str, list[str]]]:
+    """The features that a part takes, in its order, with the names of their codes."""
+    features = list(names.codes.items())
+    return [features[index] for index in dict.fromkeys(part.feature.tolist())]

@@ -35,7 +35,8 @@ def fit(train: pl.DataFrame, schema: Schema, settings: PreparationSettings) -> P
         cyclic=settings.timestamp.cyclic,
         categorical=_categorical(train, kinds, schema, settings),
     )
-    inputs = tuple(column for column in schema.inputs if column.name in features.sources)
+    sources = features.sources
+    inputs = tuple(column for column in schema.inputs if column.name in sources)
     if not inputs:
         raise PreparationError(
             "A model needs at least one input that varies in the training split",

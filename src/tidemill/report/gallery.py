@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 
 from tidemill.evaluation.results import MAIN, Metric
 from tidemill.report.content import ReportContent
-from tidemill.report.distributions import read
+from tidemill.report.distributions import Distribution, read
 from tidemill.report.figures import classification, comparison, data, regression, training
 from tidemill.settings import Objective
 
-PER_FIGURE = 24
-"""Distributions that one figure shows."""
+PER_FIGURE, MOST_DRAWN = 24, 240
+"""Distributions that one figure shows, and the whole report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def main_metric(content: ReportContent) -> Metric | None:
 def figures(content: ReportContent) -> dict[str, go.Figure]:
     """Every figure that this run has the values for."""
     found: dict[str, go.Figure] = {}
-    columns = list(read(content.profile).values())
+    columns = drawn(content)
     for start in range(0, len(columns), PER_FIGURE):
         found[f"distributions_{start // PER_FIGURE + 1}"] = data.distributions(columns[start : start + PER_FIGURE])
     if content.history:
@@ -43,6 +43,15 @@ def figures(content: ReportContent) -> dict[str, go.Figure]:
     if len(content.labels):
         found |= _on_test(content)
     return found | _compared(content)
+
+
+def drawn(content: ReportContent) -> list[Distribution]:
+    """The columns whose distributions are shown, in the table's order; of very many, first what the model leans on."""
+    columns = read(content.profile)
+    leans_on = [importance.column for importance in content.evaluation.importance]
+    chosen = list(dict.fromkeys(name for name in [content.target.name, *leans_on, *columns] if name in columns))
+    kept = set(chosen[:MOST_DRAWN])
+    return [column for name, column in columns.items() if name in kept]
 
 
 def tables(content: ReportContent) -> dict[str, Table]:

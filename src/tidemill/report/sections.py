@@ -7,6 +7,7 @@ from tidemill.data.findings import Severity
 from tidemill.evaluation.results import Metric
 from tidemill.report.content import ReportContent
 from tidemill.report.distributions import read
+from tidemill.report.gallery import drawn
 from tidemill.report.markup import Html, breakable, folded, join, table, tag
 from tidemill.report.numerals import interval, metric_name, number, share, value_of, with_interval
 from tidemill.report.standing import told
@@ -94,6 +95,9 @@ def distributions(content: ReportContent, figures: Figures) -> Html | None:
     if not names:
         return None
     note = "Rows of the training split by value; where a few values lie far out, they are gathered in the end bars."
+    shown, columns = len(drawn(content)), len(content.profile["columns"])
+    if shown < columns:
+        note += f" Shown are {shown} of {columns:,} columns, those that the model leans on among them."
     more = [folded(f"More columns ({i} of {len(names)})", figures(name)) for i, name in enumerate(names[1:], start=2)]
     return join([tag("p", note, class_="soft"), figures(names[0]), *more])
 
@@ -163,6 +167,9 @@ def importance(content: ReportContent, figures: Figures) -> Html | None:
     note = (
         "Measured on validation rows. Columns that tell the same story share their importance, and may both look weak."
     )
+    measured, inputs = len(content.evaluation.importance), len(content.schema.inputs)
+    if measured < inputs:
+        note += f" Measured are {measured} of {inputs:,} columns: those of the groups that mattered most together."
     return join([tag("p", note, class_="soft"), figures("importance")])
 
 

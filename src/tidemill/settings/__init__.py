@@ -9,10 +9,10 @@ A model's own settings (`model.width`, …) stand beside the model, in `tidemill
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from tidemill.composition import build, choices, component, keys
+from tidemill.composition import build, choices, component, keys, nearest_key
 from tidemill.settings import overrides
 from tidemill.settings.data import DataSettings, Kind, Objective, QualitySettings, SplitMethod, SplitSettings
 from tidemill.settings.preparation import (
@@ -87,6 +87,8 @@ __all__ = [
     "from_config",
     "instant",
     "known_keys",
+    "with_model",
+    "without_model",
 ]
 
 
@@ -114,21 +116,36 @@ def from_config(config: Mapping[str, Any]) -> Settings:
         config: plain nested mapping, as Hydra composes it from `conf/`.
 
     Raises:
-        SettingsError: every broken rule, by full key.
+        SettingsError: every broken rule, by full key; the model's own are looked at when all others are kept.
     """
+    return with_model(without_model(config))
+
+
+def without_model(config: Mapping[str, Any]) -> Settings:
+    """All but the model's own settings, which stay as they were given: to check those, torch must be imported."""
     model = dict(config.get("model") or {})
-    name = str(model.pop("name", ""))
-    module = component("tidemill.models", name, having="build", key="model.name")
-    parameters = build(module.Settings, model, "model")
-    return build(Settings, {**config, "model": {"name": name, "parameters": parameters}})
+    named = {"name": str(model.pop("name", "")), "parameters": model}
+    return build(Settings, {**config, "model": named})
 
 
-def known_keys() -> list[str]:
-    """Every full key that a run's settings may have, those of all models included."""
+def with_model(settings: Settings) -> Settings:
+    """Check what `without_model` has left."""
+    module = component("tidemill.models", settings.model.name, having="build", key="model.name")
+    parameters = build(module.Settings, settings.model.parameters, "model")
+    return replace(settings, model=ModelSettings(name=settings.model.name, parameters=parameters))
+
+
+def known_keys(like: str = "model") -> list[str]:
+    """Every full key that a run's settings may have and that a person may have meant by `like`.
+
+    Those of all models are among them only if its group is like `model`: to know them, torch must be imported.
+    """
     found = [key for key in keys(Settings) if key != "model.parameters"]
-    for name in choices("tidemill.models", "build"):
-        module = component("tidemill.models", name, having="build", key="model.name")
-        found += keys(module.Settings, "model.")
+    groups = {key.split(".")[0] for key in found}
+    if nearest_key(like.split(".")[0], sorted(groups)) == "model":
+        for name in choices("tidemill.models", "build"):
+            module = component("tidemill.models", name, having="build", key="model.name")
+            found += keys(module.Settings, "model.")
     return found
 
 

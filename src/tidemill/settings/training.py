@@ -39,6 +39,9 @@ class ModelSettings:
 @dataclass(kw_only=True, slots=True)
 class TrainingSettings:
     max_epochs: Annotated[int, AtLeastOne]
+    max_minutes: Annotated[float, Positive] | None
+    """Training ends after so many minutes, with the best so far, which is evaluated as usual; null: no limit. What a
+    resumed run had spent in its epochs counts; reading, evaluating and exporting do not."""
     batch_size: Annotated[int, AtLeastOne] | None
     """Rows per optimiser step over all devices together; null takes 64 to 1,024 by the size of the training split."""
     learning_rate: Annotated[float, Positive]
@@ -61,7 +64,8 @@ class TrainingSettings:
     """CPU threads for torch; null leaves torch's choice."""
     progress: bool
     resume: str | None
-    """A run's folder (or its checkpoint): go on where that run stopped."""
+    """A run's folder (or its checkpoint): go on where that run stopped. `max_epochs`, `max_minutes` and `patience` may
+    be others than before; with other `max_epochs` the learning rate goes on along their schedule."""
     warm_start: str | None
     """A run's folder (or its checkpoint): begin from that network's weights, as far as they mean the same. Of a run
     that is resumed, nothing is begun."""

@@ -1,5 +1,6 @@
 """Train a network: Lightning's loop over resident tensors, exact resumption, one or several processes."""
 
+import logging
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,8 +16,10 @@ from tidemill.training import processes, resume
 from tidemill.training.datamodule import DataModule, edges
 from tidemill.training.job import Job
 from tidemill.training.module import Module
-from tidemill.training.record import Log, Record, best_epoch, no_better, write_history
+from tidemill.training.record import Log, Record, best_epoch, no_better, seconds, write_history
 from tidemill.training.tensors import Tensors, weighted
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +88,7 @@ def fit(
         for entry in started.history:
             log(entry, int(entry["step"]))
     done = len(started.history) if started else 0
+    asked = False
     if started is not None and _finished(started.history, settings):
         started.write(folder)
         write_history(folder, started.history)
@@ -95,11 +99,24 @@ def fit(
             data=DataModule(train, validation, batch_size=_batch_size(settings), seed=seed, done=done),
             record=Record(folder, identity, started=started, patience=settings.patience, meaning=meaning),
         )
-        processes.run(job, log)
-    return _result(resume.read(folder), network, settings)
+        asked = processes.run(job, log)
+    end = resume.read(folder)
+    _say_early_end(end.history, settings, asked)
+    return _result(end, network)
 
 
-def _result(end: resume.Checkpoint, network: nn.Module, settings: TrainingSettings) -> Fit:
+def _say_early_end(history: list[dict[str, float]], settings: TrainingSettings, asked: bool) -> None:
+    reason = (
+        "SIGUSR1" if asked else f"training.max_minutes={settings.max_minutes:g}" if _over(history, settings) else ""
+    )
+    if reason:
+        LOG.info(
+            "Training ended early (%s), in epoch %d of at most %d. The best so far, epoch %d, is what goes on",
+            *(reason, len(history), settings.max_epochs, best_epoch(history)),
+        )
+
+
+def _result(end: resume.Checkpoint, network: nn.Module) -> Fit:
     network.cpu().load_state_dict(end.best)
     best = best_epoch(end.history)
     return Fit(
@@ -108,13 +125,20 @@ def _result(end: resume.Checkpoint, network: nn.Module, settings: TrainingSettin
         best_epoch=best,
         best_loss=end.history[best - 1]["validation_loss"],
         epochs=len(end.history),
-        seconds=sum(entry["seconds"] for entry in end.history),
+        seconds=seconds(end.history),
         device=end.device,
     )
 
 
 def _finished(history: list[dict[str, float]], settings: TrainingSettings) -> bool:
-    return len(history) >= settings.max_epochs or no_better(history, settings.patience)
+    over = len(history) >= settings.max_epochs or no_better(history, settings.patience)
+    return over or _over(history, settings)
+
+
+def _over(history: list[dict[str, float]], settings: TrainingSettings) -> bool:
+    """Whether the time limit has ended it, or leaves nothing to go on with."""
+    limit = settings.max_minutes
+    return limit is not None and ("share" in history[-1] or seconds(history) >= 60 * limit)
 
 
 def _nowhere(figures: dict[str, float], step: int) -> None:

@@ -14,10 +14,13 @@ from lightning.pytorch.callbacks import Callback
 
 from tidemill.errors import TrainingError
 from tidemill.settings import Accelerator, TrainingSettings
+from tidemill.training import signals
 from tidemill.training.datamodule import DataModule
+from tidemill.training.finish import Finish
 from tidemill.training.module import Module
 from tidemill.training.progress import Progress
-from tidemill.training.record import Log, Record
+from tidemill.training.record import Log, Record, seconds
+from tidemill.training.signals import Request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,18 +32,24 @@ class Job:
     data: DataModule
     record: Record
 
-    def run(self, log: Log) -> None:
-        """Train from the record's start to the end; `log` gets figures in this process.
+    def run(self, log: Log, request: Request) -> None:
+        """Train from the record's start to the end; `log` gets figures in this process, `request` ends it earlier.
 
         Raises:
             TrainingError: training failed for a reason that the user can mend.
         """
         self.record.report = log
-        callbacks: list[Callback] = [self.record, _Signals()]
+        finish = Finish(request, self._seconds())
+        callbacks: list[Callback] = [self.record, finish, _Signals()]
         if self.settings.progress:
-            callbacks.append(Progress(self.record, self.settings.max_epochs))
+            callbacks.append(Progress(self.record, self.settings.max_epochs, finish))
         with _quiet(), _threads(self.settings.threads), _explained():
             self._trainer(callbacks).fit(self.module, self.data)
+
+    def _seconds(self) -> float | None:
+        """What the time limit leaves after the epochs before a resumption."""
+        limit = self.settings.max_minutes
+        return None if limit is None else 60 * limit - seconds(self.record.history)
 
     def _trainer(self, callbacks: list[Callback]) -> Trainer:
         settings = self.settings
@@ -67,11 +76,13 @@ class Job:
 class _Signals(Callback):
     """A run may be ended at any moment, so it needs no ceremony: signals do what they did before training.
 
-    Lightning would end with status 0 on SIGTERM and 1 on Ctrl-C, or wait for processes that are gone.
+    Lightning would end with status 0 on SIGTERM and 1 on Ctrl-C, or wait for processes that are gone; under Slurm it
+    would take SIGUSR1 for a request to start the job anew.
     """
 
     def __init__(self) -> None:
-        self.before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        kept = [number for number in (signal.SIGTERM, signal.SIGINT, signals.NUMBER) if number is not None]
+        self.before = {number: signal.getsignal(number) for number in kept}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore()

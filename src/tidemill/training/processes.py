@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import socket
 import sys
 import tempfile
@@ -13,20 +14,29 @@ import torch.multiprocessing
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
 
 from tidemill.errors import TidemillError, TrainingError
+from tidemill.training import signals
 from tidemill.training.job import Job
 from tidemill.training.record import Log
+from tidemill.training.signals import Flag, Request
 
 
-def run(job: Job, log: Log) -> None:
+def run(job: Job, log: Log) -> bool:
     """Run `job` here, or for several devices in as many processes that train one model together.
+
+    Returns whether it ended because SIGUSR1 asked for it.
 
     Raises:
         TidemillError: whatever `job` raised in a process; and what `log` raised here, at the end.
         TrainingError: a process was killed.
     """
     if job.settings.devices == 1:
-        return job.run(log)
-    channel: Any = torch.multiprocessing.get_context("spawn").SimpleQueue()
+        flag = Flag()
+        with signals.finishing(flag):
+            job.run(log, flag)
+        return flag.is_set()
+    context = torch.multiprocessing.get_context("spawn")
+    channel: Any = context.SimpleQueue()
+    request = context.Event()
     errors: list[Exception] = []
     listener = Thread(target=_listen, args=(channel, log, errors), daemon=True)
     listener.start()
@@ -36,9 +46,8 @@ def run(job: Job, log: Log) -> None:
         with tempfile.NamedTemporaryFile() as file:
             pickle.dump(job, file)
             file.flush()
-            start_processes(  # type: ignore[no-untyped-call]
-                _process, args=(file.name, _free_port(), channel), nprocs=job.settings.devices, start_method="spawn"
-            )
+            with signals.finishing(request):
+                _start(job.settings.devices, (file.name, _free_port(), channel, request))
     except ProcessException as error:
         _stop(channel, listener)
         if errors:
@@ -54,15 +63,31 @@ def run(job: Job, log: Log) -> None:
     _stop(channel, listener)
     if errors:
         raise errors[0]
-    return None
+    return bool(request.is_set())
 
 
-def _process(rank: int, file: str, port: int, channel: Any) -> None:
+def _start(count: int, arguments: tuple[Any, ...]) -> None:
+    """Start the processes and wait for them; if this one is stopped, they are as well."""
+    started: Any = start_processes(  # type: ignore[no-untyped-call]
+        _process, args=arguments, nprocs=count, join=False, start_method="spawn"
+    )
+    try:
+        while not started.join():
+            pass
+    except KeyboardInterrupt:  # SIGTERM comes to this process alone
+        for process in started.processes:
+            process.kill()
+        raise
+
+
+def _process(rank: int, file: str, port: int, channel: Any, request: Request) -> None:
+    if signals.NUMBER is not None:
+        signal.signal(signals.NUMBER, signal.SIG_IGN)  # whoever asks asks the process that started this one
     # These variables tell Lightning that its processes have been started already.
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     job: Job = pickle.loads(Path(file).read_bytes())
     try:
-        job.run(lambda figures, step: channel.put((figures, step)))
+        job.run(lambda figures, step: channel.put((figures, step)), request)
     except TidemillError as error:
         channel.put(error)
         sys.exit(1)

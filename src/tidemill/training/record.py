@@ -26,7 +26,8 @@ class Record(Callback):
     """Writes one entry per epoch and the checkpoint; stops a run that gets no better.
 
     An entry has epoch (from 1), step (optimiser steps so far), train_loss, validation_loss, learning_rate (of the
-    last step) and seconds. Only the first process writes.
+    last step) and seconds; and, where training ended in the middle of it, the share of its steps that were taken.
+    Only the first process writes.
 
     Args:
         started: where the run is resumed; None starts anew.
@@ -52,6 +53,7 @@ class Record(Callback):
         self.history = list(started.history) if started else []
         self.best = started.best if started else {}
         self.began = time.perf_counter()
+        self.steps = 0
 
     def on_train_start(self, trainer: Trainer, module: Module) -> None:  # type: ignore[override]
         if self.started:
@@ -70,7 +72,8 @@ class Record(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if (batch_idx + 1) % STEPS_PER_LOOK == 0:
+        self.steps = batch_idx + 1
+        if self.steps % STEPS_PER_LOOK == 0:
             loss = module.recent_loss()
             if trainer.is_global_zero:
                 self.report({"batch_loss": loss, "learning_rate": module.learning_rate}, module.step)
@@ -85,8 +88,11 @@ class Record(Callback):
             "learning_rate": module.learning_rate,
             "seconds": round(time.perf_counter() - self.began, 3),
         }
+        if self.steps < trainer.num_training_batches:
+            entry["share"] = round(self.steps / trainer.num_training_batches, 4)
         self.history.append(entry)
-        trainer.should_stop = no_better(self.history, self.patience)
+        if no_better(self.history, self.patience):
+            trainer.should_stop = True
         if trainer.is_global_zero:
             if best_epoch(self.history) == len(self.history):
                 self.best = {name: tensor.to("cpu", copy=True) for name, tensor in module.network.state_dict().items()}
@@ -116,6 +122,11 @@ def best_epoch(history: list[dict[str, float]]) -> int:
     """The first epoch (from 1) with the lowest validation loss."""
     losses = [entry["validation_loss"] for entry in history]
     return losses.index(min(losses)) + 1
+
+
+def seconds(history: list[dict[str, float]]) -> float:
+    """Spent in epochs."""
+    return sum(entry["seconds"] for entry in history)
 
 
 def no_better(history: list[dict[str, float]], patience: int) -> bool:

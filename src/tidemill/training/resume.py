@@ -18,12 +18,15 @@ from torch import nn
 from tidemill.errors import TrainingError
 from tidemill.models.meaning import Meaning
 from tidemill.settings import Objective, TrainingSettings
-from tidemill.training import CHECKPOINT
+from tidemill.training import CHECKPOINT, checkpoint
 from tidemill.training.tensors import Tensors
 
 FORMAT = 1
-FREE = ("resume", "progress", "threads", "accelerator", "devices", "compile")
-"""Settings that say where and how to compute, not what: a resumed run may have others."""
+FREE = (
+    *("resume", "progress", "threads", "accelerator", "devices", "compile"),  # where and how to compute, not what
+    *("max_epochs", "max_minutes", "patience"),  # when to end
+)
+"""Settings that a resumed run may have others of."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,13 +85,7 @@ def read(place: Path, setting: str = "training.resume") -> Checkpoint:
     Raises:
         TrainingError: there is none, or it cannot be read.
     """
-    path = place / CHECKPOINT if place.is_dir() else place
-    if not path.is_file():
-        raise TrainingError(
-            f"{setting} must name a run's folder or its checkpoint",
-            observed=f"{path}, which is not a file",
-            remedy=f"give the folder that holds {CHECKPOINT}; a run has one after its first epoch",
-        )
+    path = checkpoint(place, setting)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
@@ -119,7 +116,8 @@ def check(stored: dict[str, Any], now: dict[str, Any]) -> None:
     Raises:
         TrainingError: settings, data or network differ; names the first difference.
     """
-    for name in sorted({*stored, *now}, key=list({**now, **stored}).index):
+    free = {f"training.{name}" for name in FREE}  # earlier versions kept some of them
+    for name in sorted({*stored, *now} - free, key=list({**now, **stored}).index):
         before, after = stored.get(name), now.get(name)
         if before == after:
             continue

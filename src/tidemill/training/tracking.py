@@ -75,13 +75,8 @@ def open(
     """
     if settings.wandb is WandbMode.DISABLED:
         return Silent()
+    check(settings)
     online = settings.wandb is not WandbMode.OFFLINE and _has_key()
-    if settings.wandb is WandbMode.ONLINE and not online:
-        raise TrackingError(
-            "tracking.wandb=online needs a W&B API key",
-            observed="no WANDB_API_KEY in the environment and no entry in ~/.netrc",
-            remedy="run `wandb login`, set WANDB_API_KEY, or set tracking.wandb=offline and sync later",
-        )
     options = {
         "project": settings.project,
         "entity": settings.entity,
@@ -99,6 +94,16 @@ def open(
         except Exception as error:
             LOG.warning("W&B could not start %s: %s", mode, error)
     return Silent()
+
+
+def check(settings: TrackingSettings) -> None:
+    """Raises TrackingError if online was asked for and there is no API key."""
+    if settings.wandb is WandbMode.ONLINE and not _has_key():
+        raise TrackingError(
+            "tracking.wandb=online needs a W&B API key",
+            observed="no WANDB_API_KEY in the environment and no entry in ~/.netrc",
+            remedy="run `wandb login`, set WANDB_API_KEY, or set tracking.wandb=offline and sync later",
+        )
 
 
 class Silent:

@@ -11,7 +11,7 @@ import torch
 
 from tidemill.data.target import Target
 from tidemill.errors import TrainingError
-from tidemill.models.meaning import Axis, Meaning, Names
+from tidemill.models.meaning import CATEGORICAL, Axis, Meaning, Names
 from tidemill.preparation.run import Preparation
 from tidemill.training import resume
 
@@ -42,7 +42,7 @@ def start(network: torch.nn.Module, now: Meaning, place: Path) -> None:
             observed=f"{place}, made by an earlier version",
             remedy=f"set {SETTING}=null this time; it can name the run that this makes",
         )
-    stored = {name: (before.best[key], axes) for key, (name, axes) in before.meaning.items()}
+    stored = _joined({name: (before.best[key], axes) for key, (name, axes) in before.meaning.items()})
     learned = {key for key, parameter in network.named_parameters() if parameter.requires_grad}
     taken = total = 0
     for key, tensor in network.state_dict().items():
@@ -51,6 +51,15 @@ def start(network: torch.nn.Module, now: Meaning, place: Path) -> None:
         if key in learned:
             taken, total = taken + count, total + tensor.numel()
     LOG.info("Warm start from %s: %s of %s parameters taken", place, f"{taken:,}", f"{total:,}")
+
+
+def _joined(stored: dict[str, tuple[torch.Tensor, list[Axis]]]) -> dict[str, tuple[torch.Tensor, list[Axis]]]:
+    """Earlier versions kept a table of categories for each feature; networks now have one for all of them."""
+    own = [name for name in stored if name.startswith(f"{CATEGORICAL}.")]
+    if not own:
+        return stored
+    rows = [f"{name.removeprefix(f'{CATEGORICAL}.')}\0{code}" for name in own for code in stored[name][1][0] or ()]
+    return stored | {CATEGORICAL: (torch.cat([stored[name][0] for name in own]), [rows, None])}
 
 
 def _take(tensor: torch.Tensor, axes: list[Axis], source: torch.Tensor, stored: list[Axis]) -> int:

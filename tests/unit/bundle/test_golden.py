@@ -85,3 +85,37 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(BundleError, match="golden rows can be read"):
         golden.read(path, COLUMNS)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_golden_rows_are_bounded_and_every_column_meets_every_hostile_value(seed):
+    random = np.random.default_rng(seed)
+    allowed = random.permutation(list(Kind))[: random.integers(1, len(Kind) + 1)]
+    kinds = [Kind(kind) for kind in random.choice(allowed, random.integers(1, 400 if seed % 2 else 40))]
+    columns = [Column(name=str(place), kind=kind) for place, kind in enumerate(kinds)]
+    usual = {Kind.NUMERIC: [7.0], Kind.BOOLEAN: [1.0], Kind.CATEGORICAL: ["usual"], Kind.TIMESTAMP: [7]}
+    sample = {c.name: np.array(usual[c.kind], object if c.kind is Kind.CATEGORICAL else None) for c in columns}
+    raw = golden.rows(sample, columns)
+    rows = {len(values) for values in raw.values()}.pop() - 2
+    values = sum(len(golden._HOSTILE[kind]) for kind in kinds)
+    assert rows <= golden.MOST_ROWS
+    assert rows == values or values > golden.MOST_ROWS, "one hostile value a row, while there is room"
+    for column in columns:
+        met = [str(value)[:100] for value in raw[column.name][1:-1]]
+        assert {str(value)[:100] for value in golden._HOSTILE[column.kind]} <= set(met), column
+    assert sum(len(value) > 100 for c in columns if c.kind is Kind.CATEGORICAL for value in raw[c.name]) <= 32
+
+
+@pytest.mark.parametrize(("width", "most"), [(800, 250), (5_000, 40), (30_000, 10)])
+def test_golden_rows_of_wide_tables_do_not_grow_with_the_columns(width, most):
+    columns = [Column(name=str(place), kind=[Kind.NUMERIC, Kind.CATEGORICAL][place % 2]) for place in range(width)]
+    one = {Kind.NUMERIC: np.array([1.5]), Kind.CATEGORICAL: np.array(["a"], object)}
+    raw = golden.rows({column.name: one[column.kind] for column in columns}, columns)
+    assert {len(values) for values in raw.values()} == {1 + most + 1}
+
+
+def test_neighbours_in_a_row_do_not_have_the_same_oddity():
+    columns = [Column(name=str(place), kind=Kind.NUMERIC) for place in range(2_000)]
+    raw = golden.rows({column.name: np.array([1.5]) for column in columns}, columns)
+    for row in range(1, len(raw["0"]) - 1):
+        assert len({str(raw[column.name][row]) for column in columns}) > 2

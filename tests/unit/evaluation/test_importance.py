@@ -1,7 +1,7 @@
 import numpy as np
 
 from tidemill.data.raw import Raw
-from tidemill.evaluation.importance import permute
+from tidemill.evaluation.importance import MOST_COLUMNS, REPEATS, permute
 from tidemill.evaluation.results import Answers
 from tidemill.settings import Objective
 
@@ -40,3 +40,21 @@ def test_one_row_says_nothing() -> None:
         seed=0,
     )
     assert (only.increase, only.lower, only.upper) == (0.0, -np.inf, np.inf)
+
+
+def test_of_many_columns_the_hundred_that_matter_are_measured_in_a_bounded_number_of_runs() -> None:
+    rng = np.random.default_rng(0)
+    raw: Raw = {f"c{place}": rng.normal(size=50) for place in range(3_001)}
+    strong = {f"c{place}": float(1 + weight) for weight, place in enumerate(range(11, 3_000, 500))}
+    runs = 0
+
+    def predict(rows: Raw) -> Answers:
+        nonlocal runs
+        runs += 1
+        return {"value": sum((weight * rows[column] for column, weight in strong.items()), np.zeros(50))}
+
+    labels = predict(raw)["value"].copy()
+    found = permute(predict, raw, labels, Objective.REGRESSION, level=0.95, seed=0)
+    assert len(found) <= MOST_COLUMNS
+    assert {importance.column for importance in found[:6]} == set(strong)
+    assert runs <= 2 + 3 * MOST_COLUMNS + REPEATS * MOST_COLUMNS

@@ -95,13 +95,29 @@ def test_a_finished_run_returns_its_result_without_training(tmp_path, chosen):
     ("change", "message"),
     [
         ({"learning_rate": 0.5}, "training.learning_rate: 0.01 in the checkpoint, 0.5 now"),
-        ({"max_epochs": 9}, "training.max_epochs: 2 in the checkpoint, 9 now"),
+        ({"warmup_epochs": 1.5}, "training.warmup_epochs: 0.5 in the checkpoint, 1.5 now"),
     ],
 )
 def test_other_settings_are_refused_by_name(tmp_path, change, message):
     run(tmp_path, settings(max_epochs=2))
     with pytest.raises(TrainingError, match=message):
         run(tmp_path, settings(**{"max_epochs": 2, "resume": str(tmp_path), **change}))
+
+
+def test_when_to_end_may_change_on_resumption(tmp_path):
+    first = run(tmp_path, settings(max_epochs=2, patience=1))
+    more = settings(max_epochs=4, patience=9, max_minutes=10, resume=str(tmp_path))
+    again = run(tmp_path, more)
+    assert (again.epochs, again.history[:2]) == (4, first.history)
+    fewer = run(tmp_path, settings(max_epochs=3, resume=str(tmp_path)))
+    assert fewer.history == again.history, "what was trained stays"
+
+
+def test_a_checkpoint_of_an_earlier_version_that_kept_when_to_end_is_resumed(tmp_path):
+    run(tmp_path, settings(max_epochs=1))
+    before = resume.read(tmp_path)
+    replace(before, identity={**before.identity, "training.max_epochs": 1, "training.patience": 3}).write(tmp_path)
+    assert run(tmp_path, settings(max_epochs=2, resume=str(tmp_path))).epochs == 2
 
 
 def test_another_seed_other_data_and_another_network_are_refused(tmp_path):

@@ -110,6 +110,18 @@ def test_the_same_rows_get_the_same_answers(tmp_path: Path, name: str) -> None:
     torch.testing.assert_close(after(rows), before(rows))
 
 
+def test_a_run_of_an_earlier_version_with_a_table_for_each_feature_is_taken_over(tmp_path: Path) -> None:
+    before, after = Made(BEFORE, 1), Made(BEFORE, 2)
+    state, belongs = before.network.state_dict(), dict(before.meaning)
+    key = next(key for key, (name, _) in belongs.items() if name == "categorical")
+    _, (rows, _) = belongs.pop(key)
+    assert rows is not None and {row.split("\0")[0] for row in rows} == {"town"}
+    state["own"] = state.pop(key)
+    belongs["own"] = ("categorical.town", [[row.split("\0")[1] for row in rows], None])
+    warm.start(after.network, after.meaning, before.keep(tmp_path, best=state, meaning=belongs))
+    torch.testing.assert_close(after(BEFORE), before(BEFORE))
+
+
 def test_what_is_new_changes_nothing_where_it_is_absent(tmp_path: Path) -> None:
     """A colour, towns, a feature and a class more."""
     before = Made(BEFORE, 1)

@@ -52,6 +52,7 @@ def split(rows: int, seed: int = 0, *, weight: bool = False, classes: int = 0) -
 def settings(**changes: Any) -> TrainingSettings:
     values: dict[str, Any] = {
         "max_epochs": 3,
+        "max_minutes": None,
         "batch_size": 32,
         "learning_rate": 0.01,
         "weight_decay": 0.001,

@@ -1,0 +1,131 @@
+"""Training that ends before its last epoch: at the time limit, or because SIGUSR1 asked. Real runs, real signals."""
+
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from training_parts import Network, network, settings, split
+
+from tidemill.settings import Objective
+from tidemill.training import signals
+from tidemill.training.fit import fit
+from tidemill.training.progress import spoken
+from tidemill.training.record import best_epoch
+
+
+def run(folder, chosen, *, log=None, model=None):
+    return fit(
+        chosen,
+        seed=3,
+        network=model or network(),
+        objective=Objective.BINARY,
+        train=split(300),
+        validation=split(90, seed=1),
+        folder=folder,
+        log=log,
+    )
+
+
+class Slow(Network):
+    """A hundredth of a second for each batch."""
+
+    def forward(self, numeric_BN, categorical_BC):
+        time.sleep(0.01)
+        return super().forward(numeric_BN, categorical_BC)
+
+
+@pytest.fixture
+def said(caplog):
+    caplog.set_level(logging.INFO, logger="tidemill")
+    return lambda: "\n".join(caplog.messages)
+
+
+def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so_far(tmp_path, said):
+    began = time.monotonic()
+    ended = run(tmp_path, settings(max_epochs=1_000, batch_size=4, max_minutes=2 / 60), model=Slow())
+    assert 1.5 < time.monotonic() - began < 20
+    assert 1 < ended.epochs < 1_000
+    assert 0 < ended.history[-1]["share"] < 1
+    assert all("share" not in entry for entry in ended.history[:-1])
+    assert ended.best_epoch == best_epoch(ended.history)
+    assert f"Training ended early (training.max_minutes=0.0333333), in epoch {ended.epochs} of at most 1000." in said()
+
+
+def test_a_time_limit_that_ends_before_the_first_epoch_gives_what_there_is(tmp_path):
+    ended = run(tmp_path, settings(max_epochs=5, batch_size=4, max_minutes=0.0001))
+    assert (ended.epochs, ended.best_epoch) == (1, 1)
+    (entry,) = ended.history
+    assert (entry["step"], entry["share"]) == (1, round(1 / 75, 4))
+    assert ended.best_loss == entry["validation_loss"]
+
+
+def test_time_before_a_resumption_counts(tmp_path):
+    chosen = settings(max_epochs=1_000, batch_size=4, max_minutes=1 / 60)
+    first = run(tmp_path, chosen, model=Slow())
+    same = run(tmp_path, replace(chosen, resume=str(tmp_path)), model=Slow())
+    assert same.history == first.history, "nothing is left of the time"
+    longer = replace(chosen, resume=str(tmp_path), max_epochs=first.epochs + 1, max_minutes=None)
+    more = run(tmp_path, longer, model=Slow())
+    assert more.history[:-1] == first.history
+    assert "share" not in more.history[-1]
+
+
+def test_a_limit_that_is_not_reached_changes_nothing(tmp_path):
+    free = run(tmp_path / "free", settings())
+    limited = run(tmp_path / "limited", settings(max_minutes=5))
+    for name, tensor in free.network.state_dict().items():
+        assert torch.equal(tensor, limited.network.state_dict()[name])
+
+
+def test_the_signal_ends_training_at_once_and_later_ones_do_no_harm(tmp_path, said):
+    def log(figures, step):
+        if "batch_loss" in figures:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    ended = run(tmp_path, settings(max_epochs=1_000, batch_size=4), log=log)
+    assert (ended.epochs, ended.history[0]["step"]) == (1, 50)
+    assert f"kill -USR1 {os.getpid()}" in said()
+    assert "Training ended early (SIGUSR1), in epoch 1 of at most 1000. The best so far, epoch 1" in said()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert "SIGUSR1: training has ended already; the run goes on to its end" in said()
+
+
+def test_the_signal_between_epochs_ends_training_with_whole_epochs(tmp_path):
+    def log(figures, step):
+        if figures.get("epoch") == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    ended = run(tmp_path, settings(max_epochs=1_000), log=log)
+    assert ended.epochs == 2
+    assert "share" not in ended.history[-1]
+
+
+def test_the_signal_before_training_is_answered(said):
+    signals.await_training()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert "SIGUSR1: training has not begun, so there is nothing to finish with yet." in said()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["signal", "limit"])
+def test_two_processes_end_together(tmp_path, way):
+    def log(figures, step):
+        if way == "signal" and "batch_loss" in figures:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    limit = {"max_minutes": 3 / 60} if way == "limit" else {}
+    ended = run(tmp_path, settings(max_epochs=100_000, batch_size=4, devices=2, **limit), log=log, model=Slow())
+    assert 0 < ended.epochs < 1_000
+    assert ended.best_epoch == best_epoch(ended.history)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3, "a minute"), (70, "about 1 minute"), (250, "about 4 minutes"), (9_000, "about 2.5 hours")],
+)
+def test_estimates_are_said_in_words(seconds, text):
+    assert spoken(seconds) == text
