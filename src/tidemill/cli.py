@@ -12,6 +12,10 @@ from tidemill.commands import keys, predict, replay, serve, steward
 from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
 
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Processes that a command starts look for modules where they are installed: a file in the current folder that is called
+like any of them would be run in its place."""
+
 if TYPE_CHECKING:
     from tidemill.bundle.registry import Change, Registry
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr) or 2 (wrong usage)."""
     parsed = _parser().parse_args(arguments)
+    if arguments is None:
+        os.environ[SAFE_PATH] = "1"
     try:
         parsed.command(parsed)
     except TidemillError as error:

@@ -15,7 +15,7 @@ from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
-from tidemill.serve import ingress, ray_token
+from tidemill.serve import ingress, isolation, ray_token
 
 LOCAL = "local"
 _STORE = 100 * 2**20  # bytes: rows do not pass through it
@@ -59,6 +59,8 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
         os.environ.update(ray_token.environment())
         own = {"include_dashboard": False, "num_cpus": workers, "object_store_memory": _STORE}
         own["_node_ip_address"] = "127.0.0.1"
+    if not address.startswith("ray://"):
+        own["job_config"] = isolation.job()
     import ray
     import ray.data
 

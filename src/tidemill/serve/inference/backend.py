@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tidemill.ledger.record import Form
-from tidemill.serve import exposure
+from tidemill.serve import exposure, isolation
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.endpoints import columns, deadline
 from tidemill.serve.http import Endpoint, Incoming, presented
@@ -88,6 +88,7 @@ class ReplicaBackend:
         return self._traffic.call(f"/{SERVICE}/{rpc}")
 
     def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
+        isolation.check_call(metadata)
         if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
             remedy = "serve with --host and keys"
             raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
