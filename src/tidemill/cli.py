@@ -13,8 +13,8 @@ from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
 
 SAFE_PATH = "PYTHONSAFEPATH"
-"""Processes that a command starts look for modules where they are installed: a file in the current folder that is called
-like any of them would be run in its place."""
+"""Processes that a command starts look for modules where they are installed: a file in the current folder that has the
+name of one would be run in its place."""
 
 if TYPE_CHECKING:
     from tidemill.bundle.registry import Change, Registry

@@ -38,6 +38,7 @@ class Arguments(BaseModel):
     public_key: only bundles signed with its private key are loaded.
     keys: file of API keys; None lets everybody in.
     watch_seconds: between looks at the registry.
+    hosts: without keys, a server on loopback answers requests for its own names, and for these.
     here: gRPC answers this machine only, as its ports cannot be bound to one interface; `tidemill serve` sets it.
     profile_hours: live profiles (`/profile`) are kept of so many hours; 0: none are made.
     observers: `package.module:Class` or `file.py:Class`, each with its options.
@@ -60,6 +61,7 @@ class Arguments(BaseModel):
     limits: Limits = Limits()
     queues: Queues = Queues()
     ledger: LedgerSettings = LedgerSettings(path=_LEDGER)
+    hosts: tuple[str, ...] = ()
     here: bool = False
     profile_hours: NonNegativeInt = 48
     observers: dict[str, dict[str, Any]] = Field(default_factory=dict)

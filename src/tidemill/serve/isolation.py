@@ -25,7 +25,7 @@ HEADER = "x-tidemill-server"
 SAFE_PATH = "PYTHONSAFEPATH"
 _HEADER = HEADER.encode()
 _FIRST, _END, _BLOCK = 20_000, 30_000, 200
-"""Ports: below those that the system gives out by itself (32768 on Linux), above those of Ray's workers (10002-19999)."""
+"""Ports: below those that the system gives out by itself (32768 on Linux), above those of Ray's workers (10002 on)."""
 _BESIDE = (
     "RAY_SERVE_HAPROXY_METRICS_PORT",
     "RAY_SERVE_HAPROXY_STATS_PORT",
@@ -71,9 +71,7 @@ def ports(taken: tuple[int, ...] = ()) -> dict[str, str]:
             continue
         _guards.append(guard)
         ends = (block.start + _HTTP, block.start + _GRPC - 1, block.start + _GRPC, block.stop - 1)
-        return {
-            name: os.environ.get(name) or str(port) for name, port in zip(names, (*beside, *ends), strict=True)
-        }
+        return {name: os.environ.get(name) or str(port) for name, port in zip(names, (*beside, *ends), strict=True)}
     raise SettingsError(
         f"Each server takes {_BLOCK} ports of its own between {_FIRST} and {_END}",
         observed="none of these blocks is free",
