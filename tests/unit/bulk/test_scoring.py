@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from bulk_files import FORMATS, store
 
-from tidemill.bulk import inputs, reading
+from tidemill.bulk import inputs, reading, scoring
 from tidemill.bulk.scoring import Scorer
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
@@ -190,3 +190,13 @@ def test_the_key_is_kept_by_default_if_every_file_has_it(small, tmp_path):
     assert kept(paths[:1]) == {"id": pl.Int64} and kept(paths) == {"id": pl.String} and kept(paths, []) == {}
     assert kept([*paths, store(small.table, tmp_path / "c.csv")]) == {}
     assert kept([store(with_id, tmp_path / "d.jsonl")]) == {"id": pl.String}
+
+
+def test_a_small_file_of_one_long_text_a_thousand_times_is_refused(small, tmp_path):
+    predictor = Predictor(small.folder)
+    long = pl.concat([small.table.head(1)] * 4000).with_columns(city=pl.lit("a" * 2**19))
+    path = tmp_path / "long.parquet"
+    long.write_parquet(path)
+    assert path.stat().st_size < 2**21
+    with pytest.raises(SourceError, match=rf"at most {scoring.TEXTS} bytes, written out.*Got: .*in 4000 rows"):
+        scored(predictor, path, 4000)
