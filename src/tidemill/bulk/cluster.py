@@ -58,7 +58,7 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     if address == LOCAL:  # as in serving: on loopback, and with a token that nobody else has
         os.environ.update(ray_token.environment())
         own = {"include_dashboard": False, "num_cpus": workers, "object_store_memory": _STORE}
-        own["_node_ip_address"] = "127.0.0.1"
+        own |= {"_node_ip_address": "127.0.0.1", "_temp_dir": str(isolation.session_folder())}
     if not address.startswith("ray://"):
         own["job_config"] = isolation.job()
     import ray

@@ -74,7 +74,7 @@ def too_many(body: bytes, most: int) -> bool:
 
     It stops at the first one too many. Signs in texts are no values, which is looked at only where there are many.
     """
-    if len(body) <= _SHORT or sum(map(body.count, (b",", b"[", b"{"))) <= most:
+    if len(body) <= _SHORT or not _may_be_too_many(body, most):
         return False
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -85,6 +85,15 @@ def too_many(body: bytes, most: int) -> bool:
         inside = (quotes + np.cumsum(quote, dtype=np.int64)) % 2
         found += int(np.count_nonzero(~quote & (inside == 0)))
         quotes += int(np.count_nonzero(quote))
+        if found > most:
+            return True
+    return False
+
+
+def _may_be_too_many(body: bytes, most: int) -> bool:
+    found = 0
+    for begin in range(0, len(body), _CHUNK):
+        found += sum(body.count(sign, begin, begin + _CHUNK) for sign in _BEGINS)
         if found > most:
             return True
     return False

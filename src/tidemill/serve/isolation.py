@@ -12,7 +12,10 @@ import hmac
 import os
 import random
 import socket
+import stat
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tidemill.errors import SettingsError
@@ -85,6 +88,25 @@ def _is_free(port: int) -> bool:
         probe.bind(("", port))
         return True
     return False
+
+
+def session_folder() -> Path:
+    """Where a Ray that we start keeps its sessions, logs and sockets: in a folder that is this user's alone.
+
+    Ray lets everybody read and write in its own (`/tmp/ray`, mode 0777), whatever folder it is given; so it is given
+    one in a folder that nobody else can enter.
+    """
+    place = Path(tempfile.gettempdir(), f"tidemill-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    about = place.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077:
+        raise SettingsError(
+            "The folder of Ray's sessions is this user's alone",
+            observed=f"{place} is somebody else's, or open to others",
+            remedy="take it away, or chmod 700 it; or set TMPDIR to a folder of your own",
+        )
+    return place / "ray"
 
 
 def bind_grpc_exclusively() -> None:

@@ -83,7 +83,7 @@ def _start(serve: Any, arguments: Arguments) -> None:
 
 
 def _unstarted(rule: str, error: Exception) -> BundleError:
-    log = "try again; Ray's logs are under /tmp/ray/session_latest/logs, Serve's under serve there"
+    log = f"try again; Ray's logs are under {isolation.session_folder()}/session_latest/logs, Serve's under serve there"
     return BundleError(rule, observed=str(error)[-2000:], remedy=log)
 
 
@@ -158,6 +158,7 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
             job_config=isolation.job(),
+            _temp_dir=str(isolation.session_folder()),
         )
     except Exception as error:  # Ray raises no narrower one where a process of its own stays away
         raise _unstarted("Ray starts on this machine", error) from error
@@ -205,6 +206,6 @@ def _check_alive(serve: Any, unhealthy: float) -> float:
         raise BundleError(
             "A server that has started goes on answering",
             observed=f"{application.status}: {application.message}",
-            remedy="start it again; its log lies under /tmp/ray/session_latest/logs/serve",
+            remedy=f"start it again; its log lies under {isolation.session_folder()}/session_latest/logs/serve",
         )
     return unhealthy

@@ -15,6 +15,7 @@ from ray import serve
 
 from tidemill.errors import RequestError
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.secrets import hidden
 from tidemill.serve import ingress
 from tidemill.serve.ask import Reply
 from tidemill.serve.http import Application, Endpoint, Incoming
@@ -40,6 +41,11 @@ class Arguments(BaseModel):
     policy: Path | None = None
     work: Path = Path("outputs/steward")
     keys: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Arguments({hidden(self.model_dump(mode='json'))})"
+
+    __str__ = __repr__
 
 
 _ALONE = {"num_cpus": 0, "runtime_env": {"env_vars": {"OPENBLAS_NUM_THREADS": "1"}}}

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,18 @@ def test_a_file_of_the_current_folder_stands_in_for_no_installed_module(tmp_path
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "was-run").exists()
+
+
+def test_rays_sessions_lie_where_nobody_else_can_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray makes its own folders with mode 0777, in /tmp."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found = isolation.session_folder()
+    assert isolation.session_folder() == found and found.parent.stat().st_mode & 0o777 == 0o700
+    found.parent.chmod(0o755)
+    with pytest.raises(SettingsError, match=r"this user's alone.*or open to others"):
+        isolation.session_folder()
+    found.parent.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    found.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="somebody else's"):
+        isolation.session_folder()
