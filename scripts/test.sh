@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets everything up and passes the tests: style, types, import directions, then every test.
+# Sets everything up and passes the tests: style, types, import directions, no secrets, then every test.
 #   scripts/test.sh                  all of it, as CI runs it
 #   scripts/test.sh tests/unit -m 'not slow'    pytest's own arguments: these tests only
 set -euo pipefail
@@ -14,4 +14,5 @@ if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi
 "$bin/ruff" format --check .
 "$bin/mypy"
 "$bin/lint-imports"
+"$bin/python" scripts/scan.py secrets
 "$bin/python" -m pytest

@@ -5,8 +5,9 @@
 The server runs as users start it, behind HAProxy, with keys and the ledger. First come requests that schemathesis makes
 of the served OpenAPI document, each answer held against the document; then mutated bodies, compressed, binary and Arrow
 ones among them (mutations.py); gRPC messages with wrong bytes; and bytes that are no HTTP (wire.py). The mutated bodies
-come again at the end, when the process has no reason left to grow. Afterwards the model's rows must get the graph's own
-answers from the same process. Schemathesis is installed into a virtual environment under FOLDER.
+come again at the end, when the process has no reason left to grow; and small bodies that stand for much
+(multiplying.py), with a bound on memory and on how long /health waits beside each. Afterwards the model's rows must
+get the graph's own answers from the same process. Schemathesis is installed into a virtual environment under FOLDER.
 
 Of schemathesis' checks three are left out: a deadline of 1e-300 s is a valid request with the answer 504, which we
 count ourselves; the document cannot say that `keys` has as many entries as `rows`; and our own key, sent beside a wrong
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import multiplying
 import numpy as np
 from load import Load, request, run
 from mutations import INFER, Seeds, message, mutated, requests
@@ -45,6 +47,7 @@ TARGETS = {
     "schema_failures": 0,
     "wrong_afterwards": 0,
     "memory_growth_mib": 64,
+    **multiplying.TARGETS,
 }
 AT_LEAST = {"requests": 10_000}
 _TOOL = Peer(title="schemathesis", packages=("schemathesis==4.32.*",), file="")
@@ -114,8 +117,10 @@ def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, A
             step()
             print(name, dict(seen.by.get(name, {})), flush=True)
         after = {pid: resident(pid) for pid in server.replicas()}
+        multiplied = multiplying.figures(multiplying.measured(server, (PORT, GRPC), key, 2.0))
         restarts = len({*first_replicas} ^ after.keys())
-        return _figures(seen, before, after) | {"restarts": restarts, "wrong_afterwards": _wrong(model, key)}
+        found = _figures(seen, before, after) | multiplied
+        return found | {"restarts": restarts, "wrong_afterwards": _wrong(model, key)}
 
 
 def _key(file: Path) -> str:

@@ -9,12 +9,17 @@ from tidemill import __version__, extras, libraries
 from tidemill.commands import keys, predict, registry, replay, serve, steward
 from tidemill.errors import TidemillError
 
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Processes that a command starts look for modules where they are installed: a file in the current folder that has the
+name of one would be run in its place."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr) or 2 (wrong usage)."""
     parsed = _parser().parse_args(arguments)
     if arguments is None:  # a process of its own
         libraries.unheard()
+        os.environ[SAFE_PATH] = "1"
     try:
         parsed.command(parsed)
     except TidemillError as error:

@@ -11,15 +11,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_NAME = r"(?:password|passwd|pwd|token|secret|signature|credential|sig|(?:api|access)_?key(?:_?id)?)"
+_NAME = (
+    r"(?:password|passwd|pwd|passphrase|token|secret|signature|credential|sig|authorization|"
+    r"(?:api|access|account|private|secret|shared[_-]?access|storage|encryption|signing|master)[_-]?key(?:[_-]?id)?)"
+)
 _IN_URL = re.compile(r"(://[^\s:/@]*:)\S+@")
-_ASSIGNED = re.compile(rf"(\b[\w.-]*{_NAME}['\"]?\s*[=:]\s*['\"]?)(?!null\b)[^\s&,'\"]+", re.IGNORECASE)
+_AS_USER = re.compile(r"(://)[\w.~+=-]{20,}(?=[:@])(?=\S*@)")
+"""A token in a user's place. Names of users are shorter."""
+_HOOK = re.compile(
+    r"(https?://(?:hooks\.slack\.com/(?:services|workflows|triggers)|(?:\w+\.)?discord(?:app)?\.com/api/webhooks|"
+    r"[\w.-]+\.webhook\.office\.com/\w+)/)[^\s'\"]+"
+)
+"""Addresses that are secrets themselves: who knows one can write there."""
+_BEARER = re.compile(r"\b((?:bearer|basic)\s+)(?!\*{3})[\w.~+/=-]{8,}", re.IGNORECASE)
+_KEY = re.compile(
+    r"\b(tm_[0-9a-z]{4,32}_)[0-9a-f]{16,}|\b(gh[opsur]_|github_pat_|glpat-|xox[abprs]-|AKIA|ASIA)[\w-]{10,}"
+)
+"""Our own API keys, and those that say by how they begin what they are good for."""
+_IN_LINE = re.compile(rf"^(\s*(?:-\s+)?[\w.-]*{_NAME}\s*:\s+)(?!null\s*$|['\"])\S.*$", re.IGNORECASE | re.MULTILINE)
+"""A line of YAML, of which all that follows is the value, blanks too."""
+_ASSIGNED = re.compile(
+    rf"""(\b[\w.-]*{_NAME}['"]?\s*[=:]\s*)(?!null\b)(?:(?P<quote>['"])(?:(?!(?P=quote))[^\\\n]|\\.)+(?P=quote)"""
+    r"""|(?P<open>['"]?)[^\s&,'"]+)""",
+    re.IGNORECASE,
+)
 _SECRET = re.compile(rf".*{_NAME}", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
     """`text` without the password of any URL in it, and without what is assigned to a secret's name."""
-    return _ASSIGNED.sub(r"\1***", _IN_URL.sub(r"\1***@", text))
+    text = _AS_USER.sub(r"\1***", _IN_URL.sub(r"\1***@", text))
+    text = _BEARER.sub(r"\1***", _HOOK.sub(r"\1***", text))
+    text = _KEY.sub(lambda found: f"{found[1] or found[2]}***", text)
+    return _ASSIGNED.sub(_masked, _IN_LINE.sub(r"\1***", text))
+
+
+def _masked(found: re.Match[str]) -> str:
+    quote = found["quote"]
+    return f"{found[1]}{quote}***{quote}" if quote else f"{found[1]}{found['open']}***"
 
 
 def hidden(value: Any) -> Any:

@@ -41,15 +41,16 @@ ROW = {"open": True, "city": "Zürich", "size": 61.5}
 
 
 def free_port() -> int:
-    """Below those that the system gives out by itself: one of Ray's many processes may take such a one first."""
+    """Below those that the system gives out by itself: one of Ray's many processes may take such a one first; and above
+    those that servers take beside the one that is asked for."""
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(30_000, 32_700)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
 
 def command(registry: Registry, port: int, *more: str) -> list[str]:
-    words = [sys.executable, "-m", "tidemill.cli", "serve", "--registry", registry.path, "--model", "small"]
+    words = [sys.executable, "-P", "-m", "tidemill.cli", "serve", "--registry", registry.path, "--model", "small"]
     return [*words, "--port", str(port), *more]
 
 
@@ -78,7 +79,7 @@ class Server:
         return rest
 
 
-def begin(registry: Registry, *more: str) -> Server:
+def begin(registry: Registry, *more: str, folder: Path | None = None) -> Server:
     port, grpc_port = free_port(), free_port()
     process = subprocess.Popen(
         command(registry, port, "--grpc-port", str(grpc_port), *more),
@@ -86,6 +87,7 @@ def begin(registry: Registry, *more: str) -> Server:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        cwd=folder,
     )
     said = ""
     while "Ctrl-C" not in said:

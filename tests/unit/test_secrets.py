@@ -8,6 +8,8 @@ import pytest
 
 from tidemill import secrets
 
+SLACK = "https://hooks.slack.com/services"
+
 
 @pytest.mark.parametrize(
     ("text", "masked"),
@@ -24,6 +26,21 @@ from tidemill import secrets
         ("data.options.api_token=hunter2", "data.options.api_token=***"),
         ("  secret_access_key: hunter2\n  region: eu", "  secret_access_key: ***\n  region: eu"),
         ("{'token': 'hunter2', 'a': 1}", "{'token': '***', 'a': 1}"),
+        ("{'account_key': 'hunter2', 'api-key': 'hunter2'}", "{'account_key': '***', 'api-key': '***'}"),
+        ("AccountName=me;AccountKey=hunter2==", "AccountName=me;AccountKey=***"),
+        ("private_key=hunter2 SharedAccessKey=hunter2", "private_key=*** SharedAccessKey=***"),
+        ("Authorization: Bearer hunter2hunter2", "Authorization: ***"),
+        ("curl -H 'X: bearer hunter2.hunter2-x' URL", "curl -H 'X: bearer ***' URL"),
+        ("https://hunter2hunter2hunter2@host/x.git", "https://***@host/x.git"),
+        ("https://hunter2hunter2hunter2:x-oauth-basic@host/x.git", "https://***:***@host/x.git"),
+        ("notify.webhook=https://hooks.slack.com/services/T0/B0/hunter2", f"notify.webhook={SLACK}/***"),
+        ("https://discord.com/api/webhooks/1/hunter2 x", "https://discord.com/api/webhooks/*** x"),
+        ('password="hunter2 and more", user=me', 'password="***", user=me'),
+        ("{'password': 'hunter2 and \\'more\\'', 'a': 1}", "{'password': '***', 'a': 1}"),
+        ("a: 1\n  password: hunter2 and more, all of it\nb: 2", "a: 1\n  password: ***\nb: 2"),
+        ("password='hunter2 and no end", "password='*** and no end"),
+        (f"the key tm_1a2b3c4d_{'f0' * 32} was", "the key tm_1a2b3c4d_*** was"),
+        ("ghp_hunter2hunter2hunter2 and AKIAHUNTER2HUNTER2", "ghp_*** and AKIA***"),
     ],
 )
 def test_what_is_secret_is_masked(text: str, masked: str) -> None:
@@ -41,6 +58,10 @@ def test_what_is_secret_is_masked(text: str, masked: str) -> None:
         "training.learning_rate=0.1 data.key=id model.width=16",
         "token: null",
         "tokens: 3",
+        "postgresql://a_long_name_of_me@host/db",
+        "public_key=key.pub keys=keys.json hash_key_file=hash.key",
+        "send a valid key: X-API-Key or bearer tm_…",
+        "private_key: null",
         "https://h/search?significant=1",
         "",
     ],

@@ -16,7 +16,7 @@ from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
 from tidemill.extras import install
-from tidemill.serve import ingress, ray_token
+from tidemill.serve import ingress, isolation, ray_token
 
 LOCAL = "local"
 _STORE = 100 * 2**20  # bytes: rows do not pass through it
@@ -59,7 +59,9 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     if address == LOCAL:  # as in serving: on loopback, and with a token that nobody else has
         os.environ.update(ray_token.environment())
         own = {"include_dashboard": False, "num_cpus": workers, "object_store_memory": _STORE}
-        own["_node_ip_address"] = "127.0.0.1"
+        own |= {"_node_ip_address": "127.0.0.1", "_temp_dir": str(isolation.session_folder())}
+    if not address.startswith("ray://"):
+        own["job_config"] = isolation.job()
     import ray
     import ray.data
 

@@ -17,14 +17,32 @@ from tidemill.data import derived, typed
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import FAILURES, collect, unreadable
-from tidemill.errors import TidemillError
+from tidemill.errors import SourceError, TidemillError
+from tidemill.serve.arrow import text_bytes
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Kind, Objective
 
 ROWS_AT_ONCE = 8_192
 """Keeps what one run of the graph computes in the processor's cache: 65,536 rows at once took three times as long."""
 
+TEXTS = 2**30
+"""Bytes of a chunk's texts, each written out as often as it stands there: as one is when the graph reads it."""
+
 _NUMBER = Column(name=ROW, kind=Kind.NUMERIC, role=Role.KEY)
+
+
+def _check_texts(table: pl.DataFrame) -> None:
+    """
+    Raises:
+        SourceError: the texts are too long together. A file that names one text a million times is small.
+    """
+    size = sum(map(text_bytes, table.get_columns()))
+    if size > TEXTS:
+        raise SourceError(
+            f"The texts of a part's rows have at most {TEXTS} bytes, written out",
+            observed=f"{size} bytes in {table.height} rows",
+            remedy="ask for fewer rows a part, like --rows-per-part 1000, or leave the file out",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +84,7 @@ class Scorer:
     def __call__(self, chunk: Chunk) -> Scored:
         try:
             table, broken = self._table(chunk)
+            _check_texts(table)
             schema = Schema(columns=(_NUMBER, *chunk.schema.columns), time_is_input=chunk.schema.time_is_input)
             read = typed.apply(table.lazy(), schema)
         except (TidemillError, *FAILURES) as caught:

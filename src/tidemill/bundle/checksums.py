@@ -1,10 +1,15 @@
-"""checksums.json: SHA-256 by file. Written last, so a folder that has it is complete."""
+"""checksums.json: SHA-256 by file, of all files of a bundle. Written last, so a folder that has it is complete."""
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
+from tidemill.bundle import signing
 from tidemill.errors import BundleError
+
+NEEDED = frozenset({"golden.json", "manifest.json", "model.onnx", "profile.json"})
+"""What a bundle that is to answer is not without."""
 
 NAME = "checksums.json"
 _BLOCK = 4 * 2**20
@@ -12,19 +17,33 @@ _BLOCK = 4 * 2**20
 event loop; hashlib's own blocks are sixteen times smaller."""
 
 
+_AFTER = frozenset({NAME, signing.NAME})
+
+
 def write(folder: Path) -> None:
-    """Sum up every file that lies directly in `folder`."""
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != NAME}
+    """Sum up every file that lies directly in `folder`, but for a signature, which comes after."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name not in _AFTER}
     (folder / NAME).write_text(json.dumps({"sha256": sums}, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
-def verify(folder: Path) -> None:
-    """Compare every file with its sum. Files without one are of no concern: nothing reads them.
+def verify(folder: Path, needed: Collection[str] = ()) -> None:
+    """Compare every file with its sum; there are no others, and none of those that are needed is left out.
 
     Raises:
-        BundleError: checksums.json is missing or unreadable, or a file is missing or altered, by name.
+        BundleError: checksums.json is missing or unreadable, or a file is missing, altered or too many, by name.
     """
-    for name, expected in _read(folder).items():
+    sums = _read(folder)
+    for wrong, names in {
+        "does not name": {*needed} - sums.keys(),
+        "knows nothing of": {path.name for path in folder.iterdir()} - sums.keys() - _AFTER,
+    }.items():
+        if names:
+            raise BundleError(
+                f"A bundle's {NAME} names all of its files",
+                observed=f"{folder}: it {wrong} {', '.join(sorted(names)[:5])}",
+                remedy="fetch or export the bundle again, or take out what is none of it",
+            )
+    for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
             raise BundleError(
@@ -43,8 +62,8 @@ def verify(folder: Path) -> None:
 def _read(folder: Path) -> dict[str, str]:
     try:
         sums: dict[str, str] = dict(json.loads((folder / NAME).read_text(encoding="utf-8"))["sha256"])
-        if any(Path(name).name != name for name in sums):
-            raise ValueError("a file name leads out of the folder")
+        if any(Path(name).name != name or not isinstance(sum_, str) for name, sum_ in sums.items()):
+            raise ValueError("a file's name leads out of the folder, or its sum is no text")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f"A bundle has a {NAME} that names its files",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tidemill
+from tidemill.bundle import checksums, signing
 from tidemill.bundle.answers import names, tensor_name
 from tidemill.composition import build
 from tidemill.data.schema import Column, Schema
@@ -214,6 +215,17 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     return parse(path.read_bytes() if path.is_file() else None, str(folder))
+
+
+def stamp(folder: Path, model: str, version: str) -> None:
+    """Write into a bundle which version of which model it is from now on, and sum its files up again."""
+    (folder / signing.NAME).unlink(missing_ok=True)  # of other files: a manifest with a number was not signed yet
+    described = read(folder)
+    write(
+        dataclasses.replace(described, identity=dataclasses.replace(described.identity, model=model, version=version)),
+        folder,
+    )
+    checksums.write(folder)
 
 
 def parse(text: bytes | None, place: str) -> Manifest:

@@ -9,10 +9,9 @@ between the two.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from tidemill.bundle import checksums, manifest, rollout, signing
+from tidemill.bundle import checksums, manifest, rollout, signing, tosses
 from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.bundle.store import explained, is_version, open_store
 from tidemill.errors import RegistryError, listed
@@ -56,7 +55,7 @@ class Registry:
         _check_name(model)
         checksums.verify(folder)
         with explained(f"{self.path}/{model}"):
-            return self._store.add(model, folder, lambda copy, version: _stamp(copy, model, version))
+            return self._store.add(model, folder, lambda copy, version: manifest.stamp(copy, model, version))
 
     def models(self) -> list[str]:
         with explained(self.path):
@@ -122,6 +121,12 @@ class Registry:
         _check_name(model)
         with explained(self.path):
             return self._store.mark(model, _DESIRED) or self._store.mark(model, _ALIASES)
+
+    def toss_secret(self, model: str) -> bytes:
+        """What a canary's tosses are keyed with; see tosses.py."""
+        _check_name(model)
+        with explained(f"{self.path}/{model}"):
+            return tosses.read(self._store, model)
 
     def fetch(self, model: str, name: str, *, verify: bool = True) -> Path:
         """A local folder with the files of a version; give it to `discard` after use.
@@ -275,7 +280,10 @@ class Registry:
             self.resolve(model, Alias.CHAMPION)  # explains what there is
         with explained(f"{self.path}/{model}/{_ALIASES}"), self._store.lock(model):
             history = self.history(model)
+            known = len(history)
             yield history
+            if any(entry.mode == Mode.CANARY for entry in history[known:]):
+                tosses.make(self._store, model)
             aliases = rollout.aliases(history)
             content = {"format": 1, "aliases": aliases, "history": [change.to_dict() for change in history]}
             self._store.replace(model, _ALIASES, json.dumps(content, indent=2, ensure_ascii=False).encode())
@@ -284,13 +292,6 @@ class Registry:
 
 class _OutdatedError(Exception):
     """Others have changed what a change was based on."""
-
-
-def _stamp(folder: Path, model: str, version: str) -> None:
-    (folder / signing.NAME).unlink(missing_ok=True)  # of other files: a manifest with a number was not signed yet
-    described = manifest.read(folder)
-    manifest.write(replace(described, identity=replace(described.identity, model=model, version=version)), folder)
-    checksums.write(folder)
 
 
 def _check_name(model: str) -> None:

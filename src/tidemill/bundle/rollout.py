@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from tidemill.bundle.store import is_version
 from tidemill.composition import Conflict, build
 from tidemill.errors import RegistryError, SettingsError
 
@@ -53,6 +54,8 @@ class Change:
     def __post_init__(self) -> None:
         if self.mode is not None:
             Mode(self.mode)
+        if not (isinstance(self.version, str) and is_version(self.version)):  # it becomes a folder's name
+            raise ValueError(f"{self.version!r:.60} is no version's number")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; what only a rollout has is left out of other entries."""
@@ -81,6 +84,10 @@ class Desired:
     reason: str = ""
 
     def conflicts(self) -> Iterator[Conflict]:
+        for name in ("champion", "challenger", "previous"):
+            version = getattr(self, name)
+            if version is not None and not is_version(version):  # it becomes a folder's name
+                yield Conflict(name, str(version)[:60], "must be a version's number")
         if self.mode is not Mode.OFF and self.challenger in (None, self.champion):
             yield Conflict("challenger", self.challenger, f"{self.mode} needs one beside the champion")
         if (0 < self.share < 1) != (self.mode is Mode.CANARY):

@@ -83,8 +83,11 @@ class Store:
             return None
         return repr([told[key] for key in (*_TELLING, "size") if told.get(key) is not None])
 
-    def replace(self, model: str, name: str, content: bytes) -> None:
-        """Write a file so that readers see the old content or the new, never a part."""
+    def replace(self, model: str, name: str, content: bytes, *, private: bool = False) -> None:
+        """Write a file so that readers see the old content or the new, never a part.
+
+        private: only its owner may read it; in an object store, who may is for its own rules to say.
+        """
         self.filesystem.pipe_file(f"{self.root}/{model}/{name}", content)
 
     @contextlib.contextmanager
@@ -182,10 +185,11 @@ class LocalStore(Store):
             return None
         return f"{told.st_ino}-{told.st_mtime_ns}-{told.st_size}"
 
-    def replace(self, model: str, name: str, content: bytes) -> None:
+    def replace(self, model: str, name: str, content: bytes, *, private: bool = False) -> None:
         target = Path(self.root, model, name)
         staged = Path(self.root, model, f"{_STAGING}{uuid.uuid4().hex}")  # where `_sweep` finds what a kill leaves
         try:
+            staged.touch(0o600 if private else 0o666)
             staged.write_bytes(content)
             _sync(staged)
             staged.replace(target)

@@ -35,7 +35,8 @@ def run(parsed: argparse.Namespace) -> None:
     arguments = parse(given, parsed.settings).absolute(os.getcwd())  # noqa: PTH109 — replicas run in other folders
     exposure.check(parsed.host, arguments.keys, parsed.insecure)
     if exposure.is_loopback(parsed.host):
-        arguments = arguments.model_copy(update={"here": True})
+        hosts = (*arguments.hosts, parsed.host)
+        arguments = arguments.model_copy(update={"here": True, "hosts": hosts})
     address = local.Address(
         host=parsed.host,
         port=parsed.port,

@@ -36,7 +36,7 @@ class Child:
         self._model, self._settings = model, settings
         self._segments = segments
         self._waits = True  # for processors that nobody else wants
-        self._command = [sys.executable, "-m", "tidemill.ledger.ship", str(segments), "--follow", writer]
+        self._command = [sys.executable, "-P", "-m", "tidemill.ledger.ship", str(segments), "--follow", writer]
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._next = 0.0
         self._delay = 1.0

@@ -1,10 +1,21 @@
-"""A writer's folder: it appears with its lock held, or not at all."""
+"""A ledger's folders: for their owner's eyes alone; a writer's appears with its lock held, or not at all."""
 
 import contextlib
 import fcntl
 import os
 import shutil
 from pathlib import Path
+
+
+def private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, all of them readable by their owner alone.
+
+    Inputs lie in them, whatever Delta's and other libraries' files inside are allowed. What is there already stays as
+    it is: who made it has decided who may read it.
+    """
+    missing = [folder, *folder.parents]
+    for place in reversed(missing[: next(i for i, one in enumerate(missing) if one.exists())]):
+        place.mkdir(mode=0o700, exist_ok=True)
 
 
 def claim(folder: Path, staged: Path, lock: str) -> int:

@@ -9,10 +9,12 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tidemill.ledger.claim import private
 from tidemill.ledger.columns import GIVEN
 from tidemill.ledger.inputs import APART
 
@@ -103,6 +105,8 @@ class Table:
         """An empty table: a commit that creates one does not look whether another was faster with the same segment."""
         from deltalake import write_deltalake
 
+        if "://" not in self.uri:
+            private(Path(self.uri))
         write_deltalake(
             self.uri,
             with_inputs(rows.clear(), {}),

@@ -12,6 +12,7 @@ import msgspec
 from tidemill.errors import LedgerError, TidemillError
 from tidemill.ledger import covers, frames
 from tidemill.ledger.child import Child
+from tidemill.ledger.claim import private
 from tidemill.ledger.record import Answered, Described, Label
 from tidemill.ledger.settings import LedgerSettings, WhenFull
 from tidemill.ledger.wal import Lag, Wal, cannot_write
@@ -137,7 +138,7 @@ class Ledger:
     def _begin(self) -> None:
         settings, segments = self._settings, self._settings.segments(self._model)
         try:
-            segments.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private(segments)
             covers.key(settings, segments)
             _note(settings, self._model, segments)
         except OSError as error:

@@ -1,12 +1,13 @@
 """What can be set about the ledger, and the rule for each setting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from tidemill.errors import SettingsError
+from tidemill.secrets import hidden
 
 
 class Fsync(StrEnum):
@@ -93,6 +94,10 @@ class LedgerSettings:
                 observed=f"ledger.wal={self.wal}",
                 remedy="name a folder on this machine's disk; ledger.path may be an object store",
             )
+
+    def __repr__(self) -> str:
+        """Without what opens an object store: it may come into a log."""
+        return f"LedgerSettings({hidden({each.name: getattr(self, each.name) for each in fields(self)})})"
 
     def segments(self, model: str) -> Path:
         """The local folder that holds one folder of segments for each writer of a model."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.errors import LedgerError
-from tidemill.ledger.claim import claim
+from tidemill.ledger.claim import claim, private
 from tidemill.ledger.settings import Fsync, WhenFull
 
 LOCK = "lock"
@@ -90,7 +90,7 @@ class Wal:
 
     def _begin(self, folder: Path) -> None:
         """Leaves nothing behind where it fails: it may be tried again and again."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private(folder)
         with contextlib.ExitStack() as undone:
             self._lock = claim(self.folder, folder / f"{_STAGED}{self.writer}", LOCK)
             undone.callback(os.close, self._lock)

@@ -22,6 +22,7 @@ def main(command: list[str]) -> int:
     """The command's exit status."""
     mark = uuid.uuid4().hex
     environment = {**os.environ, _MARK: mark}
+    environment.pop("PYTHONSAFEPATH", None)  # `python train.py` finds what lies beside it, as its user means it to
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
     try:
         while process.poll() is None and not select.select([sys.stdin], [], [], _LOOK)[0]:

@@ -41,7 +41,7 @@ _STARTED = 180.0  # seconds until the server must answer
 _TRIES = 3
 _SETTLED = 60.0  # seconds in which the steward may take in what came last
 _HASTE = timedelta(days=2)
-_PROGRAM = (sys.executable, "-m", "tidemill.cli")
+_PROGRAM = (sys.executable, "-P", "-m", "tidemill.cli")
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Outcome:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from tidemill.errors import SettingsError
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.secrets import hidden, mask
 from tidemill.serve.batcher import Queues
 from tidemill.serve.protocol import Limits
 
@@ -38,6 +39,7 @@ class Arguments(BaseModel):
     public_key: only bundles signed with its private key are loaded.
     keys: file of API keys; None lets everybody in.
     watch_seconds: between looks at the registry.
+    hosts: without keys, a server on loopback answers requests for its own names, and for these.
     here: gRPC answers this machine only, as its ports cannot be bound to one interface; `tidemill serve` sets it.
     profile_hours: live profiles (`/profile`) are kept of so many hours; 0: none are made.
     observers: `package.module:Class` or `file.py:Class`, each with its options.
@@ -60,9 +62,16 @@ class Arguments(BaseModel):
     limits: Limits = Limits()
     queues: Queues = Queues()
     ledger: LedgerSettings = LedgerSettings(path=_LEDGER)
+    hosts: tuple[str, ...] = ()
     here: bool = False
     profile_hours: NonNegativeInt = 48
     observers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Without passwords, wherever settings have them: it may come into a log, as Ray's of a replica that fails."""
+        return f"Arguments({hidden(self.model_dump(mode='json'))})"
+
+    __str__ = __repr__
 
     @field_validator("limits", "queues")
     @classmethod
@@ -117,7 +126,7 @@ def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
         key, equals, text = change.partition("=")
         if not equals or not key:
             rule = "A setting is given as key=value"
-            raise SettingsError(rule, observed=repr(change), remedy="write it like limits.rows=100")
+            raise SettingsError(rule, observed=repr(mask(change)), remedy="write it like limits.rows=100")
         *path, name = key.split(".")
         place = given
         for step in path:
@@ -130,14 +139,15 @@ def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
             place[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             rule = "A setting's value is YAML"
-            raise SettingsError(rule, observed=change, remedy="put it into quotes, like 'name=\"[x\"'") from error
+            raise SettingsError(rule, observed=mask(change), remedy="put it into quotes, like 'name=\"[x\"'") from error
     try:
         return Arguments.model_validate(given)
     except pydantic.ValidationError as error:
         raise SettingsError(
             "The settings of serving are those of tidemill.serve.arguments.Arguments",
             observed="; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+                mask(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {hidden(e['input'])!r:.500})")
+                for e in error.errors()
             ),
             remedy=_nearest(error),
         ) from error

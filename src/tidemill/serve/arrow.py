@@ -112,12 +112,11 @@ def _read(body: bytes, held: Outline, limits: Limits) -> dict[str, pl.Series]:
     if frame.height != held.rows:
         raise Malformed(f"{frame.height} rows instead of {held.rows}")
     if held.shared:
-        columns = {name: _text(column) for name, column in columns.items()}
-        if held.rows * len(body) > limits.bytes:  # only then can texts that share their bytes be too long together
-            texts = [column for column in columns.values() if column.dtype == pl.String]
-            size = sum(int(column.str.len_bytes().sum()) for column in texts)
+        if held.rows * held.size > limits.bytes:  # only then can texts that share their bytes be too long together
+            size = sum(map(text_bytes, columns.values()))
             if size > limits.bytes:
                 raise too_large(limits, f"{size} bytes of text")
+        columns = {name: _text(column) for name, column in columns.items()}
     return columns
 
 
@@ -132,6 +131,17 @@ def _in_utc(body: bytes, zones: Sequence[int]) -> bytes:
         if 3 <= length <= len(body) - place - 4:
             changed[place : place + 7] = b"\x03\0\0\0UTC"
     return bytes(changed)
+
+
+def text_bytes(column: pl.Series) -> int:
+    """Bytes of a column's texts, each as often as it stands there, before any of them is written out; 64 bits wide."""
+    if column.dtype == pl.String:
+        return int(column.str.len_bytes().cast(pl.Int64).sum())
+    if column.dtype != pl.Categorical:
+        return 0
+    rows = pl.DataFrame({"text": column}).group_by("text").len(name="rows")  # the dictionary's entries, each once
+    lengths = rows["text"].cast(pl.String).str.len_bytes().fill_null(0).cast(pl.Int64)
+    return int((lengths * rows["rows"].cast(pl.Int64)).sum())
 
 
 def _text(column: pl.Series) -> pl.Series:

@@ -24,6 +24,8 @@ TYPES = {
     22: "run-end encoded", 23: "binary", _TEXT_VIEW: "text",
 }  # fmt: skip
 _READ = {1, 2, 3, 6, 8, _TIMESTAMP, *_TEXTS}
+_MESSAGES = 1024
+"""Batches of a stream; each costs time, however few rows it has."""
 _LONG = struct.Struct("<q")
 _UINT = struct.Struct("<I")
 _INT32 = struct.Struct("<i")
@@ -43,7 +45,7 @@ class Refused(Exception):  # noqa: N818
 class Outline:
     """What a stream holds.
 
-    size: bytes of its buffers once decompressed.
+    size: bytes of its buffers once decompressed; a dictionary counts for each column and batch that reads it.
     shared: whether texts may share bytes, so that together they can be longer than `size`.
     zones: where the names of time zones lie.
     """
@@ -69,9 +71,14 @@ def outline(body: bytes) -> Outline:
 
 def _outline(body: bytes) -> Outline:
     view = memoryview(body)
-    place, rows, size, fields, shared = 0, 0, 0, -1, False
+    place, rows, size, fields, shared, messages = 0, 0, 0, -1, False, 0
     zones: tuple[int, ...] = ()
+    encoded: tuple[int, ...] = ()
+    dictionaries: dict[int, int] = {}
     while place < len(body):
+        messages += 1
+        if messages > _MESSAGES + max(fields, 0):
+            raise Malformed(f"it has more than {_MESSAGES} batches")
         mark, length = _PREFIX.unpack_from(body, place)
         if mark != _MARK:
             raise Malformed(f"no message begins at byte {place}")
@@ -87,15 +94,17 @@ def _outline(body: bytes) -> Outline:
         if length < 0 or place > len(body):
             raise Malformed(f"the data of a message at byte {begin} are cut short")
         if kind == _SCHEMA and fields < 0:
-            fields, shared, inside = _schema(metadata)
+            fields, shared, inside, encoded = _schema(metadata)
             zones = tuple(begin - len(metadata) + zone for zone in inside)
         elif kind == _RECORDS and fields >= 0:
             count, bytes_ = _batch(metadata, header, view[begin:place], fields)
-            rows, size = rows + count, size + bytes_
+            rows, size = rows + count, size + bytes_ + sum(dictionaries.get(number, 0) for number in encoded)
         elif kind == _DICTIONARY and fields >= 0:
             count, bytes_ = _batch(metadata, _table(metadata, header, 1), view[begin:place], 1)
             if count > len(body):
                 raise Malformed("a dictionary has more entries than the stream has bytes")
+            number = _slot(metadata, header, 0)
+            dictionaries[_LONG.unpack_from(metadata, number)[0] if number else 0] = bytes_
             size += bytes_
         else:
             raise Malformed(f"a message of the kind {kind} is out of place")
@@ -148,14 +157,15 @@ def _message(metadata: bytes) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=32)  # a client sends the same schema with every request
-def _schema(metadata: bytes) -> tuple[int, bool, tuple[int, ...]]:
-    """How many columns there are, whether their texts may share bytes, and where names of time zones lie."""
+def _schema(metadata: bytes) -> tuple[int, bool, tuple[int, ...], tuple[int, ...]]:
+    """How many columns there are, whether their texts may share bytes, where names of time zones lie, and for each
+    column that is encoded by a dictionary, the number of that."""
     schema = _table(metadata, _UINT.unpack_from(metadata)[0], 2)
     endianness = _slot(metadata, schema, 0)
     if endianness and metadata[endianness]:
         raise Malformed("its numbers are big-endian")
     names = set()
-    shared, zones = False, []
+    shared, zones, dictionaries = False, [], []
     places = _vector(metadata, schema, 1)
     for place in places:
         field = place + _UINT.unpack_from(metadata, place)[0]
@@ -164,6 +174,9 @@ def _schema(metadata: bytes) -> tuple[int, bool, tuple[int, ...]]:
             raise Malformed(f"two columns are called {name[:60]!r}")
         names.add(name)
         encoded = bool(_slot(metadata, field, 4))  # by a dictionary
+        if encoded:
+            number = _slot(metadata, _table(metadata, field, 4), 0)
+            dictionaries.append(_LONG.unpack_from(metadata, number)[0] if number else 0)
         if kind not in _READ or len(_vector(metadata, field, 5)) or (encoded and kind not in _TEXTS):
             observed = "dictionary of " * encoded + TYPES.get(kind, "an unknown type")
             raise Refused(f"column {name[:60]!r}: {observed}")
@@ -171,7 +184,7 @@ def _schema(metadata: bytes) -> tuple[int, bool, tuple[int, ...]]:
         type_ = _table(metadata, field, 3)
         if kind == _TIMESTAMP and _slot(metadata, type_, 1):
             zones.append(_table(metadata, type_, 1))
-    return len(places), shared, tuple(zones)
+    return len(places), shared, tuple(zones), tuple(dictionaries)
 
 
 def _kind(metadata: bytes, field: int) -> int:

@@ -12,6 +12,10 @@ _Message = MutableMapping[str, Any]
 Receive = Callable[[], Coroutine[Any, Any, _Message]]
 
 
+_QUICK = 2**12
+"""Bytes: what is compressed to so few is at most 4 MiB long."""
+
+
 class Gone(Exception):  # noqa: N818 — nobody is left to be told
     """The client has gone before its request was complete."""
 
@@ -52,7 +56,12 @@ async def read(
     if len(body) > most:  # of a length that was not told
         raise protocol.too_large(limits, f"{len(body)} bytes")
     encoding = headers.get(b"content-encoding")
-    return compression.decoded(body, encoding.decode("latin-1"), most) if encoding else body
+    if not encoding:
+        return body
+    name = encoding.decode("latin-1")
+    if len(body) <= _QUICK:
+        return compression.decoded(body, name, most)
+    return await asyncio.to_thread(compression.decoded, body, name, most)  # others are answered meanwhile
 
 
 async def _all(

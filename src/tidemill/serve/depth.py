@@ -15,11 +15,17 @@ from tidemill.errors import RequestError
 
 LIMIT = 32
 
+_SHORT = 2**16
+"""Bytes: a body up to this holds too few values to matter."""
+
 T = TypeVar("T")
 
 _PLAIN = bytes(set(range(256)) - set(b"[]{}"))
 _OTHERS = bytes(set(_PLAIN) - set(b'"'))
 _CHUNK = 2**20
+_BEGINS = b",[{"
+"""A value of JSON stands first in a list or an object, or behind a comma."""
+_BUT_BEGINS = bytes(set(range(256)) - set(_BEGINS + b'"'))
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[*b"[{"]] = 1
 _STEPS[[*b"]}"]] = -1
@@ -61,6 +67,36 @@ def check(body: bytes) -> None:
         error = RequestError(rule, observed="deeper", remedy="send plain rows")
         error.status = 400
         raise error
+
+
+def too_many(body: bytes, most: int) -> bool:
+    """Whether JSON holds more values than that: one byte or two can stand for an object of a hundred.
+
+    It stops at the first one too many. Signs in texts are no values, which is looked at only where there are many.
+    """
+    if len(body) <= _SHORT or not _may_be_too_many(body, most):
+        return False
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    found = quotes = 0
+    for begin in range(0, len(body), _CHUNK // 4):
+        marks = np.frombuffer(body[begin : begin + _CHUNK // 4].translate(None, _BUT_BEGINS), np.uint8)
+        quote = marks == ord('"')
+        inside = (quotes + np.cumsum(quote, dtype=np.int64)) % 2
+        found += int(np.count_nonzero(~quote & (inside == 0)))
+        quotes += int(np.count_nonzero(quote))
+        if found > most:
+            return True
+    return False
+
+
+def _may_be_too_many(body: bytes, most: int) -> bool:
+    found = 0
+    for begin in range(0, len(body), _CHUNK):
+        found += sum(body.count(sign, begin, begin + _CHUNK) for sign in _BEGINS)
+        if found > most:
+            return True
+    return False
 
 
 def _depth(marks: bytes) -> int:

@@ -59,10 +59,10 @@ class Endpoints:
         self.table = {
             "/predict": Endpoint(self.predict, ("POST",), Scope.PREDICT, (JSON, arrow.TYPE), "/predict"),
             "/feedback": Endpoint(self.feedback, ("POST",), Scope.FEEDBACK, (JSON,), "/feedback"),
-            "/health": Endpoint(self.health, get, label="/health"),
+            "/health": Endpoint(self.health, get, None, label="/health"),
             "/metrics": Endpoint(self.metrics, get, Scope.METRICS, label="/metrics"),
             "/profile": Endpoint(self.profile, get, Scope.METRICS, label="/profile"),
-            "/openapi.json": Endpoint(self.openapi, get, label="/openapi.json"),
+            "/openapi.json": Endpoint(self.openapi, get, None, label="/openapi.json"),
         }
 
     async def predict(self, request: Incoming) -> Reply:

@@ -2,12 +2,15 @@
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
 from tidemill.errors import SettingsError
 from tidemill.serve.protocol import refused
+
+_OURS = frozenset(b"%s:%d" % (name, port) for name in (b"127.0.0.1", b"localhost") for port in (8000, 80))
+"""What most requests say, so that it costs nothing to look."""
 
 
 def check(host: str, keys: Path | None, override: bool) -> None:
@@ -29,6 +32,47 @@ def check(host: str, keys: Path | None, override: bool) -> None:
         )
 
 
+def check_host(headers: Mapping[bytes, bytes], hosts: Collection[str] | None) -> None:
+    """On loopback and without keys, a page could have its own name stand for 127.0.0.1 (DNS rebinding) and would then
+    be of no other site; but a browser says by which name it asks.
+
+    Args:
+        hosts: names that are let in besides loopback's own; None: all are.
+
+    Raises:
+        RequestError: 421, the request is for another name. One without `Host` comes from no browser.
+    """
+    given = headers.get(b"host")
+    if hosts is None or given is None or given in _OURS:
+        return
+    name = _name(given.decode("latin-1"))
+    if name == "localhost" or name.endswith(".localhost") or name in {host.lower() for host in hosts}:
+        return
+    try:
+        if _is_own(ipaddress.ip_address(name)):
+            return
+    except ValueError:
+        pass
+    rule = "A server on loopback without keys answers requests for this machine's own names"
+    error = refused(
+        421,
+        rule,
+        f"Host: {name[:100]}",
+        "ask it by 127.0.0.1 or localhost; or, where a gateway on this machine asks by another name, set "
+        "hosts='[NAME]'; or set keys",
+    )
+    error.reason = "host"
+    raise error
+
+
+def _name(host: str) -> str:
+    """Of `name:port` or `[address]:port`, without the port."""
+    bare = host.strip().lower()
+    if bare.startswith("["):
+        return bare[1:].partition("]")[0]
+    return bare.partition(":")[0].rstrip(".")
+
+
 def check_site(headers: Mapping[bytes, bytes]) -> None:
     """Without keys, a browser on a machine that reaches the server would do for any page what the page asks.
 
@@ -37,8 +81,8 @@ def check_site(headers: Mapping[bytes, bytes]) -> None:
             no page can change them. Old browsers send `Origin` alone.
     """
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
-    if site in (b"cross-site", b"same-site"):
-        observed = f"Sec-Fetch-Site: {site.decode()}"
+    if site is not None and site not in (b"same-origin", b"none"):  # of which no other is known to be one's own
+        observed = f"Sec-Fetch-Site: {site[:40].decode('latin-1')}"
     elif (
         site is None and origin is not None and origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower()
     ):

@@ -56,6 +56,9 @@ def decode(body: bytes, identity: Identity, limits: Limits, at: int) -> list[Lab
     """
     if len(body) > limits.bytes:
         raise too_large(limits, f"{len(body)} bytes")
+    most = 5 * limits.rows + 1000  # an object with three values, and a comma
+    if depth.too_many(body, most):
+        raise too_large(limits, f"more than {most} values")
     try:
         entries: Sequence[Any] = _DECODER.decode(body).labels
         read = _plain

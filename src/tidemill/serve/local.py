@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import BundleError, RegistryError, SettingsError
-from tidemill.serve import first_answer, ingress, preflight, ray_token
+from tidemill.serve import first_answer, ingress, isolation, preflight, ray_token
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import OWN_SECRET
 from tidemill.serve.predictor import Predictor
@@ -83,7 +83,7 @@ def _start(serve: Any, arguments: Arguments) -> None:
 
 
 def _unstarted(rule: str, error: Exception) -> BundleError:
-    log = "try again; Ray's logs are under /tmp/ray/session_latest/logs, Serve's under serve there"
+    log = f"try again; Ray's logs are under {isolation.session_folder()}/session_latest/logs, Serve's under serve there"
     return BundleError(rule, observed=str(error)[-2000:], remedy=log)
 
 
@@ -135,12 +135,13 @@ def _checked(arguments: Arguments) -> Iterator[list[Future[Predictor]]]:
 @contextlib.contextmanager
 def _ray(address: Address, cpus: int) -> Iterator[Any]:
     """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
-    own = {OWN_SECRET: secrets.token_hex(16)}
+    own = {OWN_SECRET: secrets.token_hex(16), isolation.TOKEN: ""}
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment() | own)
     if address.haproxy:
         private = Path(tempfile.mkdtemp(prefix="tidemill-"))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
-        os.environ.update(ingress.ports() | ingress.places(private) | ingress.launcher(private))
+        ports = isolation.ports((address.port, address.grpc or 0))
+        os.environ.update(ports | ingress.places(private) | ingress.launcher(private))
     import ray
     from ray import serve
 
@@ -156,6 +157,8 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
             logging_level=logging.ERROR,
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
+            job_config=isolation.job(),
+            _temp_dir=str(isolation.session_folder()),
         )
     except Exception as error:  # Ray raises no narrower one where a process of its own stays away
         raise _unstarted("Ray starts on this machine", error) from error
@@ -203,6 +206,6 @@ def _check_alive(serve: Any, unhealthy: float) -> float:
         raise BundleError(
             "A server that has started goes on answering",
             observed=f"{application.status}: {application.message}",
-            remedy="start it again; its log lies under /tmp/ray/session_latest/logs/serve",
+            remedy=f"start it again; its log lies under {isolation.session_folder()}/session_latest/logs/serve",
         )
     return unhealthy

@@ -19,12 +19,15 @@ A whole observer, to be named by the setting as `slow.py:Slow` (a file) or `pack
             self._file.close()
 """
 
+import contextlib
 import inspect
 import logging
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tidemill.composition import named
@@ -174,7 +177,8 @@ def find(spec: str, **options: Any) -> type[Observer]:
     Raises:
         SettingsError: there is no such module, file or class, it is no `Observer`, or takes other options.
     """
-    found = named(spec, what="An observer", kind="Class")
+    with _here_too():
+        found = named(spec, what="An observer", kind="Class")
     if not isinstance(found, type) or not issubclass(found, Observer):
         raise SettingsError(
             "An observer is a subclass of tidemill.serve.observer.Observer",
@@ -186,6 +190,19 @@ def find(spec: str, **options: Any) -> type[Observer]:
     except TypeError as error:
         raise _unmade(spec, options, error) from error
     return found
+
+
+@contextlib.contextmanager
+def _here_too() -> Iterator[None]:
+    """A module in the current folder is found, after all that are installed: it can stand in the place of none."""
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.reverse()  # its last entry: others with the same path are not ours
+        sys.path.remove(here)
+        sys.path.reverse()
 
 
 def _unmade(spec: str, options: dict[str, Any], error: Exception) -> SettingsError:

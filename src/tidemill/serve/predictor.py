@@ -31,7 +31,7 @@ class Predictor:
     ) -> None:
         with signing.verified(bundle, public_key) if public_key else contextlib.nullcontext(bundle) as files:
             if not public_key:  # a signature covers all files
-                checksums.verify(files)
+                checksums.verify(files, checksums.NEEDED)
             self.manifest = manifest.read(files)
             self.columns = self.manifest.schema.inputs
             self.profile = _profile(files / folder.PROFILE)

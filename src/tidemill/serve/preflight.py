@@ -1,10 +1,5 @@
 """Before Ray starts: what is wrong with the settings is told here, rather than by a replica that does not start."""
 
-import contextlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 from tidemill.bundle import sessions, signing
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry import Registry
@@ -29,24 +24,12 @@ def check(arguments: Arguments) -> None:
         key_file.read(arguments.keys)
     if arguments.public_key is not None:
         signing.check(arguments.public_key)
-    with _from_here():
-        for spec, options in arguments.observers.items():
-            observing.find(spec, **options)
+    for spec, options in arguments.observers.items():
+        observing.find(spec, **options)
     if arguments.ledger.path is not None:
         covers.given(arguments.ledger)
         if arguments.public_key is None:  # else nothing of a bundle is parsed before its signature is verified
             columns(arguments, registry.describe(arguments.model, version))
-
-
-@contextlib.contextmanager
-def _from_here() -> Iterator[None]:
-    """Modules in the current folder can be imported, as Ray has it for its workers."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def columns(arguments: Arguments, described: Manifest) -> None:

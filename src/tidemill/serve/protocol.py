@@ -26,6 +26,8 @@ from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.reader import Reader, Records
 from tidemill.settings import Kind, Objective
 
+_MORE = 1000
+"""Values of a request's JSON besides those of its rows."""
 _KEYS = ("rows", "version", "keys")
 
 
@@ -60,6 +62,9 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Decoded:
     """
     if len(body) > limits.bytes:
         raise too_large(limits, f"{len(body)} bytes")
+    most = limits.rows * (len(reader.columns) + len(reader.others) + 3) + _MORE
+    if depth.too_many(body, most):
+        raise too_large(limits, f"more than {most} values")
     plain = reader.request(body)
     if plain is None or not plain.rows:
         return reread(body, reader, limits)

@@ -100,7 +100,11 @@ class Replica:
         )
         table, more = own.table, self.backend.find
         self.application = Application(
-            lambda path: table.get(path) or more(path), arguments.limits, self._keys, self._traffic
+            lambda path: table.get(path) or more(path),
+            arguments.limits,
+            self._keys,
+            self._traffic,
+            arguments.hosts if arguments.here else None,
         )
 
     async def stop(self) -> None:

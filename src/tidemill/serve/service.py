@@ -161,7 +161,7 @@ class Service:
         """Each row goes to the version that its key chooses."""
         champion = held.champion
         keys = _keys(ask, champion)
-        chosen, tosses = choice.assign(keys, champion.identity.model, challenger.number, held.share)
+        chosen, tosses = choice.assign(keys, champion.identity.model, challenger.number, held.share, held.secret)
         if not chosen.any():
             ask.propensity, ask.tosses = 1 - held.share, tosses
             return await self._submit(ask, champion)

@@ -53,6 +53,7 @@ class Watcher(Generic[V]):
         self._mark: str | None = None
         self._unread = 0
         self._error: str | None = None
+        self._secret = b""
         self._turn = asyncio.Lock()
         self._passed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -136,6 +137,8 @@ class Watcher(Generic[V]):
                 observed=f"{self._model} has none in its registry",
                 remedy=f"name one: tidemill registry promote {self._model} VERSION",
             )
+        if desired.mode is Mode.CANARY:
+            self._secret = await in_thread(lambda: self._registry.toss_secret(self._model))
         return desired, mark
 
     def _readable(self) -> None:
@@ -231,6 +234,7 @@ class Watcher(Generic[V]):
             share=0.0 if beside is None else desired.share,
             generation=held.generation if self._open(desired, versions) else desired.generation,
             serving=desired.serving,
+            secret=self._secret,
         )
         told = self._versions
         if any(told.get(alias) != versions.get(alias) for alias in _ROLES) or _rest(after) != _rest(held):

@@ -1,26 +1,37 @@
 """The steward as a Ray Serve application: a thin wrapper, for clusters where nothing else may keep a process running.
 
-serving/config.yaml has it beside the server; `GET /steward` tells how far it is. Ray starts it again when it dies, and
-what it did goes on: see steward.py.
+serving/config.yaml has it beside the server; `GET /steward` tells those who have a key how far it is. Ray starts it
+again when it dies, and what it did goes on: see steward.py.
 """
 
 import asyncio
+import logging
 import threading
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
-from starlette.responses import Response
 
+from tidemill.errors import RequestError
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.secrets import hidden
+from tidemill.serve import ingress
+from tidemill.serve.ask import Reply
+from tidemill.serve.http import Application, Endpoint, Incoming
+from tidemill.serve.keys import Keys, Scope
+from tidemill.serve.metrics import Metrics
+from tidemill.serve.protocol import Limits, refused
+from tidemill.serve.traffic import Traffic
 from tidemill.steward import policy, status
 from tidemill.steward.steward import Office, Steward
+
+log = logging.getLogger("ray.serve")
 
 
 class Arguments(BaseModel):
     """registry, model, ledger: as the server has them; policy: a YAML file that every node can read; work: a folder for
-    retrainings, which outlives the pod."""
+    retrainings, which outlives the pod. keys: file of API keys, the server's; without it nobody is answered."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,16 +40,42 @@ class Arguments(BaseModel):
     ledger: LedgerSettings
     policy: Path | None = None
     work: Path = Path("outputs/steward")
+    keys: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Arguments({hidden(self.model_dump(mode='json'))})"
+
+    __str__ = __repr__
 
 
 _ALONE = {"num_cpus": 0, "runtime_env": {"env_vars": {"OPENBLAS_NUM_THREADS": "1"}}}
 
 
-@serve.deployment(name="steward", num_replicas=1, ray_actor_options=_ALONE)
+def application(arguments: Arguments, keys: Keys | None) -> Application:
+    """What answers by HTTP, on whichever path: how far the steward is, to those who have a key for metrics."""
+
+    async def tell(request: Incoming) -> Reply:
+        if keys is None:
+            remedy = "set `keys` of the steward's `args`, as the server has it; or run `tidemill steward status`"
+            raise refused(403, "The steward tells those who have a key how far it is", "it has no keys", remedy)
+        content = await asyncio.to_thread(status.read, arguments.ledger, arguments.model)
+        return Reply(content or b"{}")
+
+    endpoint = Endpoint(tell, ("GET",), Scope.METRICS, label="The steward")
+    traffic = Traffic(Metrics(arguments.model), lambda requests: None, _unanswered, Limits().held)
+    return Application(lambda path: endpoint, Limits(), keys, traffic)
+
+
+def _unanswered(error: RequestError) -> None:
+    log.info("A request was refused: %s", error)
+
+
 class Deployed:
     """One steward, on a thread of its own."""
 
     def __init__(self, arguments: Arguments) -> None:
+        self._keys = None if arguments.keys is None else Keys.read(arguments.keys)
+        self._application = application(arguments, self._keys)
         office = Office(
             registry=arguments.registry,
             model=arguments.model,
@@ -48,6 +85,10 @@ class Deployed:
         self._office = office
         self._steward = Steward(office, policy.read(arguments.policy))
         self._ended = threading.Event()
+        if self._keys is None:
+            log.warning("GET of the steward answers nobody, as it has no file of API keys: set `keys` of its `args`")
+        else:
+            self._keys.follow()
         self._thread = threading.Thread(target=self._steward.run, args=(self._ended,), name="steward", daemon=True)
         self._thread.start()
 
@@ -56,17 +97,20 @@ class Deployed:
         if not self._thread.is_alive():
             raise RuntimeError("the steward's thread has ended")
 
-    async def __call__(self, request: Any) -> Response:
-        content = await asyncio.to_thread(status.read, self._office.ledger, self._office.model)
-        return Response(content or b"{}", media_type="application/json")
+    def __serve_build_asgi_app__(self) -> Any:
+        ingress.application = self._application
+        return self._application
 
     def __del__(self) -> None:
         self._ended.set()
         self._thread.join(10)
+        if self._keys is not None:
+            self._keys.close()
         self._steward.close()
 
 
 def build(args: Arguments) -> serve.Application:
     """The application, for `serve.run` or the `import_path` of a Serve config."""
-    application: Any = Deployed.bind(args)  # type: ignore[attr-defined]
-    return application
+    deployment = serve.deployment(serve.ingress()(Deployed), name="steward", num_replicas=1, ray_actor_options=_ALONE)
+    made: Any = deployment.bind(args)
+    return made

@@ -48,6 +48,7 @@ def main(priority: Priority, command: Sequence[str]) -> None:
     lower(priority)
     idle = priority is Priority.IDLE and shutil.which("ionice")
     words = ["ionice", "-c", "3", *command] if idle else list(command)
+    os.environ.pop("PYTHONSAFEPATH", None)  # `python train.py` finds what lies beside it, as its user means it to
     try:
         os.execvp(words[0], words)
     except OSError as error:

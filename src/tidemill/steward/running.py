@@ -138,7 +138,7 @@ class RayJob:
 def _behind_others(words: Sequence[str], settings: RetrainSettings) -> list[str]:
     """The command with its priority; `python` is the one that the steward runs in."""
     first = sys.executable if words[0] in ("python", "python3") else words[0]
-    return [sys.executable, "-m", background.MODULE, settings.priority, first, *words[1:]]
+    return [sys.executable, "-P", "-m", background.MODULE, settings.priority, first, *words[1:]]
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import polars as pl
 from tidemill.data.schema import Role
 from tidemill.errors import SettingsError
 from tidemill.settings import Kind
-from tidemill.steward.watch import Watched
+from tidemill.steward.watch import LONGEST, Watched
 
 MISSING = "missing"
 OTHER = "other"
@@ -63,7 +63,9 @@ class Cut:
     def _categories(self, values: pl.Series) -> np.ndarray:
         if self.free:
             new = values.unique(maintain_order=True).drop_nulls()
-            more = [value for value in new.to_list() if value and value not in self.values][: self.free]
+            more = [value for value in new.to_list() if value and len(value) <= LONGEST and value not in self.values][
+                : self.free
+            ]
             self.values += more
             self.free -= len(more)
         known = values.cast(pl.Enum(self.values), strict=False).to_physical().cast(pl.Int64) + 2

@@ -14,6 +14,20 @@ import numpy as np
 import polars as pl
 
 from tidemill.bundle.manifest import Manifest
+from tidemill.secrets import mask
+
+LONGEST = 60
+"""Characters of a client's value that an alarm quotes."""
+_SAYS, _SUBJECT = 2_000, 200
+
+
+def quoted(value: str) -> str:
+    """A client's value as it stands in alarms, and so in logs, on pages and at the webhook: cut, its secrets masked."""
+    return repr(_cut(mask(value[: 10 * LONGEST]), LONGEST))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class Severity(StrEnum):
@@ -44,6 +58,11 @@ class Reading:
     effect: float
     unit: str
     since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """What clients sent may stand in them, whichever watch made them."""
+        object.__setattr__(self, "says", _cut(mask(self.says[: 2 * _SAYS]), _SAYS))
+        object.__setattr__(self, "subject", _cut(mask(self.subject[: 2 * _SUBJECT]), _SUBJECT))
 
     @property
     def alarm(self) -> bool:

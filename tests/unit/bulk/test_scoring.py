@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from bulk_files import FORMATS, store
 
-from tidemill.bulk import inputs, reading, unseen
+from tidemill.bulk import inputs, reading, scoring, unseen
 from tidemill.bulk.scoring import Scorer
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
@@ -213,3 +213,13 @@ def test_what_training_never_saw_is_counted_and_told_once_it_is_most_of_a_column
     assert city.unseen == city.present == found["same"][1].present
     assert warning.startswith("warning: 100% of the values of 'city' were never seen in training, like 'Stadt ")
     assert "The model knows 3: 'New York', 'Zürich', '東京'." in warning or "The model knows 3: " in warning
+
+
+def test_a_small_file_of_one_long_text_a_thousand_times_is_refused(small, tmp_path):
+    predictor = Predictor(small.folder)
+    long = pl.concat([small.table.head(1)] * 4000).with_columns(city=pl.lit("a" * 2**19))
+    path = tmp_path / "long.parquet"
+    long.write_parquet(path)
+    assert path.stat().st_size < 2**21
+    with pytest.raises(SourceError, match=rf"at most {scoring.TEXTS} bytes, written out.*Got: .*in 4000 rows"):
+        scored(predictor, path, 4000)

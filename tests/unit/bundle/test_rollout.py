@@ -342,3 +342,45 @@ def test_what_no_replica_could_hold_is_refused(registry):
     with pytest.raises(RegistryError, match="shadow needs one beside the champion"):
         registry.apply("m", champion, generation=state.generation)
     assert registry.desired("m") == state
+
+
+@pytest.mark.parametrize("version", ["../1", "1/../../other/1", "", "01", "/srv/other", ".staging-1", None])
+def test_no_alias_leads_out_of_the_models_folder(local, version):
+    local.promote("m", "1", **WHY)
+    place = Path(local.path, "m")
+    for file, keys in (("aliases.json", ("history", 0, "version")), ("desired.json", ("champion",))):
+        was = (place / file).read_text()
+        content = json.loads(was)
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = version
+        (place / file).write_text(json.dumps(content))
+        look = (lambda: local.fetch("m", "champion")) if file == "aliases.json" else (lambda: local.desired("m"))
+        if version is None and file == "desired.json":
+            assert look().champion is None  # a model without a champion, which no server takes up
+        else:
+            with pytest.raises(RegistryError, match=f"A model's {file} is one that the registry wrote"):
+                look()
+        (place / file).write_text(was)
+    assert local.resolve("m", "champion") == "1"
+
+
+def test_the_secret_of_tosses_is_made_with_the_first_canary_and_stays(registry, tmp_path):
+    registry.promote("m", "1", **WHY)
+    registry.promote("m", "2", to=Alias.CHALLENGER, **WHY)
+    registry.set_rollout("m", Mode.SHADOW, **WHY)
+    assert registry.toss_secret("m") == b""
+    registry.set_rollout("m", Mode.CANARY, 0.1, **WHY)
+    secret = registry.toss_secret("m")
+    assert len(secret) == 32 and Registry(registry.path).toss_secret("m") == secret, "the same for all nodes"
+    registry.set_rollout("m", Mode.CANARY, 0.3, **WHY)
+    registry.set_rollout("m", Mode.OFF, **WHY)
+    registry.set_rollout("m", Mode.CANARY, 0.5, **WHY)
+    assert registry.toss_secret("m") == secret, "else keys would change sides"
+    place = Path(registry.path, "m", "tosses.key")
+    if place.exists():
+        assert place.stat().st_mode & 0o777 == 0o600
+        place.write_text("no key")
+        with pytest.raises(RegistryError, match="can be reached, read and written"):
+            registry.toss_secret("m")

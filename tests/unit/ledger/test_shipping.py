@@ -396,3 +396,23 @@ def test_upkeep_that_fails_is_logged_and_not_fatal(
     monkeypatch.setattr(shipper._upkeep[0], "sweep", lambda: (_ for _ in ()).throw(OSError("no")))
     assert shipper.run() == 1
     assert "it is tried again later" in caplog.text
+
+
+@pytest.mark.parametrize("first", ["table", "segments"])
+def test_folders_that_hold_inputs_are_their_owners_alone(tmp_path: Path, first: str) -> None:
+    """The write-ahead files were, the tables that they become were not."""
+    kept = LedgerSettings(path=str(tmp_path / "new/ledger"))
+    rows = pl.DataFrame({"id": ["a"], "day": [dt.date(2026, 1, 1)]})
+    steps = {
+        "table": lambda: Table(kept.table("shop", "answers"), {}).add([Piece("w", 1, rows)]),
+        "segments": lambda: Wal(kept.segments("shop")).close(),
+    }
+    for name in (first, *(steps.keys() - {first})):
+        steps[name]()
+    for made in ("new", "new/ledger", "new/ledger/shop", "new/ledger/shop/answers", "new/ledger/wal/shop"):
+        assert (tmp_path / made).stat().st_mode & 0o777 == 0o700, made
+    (tmp_path / "shared").mkdir(mode=0o755)
+    shared = LedgerSettings(path=str(tmp_path / "shared"))
+    Table(shared.table("shop", "answers"), {}).add([Piece("w", 1, rows)])
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755, "who made it has decided"
+    assert (tmp_path / "shared/shop").stat().st_mode & 0o777 == 0o700

@@ -19,7 +19,7 @@ from serving_parts import arguments, call, post, started
 from tidemill.bundle import store
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import BundleError, RegistryError, RequestError, SettingsError
-from tidemill.serve import app, ingress, scaling
+from tidemill.serve import app, ingress, isolation, scaling
 from tidemill.serve.inference.servicer import PEER
 from tidemill.serve.replica import Replica
 
@@ -164,23 +164,6 @@ def test_settings_of_the_environment_stay_as_somebody_set_them(monkeypatch: Any)
     assert "RAY_SERVE_ENABLE_HA_PROXY" not in ingress.environment(haproxy=False)
 
 
-def test_a_second_server_finds_other_ports_for_what_stands_beside_it(monkeypatch: Any) -> None:
-    for name in ingress._PORTS:
-        monkeypatch.delenv(name, raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
-        port = taken.getsockname()[1]
-        free.bind(("127.0.0.1", 0))
-        unused = free.getsockname()[1]
-        free.close()
-        monkeypatch.setitem(ingress._PORTS, "RAY_SERVE_HAPROXY_STATS_PORT", port)
-        monkeypatch.setitem(ingress._PORTS, "RAY_SERVE_HAPROXY_METRICS_PORT", unused)
-        monkeypatch.setenv("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", str(port))
-        found = ingress.ports()
-    assert int(found["RAY_SERVE_HAPROXY_STATS_PORT"]) not in (0, port)
-    assert found["RAY_SERVE_HAPROXY_METRICS_PORT"] == str(unused)
-    assert found["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"] == str(port), "what somebody set stays"
-
-
 @pytest.mark.parametrize(
     ("status", "kind", "wanted"),
     [(404, b"text/plain; charset=utf-8", 503), (404, b"application/json", 404), (200, b"text/plain", 200)],
@@ -220,7 +203,7 @@ def test_where_there_is_no_application_haproxy_says_later(tmp_path: Path, monkey
     assert status == 503 and head["Retry-After"] == "1"
     assert set(json.loads(body)["error"]) == {"rule", "observed", "remedy"}
     monkeypatch.setenv(ingress._BINARY, "/usr/sbin/haproxy")
-    assert ingress.launcher(tmp_path) == {}, "what somebody set stays"
+    assert ingress.launcher(tmp_path) == {isolation.TOKEN: ""}, "what somebody set stays"
 
 
 def _asked(port: int) -> tuple[int, Any, bytes]:

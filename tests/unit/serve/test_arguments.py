@@ -94,3 +94,25 @@ def test_local_paths_are_seen_from_the_folder_of_the_command() -> None:
     assert (seen.registry, seen.ledger.path, seen.ledger.wal) == ("s3://b/r", "s3://b/l", "/w")
     off = Arguments.model_validate({**GIVEN, "ledger": {"path": None}}).absolute("/home/me")
     assert off.ledger.path is None
+
+
+def test_no_password_is_in_what_is_printed_of_settings():
+    storage = {"account_name": "me", "account_key": "hunter2", "endpoint": "https://me:hunter2@store.example"}
+    given = {
+        "registry": "s3://me:hunter2@store.example/registry",
+        "model": "m",
+        "ledger": {"path": "abfs://ledger", "wal": "wal", "storage_options": storage},
+        "observers": {"mine:Mine": {"api-key": "hunter2", "url": "https://hooks.slack.com/services/T0/B0/hunter2"}},
+    }
+    made = Arguments.model_validate(given)
+    for text in (repr(made), str(made), repr(made.ledger), repr([made]), f"{made}"):
+        assert "hunter2" not in text and "account_name" in text
+    assert made.ledger.storage_options["account_key"] == "hunter2", "they are masked where they are printed alone"
+    for wrong in (
+        "ledger.storage_options={account_key: [hunter2",
+        "modell={password: hunter2}",
+        "limits.rows='token=hunter2'",
+    ):
+        with pytest.raises(SettingsError) as refused:
+            parse(dict(GIVEN), [wrong])
+        assert "hunter2" not in str(refused.value)

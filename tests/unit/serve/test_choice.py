@@ -69,3 +69,14 @@ def test_the_hash_is_the_documented_one():
         )
         assert assign(["Zoë"], "m", "2", share)[0] == (number < share)
     assert assign(["\ud800"], "m", "2", 1.0)[0], "half a character, as JSON can hold it, is a key like any other"
+
+
+def test_without_the_secret_nobody_can_look_for_keys_that_meet_the_challenger():
+    """158 tries gave 20 keys that all met it at a share of .1."""
+    secret = bytes(range(32))
+    foreseen = [key for key in KEYS if choice.assign([key], "m", "2", 0.1)[0][0]][:500]
+    met = choice.assign(foreseen, "m", "2", 0.1, secret)[0].mean()
+    assert len(foreseen) == 500 and abs(met - 0.1) < 4 * np.sqrt(0.09 / 500)
+    assert choice.assign(KEYS, "m", "2", 0.1, secret)[1] == choice.assign(KEYS, "m", "2", 0.1, secret)[1]
+    deviation = (choice.assign(KEYS, "m", "2", 0.1, secret)[0].sum() - 2000) / np.sqrt(20_000 * 0.09)
+    assert abs(deviation) < 4

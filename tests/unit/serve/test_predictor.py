@@ -1,3 +1,4 @@
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -23,6 +24,26 @@ def changed(folder, name, content):
     (folder / name).write_bytes(content)
     checksums.write(folder)
     return folder
+
+
+def test_checksums_name_all_files_of_the_folder_and_no_others(copy):
+    listed = copy / checksums.NAME
+    was = listed.read_text()
+    (copy / "more.bin").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"names all of its files. Got: .*: it knows nothing of more\.bin"):
+        Predictor(copy)
+    (copy / "more.bin").unlink()
+    for named, wrong in (({}, "does not name golden.json, manifest.json, model.onnx, profile.json"), (None, "is no")):
+        listed.write_text(json.dumps({"sha256": named if named is not None else {"model.onnx": 1}}))
+        with pytest.raises(BundleError, match=wrong):
+            Predictor(copy)
+    without = {name: sum_ for name, sum_ in json.loads(was)["sha256"].items() if name != "profile.json"}
+    listed.write_text(json.dumps({"sha256": without}))
+    with pytest.raises(BundleError, match=r"does not name profile\.json"):
+        Predictor(copy)
+    (copy / "profile.json").unlink()
+    with pytest.raises(BundleError, match=r"does not name profile\.json"):
+        Predictor(copy)
 
 
 def test_answers_are_plain_onnxruntimes_bit_for_bit(small):

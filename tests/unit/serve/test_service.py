@@ -7,7 +7,7 @@ import os
 import resource
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +508,17 @@ def test_a_version_can_be_pinned(two: Two, kept: Kept) -> None:
 def split(keys: list[str], share: float = 0.5) -> list[bool]:
     chosen: list[bool] = choice.assign(keys, "small", "2", share)[0].tolist()
     return chosen
+
+
+def test_a_canary_tosses_with_the_registrys_secret(two: Two, kept: Kept) -> None:
+    async def main() -> None:
+        secret, keys = bytes(range(32)), [f"k{row}" for row in range(40)]
+        async with standing(replace(two.canary(0.5), secret=secret), kept.ledger) as stand:
+            got = await post(stand.application, "/predict", {"rows": rows_of(40), "keys": keys})
+            chosen = choice.assign(keys, "small", "2", 0.5, secret)[0].tolist()
+            assert [prediction["version"] == "2" for prediction in got.json["predictions"]] == chosen != split(keys)
+
+    asyncio.run(main())
 
 
 def merged(two: Two, rows: list[dict[str, Any]], chosen: list[bool]) -> np.ndarray:

@@ -144,6 +144,8 @@ def test_promotions_rollouts_and_rollbacks_reach_the_replica(registry):
             registry.set_rollout("small", Mode.CANARY, 0.25, **WHY)
             await follow(watcher)
             assert replica.swaps[-1] == ("1", "2", Mode.CANARY, 0.25, True)
+            assert replica.held.secret == registry.toss_secret("small") and len(replica.held.secret) == 32
+            assert repr(replica.held.secret) not in repr(replica.held)
             registry.promote("small", "2", **WHY)
             await follow(watcher)
             assert replica.swaps[-1] == ("2", None, Mode.OFF, 0.0, True)

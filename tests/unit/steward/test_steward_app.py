@@ -11,8 +11,9 @@ from tidemill.serve import ray_token
 from tidemill.steward.book import Book, Kind
 
 SCRIPT = """
-import json, os, random, sys, time, urllib.request
-from tidemill.serve import ray_token
+import json, os, random, sys, time, urllib.error, urllib.request
+from pathlib import Path
+from tidemill.serve import key_file, ray_token
 os.environ |= ray_token.environment()
 import ray
 from ray import serve
@@ -24,12 +25,19 @@ ray.init(num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, l
 serve.start(http_options={"host": "127.0.0.1", "port": port})
 arguments = Arguments(
     registry=f"{place}/registry", model="m", ledger={"path": f"{place}/ledger"}, policy=f"{place}/policy.yaml",
-    work=f"{place}/work",
+    work=f"{place}/work", keys=f"{place}/keys.json",
 )
+key = key_file.create(Path(place) / "keys.json", "me", ["metrics"])[1]
 serve.run(build(arguments), name="steward", route_prefix="/steward")
 until = time.monotonic() + 60
+url = f"http://127.0.0.1:{port}/steward"
+try:
+    urllib.request.urlopen(url, timeout=10)
+    raise AssertionError("it answers who has no key")
+except urllib.error.HTTPError as error:
+    assert error.code == 401, error.read()
 while True:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/steward", timeout=10) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"X-API-Key": key}), timeout=10) as response:
         told = json.load(response)
     if told.get("champion") == "2":
         break

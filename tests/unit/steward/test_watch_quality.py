@@ -80,6 +80,29 @@ def test_too_many_new_values_are_not_named() -> None:
     assert len(watch.state()["period"][3]["carrier"]) <= 1_001
 
 
+def test_what_a_client_sent_is_quoted_in_short_and_without_its_secrets() -> None:
+    """An alarm with 11 MB of one client's text came back from GET /steward."""
+
+    def long(frame: pl.DataFrame) -> pl.DataFrame:
+        texts = ["x" * 1_000_000, "postgresql://me:Sesam1@db/x", "password=Sesam2"]
+        return frame.with_columns(carrier=pl.Series([texts[row % 3] for row in range(len(frame))]))
+
+    watch = quality()
+    watch.take(period(np.random.default_rng(0), 90, START, change=long))
+    assert len(json.dumps(watch.state())) < 20_000
+    reading = {one.check: one for one in watch.close(START, START + DAY) if one.subject == "carrier"}["unseen"]
+    assert f"'{'x' * 59}…' in 30" in reading.says and "***" in reading.says
+    assert len(reading.says) < 500 and "Sesam" not in reading.says
+
+
+def test_a_reading_is_short_whatever_a_watch_of_ones_own_says_in_it() -> None:
+    figures = {"log_e": 0.0, "log_threshold": 1.0, "effect": 0.0, "unit": "", "remedy": ""}
+    subject, says = f"city={'x' * 10**6}", "token=Sesam " + "y" * 10**6
+    made = Reading(check="own", subject=subject, severity=Severity.HARM, says=says, **figures)  # type: ignore[arg-type]
+    assert len(made.subject) == 200 and len(made.says) == 2_000
+    assert "Sesam" not in made.says
+
+
 def test_values_out_of_range_are_advice_with_both_ranges() -> None:
     def miles(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(pl.col("distance") * 1.609)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tidemill.ledger.record import Form
-from tidemill.serve import exposure
+from tidemill.serve import exposure, isolation
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.endpoints import columns, deadline
 from tidemill.serve.http import Endpoint, Incoming, presented
@@ -21,12 +21,13 @@ from tidemill.serve.traffic import Traffic
 from tidemill.serve.version import Version
 
 _LENGTH = b"inference-header-content-length"
-_SCOPES = {
+_SCOPES: dict[str, Scope | None] = {
     INFER: Scope.PREDICT,
     "ModelStatistics": Scope.METRICS,
-    **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Scope.ADMIN),
+    **dict.fromkeys(("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelConfig")),
+    "RepositoryIndex": None,
 }
-"""What gRPC's calls ask a key for; the others are open to all."""
+"""What gRPC's calls ask a key for, None: they are open to all; loading, unloading and any others are not."""
 
 
 class Repository(Protocol):
@@ -66,9 +67,10 @@ class ReplicaBackend:
         self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, label="Loading", error_body=body)
         self._stats = Endpoint(self._call, ("GET",), Scope.METRICS, label="Statistics", error_body=body)
         self._open = {
-            method: Endpoint(self._call, (method,), label="This path", error_body=body) for method in ("GET", "POST")
+            method: Endpoint(self._call, (method,), None, label="This path", error_body=body)
+            for method in ("GET", "POST")
         }
-        self._none = Endpoint(self._call, ("GET", "POST"), error_body=body)
+        self._none = Endpoint(self._call, ("GET", "POST"), None, error_body=body)
 
     def find(self, path: str) -> Endpoint | None:
         """The endpoint of a path under /v2."""
@@ -88,10 +90,11 @@ class ReplicaBackend:
         return self._traffic.call(f"/{SERVICE}/{rpc}")
 
     def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
+        isolation.check_call(metadata)
         if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
             remedy = "serve with --host and keys"
             raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
-        scope = _SCOPES.get(rpc)
+        scope = _SCOPES.get(rpc, Scope.ADMIN)
         if self._keys is not None and scope is not None:
             key = presented(metadata.get("authorization"), metadata.get("x-api-key"))
             self._keys.check(key, scope)

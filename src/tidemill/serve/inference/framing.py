@@ -43,11 +43,14 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 _DECODER = msgspec.json.Decoder(_Request)
 
 
-def parted(body: bytes, json_length: str | bytes | None) -> tuple[Head, memoryview]:
+def parted(body: bytes, json_length: str | bytes | None, most: int) -> tuple[Head, memoryview]:
     """The request, and the binary data behind its JSON.
 
+    Args:
+        most: values that the JSON may hold.
+
     Raises:
-        RequestError: 400, the length is wrong, or there is no such request in the JSON.
+        RequestError: 400, the length is wrong, or there is no such request in the JSON; 413, it holds too much.
     """
     split = len(body)
     if json_length is not None:
@@ -58,7 +61,12 @@ def parted(body: bytes, json_length: str | bytes | None) -> tuple[Head, memoryvi
             raise refused(
                 400, rule, f"{text[:40]!r}; the body has {len(body)} bytes", "send the JSON's length in bytes"
             )
-    content = _parsed(body if split == len(body) else body[:split])
+    document = body if split == len(body) else body[:split]
+    if depth.too_many(document, most):
+        raise refused(
+            413, f"A request's JSON holds at most {most} values", "more than that", "send the rows in several requests"
+        )
+    content = _parsed(document)
     outputs = [(output.name, output.parameters) for output in content.outputs]
     return Head(content.id, content.parameters, outputs, content.inputs), memoryview(body)[split:]
 
@@ -121,17 +129,24 @@ _CONTENTS = {
 }
 
 
-def typed_contents(entry: Any) -> list[Any]:
+def typed_contents(entry: Any, most: int) -> list[Any]:
     """The values of a message's input tensor, from the field of its datatype.
 
+    Args:
+        most: rows that a request may hold. A value takes one byte of a message, and many times that as an object.
+
     Raises:
-        RequestError: 400, the datatype has no such field; 422, BYTES that are not UTF-8.
+        RequestError: 400, the datatype has no such field; 413, too many; 422, BYTES that are not UTF-8.
     """
     field = _CONTENTS.get(entry.datatype)
     if field is None:
         rule = f"Typed contents are of {', '.join(_CONTENTS)}"
         raise refused(400, rule, f"input {_name(entry)}: {entry.datatype[:40]!r}", "use raw_input_contents")
-    values = list(getattr(entry.contents, field))
+    given = getattr(entry.contents, field)
+    if len(given) > most:
+        observed = f"input {_name(entry)}: {len(given)}"
+        raise refused(413, f"An input holds at most {most} values", observed, "send the rows in several requests")
+    values = list(given)
     if not values and all(entry.shape):
         raise _no_data(entry.name)
     if field != "bytes_contents":

@@ -95,6 +95,8 @@ class Decoder:
         self._outputs = tuple(outputs)
         self._others = frozenset(others) - self._columns.keys()
         self._limits = limits or Limits()
+        self._values = (len(self._columns) + len(self._others)) * (2 * self._limits.rows + 32) + 1000
+        """Of a request's JSON: an input's rows may be nested, and has a name, a shape and parameters."""
 
     def http(self, body: bytes, json_length: str | bytes | None = None) -> InferRequest:
         """A request from an HTTP body, any content encoding already undone.
@@ -107,7 +109,7 @@ class Decoder:
         """
         if len(body) > self._limits.bytes:
             raise too_large(self._limits, f"{len(body)} bytes")
-        head, binary = framing.parted(body, json_length)
+        head, binary = framing.parted(body, json_length, self._values)
         parts = framing.binary_parts(head, binary)
         given = [
             _Tensor(entry.name, entry.datatype, entry.shape, part if part is not None else framing.json_data(entry))
@@ -131,7 +133,12 @@ class Decoder:
             observed = f"{len(raw)} entries for {len(message.inputs)} inputs"
             raise refused(400, rule, observed, "send all inputs the same way")
         given = [
-            _Tensor(entry.name, entry.datatype, entry.shape, raw[index] if raw else framing.typed_contents(entry))
+            _Tensor(
+                entry.name,
+                entry.datatype,
+                entry.shape,
+                raw[index] if raw else framing.typed_contents(entry, self._limits.rows),
+            )
             for index, entry in enumerate(message.inputs)
         ]
         return self._read(given, head)

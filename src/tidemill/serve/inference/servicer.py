@@ -22,6 +22,7 @@ from tidemill.errors import RequestError
 from tidemill.serve.inference import calls, framing, messages
 from tidemill.serve.inference.calls import Backend, Call
 from tidemill.serve.protocol import refused
+from tidemill.serve.traffic import LONG
 
 log = logging.getLogger("ray.serve")
 PEER = ":peer"
@@ -38,6 +39,7 @@ _CODES = {
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     409: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    421: grpc.StatusCode.PERMISSION_DENIED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     499: grpc.StatusCode.CANCELLED,
     500: grpc.StatusCode.INTERNAL,
@@ -46,6 +48,8 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
     507: grpc.StatusCode.UNAVAILABLE,
 }
+_FIELDS = 2**14
+"""Of a message: its inputs, their data, outputs and parameters."""
 _DETAILS = 1000
 """Bytes: status details travel percent-encoded in HTTP/2 trailers, which clients limit to 8 KiB."""
 
@@ -162,12 +166,50 @@ def _reading(kind: Any) -> Callable[[bytes], Any]:
     """What reads a message of a kind. gRPC takes an exception there for a fault of ours, and logs its traceback."""
 
     def read(data: bytes) -> Any:
+        if len(data) > LONG and _fields(data, _FIELDS) > _FIELDS:
+            return _Unread(f"it has more than {_FIELDS} fields")
         try:
             return kind.FromString(data)
         except DecodeError as error:
             return _Unread(error)
 
     return read
+
+
+def _fields(data: bytes, most: int) -> int:
+    """Fields of a message, nested ones not counted; at most one more than `most`.
+
+    A field without content takes two bytes, and the object that is made of it a hundred; no key has been seen yet.
+    """
+    place = found = 0
+    while place < len(data) and found <= most:
+        found += 1
+        tag, place = _varint(data, place)
+        match tag & 7:
+            case 0:
+                _, place = _varint(data, place)
+            case 1:
+                place += 8
+            case 2:
+                length, place = _varint(data, place)
+                place += length
+            case 5:
+                place += 4
+            case _:  # groups, which protobuf's own reading refuses or skips
+                break
+    return found
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A number and the place behind it. https://protobuf.dev/programming-guides/encoding"""
+    value = shift = 0
+    while place < len(data):
+        byte = data[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128 or shift > 63:
+            break
+    return value, place
 
 
 def _whole(message: Any) -> Any:

@@ -23,7 +23,7 @@ from tidemill.settings.rules import AtLeastOne, Share
 from tidemill.steward import live
 from tidemill.steward.episodes import Episodes, largest_rate, rate_gains
 from tidemill.steward.volume import Usual, Volume
-from tidemill.steward.watch import Reading, Severity, Watched
+from tidemill.steward.watch import LONGEST, Reading, Severity, Watched, quoted
 
 _NAMES = 1_000
 """Never-seen values of a column and period that are kept by name; where there are more, none is named."""
@@ -127,7 +127,9 @@ class Quality:
             if entry.get("other") and len(self._new.get(name, ())) <= _NAMES:
                 values = frame[name].cast(pl.String).alias("value").value_counts(name="rows")
                 values = values.filter(~pl.first().is_in(["", *entry["categories"]]))
-                names = self._new.get(name, Counter()) + Counter(dict(values.iter_rows()))
+                names = Counter(self._new.get(name, {}))
+                for value, count in values.with_columns(pl.first().str.head(LONGEST + 1)).iter_rows():
+                    names[value] += count
                 self._new[name] = Counter(dict(islice(names.items(), _NAMES + 1)))
         self._profile = part if self._profile is None else merge([self._profile, part])
 
@@ -204,12 +206,12 @@ class Quality:
             return ""
         new = self._new.get(check.column, Counter())
         names = sorted(new.items(), key=lambda item: (-item[1], item[0]))[:3] if len(new) <= _NAMES else []
-        told = "".join(f", {name!r} in {count:,}" for name, count in names)
+        told = "".join(f", {quoted(name)} in {count:,}" for name, count in names)
         reference = self._columns[check.column]
         before = sum(reference["categories"].values()) + reference["other"] + reference["missing"]
         rows = sum(entry["categories"].values()) + entry["other"] + entry["missing"]
         gone = [
-            f", {name!r} ({count / before:.1%} in training) no longer comes"
+            f", {quoted(name)} ({count / before:.1%} in training) no longer comes"
             for name, count in reference["categories"].items()
             if count / before * rows >= _EXPECTED and not entry["categories"][name]
         ]
