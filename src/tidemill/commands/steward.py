@@ -264,11 +264,13 @@ def _why_not(number: int, made: "Sequence[Decision]") -> str:
 
 def _labels(parsed: argparse.Namespace) -> None:
     from tidemill.bundle.registry import Registry
+    from tidemill.data.schema import Role
     from tidemill.steward.labels import take_files
 
     ledger = _about(parsed)
-    identity = Registry(parsed.registry).describe(parsed.model, "champion").identity
-    taken = take_files(parsed.files, ledger, parsed.model, identity)
+    champion = Registry(parsed.registry).describe(parsed.model, "champion")
+    key = champion.schema.only(Role.KEY)
+    taken = take_files(parsed.files, ledger, parsed.model, champion.identity, key.name if key else None)
     say(f"{taken:,} labels taken." if taken else "Nothing new: these files were taken before, or are empty.")
 
 

@@ -67,8 +67,23 @@ def key(settings: LedgerSettings, segments: Path) -> bytes:
     Raises:
         SettingsError: as `given`.
     """
-    found = given(settings) or _made(segments / _MADE)
-    return found if len(found) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(found).digest()
+    return _short(given(settings) or _made(segments / _MADE))
+
+
+def found(settings: LedgerSettings, segments: Path) -> bytes | None:
+    """The same for whoever reads: None where there is none yet, as a new one would find nothing again.
+
+    Raises:
+        SettingsError: as `given`.
+    """
+    made = segments / _MADE
+    secret = given(settings) or (made.read_bytes().strip() if made.exists() else None)
+    return _short(secret) if secret else None
+
+
+def _short(secret: bytes) -> bytes:
+    """As BLAKE2b takes it."""
+    return secret if len(secret) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(secret).digest()
 
 
 def given(settings: LedgerSettings) -> bytes | None:

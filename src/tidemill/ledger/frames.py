@@ -67,7 +67,8 @@ def answered(entry: Answered) -> bytes:
 
 
 def label(entry: Label) -> bytes:
-    return _framed(_encode((_LABEL, entry.id, entry.label, entry.at, entry.event_at)))
+    key = [entry.key] if entry.key is not None else []
+    return _framed(_encode((_LABEL, entry.id, entry.label, entry.at, entry.event_at, *key)))
 
 
 def described(entry: Described) -> bytes:

@@ -97,7 +97,8 @@ class Endpoints:
 
     async def feedback(self, request: Incoming) -> Reply:
         champion = self._service.version(None)
-        labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns())
+        key = champion.key.name if champion.key else None
+        labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns(), key)
         await self._service.label(labels)
         return Reply(feedback.encode(labels))
 
