@@ -14,11 +14,9 @@ from tidemill.errors import LedgerError, TidemillError
 from tidemill.ledger import covers, frames
 from tidemill.ledger.child import Child
 from tidemill.ledger.record import Answered, Described, Label
-from tidemill.ledger.settings import Cover, LedgerSettings, WhenFull
+from tidemill.ledger.settings import NOTE, Cover, LedgerSettings, WhenFull
 from tidemill.ledger.wal import Lag, Wal, cannot_write
 
-NOTE = "ledger.json"
-"""Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
 _TICK = 1.0  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)

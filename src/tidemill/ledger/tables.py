@@ -3,15 +3,17 @@
 A day's partition is read only where `since` and `until` touch it.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from tidemill.errors import LedgerError
 from tidemill.ledger import covers
 from tidemill.ledger.columns import ANSWERS, LABELS
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import NOTE, Cover, LedgerSettings
 
 SKEW = timedelta(days=1)
 """By how much a label may seem older than its answer, as clocks differ."""
@@ -19,6 +21,10 @@ _CLOCKS = timedelta(minutes=5)
 """The same for labels by key, which come for some answers and not for others of the same key."""
 _LATEST = 20
 """Commits that are looked at for what is covered: those of upkeep, which say nothing about it, are fewer in a row."""
+
+
+class _Note(msgspec.Struct):
+    settings: LedgerSettings
 
 
 def answers(
@@ -136,6 +142,25 @@ def covered(settings: LedgerSettings, model: str) -> dict[str, Cover] | None:
         return None
     found = covers.read(table.history(1))
     return covers.read(table.history(_LATEST)) if found is None else found
+
+
+def served(path: str, model: str) -> LedgerSettings:
+    """Settings for whoever adds to a ledger by its path alone: what is covered is what its latest answers have covered.
+
+    A server that writes from this machine has left its settings here, which also say where the key for digests is.
+
+    Raises:
+        LedgerError: as for `scan`.
+    """
+    settings = LedgerSettings(path=path, wal="ledger/wal") if "://" in path else LedgerSettings(path=path)
+    note = settings.segments(model) / NOTE
+    if note.exists():
+        here = msgspec.json.decode(note.read_bytes(), type=_Note).settings
+        settings = replace(settings, hash_key_file=here.hash_key_file)
+        return replace(settings, columns=here.columns, sensitive=here.sensitive, ignored=here.ignored)
+    table = _opened(settings, model, "answers")
+    notes = table.history(_LATEST) if table is not None else []
+    return covers.with_roles(replace(settings, columns=covers.read(notes) or {}), notes)
 
 
 def _opened(settings: LedgerSettings, model: str, name: str) -> Any:

@@ -4,12 +4,9 @@ import hmac
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
-
-import msgspec
-import numpy as np
 
 from tidemill.errors import RequestError
+from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Form
 from tidemill.serve import arrow, feedback, protocol
 from tidemill.serve.ask import Ask, Part, Reply
@@ -89,7 +86,7 @@ class Endpoints:
         pinned = _pinned(request)
         version = service.version(pinned)
         table = arrow.decode(request.body, version.reader, self._limits)
-        ask = service.ask(table.count, Form.COLUMNS, columns(dict(table.raw) | table.others))
+        ask = service.ask(table.count, Form.COLUMNS, packed(dict(table.raw) | table.others))
         ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
         ask.pinned, ask.keys = pinned, version.reader.keys_in(table.others)
         reply: Reply = await service.predict(ask)
@@ -140,21 +137,6 @@ def deadline(request: Incoming) -> float | None:
 def _pinned(request: Incoming) -> str | None:
     given = request.headers.get(_VERSION)
     return None if given is None else given.decode("latin-1")
-
-
-def columns(raw: Mapping[str, Any]) -> bytes:
-    """Rows as the ledger keeps those that did not come as JSON: see `Form.COLUMNS`."""
-    return _PACK.encode({name: _plain(values) for name, values in raw.items()})
-
-
-def _plain(values: Any) -> Any:
-    """Numbers and times as the bytes of their array, which costs nothing; texts one by one."""
-    if not isinstance(values, np.ndarray):
-        return values
-    return values.tolist() if values.dtype == object else values.tobytes()
-
-
-_PACK = msgspec.msgpack.Encoder()
 
 
 def _encode_arrow(ask: Ask, parts: Sequence[Part]) -> Reply:
