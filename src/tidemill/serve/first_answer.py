@@ -135,6 +135,8 @@ def _asked(
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
+    except OSError as error:  # nobody listens yet, or not soon enough on a busy machine
+        return 503, f"no answer: {getattr(error, 'reason', error)}"
 
 
 def _unlike(rule: str, status: int, text: str) -> BundleError:
