@@ -67,15 +67,12 @@ class Inputs:
             (f"f{index}", _JSON[column.kind] if column.name in self._inputs else Any, None)
             for index, column in enumerate(self._columns)
         ]
-        row: Any = msgspec.defstruct(
-            "Row",
-            fields,
-            rename={f"f{index}": column.name for index, column in enumerate(self._columns)},
-            forbid_unknown_fields=True,
-            gc=False,
-        )
-        body: Any = msgspec.defstruct("Body", [("rows", list[row])])
-        self._decode = msgspec.json.Decoder(body).decode
+        named = {f"f{index}": column.name for index, column in enumerate(self._columns)}
+        self._decode: Any = None
+        with contextlib.suppress(ValueError):  # a name that msgspec gives no field: all is read the exact way
+            row: Any = msgspec.defstruct("Row", fields, rename=named, forbid_unknown_fields=True, gc=False)
+            body: Any = msgspec.defstruct("Body", [("rows", list[row])])
+            self._decode = msgspec.json.Decoder(body).decode
 
     def read(self, requests: Sequence[Answered]) -> pl.DataFrame | None:
         """One column for each model input and each other column that was given, and `KEY`; a row for each answer.
@@ -125,6 +122,9 @@ class Inputs:
         return pl.Series(KEY, [self.key(value) for value in values], dtype=pl.String)
 
     def _from_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
+        if self._decode is None:
+            yield from self._from_any_json(requests)
+            return
         try:
             rows = list(chain.from_iterable(_picked(self._decode(one.inputs).rows, one.rows) for one in requests))
         except msgspec.DecodeError:  # what Python's own reader takes and this one does not, like 1e999

@@ -1,4 +1,4 @@
-"""The endpoints that are our own: /predict, /feedback, /health, /metrics, /profile and /openapi.json."""
+"""The endpoints that are our own: /predict, /feedback, /health, /metrics, /profile, /openapi.json, /docs and /."""
 
 import hmac
 import os
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from tidemill.errors import RequestError
 from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Form
-from tidemill.serve import arrow, feedback, protocol
+from tidemill.serve import arrow, feedback, pages, protocol
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.http import JSON, Endpoint, Incoming
 from tidemill.serve.keys import Scope
@@ -50,6 +50,7 @@ class Endpoints:
         self._metrics = metrics
         self._report = report
         self._document = document
+        self._pages = pages.Pages()
         self._profiles = profiles
         self._own = os.environ.get(OWN_SECRET, "").encode()
         get = ("GET",)
@@ -60,6 +61,8 @@ class Endpoints:
             "/metrics": Endpoint(self.metrics, get, Scope.METRICS, label="/metrics"),
             "/profile": Endpoint(self.profile, get, Scope.METRICS, label="/profile"),
             "/openapi.json": Endpoint(self.openapi, get, label="/openapi.json"),
+            "/docs": Endpoint(self.docs, get, label="/docs"),
+            "/": Endpoint(self.front, get, label="/"),
         }
 
     async def predict(self, request: Incoming) -> Reply:
@@ -114,6 +117,17 @@ class Endpoints:
 
     async def openapi(self, request: Incoming) -> Reply:
         return Reply(self._document())
+
+    async def docs(self, request: Incoming) -> Reply:
+        body = self._pages.docs(self._document(), request.headers.get(b"host", b""))
+        return Reply(body, type=pages.TYPE, headers=(pages.POLICY,))
+
+    async def front(self, request: Incoming) -> Reply:
+        host, varies = request.headers.get(b"host", b""), (b"vary", b"accept")
+        if pages.wants_page(request.headers.get(b"accept", b"")):
+            body = self._pages.front_page(self._document(), host)
+            return Reply(body, type=pages.TYPE, headers=(pages.POLICY, varies))
+        return Reply(self._pages.front(self._document(), host), headers=(varies,))
 
 
 def deadline(request: Incoming) -> float | None:

@@ -95,7 +95,13 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
         "profile", "Live profiles of all replicas, by hour and version.", {_JSON: _content("Profiles")}, (404,), keys
     )
     itself = _operation("openapi", "This document.", {_JSON: {"schema": {"type": "object"}}}, ())
+    page = {"text/html": {"schema": {"type": "string"}}}
+    front = _operation(
+        "front", "What this service is, and how it is asked.", {_JSON: {"schema": {"type": "object"}}, **page}, ()
+    )
     return {
+        "/": {"get": front},
+        "/docs": {"get": _operation("docs", "This document, for people.", page, ())},
         "/predict": {"post": predict},
         "/feedback": {"post": feedback},
         "/health": {"get": health},

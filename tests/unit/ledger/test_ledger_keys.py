@@ -155,3 +155,12 @@ def test_versions_with_columns_of_keys_of_different_covers(settings: LedgerSetti
     write([asked("aa", 7), second, labelled("7", "no", AT + DAY)], versions=versions)
     ship(covering)
     assert truths(settings) == {"aa-0": "no", "bb-0": "no"}
+
+
+def test_a_column_may_have_any_name(settings: LedgerSettings, write: Write) -> None:
+    name = 'say "hi" \\ there\n'
+    schema = Schema(columns=(*SCHEMA.columns, Column(name=name, kind=Kind.CATEGORICAL, role=Role.KEY)))
+    write([answered("aa", [{**ROW, name: "7"}])], versions=(described(schema=schema),))
+    ship(settings)
+    (row,) = tables.answers(settings, "shop").collect().to_dicts()
+    assert row["key"] == "7" and row["inputs"][name] == "7" and row["inputs"]["size"] == 1.5
