@@ -1,7 +1,8 @@
 """Bulk runs that record: the ledger has what a server would have recorded, each row once, and labels find it."""
 
+import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -184,3 +185,24 @@ def test_tables_that_cannot_be_written_while_it_records(keyed, table, tmp_path, 
     answers = {"probabilities": np.full((2, 3), 1 / 3, np.float32), "label": np.array(["low", "mid"], object)}
     with pytest.raises(LedgerError, match=r"can write the ledger\. Got: .*small/answers: "):
         recorder(0, 0, recording.Batch(raw=raw, others={}, answers=answers, seconds=0.1))
+
+
+@pytest.mark.slow
+def test_a_steward_watches_what_was_scored_in_bulk_and_labelled_by_key(predict, table, tmp_path, keyed, capsys):
+    begin = datetime(2013, 5, 4, tzinfo=UTC)
+    moments = [begin + timedelta(minutes=3 * row) for row in range(400)]
+    assert predict("--input", store(table.with_columns(when=pl.Series(moments)), tmp_path / "night.parquet"))[0] == 0
+    truth = table.select(pl.col("id").alias("key"), pl.col("grade").alias("label"))
+    truth.write_parquet(tmp_path / "labels.parquet")
+    (tmp_path / "policy.yaml").write_text("time: {clock: event, label_wait_hours: 0}\n")
+    words = ["--model", "small", "--registry", keyed.path, "--ledger", str(tmp_path / "ledger")]
+    assert cli.main(["steward", "labels", str(tmp_path / "labels.parquet"), *words]) == 0
+    assert "400 labels taken." in capsys.readouterr().out
+    assert cli.main(["steward", *words, "--once", "--policy", str(tmp_path / "policy.yaml")]) == 0
+    capsys.readouterr()
+    assert cli.main(["steward", "status", "--json", *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["status"]["labelled_until"] >= (begin + timedelta(hours=15)).isoformat()
+    (labels,) = (one for one in told["readings"] if one["check"] == "labels")
+    assert labels["effect"] == 1.0, "every answer has its label"
+    assert any(one["check"] == "performance" for one in told["readings"])
