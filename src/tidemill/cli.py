@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill import __version__
-from tidemill.commands import keys, predict, replay, serve, steward
+from tidemill.commands import drift, keys, predict, replay, serve, steward
 from tidemill.commands.output import say, table
 from tidemill.errors import TidemillError
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr) or 2 (wrong usage)."""
+    """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr), 2 (wrong usage) or a command's
+    own, as `tidemill drift` has one."""
     parsed = _parser().parse_args(arguments)
     try:
-        parsed.command(parsed)
+        status: int | None = parsed.command(parsed)
     except TidemillError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--reason", default="by hand", help="kept in the history (default: %(default)s)")
 
     predict.add(commands.add_parser("predict", help="score files in bulk", description=predict.__doc__))
+    drift.add(
+        commands.add_parser("drift", help="compare two tables, or a table with a bundle", description=drift.run.__doc__)
+    )
     steward.add(
         commands.add_parser("steward", help="watch a served model, and keep it right", description=steward._run.__doc__)
     )
