@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tidemill import __version__, extras, libraries
-from tidemill.commands import keys, predict, registry, replay, serve, steward
+from tidemill.commands import drift, keys, predict, registry, replay, serve, steward
 from tidemill.errors import TidemillError
 
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -15,13 +15,14 @@ name of one would be run in its place."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr) or 2 (wrong usage)."""
+    """Run one command; the exit status is 0, 1 (it failed, with the reason on stderr), 2 (wrong usage) or a command's
+    own, as `tidemill drift` has one."""
     parsed = _parser().parse_args(arguments)
     if arguments is None:  # a process of its own
         libraries.unheard()
         os.environ[SAFE_PATH] = "1"
     try:
-        parsed.command(parsed)
+        status: int | None = parsed.command(parsed)
     except TidemillError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add(commands.add_parser("serve", help="answer requests over HTTP", description=serve.__doc__))
     registry.add(commands.add_parser("registry", help="look at models and say which one serves"))
     predict.add(commands.add_parser("predict", help="score files in bulk", description=predict.__doc__))
+    drift.add(
+        commands.add_parser("drift", help="compare two tables, or a table with a bundle", description=drift.run.__doc__)
+    )
     steward.add(
         commands.add_parser("steward", help="watch a served model, and keep it right", description=steward._run.__doc__)
     )

@@ -7,6 +7,7 @@ Parquet and Arrow files only: each actor reads its own chunks.
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
 from tidemill.extras import install
-from tidemill.serve import ingress, isolation, ray_token
+from tidemill.serve import ingress, isolation, ray_start, ray_token
 
 LOCAL = "local"
 _STORE = 100 * 2**20  # bytes: rows do not pass through it
@@ -69,14 +70,21 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
     for name in ("ray.data._internal.progress", "ray._private.authentication"):  # what we asked for ourselves
         logging.getLogger(name).setLevel(logging.ERROR)
     actors_environment = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
-    try:
+
+    def start() -> None:
         ray.init(address, configure_logging=False, log_to_driver=False, runtime_env=actors_environment, **own)
-    except Exception as error:  # Ray raises no narrower one
-        raise SettingsError(
-            "--ray names a Ray that answers: auto, ray://HOST:PORT, HOST:PORT, or local for one of its own",
-            observed=f"{address}: {error}"[:500],
-            remedy="start it or correct the address, or leave --ray out",
-        ) from error
+
+    if address == LOCAL:
+        ray_start.started("Ray starts on this machine", start, ray.shutdown, _say)
+    else:
+        try:
+            start()
+        except Exception as error:  # Ray raises no narrower one
+            raise SettingsError(
+                "--ray names a Ray that answers: auto, ray://HOST:PORT, HOST:PORT, or local for one of its own",
+                observed=f"{address}: {ray_start.line(error)}",
+                remedy="start it or correct the address, or leave --ray out",
+            ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         todo = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
@@ -89,8 +97,20 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
             if isinstance(done, TidemillError):
                 raise done
             yield done
+    except Exception as error:
+        if isinstance(error, TidemillError) or not ray_start.is_rays(error):
+            raise
+        raise SettingsError(
+            "A Ray cluster keeps its actors until the work is done",
+            observed=f"{address}: {ray_start.line(error)}",
+            remedy="if memory ran out: fewer --workers or a smaller --rows-per-part; then repeat the command to resume",
+        ) from error
     finally:
         ray.shutdown()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 class _Actor:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tidemill.bulk import cluster, inputs, pool, reading, unseen
+from tidemill.bulk import cluster, inputs, pool, reading, recording, unseen
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.progress import Progress
@@ -39,13 +39,17 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """inputs: files, folders, globs, URLs. keep: columns to copy; None for the key. on_error: fail or quarantine."""
+    """inputs: files, folders, globs, URLs. keep: columns to copy; None for the key. on_error: fail or quarantine.
+
+    ledger: folder or URL of the ledger that records the answers; None: none does.
+    """
 
     inputs: tuple[str, ...]
     output: Path
     rows_per_part: int = 100_000
     keep: tuple[str, ...] | None = None
     on_error: str = "fail"
+    ledger: str | None = None
 
 
 def run(model: Model, job: Job, *, workers: int, ray: str | None = None) -> dict[str, Any]:
@@ -78,18 +82,24 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
     described = manifest.read(bundle)
     paths = _files(job)
     looked = (inputs.look(path, number) for number, path in enumerate(paths))
-    answers = reading.answer_columns(described.identity.classes)
+    answers = [*reading.answer_columns(described.identity.classes), *([recording.ID] if job.ledger else [])]
     settled = reading.settle(looked, described.schema, job.keep, answers)
     if ray is not None:
         cluster.check(settled.files)
     folder = Folder(job.output.expanduser().absolute())
-    with closing(folder.claim(_run(model.name, version, bundle, paths, job))):
+    this = _run(model.name, version, bundle, paths, job)
+    record = None
+    if job.ledger:
+        desired = Registry(model.registry).desired(model.name)
+        record = recording.prepare(job.ledger, described, desired, this["inputs"], job.rows_per_part)
+    with closing(folder.claim(this)):
         if (summary := folder.summary()) is not None:
             _say(f"{folder.path} is complete already")
             return summary
         done = folder.done()
         if done:
             _say(f"Resuming: {len(done):,} parts are done")
+        recorded = 0
         work = Work(
             registry=model.registry if "://" in model.registry else str(Path(model.registry).absolute()),
             model=model.name,
@@ -99,8 +109,10 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
             kept=settled.kept,
             quarantine=job.on_error == "quarantine",
             public_key=model.public_key and model.public_key.absolute(),
+            recording=record,
         )
-        chunks = _chunks(settled, job.rows_per_part, done)
+        others = [column.name for column in record.others] if record else []
+        chunks = _chunks(settled, job.rows_per_part, done, others)
         began = time.monotonic()
         progress = Progress(
             _total(settled.files, job.rows_per_part, done), exact=all(file.sliced for file in settled.files)
@@ -112,6 +124,7 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
                 for part in scored:
                     progress.add(part.answered + part.quarantined)
                     found = unseen.together(found, part.unseen)
+                    recorded += part.recorded
         finally:
             progress.end()
         answered, quarantined = folder.rows()
@@ -126,6 +139,7 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
             "rows": answered,
             "quarantined": quarantined,
             "unseen": {name: round(one.share, 4) for name, one in found.items() if one.unseen},
+            **({"ledger": job.ledger, "recorded": recorded} if job.ledger else {}),
             "seconds": round(time.monotonic() - began, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -156,13 +170,19 @@ def _run(name: str, version: str, bundle: Path, paths: list[str], job: Job) -> d
         "rows_per_part": job.rows_per_part,
         "keep": None if job.keep is None else list(job.keep),
         "inputs": [inputs.fingerprint(path) for path in paths],
+        **({"ledger": job.ledger} if job.ledger else {}),  # absent from runs of earlier releases, which can be resumed
     }
 
 
-def _chunks(settled: Reading, rows: int, done: set[tuple[int, int]]) -> Iterator[Chunk]:
-    """What is not done yet. A file that can be read from its beginning only is read past the parts that are."""
+def _chunks(settled: Reading, rows: int, done: set[tuple[int, int]], others: Sequence[str] = ()) -> Iterator[Chunk]:
+    """What is not done yet. A file that can be read from its beginning only is read past the parts that are.
+
+    Args:
+        others: columns that are read where a file has them.
+    """
     for file, schema in zip(settled.files, settled.schemas, strict=True):
-        columns = dict.fromkeys([*(column.name for column in schema.columns), *settled.kept])
+        there = [name for name in others if name in file.head.columns]
+        columns = dict.fromkeys([*(column.name for column in schema.columns), *settled.kept, *there])
         start = 0
         while (file.number, start) in done:
             start += 1

@@ -1,6 +1,7 @@
 """One chunk of rows through the predictor: answers for every row that the schema reads, reasons for every other."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -11,10 +12,12 @@ import polars as pl
 from tidemill.bulk import lines, unseen
 from tidemill.bulk.inputs import Chunk, in_folders
 from tidemill.bulk.lines import ROW
+from tidemill.bulk.recording import Batch
 from tidemill.bulk.unseen import Unseen
+from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
 from tidemill.data import derived, typed
-from tidemill.data.raw import from_table
+from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import FAILURES, collect, unreadable
 from tidemill.errors import SourceError, TidemillError
@@ -28,6 +31,7 @@ ROWS_AT_ONCE = 8_192
 TEXTS = 2**30
 """Bytes of a chunk's texts, each written out as often as it stands there: as one is when the graph reads it."""
 
+Others = Callable[[pl.DataFrame], dict[str, list[Any]]]
 _NUMBER = Column(name=ROW, kind=Kind.NUMERIC, role=Role.KEY)
 
 
@@ -50,11 +54,13 @@ class Scored:
     """answers: a part's columns. quarantined: `file`, `row`, kept columns, inputs (all as text) and the reason.
 
     unseen: by categorical column, what training never had.
+    batch: what a record is made of, of the rows that are answered.
     """
 
     answers: pl.DataFrame
     quarantined: pl.DataFrame
     unseen: Mapping[str, Unseen] = field(default_factory=dict)
+    batch: Batch | None = None
 
 
 def references_of(described: Manifest, profile: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,15 +74,17 @@ class Scorer:
     """
     Args:
         kept: columns to copy, with the type that they get.
+        others: what takes further columns from a table for the record; None: nothing is recorded.
 
     Raises (when called):
         SourceError: the chunk cannot be read.
         SchemaError: a column's values are of a type that cannot be its kind.
     """
 
-    def __init__(self, predictor: Predictor, kept: Mapping[str, pl.DataType]) -> None:
+    def __init__(self, predictor: Predictor, kept: Mapping[str, pl.DataType], others: Others | None = None) -> None:
         self.predictor = predictor
         self.kept = kept
+        self.others = others
         self.objective = predictor.manifest.identity.objective
         self.classes = predictor.manifest.identity.classes
         self.references = references_of(predictor.manifest, predictor.profile)
@@ -96,10 +104,17 @@ class Scorer:
         else:
             table_of_read = table
         copied = table_of_read.select(pl.lit(chunk.path).alias("file"), pl.col(ROW).alias("row"), *self._copied())
+        began, raw = time.monotonic(), from_table(read.table, self.predictor.columns)
+        found = self._answers(raw, read.table.height)
+        batch = None
+        if self.others is not None:
+            others, seconds = self.others(table_of_read), time.monotonic() - began
+            batch = Batch(raw=raw, others=others, answers=found, seconds=seconds)
         return Scored(
-            answers=copied.hstack(self._answers(read.table)),
+            answers=copied.hstack(self._columns(found)),
             quarantined=self._quarantined(chunk, table, read, broken),
             unseen=unseen.count(read.table, self.references),
+            batch=batch,
         )
 
     def _table(self, chunk: Chunk) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -125,15 +140,16 @@ class Scorer:
     def _copied(self) -> list[pl.Expr]:
         return [pl.col(name).cast(kind).alias(name) for name, kind in self.kept.items()]
 
-    def _answers(self, table: pl.DataFrame) -> pl.DataFrame:
-        raw = from_table(table, self.predictor.columns)
-        count = max(1, -(-table.height // ROWS_AT_ONCE))
-        ends = np.linspace(0, table.height, count + 1).astype(int)  # even, since a single row is computed otherwise
+    def _answers(self, raw: Raw, rows: int) -> Answers:
+        count = max(1, -(-rows // ROWS_AT_ONCE))
+        ends = np.linspace(0, rows, count + 1).astype(int)  # even, since a single row is computed otherwise
         parts = [
             self.predictor.predict({name: values[first:last] for name, values in raw.items()})
             for first, last in pairwise(ends)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _columns(self, found: Answers) -> pl.DataFrame:
         if self.objective is Objective.REGRESSION:
             return pl.DataFrame(found)
         probabilities = found["probabilities"].T

@@ -3,7 +3,7 @@
 import signal
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +12,7 @@ import polars as pl
 
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.inputs import Chunk
+from tidemill.bulk.recording import Recorder, Recording
 from tidemill.bulk.scoring import Scored, Scorer
 from tidemill.bulk.unseen import Unseen
 from tidemill.data.typed import REASON
@@ -23,7 +24,7 @@ from tidemill.serve.predictor import Predictor
 class Work:
     """bundle: the folder on this machine. quarantine: set rows that cannot be read aside, rather than stop.
 
-    public_key: see `Predictor`.
+    public_key: see `Predictor`. recording: None: the ledger gets nothing.
     """
 
     registry: str
@@ -34,16 +35,18 @@ class Work:
     kept: Mapping[str, pl.DataType]
     quarantine: bool
     public_key: Path | None = None
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """answered, quarantined: rows. unseen: as `Scored` has it."""
+    """answered, quarantined, recorded: rows; recorded are those that the ledger did not have. unseen: as in `Scored`."""
 
     file: int
     chunk: int
     answered: int
     quarantined: int
+    recorded: int = 0
     unseen: Mapping[str, Unseen] = field(default_factory=dict)
 
 
@@ -53,22 +56,30 @@ class Worker:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._folder = Folder(work.output)
-        self._score = Scorer(Predictor(work.bundle, threads=1, public_key=work.public_key), work.kept)
+        self._record = Recorder(work.recording) if work.recording else None
+        predictor = Predictor(work.bundle, threads=1, public_key=work.public_key)
+        self._score = Scorer(predictor, work.kept, self._record.others if self._record else None)
 
     def __call__(self, chunk: Chunk) -> Done:
         """
         Raises:
             SourceError, SchemaError: the chunk, or a row where rows are not set aside, cannot be read.
+            LedgerError: it cannot be recorded.
         """
         scored = self._score(chunk)
         if scored.quarantined.height and not self._work.quarantine:
             _refuse(scored)
+        recorded = 0
+        if self._record is not None and scored.batch is not None:  # before the part is there, which says that it was
+            ids, recorded = self._record(chunk.file, chunk.number, scored.batch)
+            scored = replace(scored, answers=scored.answers.insert_column(2, ids))
         self._folder.write(chunk.file, chunk.number, scored)
         return Done(
             file=chunk.file,
             chunk=chunk.number,
             answered=scored.answers.height,
             quarantined=scored.quarantined.height,
+            recorded=recorded,
             unseen=scored.unseen,
         )
 

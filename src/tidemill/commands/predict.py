@@ -9,7 +9,7 @@ from tidemill.commands.output import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=_predict)
+    parser.set_defaults(command=_predict, wrong=parser.error)
     parser.add_argument("--registry", default="registry", help="a folder or an fsspec URL (default: %(default)s)")
     parser.add_argument("--model", required=True, help="its name in the registry")
     parser.add_argument("--alias", default="champion", help="or a version's number (default: %(default)s)")
@@ -40,6 +40,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="fail",
         help="rows that the schema cannot read stop the run, or are set aside with the reason (default: %(default)s)",
     )
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="write the answers to the model's ledger too, where the steward sees them and labels find them; each row "
+        "of a file once for each version, however often it is scored",
+    )
+    parser.add_argument(
+        "--ledger", metavar="PLACE", help="of --record: a folder or an object store's URL (default: ledger)"
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="score on this Ray cluster (auto, ray://…, or local)")
 
 
@@ -47,12 +56,16 @@ def _predict(parsed: argparse.Namespace) -> None:
     """Score files through the model's predictor into Parquet parts. Repeat the command to resume it."""
     from tidemill.bulk.run import Job, Model, run
 
+    if parsed.ledger is not None and not parsed.record:
+        parsed.wrong("--ledger says where --record writes: give both, or neither")
+
     job = Job(
         inputs=tuple(parsed.input),
         output=parsed.output,
         rows_per_part=parsed.rows_per_part,
         keep=None if parsed.keep is None else tuple(parsed.keep),
         on_error=parsed.on_error,
+        ledger=_place(parsed.ledger or "ledger") if parsed.record else None,
     )
     model = Model(registry=parsed.registry, name=parsed.model, alias=parsed.alias, public_key=parsed.public_key)
     try:
@@ -64,8 +77,16 @@ def _predict(parsed: argparse.Namespace) -> None:
         f"{summary['rows']:,} rows of {summary['files']:,} files scored by {summary['model']} version "
         f"{summary['version']} in {summary['parts']:,} parts: {parsed.output}"
     )
+    if parsed.record:
+        before = summary["rows"] - summary["recorded"]
+        more = f"; the ledger had {before:,} of these rows already" if before else ""
+        say(f"{summary['recorded']:,} rows recorded in {summary['ledger']}{more}")
     if summary["quarantined"]:
         say(f"{summary['quarantined']:,} rows could not be read: {parsed.output / '_quarantine'} says why")
+
+
+def _place(ledger: str) -> str:
+    return ledger if "://" in ledger else str(Path(ledger).expanduser().absolute())
 
 
 def _positive(text: str) -> int:

@@ -154,7 +154,11 @@ def _read(one: dict[str, Any]) -> tuple[str, ...]:
 def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
     """How things stand after the last look, in some lines."""
     if status is None:
-        return f"No steward has watched {parsed.model} yet: `tidemill steward --model {parsed.model}` does."
+        from tidemill.bundle.registry import Registry
+        from tidemill.ledger.settings import LedgerSettings
+        from tidemill.steward.status import unwatched
+
+        return unwatched(LedgerSettings(path=parsed.ledger), parsed.model, Registry(parsed.registry))
     name, trial = parsed.model, status["trial"]
     lines = [f"{name}: version {status['champion']} is champion, challenger {status['challenger'] or 'none'}."]
     if trial is not None:

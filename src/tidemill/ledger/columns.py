@@ -1,21 +1,22 @@
 """Entries as columns: the rows that the two tables get, but for what the fields of `inputs` are called there.
 
-answers: id, request, row, at, day, model, version, role, propensity, toss, latency_us, inputs, label, probabilities,
-classes, value, lower, upper. labels: id, label (of a class) or value, at (received), event_at, day. Days are UTC
-dates of `at`.
+answers: id, key (of the record), request, row, at, day, model, version, role, propensity, toss, latency_us, inputs,
+label, probabilities, classes, value, lower, upper. labels: id or key, label (of a class) or value, at (received),
+event_at, day. Days are UTC dates of `at`. Labels have no column of keys until the first label comes by one.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from tidemill.data.values import TIMESTAMP
 from tidemill.ledger.covers import digests
 from tidemill.ledger.frames import Entry
-from tidemill.ledger.inputs import Inputs
+from tidemill.ledger.inputs import KEY, Inputs
 from tidemill.ledger.record import Answered, Described, Form, Label
 
 GIVEN = "\0given"
@@ -25,6 +26,7 @@ _CHUNK = 8192
 
 ANSWERS = {
     "id": pl.String(),
+    "key": pl.String(),
     "request": pl.String(),
     "row": pl.Int32(),
     "at": TIMESTAMP,
@@ -86,7 +88,14 @@ class Segment:
         for chunk in waiting.values():
             answers += self._frames(chunk)
         self.answers = pl.concat(answers, how="diagonal") if answers else pl.DataFrame()
-        self.labels = labelled(labels) if labels else pl.DataFrame()
+        self.labels = labelled([kept for label in labels for kept in self._kept(label)]) if labels else pl.DataFrame()
+
+    def _kept(self, label: Label) -> list[Label]:
+        """A label by key once for each form in which versions' keys are kept: they may have different covers."""
+        if label.key is None:
+            return [label]
+        kept = (self._inputs_of(version).key(label.key) for version in self._described.values())
+        return [msgspec.structs.replace(label, key=key) for key in dict.fromkeys(kept) if key is not None]
 
     def _frames(self, requests: list[Answered]) -> Iterator[pl.DataFrame]:
         """One frame, or several small ones around a request that cannot be read."""
@@ -104,6 +113,8 @@ class Segment:
             self.unread += len(requests)
             yield frame.with_columns(pl.lit(False).alias(GIVEN))
         else:
+            if KEY in given.columns:
+                frame, given = frame.with_columns(given[KEY].alias("key")), given.drop(KEY)
             yield frame.hstack(given).with_columns(pl.lit(requests[0].form is not Form.NONE).alias(GIVEN))
 
 
@@ -172,6 +183,8 @@ def labelled(labels: Sequence[Label]) -> pl.DataFrame:
             "event_at": _moments([one.event_at for one in labels]),
         }
     )
+    if any(one.key is not None for one in labels):
+        frame = frame.with_columns(pl.Series("key", [one.key for one in labels], dtype=pl.String))
     return frame.with_columns(pl.col("at").dt.date().alias("day"))
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tidemill.ledger.settings import Cover, LedgerSettings
 
 VARIABLE = "TIDEMILL_LEDGER_HASH_KEY"
 _MADE = "hash.key"
-_NOTED = "tidemill.covers"
+_NOTED, _ROLES = "tidemill.covers", "tidemill.covers by role"
 _DIGEST = 16  # bytes
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,11 @@ def cover(column: Column, settings: LedgerSettings) -> Cover:
 
 def noted(settings: LedgerSettings) -> dict[str, str]:
     """What each commit of answers says, so that whoever reads them knows which columns are covered by name."""
-    return {_NOTED: json.dumps({name: found for name, found in settings.columns.items() if found is not Cover.KEEP})}
+    by_name = {name: found for name, found in settings.columns.items() if found is not Cover.KEEP}
+    return {
+        _NOTED: json.dumps(by_name),
+        _ROLES: json.dumps({"sensitive": settings.sensitive, "ignored": settings.ignored}),
+    }
 
 
 def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Cover] | None:
@@ -37,6 +42,12 @@ def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Cover] | None:
         if _NOTED in note:
             return {name: Cover(found) for name, found in json.loads(note[_NOTED]).items()}
     return None
+
+
+def with_roles(settings: LedgerSettings, notes: Iterable[Mapping[str, Any]]) -> LedgerSettings:
+    """The settings with the covers by role that the newest commit says, if one does."""
+    noted = next((json.loads(note[_ROLES]) for note in notes if _ROLES in note), None)
+    return replace(settings, sensitive=noted["sensitive"], ignored=noted["ignored"]) if noted else settings
 
 
 def digests(values: Iterable[object], key: bytes) -> dict[object, str]:
@@ -67,8 +78,23 @@ def key(settings: LedgerSettings, segments: Path) -> bytes:
     Raises:
         SettingsError: as `given`.
     """
-    found = given(settings) or _made(segments / _MADE)
-    return found if len(found) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(found).digest()
+    return _short(given(settings) or _made(segments / _MADE))
+
+
+def found(settings: LedgerSettings, segments: Path) -> bytes | None:
+    """The same for whoever reads: None where there is none yet, as a new one would find nothing again.
+
+    Raises:
+        SettingsError: as `given`.
+    """
+    made = segments / _MADE
+    secret = given(settings) or (made.read_bytes().strip() if made.exists() else None)
+    return _short(secret) if secret else None
+
+
+def _short(secret: bytes) -> bytes:
+    """As BLAKE2b takes it."""
+    return secret if len(secret) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(secret).digest()
 
 
 def given(settings: LedgerSettings) -> bytes | None:

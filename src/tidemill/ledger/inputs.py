@@ -17,6 +17,7 @@ from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
 from tidemill.data.schema import Column, Role, Schema, stands_in_json
 from tidemill.data.values import TIMESTAMP, read_series
 from tidemill.errors import RequestError
+from tidemill.ledger import keys
 from tidemill.ledger.covers import cover, digests
 from tidemill.ledger.record import Answered, Form
 from tidemill.ledger.settings import Cover, LedgerSettings
@@ -24,6 +25,8 @@ from tidemill.settings import Kind
 
 APART = "\0"
 """Between a field's name and what its values are, until the table decides what the field is called."""
+KEY = "\0key"
+"""Marks the column of records' keys."""
 _JSON: dict[Kind, Any] = {
     Kind.NUMERIC: float | None,
     Kind.BOOLEAN: bool | None,
@@ -51,7 +54,8 @@ class Inputs:
             if column.role is not Role.TARGET and column.kind in _JSON
         )
         self._covers = {column.name: cover(column, settings) for column in self._columns}
-        self._key = key
+        self._settings, self._key = settings, key
+        self._key_column = keys.column(read)
         fields = [
             (f"f{index}", _JSON[column.kind] if column.name in self._inputs else Any, None)
             for index, column in enumerate(self._columns)
@@ -69,7 +73,7 @@ class Inputs:
         self._decode = msgspec.json.Decoder(body).decode if quick else None
 
     def read(self, requests: Sequence[Answered]) -> pl.DataFrame | None:
-        """One column for each model input and each other column that was given, a row for each answer.
+        """One column for each model input and each other column that was given, and `KEY`; a row for each answer.
 
         Args:
             requests: of one form.
@@ -91,22 +95,29 @@ class Inputs:
             columns: Iterable[Any] = ([None] * count for _ in self._columns)
         else:
             columns = self._from_json(requests) if form is Form.ROWS else self._from_columns(requests)
-        given = (
-            values if column.name in self._inputs or form is Form.NONE else _as_far_as_it_fits(values, column)
-            for column, values in zip(self._columns, columns, strict=True)
-        )
-        found = (self._series(column, values) for column, values in zip(self._columns, given, strict=True))
-        names = (column.name for column in self._columns)
-        frame = pl.DataFrame(
-            [
-                series
-                for name, series in zip(names, found, strict=True)
-                if name in self._inputs or series.null_count() < series.len()
-            ]
-        )
+        found = []
+        for column, values in zip(self._columns, columns, strict=True):
+            if self._key_column is not None and column.name == self._key_column.name:
+                found.append(self._keys(requests, _listed(values)))  # before its kind makes a float of a number
+            plain = column.name in self._inputs or form is Form.NONE
+            series = self._series(column, values if plain else _as_far_as_it_fits(values, column))
+            if column.name in self._inputs or series.null_count() < series.len():
+                found.append(series)
+        frame = pl.DataFrame(found)
         if frame.width and frame.height != (answers := sum(_rows(request) for request in requests)):
             raise ValueError(f"{frame.height} rows for {answers} answers")
         return frame
+
+    def key(self, value: Any) -> str | None:
+        """A record's key as the tables have it; None: it is missing, masked, or the version has no column of keys."""
+        return None if self._key_column is None else keys.covered(self._key_column, self._settings, self._key, value)
+
+    def _keys(self, requests: Sequence[Answered], values: Sequence[Any]) -> pl.Series:
+        """Of each row: what its column of keys says, else what the request has for it in `keys`."""
+        if requests[0].form is Form.ROWS and None in values:
+            sent = chain.from_iterable(map(_sent_keys, requests))
+            values = [other if value is None else value for value, other in zip(values, sent, strict=True)]
+        return pl.Series(KEY, [self.key(value) for value in values], dtype=pl.String)
 
     def _from_json(self, requests: Sequence[Answered]) -> Iterator[Any]:
         decode = self._decode
@@ -209,6 +220,12 @@ def _picked(rows: Any, which: tuple[int, ...] | None) -> Any:
     if which is None:
         return rows
     return rows[list(which)] if isinstance(rows, np.ndarray) else [rows[index] for index in which]
+
+
+def _sent_keys(request: Answered) -> Sequence[Any]:
+    """What a request has in `keys`, for each of its answers."""
+    sent = json.loads(request.inputs).get("keys") if b'"keys"' in request.inputs else None
+    return [None] * _rows(request) if sent is None else _picked(sent, request.rows)
 
 
 def _rows(request: Answered) -> int:

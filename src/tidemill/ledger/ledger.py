@@ -9,16 +9,15 @@ from pathlib import Path
 
 import msgspec
 
+from tidemill.data.schema import Column
 from tidemill.errors import LedgerError, TidemillError
 from tidemill.ledger import covers, frames
 from tidemill.ledger.child import Child
 from tidemill.ledger.claim import private
 from tidemill.ledger.record import Answered, Described, Label
-from tidemill.ledger.settings import LedgerSettings, WhenFull
+from tidemill.ledger.settings import NOTE, Cover, LedgerSettings, WhenFull
 from tidemill.ledger.wal import Lag, Wal, cannot_write
 
-NOTE = "ledger.json"
-"""Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
 _TICK = 1.0  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)
@@ -97,6 +96,10 @@ class Ledger:
             self._wal.append([frames.label(entry) for entry in entries])
         elif self.keeps:
             self._lost += len(entries)
+
+    def masks(self, column: Column) -> bool:
+        """Whether a column's values do not reach the tables at all, so that no label can be joined by them."""
+        return covers.cover(column, self._settings) is Cover.MASK
 
     @property
     def keeps(self) -> bool:

@@ -59,19 +59,21 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Label(msgspec.Struct, frozen=True):
-    """What turned out to be true of one answered record.
+    """What turned out to be true of one answered record, or of every answer to the record with this key.
 
     Args:
-        id: of the answer, as the client received it.
+        id: of the answer, as the client received it; None: `key` says of which record.
         label: the class's name, or the value.
         at: when it was received, nanoseconds since 1970.
         event_at: when it came true, where the client said so.
+        key: of the record, as `tidemill.ledger.keys.text` writes it.
     """
 
-    id: str
+    id: str | None
     label: str | float
     at: int
     event_at: int | None = None
+    key: str | None = None
 
 
 class Described(msgspec.Struct, frozen=True):

@@ -9,6 +9,9 @@ from typing import Any
 from tidemill.errors import SettingsError
 from tidemill.secrets import hidden
 
+NOTE = "ledger.json"
+"""Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
+
 
 class Fsync(StrEnum):
     """When appended entries are forced onto the disk. A killed process loses nothing in any case; a power cut does.

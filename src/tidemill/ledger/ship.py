@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from tidemill.errors import LedgerError
-from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.settings import NOTE, LedgerSettings
 
 if TYPE_CHECKING:
     from tidemill.ledger.shipper import Shipper
@@ -57,8 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def once(folder: Path) -> int:
     """Ship what ended writers have left, and the closed segments of living ones."""
-    from tidemill.ledger.ledger import NOTE
-
     try:
         note = msgspec.json.decode((folder / NOTE).read_bytes(), type=_Note)
     except (OSError, msgspec.DecodeError) as error:

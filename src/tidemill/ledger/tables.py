@@ -3,20 +3,28 @@
 A day's partition is read only where `since` and `until` touch it.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from tidemill.errors import LedgerError
 from tidemill.ledger import covers
 from tidemill.ledger.columns import ANSWERS, LABELS
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import NOTE, Cover, LedgerSettings
 
 SKEW = timedelta(days=1)
 """By how much a label may seem older than its answer, as clocks differ."""
+_CLOCKS = timedelta(minutes=5)
+"""The same for labels by key, which come for some answers and not for others of the same key."""
 _LATEST = 20
 """Commits that are looked at for what is covered: those of upkeep, which say nothing about it, are fewer in a row."""
+
+
+class _Note(msgspec.Struct):
+    settings: LedgerSettings
 
 
 def answers(
@@ -32,7 +40,10 @@ def answers(
 def labels(
     settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.LazyFrame:
-    """Labels as they were received, repeated and corrected ones too: `since` ≤ at < `until`."""
+    """Labels as they were received, repeated and corrected ones too: `since` ≤ at < `until`.
+
+    There is no column `key` before the first label came by one.
+    """
     return _between(scan(settings, model, "labels", LABELS), since, until)
 
 
@@ -43,31 +54,59 @@ def joined(
 
     All four are null where no label has come. `since`, `until`: of the answers.
     """
-    given = latest(labels(settings, model, aware(since) - SKEW if since else None))
-    return answers(settings, model, since, until).join(given, on="id", how="left")
+    given = answers(settings, model, since, until)
+    received = labels(settings, model, aware(since) - SKEW if since else None)
+    return given.join(latest(matched(received, given)), on="id", how="left")
 
 
 def unknown(
     settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.LazyFrame:
-    """The latest label for each id that no answer has. `since`, `until`: of the labels.
+    """The latest label for each id, or key, that no answer has. `since`, `until`: of the labels.
 
     An answer that another replica gave a moment ago may not have been shipped yet.
     """
-    given = latest(labels(settings, model, since, until))
-    known = answers(settings, model, until=aware(until) + SKEW if until else None).select("id")
-    return given.join(known, on="id", how="anti")
+    received = labels(settings, model, since, until)
+    known = answers(settings, model, until=aware(until) + SKEW if until else None)
+    if "key" not in received.collect_schema():
+        return (
+            latest(received).join(known.select("id"), on="id", how="anti").with_columns(key=pl.lit(None, pl.String()))
+        )
+    by_id, by_key = (received.filter(pl.col(name).is_not_null()) for name in ("id", "key"))
+    lost = [
+        latest(given, name).join(known.select(name), on=name, how="anti")
+        for given, name in ((by_id, "id"), (by_key, "key"))
+    ]
+    return pl.concat(lost, how="diagonal")
 
 
-def latest(received: pl.LazyFrame) -> pl.LazyFrame:
-    """The label received last for each id, as the columns that `joined` adds."""
+def matched(received: pl.LazyFrame, given: pl.LazyFrame) -> pl.LazyFrame:
+    """Labels with the ids of the answers that they hold for; those of no answer among `given` may be left out.
+
+    A label by key holds for every answer that was given to its key before the label was received: a key names one
+    record, which has one truth however often it was asked about. An answer that is given later waits for another
+    label. `latest` chooses among the labels of an answer, whichever way they came.
+
+    Args:
+        given: answers, with `id`, `key` and `at`. Further columns are no part of the result.
+    """
+    if "key" not in received.collect_schema():
+        return received
+    by_key = received.filter(pl.col("key").is_not_null()).drop("id")
+    keyed = given.filter(pl.col("key").is_not_null()).select("id", "key", pl.col("at").alias("answered"))
+    found = by_key.join(keyed, on="key").filter(pl.col("at") >= pl.col("answered") - _CLOCKS)
+    return pl.concat([received.filter(pl.col("id").is_not_null()), found.drop("answered")], how="diagonal").drop("key")
+
+
+def latest(received: pl.LazyFrame, name: str = "id") -> pl.LazyFrame:
+    """The label received last for each id, as the columns that `joined` adds. name: `key` for labels by key."""
     order = ["at", "event_at", "label", "value"]  # all of them, so that the answer never depends on the files' order
     return (
         received.sort(order, nulls_last=False)
-        .group_by("id")
+        .group_by(name)
         .last()
         .select(
-            "id",
+            name,
             pl.col("label").alias("true_label"),
             pl.col("value").alias("true_value"),
             pl.col("at").alias("labelled_at"),
@@ -103,6 +142,25 @@ def covered(settings: LedgerSettings, model: str) -> dict[str, Cover] | None:
         return None
     found = covers.read(table.history(1))
     return covers.read(table.history(_LATEST)) if found is None else found
+
+
+def served(path: str, model: str) -> LedgerSettings:
+    """Settings for whoever adds to a ledger by its path alone: what is covered is what its latest answers have covered.
+
+    A server that writes from this machine has left its settings here, which also say where the key for digests is.
+
+    Raises:
+        LedgerError: as for `scan`.
+    """
+    settings = LedgerSettings(path=path, wal="ledger/wal") if "://" in path else LedgerSettings(path=path)
+    note = settings.segments(model) / NOTE
+    if note.exists():
+        here = msgspec.json.decode(note.read_bytes(), type=_Note).settings
+        settings = replace(settings, hash_key_file=here.hash_key_file)
+        return replace(settings, columns=here.columns, sensitive=here.sensitive, ignored=here.ignored)
+    table = _opened(settings, model, "answers")
+    notes = table.history(_LATEST) if table is not None else []
+    return covers.with_roles(replace(settings, columns=covers.read(notes) or {}), notes)
 
 
 def _opened(settings: LedgerSettings, model: str, name: str) -> Any:

@@ -1,17 +1,14 @@
-"""The endpoints that are our own: /predict, /feedback, /health, /metrics, /profile and /openapi.json."""
+"""The endpoints that are our own: /predict, /feedback, /health, /metrics, /profile, /openapi.json, /docs and /."""
 
 import hmac
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
-
-import msgspec
-import numpy as np
 
 from tidemill.errors import RequestError
+from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Form
-from tidemill.serve import arrow, feedback, protocol
+from tidemill.serve import arrow, feedback, pages, protocol
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.http import JSON, Endpoint, Incoming
 from tidemill.serve.keys import Scope
@@ -53,6 +50,7 @@ class Endpoints:
         self._metrics = metrics
         self._report = report
         self._document = document
+        self._pages = pages.Pages()
         self._profiles = profiles
         self._own = os.environ.get(OWN_SECRET, "").encode()
         get = ("GET",)
@@ -63,6 +61,8 @@ class Endpoints:
             "/metrics": Endpoint(self.metrics, get, Scope.METRICS, label="/metrics"),
             "/profile": Endpoint(self.profile, get, Scope.METRICS, label="/profile"),
             "/openapi.json": Endpoint(self.openapi, get, None, label="/openapi.json"),
+            "/docs": Endpoint(self.docs, get, None, label="/docs"),
+            "/": Endpoint(self.front, get, None, label="/"),
         }
 
     async def predict(self, request: Incoming) -> Reply:
@@ -89,7 +89,7 @@ class Endpoints:
         pinned = _pinned(request)
         version = service.version(pinned)
         table = arrow.decode(request.body, version.reader, self._limits)
-        ask = service.ask(table.count, Form.COLUMNS, columns(dict(table.raw) | table.others))
+        ask = service.ask(table.count, Form.COLUMNS, packed(dict(table.raw) | table.others))
         ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
         ask.pinned, ask.keys = pinned, version.reader.keys_in(table.others)
         reply: Reply = await service.predict(ask)
@@ -97,7 +97,8 @@ class Endpoints:
 
     async def feedback(self, request: Incoming) -> Reply:
         champion = self._service.version(None)
-        labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns())
+        key = champion.key.name if champion.key else None
+        labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns(), key)
         await self._service.label(labels)
         return Reply(feedback.encode(labels))
 
@@ -116,6 +117,17 @@ class Endpoints:
 
     async def openapi(self, request: Incoming) -> Reply:
         return Reply(self._document())
+
+    async def docs(self, request: Incoming) -> Reply:
+        body = self._pages.docs(self._document(), request.headers.get(b"host", b""))
+        return Reply(body, type=pages.TYPE, headers=(pages.POLICY,))
+
+    async def front(self, request: Incoming) -> Reply:
+        host, varies = request.headers.get(b"host", b""), (b"vary", b"accept")
+        if pages.wants_page(request.headers.get(b"accept", b"")):
+            body = self._pages.front_page(self._document(), host)
+            return Reply(body, type=pages.TYPE, headers=(pages.POLICY, varies))
+        return Reply(self._pages.front(self._document(), host), headers=(varies,))
 
 
 def deadline(request: Incoming) -> float | None:
@@ -139,21 +151,6 @@ def deadline(request: Incoming) -> float | None:
 def _pinned(request: Incoming) -> str | None:
     given = request.headers.get(_VERSION)
     return None if given is None else given.decode("latin-1")
-
-
-def columns(raw: Mapping[str, Any]) -> bytes:
-    """Rows as the ledger keeps those that did not come as JSON: see `Form.COLUMNS`."""
-    return _PACK.encode({name: _plain(values) for name, values in raw.items()})
-
-
-def _plain(values: Any) -> Any:
-    """Numbers and times as the bytes of their array, which costs nothing; texts one by one."""
-    if not isinstance(values, np.ndarray):
-        return values
-    return values.tolist() if values.dtype == object else values.tobytes()
-
-
-_PACK = msgspec.msgpack.Encoder()
 
 
 def _encode_arrow(ask: Ask, parts: Sequence[Part]) -> Reply:

@@ -3,8 +3,11 @@
 POST {"labels": [{"id": "5f0c…-0", "label": "yes" or 3.2, and if wanted "at": when it came true, in ISO 8601}, …]}
 →    {"received": n}
 
-The same id may come again: the last label holds. An id that nothing is known of is kept too, as its answer may still be
-on its way. All labels of a request are taken, or none.
+In place of "id" a label may have "key": what the record had in the model's column of keys (data.key) when it was sent
+to /predict, as text or number. It then holds for every answer that was given to this key before the label came.
+
+The same id or key may come again: the last label holds. One that nothing is known of is kept too, as its answer may
+still be on its way. All labels of a request are taken, or none.
 """
 
 import difflib
@@ -17,11 +20,13 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import from_values
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, listed
+from tidemill.ledger import keys
 from tidemill.ledger.record import Label
 from tidemill.serve import depth
 from tidemill.serve.protocol import Limits, dumps, refused, too_large
@@ -29,12 +34,14 @@ from tidemill.settings import Kind, Objective
 
 _ID = re.compile(r"[0-9a-f]{1,64}-(0|[1-9][0-9]{0,8})", re.ASCII)
 _FORM = '{"labels": [{"id": "…", "label": …}, …]}'
+_NAMES = ({"id", "label"}, {"key", "label"})
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    id: str
     label: str | int | float
+    id: str | UnsetType = UNSET
     at: datetime | None = None
+    key: str | int | float | UnsetType = UNSET
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -44,12 +51,13 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _DECODER = msgspec.json.Decoder(_Request)
 
 
-def decode(body: bytes, identity: Identity, limits: Limits, at: int) -> list[Label]:
+def decode(body: bytes, identity: Identity, limits: Limits, at: int, key: str | None = None) -> list[Label]:
     """The labels in a request's body.
 
     Args:
         identity: of the model, whose classes (or numbers, for regression) labels are.
         at: when they were received, nanoseconds since 1970 UTC.
+        key: the model's column of keys; None: labels come by id alone.
 
     Raises:
         RequestError: 400 no JSON or other keys, 413 too many or too large, 422 the first wrong label, by its index.
@@ -68,7 +76,7 @@ def decode(body: bytes, identity: Identity, limits: Limits, at: int) -> list[Lab
     if len(entries) > limits.rows:
         raise too_large(limits, f"{len(entries)} labels")
     classes = classes_of(identity)
-    return [read(entry, index, classes, at) for index, entry in enumerate(entries)]
+    return [read(entry, index, classes, at, key) for index, entry in enumerate(entries)]
 
 
 def classes_of(identity: Identity) -> frozenset[str] | None:
@@ -80,44 +88,73 @@ def encode(labels: Sequence[Label]) -> bytes:
     return dumps({"received": len(labels)})
 
 
-def _plain(entry: _Entry, index: int, classes: frozenset[str] | None, at: int) -> Label:
+def _plain(entry: _Entry, index: int, classes: frozenset[str] | None, at: int, key: str | None) -> Label:
     """The quick way; what it does not take, `_checked` accepts or refuses."""
     if (
-        _ID.fullmatch(entry.id)
+        entry.key is UNSET
+        and entry.id is not UNSET
+        and _ID.fullmatch(entry.id)
         and entry.at is None
         and (type(entry.label) is float if classes is None else entry.label in classes)
     ):
         return Label(entry.id, entry.label, at)
-    given: dict[str, Any] = {"id": entry.id, "label": entry.label}
+    named = {"id": entry.id, "key": entry.key, "label": entry.label}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not UNSET}
     if entry.at is not None:
         given["at"] = entry.at.isoformat()
-    return _checked(given, index, classes, at)
+    return _checked(given, index, classes, at, key)
 
 
-def _checked(entry: Any, index: int, classes: frozenset[str] | None, at: int) -> Label:
-    return checked(entry, f"label {index}", classes, at)
+def _checked(entry: Any, index: int, classes: frozenset[str] | None, at: int, key: str | None) -> Label:
+    return checked(entry, f"label {index}", classes, at, key)
 
 
-def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int) -> Label:
+def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int, key: str | None = None) -> Label:
     """One label as JSON holds it, wherever it comes from.
 
     Args:
         place: where it stands, for errors, like "label 3".
         classes: of the model; None for regression, whose labels are numbers.
+        key: as for `decode`.
 
     Raises:
         RequestError: 422, it is none.
     """
-    if not isinstance(entry, dict) or not {"id", "label"} <= entry.keys() <= {"id", "label", "at"}:
-        rule = "A label is an object with the keys 'id' and 'label', and perhaps 'at'"
+    if not isinstance(entry, dict) or entry.keys() - {"at"} not in _NAMES:
+        rule = "A label is an object with the keys 'label' and either 'id' or 'key', and perhaps 'at'"
         raise _wrong(place, rule, _keys(entry), f"send {_FORM}")
-    id_, label = entry["id"], entry["label"]
-    if type(id_) is not str or not _ID.fullmatch(id_):
-        rule = "The id of a label is that of an answer, as /predict gave it"
-        raise _wrong(place, rule, f"id {_shown(id_)}", 'send the "id" of a prediction')
+    if "key" in entry:
+        id_, named = None, _key(entry["key"], place, key)
+    else:
+        id_, named = _id(entry["id"], place), None
+    label = entry["label"]
     value = _number(label, place) if classes is None else _class(label, place, classes)
     event_at = None if entry.get("at") is None else _moment(entry["at"], place)
-    return Label(id_, value, at, event_at)
+    return Label(id_, value, at, event_at, named)
+
+
+def is_id(given: object) -> bool:
+    """Whether something is written as the ids of answers are."""
+    return type(given) is str and _ID.fullmatch(given) is not None
+
+
+def _id(given: Any, place: str) -> str:
+    if not is_id(given):
+        rule = "The id of a label is that of an answer, as /predict gave it"
+        raise _wrong(place, rule, f"id {_shown(given)}", 'send the "id" of a prediction')
+    return str(given)
+
+
+def _key(given: Any, place: str, column: str | None) -> str:
+    if column is None:
+        rule = "Labels come by key for a model that has a column of keys, which requests have sent"
+        remedy = 'send the "id" of a prediction; or train with data.key=COLUMN and send that column to /predict'
+        raise _wrong(place, rule, f"key {_shown(given)}", remedy)
+    key = keys.text(given) if type(given) in (str, int, float) else None
+    if key is None:
+        rule = f"The key of a label is the text or number that a record had as {column[:60]!r}"
+        raise _wrong(place, rule, f"key {_shown(given)}", f"send what /predict got as {column[:60]!r}")
+    return key
 
 
 def _number(label: Any, place: str) -> float:

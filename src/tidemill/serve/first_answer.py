@@ -16,7 +16,7 @@ from tidemill.bundle import golden
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError
-from tidemill.serve import protocol
+from tidemill.serve import pages, protocol
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import OWN, OWN_SECRET, UNLOADED
 from tidemill.serve.predictor import Predictor
@@ -56,14 +56,15 @@ def told(url: str, arguments: Arguments, predictor: Predictor, say: Callable[[st
             _say_unloaded(url, arguments, say)
             return None
         say(f"Serving {found['model']} version {found['version']} at {url}\n\nAsk it with a key of yours:")
-        say(f'{_curl(url, rows)} -H "Authorization: Bearer $KEY"\n')
+        say(f"{pages.curl(url, {'rows': rows}, keyed=True)}\n")
         return "Checked: it is ready, and answers nobody without a key."
     answered = _answer(url, arguments, predictor)
     if answered is None:
         _say_unloaded(url, arguments, say)
         return None
     rows, answer = answered
-    say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{_curl(url, rows)}\n")
+    line = pages.curl(url, {"rows": rows}, keyed=False)
+    say(f"Serving {answer['model']} version {answer['version']} at {url}\n\nAsk it:\n{line}\n")
     say("It answers:\n" + json.dumps(answer, indent=2, ensure_ascii=False))
     return "Checked: the answer over HTTP is the bundle's own."
 
@@ -135,6 +136,8 @@ def _asked(
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
+    except OSError as error:  # nobody listens yet, or not soon enough on a busy machine
+        return 503, f"no answer: {getattr(error, 'reason', error)}"
 
 
 def _unlike(rule: str, status: int, text: str) -> BundleError:
@@ -156,8 +159,3 @@ def _verify(answer: dict[str, Any], rows: list[dict[str, Any]], predictor: Predi
             observed=f"{name} {got} instead of {expected[name][0]}",
             remedy="see that no other server answers at this address",
         )
-
-
-def _curl(url: str, rows: list[dict[str, Any]]) -> str:
-    body = json.dumps({"rows": rows}, ensure_ascii=False)
-    return f"curl -s {url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -9,11 +9,13 @@ Ray reads these settings from the environment when its processes start, so they 
   application at the server's door, before Ray does for each what it would need to route it to another deployment.
 """
 
+import contextlib
 import json
 import os
 import secrets
 import shlex
 import shutil
+import signal
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ COMMON = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; silences a warning
     # Ray's own choice is 15: whatever else the machine does would come before those who answer
     "RAY_worker_niceness": "0",
+    # Ray kills a proxy that is not ready so soon; its own choice, 5 s, is too short beside others' work, and the start
+    # then ended with an ActorDiedError. `serve.start` itself waits for 60 s.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "55",
     "NVIDIA_TF32_OVERRIDE": "0",  # a GPU's short floats would not give the golden rows' answers
     # gRPC reads a message whole before anybody can look for its key; Ray's own choice is 2 GiB
     "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(32 * 2**20),
@@ -133,6 +138,16 @@ def launcher(folder: Path) -> dict[str, str]:
     script.touch(0o700)
     script.write_text(text, encoding="utf-8")
     return {_BINARY: str(script), isolation.TOKEN: token}
+
+
+def end_left(folder: Path) -> None:
+    """End what was started with a configuration in `folder`: an HAProxy outlives the actor that was killed, and keeps
+    the service's port."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if int(process.name) != os.getpid() and os.fsencode(folder / "haproxy.cfg") in words:
+                os.kill(int(process.name), signal.SIGTERM)
 
 
 class _Whole:

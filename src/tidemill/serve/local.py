@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import BundleError, RegistryError, SettingsError
-from tidemill.serve import first_answer, ingress, isolation, preflight, ray_token
+from tidemill.serve import first_answer, ingress, isolation, preflight, ray_start, ray_token
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.endpoints import OWN_SECRET
 from tidemill.serve.predictor import Predictor
@@ -54,9 +54,9 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
             _check_port(host, number)
     say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
     stop = threading.Event()
-    with _checked(arguments) as checking, _ray(address, _cpus(arguments)) as serve, _signals(stop):
+    with _checked(arguments) as checking, _ray(address, _cpus(arguments), say) as serve, _signals(stop):
         checking[0].result()
-        _start(serve, arguments)
+        _start(serve, arguments, say)
         url = f"http://{_reachable(host)}:{port}"
         found = first_answer.told(url, arguments, checking.pop().result(), say)
         if until_checked:
@@ -72,19 +72,22 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         serve.delete(_NAME)  # replicas end what they have in hand; the ingress stays until they have
 
 
-def _start(serve: Any, arguments: Arguments) -> None:
-    """Return when the replica has loaded the bundle."""
+def _start(serve: Any, arguments: Arguments, say: Callable[[str], None]) -> None:
+    """Return when the replica has loaded the bundle. A replica that ends by an error of ours would do so again."""
     from tidemill.serve.app import build
 
-    try:
-        serve.run(build(arguments), name=_NAME, logging_config=_quiet_logs())
-    except RuntimeError as error:
-        raise _unstarted("Ray Serve starts the model", error) from error
+    rule = "Ray Serve starts the model"
 
+    def run() -> Exception | None:
+        try:
+            serve.run(build(arguments), name=_NAME, logging_config=_quiet_logs())
+        except RuntimeError as error:
+            return error
+        return None
 
-def _unstarted(rule: str, error: Exception) -> BundleError:
-    log = f"try again; Ray's logs are under {isolation.session_folder()}/session_latest/logs, Serve's under serve there"
-    return BundleError(rule, observed=str(error)[-2000:], remedy=log)
+    failed = ray_start.started(rule, run, lambda: None, say)
+    if failed is not None:
+        raise ray_start.failure(rule, failed) from failed
 
 
 def _unloaded(arguments: Arguments) -> RegistryError:
@@ -133,8 +136,9 @@ def _checked(arguments: Arguments) -> Iterator[list[Future[Predictor]]]:
 
 
 @contextlib.contextmanager
-def _ray(address: Address, cpus: int) -> Iterator[Any]:
+def _ray(address: Address, cpus: int, say: Callable[[str], None]) -> Iterator[Any]:
     """Ray and Serve with nothing but what this needs, on this machine's loopback; both end with the block."""
+    private = None
     own = {OWN_SECRET: secrets.token_hex(16), isolation.TOKEN: ""}
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment() | own)
     if address.haproxy:
@@ -147,7 +151,8 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
 
     for name in ("ray.serve", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    try:
+
+    def start() -> None:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -160,24 +165,25 @@ def _ray(address: Address, cpus: int) -> Iterator[Any]:
             job_config=isolation.job(),
             _temp_dir=str(isolation.session_folder()),
         )
-    except Exception as error:  # Ray raises no narrower one where a process of its own stays away
-        raise _unstarted("Ray starts on this machine", error) from error
-    try:
-        grpc = {"port": address.grpc, "grpc_servicer_functions": [SERVICER]} if address.grpc else None
-        try:
-            serve.start(
-                http_options={"host": address.host, "port": address.port},
-                grpc_options=grpc,
-                logging_config=_quiet_logs(),
-            )
-        except RuntimeError as error:
-            raise _unstarted("Ray Serve starts", error) from error
-        yield serve
-    finally:
+        serve.start(
+            http_options={"host": address.host, "port": address.port},
+            grpc_options={"port": address.grpc, "grpc_servicer_functions": [SERVICER]} if address.grpc else None,
+            logging_config=_quiet_logs(),
+        )
+
+    def end() -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # Ray prints there that its own controller was stopped
             with contextlib.suppress(Exception):  # what matters then is that Ray itself goes
                 serve.shutdown()
             ray.shutdown()
+        if private is not None:
+            ingress.end_left(private)
+
+    ray_start.started("Ray Serve starts on this machine", start, end, say)
+    try:
+        yield serve
+    finally:
+        end()
 
 
 def _cpus(arguments: Arguments) -> int:
@@ -200,12 +206,16 @@ def _check_alive(serve: Any, unhealthy: float) -> float:
     Args:
         unhealthy: for how long the application has been so, seconds; returns the same for now.
     """
-    application = serve.status().applications[_NAME]
-    unhealthy = unhealthy + _POLL if application.status == "UNHEALTHY" else 0.0
-    if application.status in ("DEPLOY_FAILED", "NOT_STARTED") or unhealthy > _PATIENCE:
+    try:
+        application = serve.status().applications[_NAME]
+        status, message = str(application.status), ray_start.short(application.message)
+    except Exception as error:  # Serve's controller does not answer; replicas do so without it
+        status, message = "UNHEALTHY", ray_start.line(error)
+    unhealthy = unhealthy + _POLL if status == "UNHEALTHY" else 0.0
+    if status in ("DEPLOY_FAILED", "NOT_STARTED") or unhealthy > _PATIENCE:
         raise BundleError(
             "A server that has started goes on answering",
-            observed=f"{application.status}: {application.message}",
+            observed=f"{status}: {message}",
             remedy=f"start it again; its log lies under {isolation.session_folder()}/session_latest/logs/serve",
         )
     return unhealthy

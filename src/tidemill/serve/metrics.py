@@ -36,7 +36,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = tuple(float(2**power) for power in range(15))
 
-PATHS = ("/predict", "/feedback", "/health", "/metrics", "/profile", "/openapi.json", "/v2")
+PATHS = ("/predict", "/feedback", "/health", "/metrics", "/profile", "/openapi.json", "/docs", "/", "/v2")
 """Paths that count under their own name, as do the protocol's paths under /v2, with `{model}` for the model's name."""
 _PROTOCOL = re.compile(
     r"/v2(/health/(live|ready)|/models/[^/]+(/versions/[^/]+)?(/(ready|infer|config|stats))?|/models/stats"

@@ -9,6 +9,7 @@ from typing import Any
 import tidemill
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
+from tidemill.ledger import keys as ledger_keys
 from tidemill.serve import protocol
 from tidemill.serve.openapi_schemas import Schema, fixed, label, prediction, ref, row, tensor_names
 from tidemill.serve.predictor import Predictor
@@ -41,12 +42,12 @@ _ID = "0123456789ab1-0"
 def document(predictor: Predictor, *, keys: bool = False) -> bytes:
     """The document as JSON. keys: whether the server asks for API keys."""
     identity = predictor.manifest.identity
-    reader = Reader(predictor.manifest.schema)
+    reader, key = Reader(predictor.manifest.schema), ledger_keys.column(predictor.manifest.schema)
     components: Schema = {
         "schemas": {
             "Row": row(predictor.columns, reader.others),
             "Prediction": prediction(identity),
-            "Label": label(identity),
+            "Label": label(identity, key.name if key else None),
             "InferInput": tensor_names(predictor.columns),
             **fixed(identity),
         }
@@ -77,7 +78,7 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
     predict["parameters"] = [_TIMEOUT, _VERSION]
     feedback = _operation(
         "feedback",
-        "Labels of earlier answers, by id; again for corrections. All are taken, or none.",
+        "Labels of earlier answers, by id or by the record's key; again for corrections. All are taken, or none.",
         {_JSON: _content("FeedbackResponse", {"received": 1})},
         (*_BODY, 404, 503),
         keys,
@@ -94,7 +95,13 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
         "profile", "Live profiles of all replicas, by hour and version.", {_JSON: _content("Profiles")}, (404,), keys
     )
     itself = _operation("openapi", "This document.", {_JSON: {"schema": {"type": "object"}}}, ())
+    page = {"text/html": {"schema": {"type": "string"}}}
+    front = _operation(
+        "front", "What this service is, and how it is asked.", {_JSON: {"schema": {"type": "object"}}, **page}, ()
+    )
     return {
+        "/": {"get": front},
+        "/docs": {"get": _operation("docs", "This document, for people.", page, ())},
         "/predict": {"post": predict},
         "/feedback": {"post": feedback},
         "/health": {"get": health},

@@ -72,8 +72,8 @@ def prediction(identity: Identity) -> Schema:
     return _object(properties, ["id", "probabilities", "label"])
 
 
-def label(identity: Identity) -> Schema:
-    """One label of /feedback."""
+def label(identity: Identity, key: str | None) -> Schema:
+    """One label of /feedback. key: the model's column of keys, if it has one."""
     if identity.objective is Objective.REGRESSION:
         value: Schema = {"type": "number"}
     else:
@@ -83,7 +83,12 @@ def label(identity: Identity) -> Schema:
             "description": text,
         }
     at = {"type": ["string", "null"], "description": "When it came true, ISO 8601; without an offset, UTC."}
-    return _object({"id": {"type": "string", "pattern": ID}, "label": value, "at": at}, ["id", "label"])
+    properties: Schema = {"id": {"type": "string", "pattern": ID}, "label": value, "at": at}
+    if key is None:
+        return _object(properties, ["id", "label"])
+    told = f"What the record had as {key!r} in /predict. The label holds for every answer to it that was given before."
+    properties["key"] = {"type": ["string", "number"], "minLength": 1, "description": told}
+    return _object(properties, ["label"]) | {"oneOf": [{"required": ["id"]}, {"required": ["key"]}]}
 
 
 def fixed(identity: Identity) -> Mapping[str, Schema]:

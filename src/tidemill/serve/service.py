@@ -127,10 +127,15 @@ class Service:
         """Keep labels.
 
         Raises:
-            RequestError: 503, they cannot be kept now.
+            RequestError: 503, they cannot be kept now; 422, they come by keys that the ledger masks.
         """
         if not self._ledger.keeps:
             raise protocol.refused(404, "Labels are kept where a ledger is set", "there is none", "set ledger.path")
+        column = self._held.champion.key
+        if column is not None and self._ledger.masks(column) and any(label.key is not None for label in labels):
+            name = f"ledger.columns.{column.name}"
+            remedy = f'send the "id" of a prediction; or serve with {name}=hash, which hides keys and finds them again'
+            raise protocol.refused(422, "Labels come by key where the ledger keeps keys", f"{name}=mask", remedy)
         try:
             self._ledger.labelled(list(labels))
         except LedgerError as error:

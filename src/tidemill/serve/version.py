@@ -12,6 +12,7 @@ import numpy as np
 from tidemill.bundle.answers import Answers, names
 from tidemill.data.raw import Raw, missing
 from tidemill.errors import RequestError
+from tidemill.ledger import keys
 from tidemill.ledger.record import Described
 from tidemill.serve import protocol
 from tidemill.serve.ask import Ask
@@ -57,6 +58,7 @@ class Version:
         self.identity = self.predictor.manifest.identity
         self.number = str(self.identity.version)
         self.schema = self.predictor.manifest.schema
+        self.key = keys.column(self.schema)
         self.reader = Reader(self.schema)
         self._limits = limits or protocol.Limits()
         outputs = names(self.identity.objective)

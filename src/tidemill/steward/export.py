@@ -61,11 +61,11 @@ def export_records(
     def part(since: datetime, before: datetime) -> pl.DataFrame:
         roles = [str(record.Role.CHAMPION), str(record.Role.CANARY)]
         given = tables.answers(settings, model, since, before).filter(pl.col("role").is_in(roles))
-        given = given.select("id", "at", "inputs" if fields else pl.lit(None).alias("inputs"))
+        given = given.select("id", "key", "at", "inputs" if fields else pl.lit(None).alias("inputs"))
         # not in the scan: for a struct of many fields Polars 2.1 fails to read Delta's statistics
         read = given.collect(engine="streaming").lazy().filter(pl.col("inputs").is_not_null())
         received = tables.labels(settings, model, since - tables.SKEW)
-        labels = received.join(read.select("id", *moment), on="id")
+        labels = tables.matched(received, read).join(read.select("id", *moment), on="id")
         came_true = pl.coalesce("event_at", "moment" if moment else "at")
         labels = tables.latest(labels.filter(came_true < tables.aware(until)))
         return read.join(labels, on="id").select(columns).drop_nulls(target.name).collect(engine="streaming")

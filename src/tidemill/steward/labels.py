@@ -24,22 +24,26 @@ from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve import feedback
 from tidemill.settings import DataSettings, Kind, Objective
+from tidemill.steward.file_keys import FileKeys
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
 from tidemill.steward.records import Records, Span
 from tidemill.steward.watch import Reading, Severity
 
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-_COLUMNS = ("id", "label", "value", "at")
+_COLUMNS = ("id", "key", "label", "value", "at")
 _AS_TRAINING = cast(DataSettings, SimpleNamespace(options={}))
-_READERS: dict[str, Callable[[Path, bool], pl.DataFrame]] = {
-    ".parquet": lambda file, _: pl.read_parquet(file),
-    ".csv": lambda file, _: sources.collect(_delimited.scan(str(file), _AS_TRAINING)),
-    ".jsonl": lambda file, _: pl.read_ndjson(file),
-    ".ndjson": lambda file, _: pl.read_ndjson(file),
+_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": lambda file: pl.read_parquet(file),
+    ".csv": lambda file: sources.collect(_delimited.scan(str(file), _AS_TRAINING)),
+    ".jsonl": lambda file: pl.read_ndjson(file),
+    ".ndjson": lambda file: pl.read_ndjson(file),
 }
 """By a file's ending, as training reads it: CSV with any separator and encoding, every value as text."""
-_FORM = "columns id (as /predict gave it), label (a class) or value (a number), and perhaps at (when it came true)"
+_FORM = (
+    "columns id (as /predict gave it) or key (the record's, as /predict got it), label (a class) or value (a number), "
+    "and perhaps at (when it came true)"
+)
 
 
 def known(identity: Identity) -> pl.Expr:
@@ -99,8 +103,10 @@ def take_files(
 
     Args:
         files: Parquet, CSV or JSON Lines with the columns id, label or value, and perhaps at (ISO 8601 or a timestamp).
+            In place of id there may be the record's key, in a column called `key` or as the model's own is.
         identity: of the model; labels are refused as `POST /feedback` refuses them.
-        schema: the model's: numbers and times may also be written as training's table has them.
+        schema: the model's: its column of keys, if it has one; numbers and times may also be written as training's
+            table has them.
 
     Returns:
         How many labels were added; none of files whose content was taken before.
@@ -108,7 +114,9 @@ def take_files(
     Raises:
         LedgerError: a file cannot be read, or a row of it is no label of an answer; nothing is taken.
     """
-    read = [_read(file, ledger, model, identity, schema) for file in files]
+    key = schema.only(SchemaRole.KEY) if schema is not None else None
+    keys = FileKeys(ledger, model, key.name if key else None)
+    read = [_read(file, ledger, model, identity, schema, keys) for file in files]
     table = Table(ledger.table(model, "labels"), ledger.storage_options)
     found = {piece.writer: piece for piece in read if piece.rows.height}  # by content: one given twice counts once
     return table.add(list(found.values())) if found else 0
@@ -169,17 +177,20 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.group_by(key).agg(pl.col("loss", "squares", "labelled").sum()).sort(key)
 
 
-def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity, schema: Schema | None) -> Piece:
+def _read(
+    file: Path, ledger: LedgerSettings, model: str, identity: Identity, schema: Schema | None, keys: FileKeys
+) -> Piece:
     classes = feedback.classes_of(identity)
     try:
         content = file.read_bytes()
-        table = _READERS[file.suffix.lower()](file, classes is not None)
+        table = keys.named(_READERS[file.suffix.lower()](file))
         table = _as_in_training(values.cleaned(table.lazy()).collect(), schema)
     except SourceError as error:
         raise LedgerError(error.rule, observed=f"{file}: {error.observed}", remedy=f"give {_FORM}") from error
     except (*FAILURES, KeyError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
-    rows = columns.labelled(_labels(table, file, classes))
+    labels = _labels(table, file, classes, keys)
+    rows = columns.labelled(keys.kept(labels))
     given = tables.answers(ledger, model).select("id").join(rows.lazy().select("id"), on="id", how="semi")
     unknown = ~rows["id"].is_in(given.unique().collect(engine="streaming")["id"].implode())
     if unknown.any():
@@ -190,6 +201,7 @@ def _read(file: Path, ledger: LedgerSettings, model: str, identity: Identity, sc
             observed=f"{file}, row {first + 1}: id {rows['id'][first]!r}, which {model} never answered{more}",
             remedy="correct the id or leave the row out; an answer is there some seconds after it was given",
         )
+    keys.check(file, labels, rows)
     return Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)
 
 
@@ -209,8 +221,8 @@ def _as_in_training(table: pl.DataFrame, schema: Schema | None) -> pl.DataFrame:
     return table
 
 
-def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None) -> list[Label]:
-    if "id" not in table.columns or not {"label", "value"} & set(table.columns):
+def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None, keys: FileKeys) -> list[Label]:
+    if not {"id", "key"} & set(table.columns) or not {"label", "value"} & set(table.columns):
         raise _unfit(f"{file} with the columns {listed(table.columns)}")
     odd = [name for name in _COLUMNS if _odd(name, table.schema.get(name))]
     if odd:
@@ -222,9 +234,11 @@ def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None) -> 
         if len(said) != 1:
             raise _unfit(f"{file}, row {number}, without exactly one of label and value")
         at = row.get("at")
-        entry = {"id": row["id"], "label": said[0], "at": at if at is None or isinstance(at, str) else at.isoformat()}
+        by = "key" if row.get("id") is None and "key" in row else "id"
+        moment = at if at is None or isinstance(at, str) else at.isoformat()
+        entry = {by: row[by], "label": said[0], "at": moment}
         try:
-            found.append(feedback.checked(entry, f"{file}, row {number}", classes, received))
+            found.append(feedback.checked(entry, f"{file}, row {number}", classes, received, keys.column))
         except RequestError as error:
             raise LedgerError(error.rule, observed=error.observed, remedy=error.remedy) from error
     return found

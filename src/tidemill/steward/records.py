@@ -92,7 +92,7 @@ class Records:
         in_time = pl.col("at") < until if self._time is None else (pl.col("event_at") < until).fill_null(True)
         came = tables.labels(self._ledger, self._model, span.since - tables.SKEW).filter(in_time)
         for piece in self.pieces(span):
-            mine = came.join(piece.lazy().select("id"), on="id", how="semi")
+            mine = tables.matched(came, piece.lazy()).join(piece.lazy().select("id"), on="id", how="semi")
             joined = piece.lazy().join(tables.latest(mine), on="id", how="left", maintain_order="left")
             yield joined.collect(engine=_ENGINE)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tidemill.errors import TrainingError
+from tidemill.serve import ray_start
 from tidemill.steward import background
 from tidemill.steward.command import RetrainSettings
 
@@ -145,10 +146,12 @@ def _behind_others(words: Sequence[str], settings: RetrainSettings) -> list[str]
 def _reached(address: str | None) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
+        if not ray_start.is_rays(error) and not isinstance(error, ValueError):
+            raise
         raise TrainingError(
             "retrain.runner=ray needs a Ray cluster that takes jobs",
-            observed=f"retrain.ray_address={address}: {str(error).strip().partition(chr(10))[0][:300]}",
+            observed=f"retrain.ray_address={address}: {ray_start.line(error)}",
             remedy="correct the address of the head's dashboard, like http://HOST:8265, or set retrain.runner=process",
         ) from error
 

@@ -1,11 +1,16 @@
 """How far a steward is, for people and for programs that wait: what its last look came to, as one JSON file."""
 
 import json
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
+
+from tidemill.bundle.registry import Registry
 from tidemill.bundle.rollout import Desired
 from tidemill.bundle.store import explained, open_store
+from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward.book import Decision
 from tidemill.steward.policy import Policy
@@ -42,6 +47,28 @@ def read(ledger: LedgerSettings, model: str) -> bytes | None:
     assert ledger.path is not None
     with explained(ledger.path):
         return open_store(ledger.path).read(model, FILE)
+
+
+def unwatched(ledger: LedgerSettings, model: str, registry: Registry) -> str:
+    """What there is to say of a model that no steward has looked at, and what to do.
+
+    Raises:
+        RegistryError: there is no such model, or it has no champion.
+        LedgerError: the ledger cannot be read.
+    """
+    registry.resolve(model, "champion")
+    places = shlex.join(["--model", model, "--registry", registry.path, "--ledger", str(ledger.path)])
+    said = [f"No steward has watched {model} yet: nothing is weighed, and nothing can raise an alarm."]
+    answers = tables.answers(ledger, model)
+    counted = answers.select(pl.len().alias("rows"), pl.col("at").max().alias("last")).collect(engine="streaming")
+    rows, last = counted.row(0)
+    if rows:
+        said.append(f"Its ledger has {rows:,} answers, the last of {last:%Y-%m-%d %H:%M} UTC. To have them watched:")
+    else:
+        served = shlex.join(["tidemill", "serve", "--model", model, "--registry", registry.path])
+        said += [f"There are no answers in {ledger.path} either. Serve it, or score files with predict --record:"]
+        said += [f"  {served} ledger.path={shlex.quote(str(ledger.path))}", "Then have it watched:"]
+    return "\n".join([*said, f"  tidemill steward {places}"])
 
 
 def _brief(reading: Reading) -> dict[str, Any]:

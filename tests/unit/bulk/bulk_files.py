@@ -1,9 +1,33 @@
 """Tables in every format that bulk scoring reads."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+
+from tidemill.bundle import checksums, manifest
+from tidemill.data.schema import Column, Role
+from tidemill.settings import Kind
+
+OTHERS = (
+    Column(name="id", kind=Kind.CATEGORICAL, role=Role.KEY),
+    Column(name="sex", kind=Kind.CATEGORICAL, role=Role.SENSITIVE),
+    Column(name="note", kind=Kind.CATEGORICAL, role=Role.IGNORED),
+    Column(name="when", kind=Kind.TIMESTAMP, role=Role.TIME, format="%d.%m.%Y"),
+)
+
+
+def with_others(bundle: Path, place: Path) -> Path:
+    """A copy of a bundle whose schema has columns that the model does not see."""
+    shutil.copytree(bundle, place)
+    described = manifest.read(place)
+    schema = replace(described.schema, columns=(*described.schema.columns, *OTHERS))
+    manifest.write(replace(described, interface=replace(described.interface, schema=schema.to_dict())), place)
+    checksums.write(place)
+    return place
+
 
 FORMATS = ("parquet", "arrow", "arrows", "csv", "jsonl", "json", "csv.gz", "jsonl.gz")
 

@@ -8,9 +8,8 @@ import pytest
 from ledger_entries import Write, described
 
 from tidemill.ledger import frames
-from tidemill.ledger.ledger import NOTE
 from tidemill.ledger.record import Answered, Described, Label
-from tidemill.ledger.settings import Fsync, LedgerSettings
+from tidemill.ledger.settings import NOTE, Fsync, LedgerSettings
 from tidemill.ledger.wal import Wal
 
 

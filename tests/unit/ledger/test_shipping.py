@@ -49,6 +49,7 @@ def test_an_answer_as_a_row(settings: LedgerSettings, write: Write) -> None:
     )
     assert shipped(settings).row(0, named=True) == {
         "id": "aa-1-0",
+        "key": None,
         "request": "aa-1",
         "row": 0,
         "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),

@@ -91,7 +91,11 @@ def test_values_of_a_regression(label, value):
         ({}, 400, r"the one key 'labels'. Got: the keys \[\]"),
         ({"labels": [], "label": 1}, 400, r'Got: the keys \["labels","label"\]'),
         ({"labels": {}}, 422, "'labels' is a list of objects. Got: {}"),
-        ({"labels": [{"id": ID, "label": "no"}, 3]}, 422, "keys 'id' and 'label', and perhaps 'at'. Got: label 1, 3"),
+        (
+            {"labels": [{"id": ID, "label": "no"}, 3]},
+            422,
+            "either 'id' or 'key', and perhaps 'at'. Got: label 1, 3",
+        ),
         ({"labels": [{"id": ID}]}, 422, r'label 0, the keys \["id"\]'),
         ({"labels": [{"id": ID, "label": "no", "when": 1}]}, 422, r'\["id","label","when"\]'),
         ({"labels": [{"id": "x-0", "label": "no"}]}, 422, 'as /predict gave it. Got: label 0, id "x-0"'),
@@ -165,3 +169,42 @@ def test_the_moment_of_a_label_is_iso_8601_in_any_of_its_forms():
         one({"id": ID, "label": 1.0, "at": text}, ()).event_at for text in ("2013-06-30T14:05:00Z", "20130630T1405Z ")
     ]
     assert at == [1_372_601_100_000_000_000] * 2
+
+
+def by_key(entry, key="order"):
+    identity = Identity(model="m", version="7", created="", objective=Objective.BINARY, classes=["no", "yes"])
+    (label,) = feedback.decode(json.dumps({"labels": [entry]}).encode(), identity, Limits(), NOW, key)
+    return label
+
+
+@pytest.mark.parametrize(("given", "key"), [(7, "7"), ("7", "7"), (7.0, "7"), ("007", "007"), ("ä 1", "ä 1")])
+@pytest.mark.parametrize("more", [{}, {"at": "1970-01-01T00:00:01Z"}, {"label": "no", "at": None}])
+def test_labels_by_the_records_key(given, key, more):
+    event_at = 1_000_000_000 if more.get("at") else None
+    assert by_key({"label": "no", "key": given, **more}) == Label(None, "no", NOW, event_at, key)
+
+
+@pytest.mark.parametrize(
+    ("entry", "column", "text"),
+    [
+        (
+            {"key": 7, "label": "no"},
+            None,
+            "column of keys.*train with data.key=COLUMN and send that column",
+        ),
+        (
+            {"key": None, "label": "no"},
+            "order",
+            "had as 'order'. Got: label 0, key null. Remedy: send what",
+        ),
+        ({"key": "", "label": "no"}, "order", 'key ""'),
+        ({"key": True, "label": "no"}, "order", "key true"),
+        ({"key": [7], "label": "no"}, "order", r"key \[7\]"),
+        ({"key": 7, "id": ID, "label": "no"}, "order", "either 'id' or 'key'"),
+        ({"key": 7, "label": "nope"}, "order", "one of the model's classes"),
+    ],
+)
+def test_what_is_no_label_by_key_is_refused(entry, column, text):
+    with pytest.raises(RequestError, match=f"(?s){text}") as caught:
+        by_key(entry, column)
+    assert caught.value.status == 422

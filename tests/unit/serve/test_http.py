@@ -65,7 +65,7 @@ def test_it_answers_a_body_in_parts(registry: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("GET", "/", 404, "/openapi.json"),
+        ("GET", "/nowhere", 404, "/openapi.json"),
         ("POST", "/predict/../x", 404, "/predict/../x"),
         ("POST", "/predict/", 404, "/predict/"),
         ("GET", "/" + "x" * 5000, 404, "x" * 199),

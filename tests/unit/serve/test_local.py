@@ -7,20 +7,46 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayActorError
 from serving_parts import arguments, running
 
 from tidemill.bundle.registry import Registry
 from tidemill.errors import BundleError, RegistryError, SettingsError
-from tidemill.serve import first_answer, local, preflight
+from tidemill.serve import first_answer, local, preflight, ray_start
 from tidemill.serve.arguments import Arguments
 
 
 def test_a_replica_that_does_not_start_is_explained():
+    said = []
+
     def run(*_, **__):
         raise RuntimeError("Deploying application tidemill failed: no memory")
 
     with pytest.raises(BundleError, match=r"Ray Serve starts the model.*no memory"):
-        local._start(SimpleNamespace(run=run), Arguments(registry="r", model="m"))
+        local._start(SimpleNamespace(run=run), Arguments(registry="r", model="m"), said.append)
+    assert not said, "it would fail again"
+
+
+def test_a_controller_that_dies_while_the_model_is_deployed_is_tried_again(monkeypatch):
+    said, tries = [], []
+
+    def run(*_, **__):
+        tries.append(1)
+        if len(tries) < 3:
+            raise RayActorError()
+
+    monkeypatch.setattr(ray_start, "PAUSE", 0.0)
+    local._start(SimpleNamespace(run=run), Arguments(registry="r", model="m"), said.append)
+    assert len(tries) == 3 and "RayActorError" in said[0]
+
+
+def test_a_controller_that_does_not_answer_is_given_time(monkeypatch):
+    def status():
+        raise RayActorError()
+
+    assert local._check_alive(SimpleNamespace(status=status), 0.0) == local._POLL
+    with pytest.raises(BundleError, match=r"Got: UNHEALTHY: RayActorError"):
+        local._check_alive(SimpleNamespace(status=status), local._PATIENCE)
 
 
 def test_an_observer_of_the_current_folder_is_found_as_ray_finds_it(small_multiclass, tmp_path, monkeypatch):

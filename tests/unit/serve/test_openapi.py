@@ -7,7 +7,7 @@ import pytest
 from tidemill.data.schema import Column
 from tidemill.serve import openapi, protocol
 from tidemill.serve.metrics import path_label
-from tidemill.serve.openapi_schemas import ID, row
+from tidemill.serve.openapi_schemas import ID, label, row
 from tidemill.serve.predictor import Predictor
 from tidemill.settings import Kind, Objective
 
@@ -58,7 +58,7 @@ def test_schemas_are_schemas_and_references_lead_somewhere(document):
     for reference in references:
         assert resolved(document, reference)["type"] == "object"
     names = [operation["operationId"] for _, _, operation in operations(document)]
-    assert len(names) == len(set(names)) == 23
+    assert len(names) == len(set(names)) == 25
 
 
 def test_path_parameters_are_declared(document):
@@ -197,3 +197,16 @@ def test_ids_are_those_that_feedback_takes():
 
     for text in ("ab-0", "0123456789ab1f-12", "x-0", "ab-01", "ab", "a" * 65 + "-0", "ab-1234567890"):
         assert bool(re.search(ID, text)) == bool(feedback._ID.fullmatch(text))
+
+
+@pytest.mark.parametrize("key", [None, "order"])
+def test_labels_by_key_are_described_where_there_are_keys(key, predictor):
+    schema = label(predictor.manifest.identity, key)
+    truth = (
+        1.5 if predictor.manifest.identity.objective is Objective.REGRESSION else predictor.manifest.identity.classes[0]
+    )
+    fits = jsonschema.Draft202012Validator(schema).is_valid
+    assert fits({"id": "ab-0", "label": truth})
+    assert [fits({"key": given, "label": truth}) for given in (7, "7")] == [key is not None] * 2
+    wrong = ({"key": 7, "id": "ab-0"}, {"key": ""}, {"key": None}, {"key": True}, {})
+    assert not any(fits({**given, "label": truth}) for given in wrong)

@@ -16,9 +16,9 @@ from serving_parts import ROW, arguments, call, post, started
 from tidemill.bundle.registry import Registry
 from tidemill.data.profile import Profile, answers_table, profile_like
 from tidemill.data.raw import from_table
+from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Answered, Form, Role
 from tidemill.ledger.settings import Cover, LedgerSettings
-from tidemill.serve.endpoints import columns
 from tidemill.serve.profiling import Profiling, merged
 from tidemill.settings import Objective
 from watched_rows import INPUTS, answered, table, watched
@@ -61,7 +61,7 @@ def events(
             plain = part.select(names).with_columns(pl.col("scheduled").dt.epoch("us"), pl.col("wind").fill_nan(None))
             inputs = json.dumps({"rows": plain.to_dicts()}).encode()
         else:
-            inputs = columns(from_table(part.with_columns(pl.col("scheduled").dt.cast_time_unit("us")), INPUTS))
+            inputs = packed(from_table(part.with_columns(pl.col("scheduled").dt.cast_time_unit("us")), INPUTS))
         entry = Answered(f"{begin:x}", at, "1", Role.CHAMPION, 1.0, 9, form, inputs, None, answered(part, objective))
         found.append(msgspec.structs.replace(entry, **more))
     return found

@@ -1,6 +1,7 @@
 """One replica's answers, end to end without Ray: batches, deadlines, the ledger, versions side by side, swaps."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from serving_parts import OTHERS, ROW, Got, Stand, arguments, call, entries, fol
 
 from tidemill.bundle.registry import Alias, Mode, Registry
 from tidemill.data.raw import from_rows
+from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Form, Label, Role
 from tidemill.ledger.settings import LedgerSettings, WhenFull
@@ -480,6 +482,26 @@ def test_labels_are_kept_by_the_ids_of_answers(two: Two, kept: Kept) -> None:
             assert [(entry.id, entry.label) for entry in found] == [(id, "low"), ("ffff-7", "mid")]
 
     asyncio.run(main())
+
+
+def test_labels_by_the_records_own_key_are_joined_and_masked_ones_refused(two: Two, tmp_path: Path) -> None:
+    async def main(ledger: Ledger, last: int) -> Got:
+        async with standing(alone(two.champion), ledger) as stand:
+            rows = [{**ROW, "id": "7"}, {**ROW, "id": "8"}]
+            assert (await post(stand.application, "/predict", {"rows": rows})).status == 200
+            labels = {"labels": [{"key": 7, "label": "low"}, {"key": last, "label": "mid"}]}
+            return await post(stand.application, "/feedback", labels)
+
+    settings = LedgerSettings(path=str(tmp_path / "kept"), ship_seconds=0.1)
+    with contextlib.closing(Ledger(settings, "small")) as ledger:
+        assert asyncio.run(main(ledger, 9)).json == {"received": 2}
+    found = tables.joined(settings, "small").sort("id").collect()
+    assert found.select("key", "true_label").rows() == [("7", "low"), ("8", None)]
+    masked = LedgerSettings(path=str(tmp_path / "masked"), columns={"id": "mask"})  # type: ignore[dict-item]
+    with contextlib.closing(Ledger(masked, "small")) as ledger:
+        got = asyncio.run(main(ledger, 8))
+    assert got.status == 422 and got.observed == "ledger.columns.id=mask"
+    assert "serve with ledger.columns.id=hash" in got.json["error"]["remedy"]
 
 
 # Versions side by side

@@ -1,9 +1,12 @@
 """Labels as files, and the metric over time by either clock."""
 
+import contextlib
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from served import HOUR, MODEL, NOW, Served
@@ -12,9 +15,14 @@ from tidemill import cli
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
+from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.record import Answered, Described, Form
+from tidemill.ledger.record import Role as AnswerRole
 from tidemill.settings import Kind, Objective
 from tidemill.steward import policy
 from tidemill.steward.labels import metrics, take_files
+from tidemill.steward.policy import Clock
+from tidemill.steward.records import Records, Span
 
 BEGIN = NOW - 30 * HOUR
 
@@ -124,6 +132,87 @@ def test_what_is_no_label_is_refused_and_nothing_is_taken(served, tmp_path, name
     assert says in str(refused.value)
     assert tables.labels(served.ledger, MODEL).collect().is_empty()
     assert not Path(served.ledger.table(MODEL, "labels")).exists()
+
+
+def keyed(served, keys, columns=None):
+    """Answers to records with these keys, as a server with these covers ships them."""
+    settings = replace(served.ledger, columns=columns or {})
+    schema = served.registry.describe(MODEL, "champion").schema.to_dict()
+    probabilities = np.tile(np.array([0.25, 0.75], np.float32), (len(keys), 1))
+    with contextlib.closing(Ledger(settings, MODEL)) as ledger:
+        ledger.describe(Described("1", schema, "binary", ("no", "yes")))
+        entry = Answered(
+            id="ab",
+            at=round(BEGIN.timestamp()) * 10**9,
+            version="1",
+            role=AnswerRole.CHAMPION,
+            propensity=1.0,
+            latency=1,
+            form=Form.ROWS,
+            inputs=json.dumps({"rows": [{"size": 1.0, "city": "Bern", "id": key} for key in keys]}).encode(),
+            rows=None,
+            answers={"probabilities": probabilities, "label": np.array(["yes"] * len(keys), np.object_)},
+        )
+        ledger.answered([entry])
+
+
+@pytest.mark.parametrize("name", ["key", "id"])
+@pytest.mark.parametrize("columns", [{}, {"id": "hash"}])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_labels_by_the_models_own_key(served, tmp_path, capsys, name, columns, suffix):
+    keyed(served, [7, "008", "x"], columns)
+    table = pl.DataFrame({name: ["7", "008"], "label": ["no", "yes"]})
+    file = tmp_path / f"labels.{suffix}"
+    {"parquet": table.write_parquet, "jsonl": table.write_ndjson, "csv": table.write_csv}[suffix](file)
+    assert cli.main(["steward", "labels", str(file), *about(served)]) == 0, capsys.readouterr().err
+    assert "2 labels taken" in capsys.readouterr().out
+    found = tables.joined(served.ledger, MODEL).sort("id").collect()
+    assert found["true_label"].to_list() == ["no", "yes", None]
+    (piece,) = Records(served.ledger, MODEL, Clock.ARRIVAL, None).labelled(
+        Span(begin=BEGIN - HOUR, end=NOW, since=BEGIN - HOUR), NOW + 99 * HOUR
+    )
+    assert sorted(piece["true_label"].drop_nulls()) == ["no", "yes"], "the steward sees them too"
+
+
+def test_keys_as_numbers_in_a_file_are_the_same_keys(served, tmp_path):
+    keyed(served, ["7", "8"])
+    pl.DataFrame({"id": [7.0, 8.0], "value": [None, None], "label": ["no", "yes"]}).write_parquet(
+        tmp_path / "l.parquet"
+    )
+    identity = served.registry.describe(MODEL, "champion").identity
+    assert take_files([tmp_path / "l.parquet"], served.ledger, MODEL, identity, "id") == 2
+    assert tables.joined(served.ledger, MODEL).collect()["true_label"].null_count() == 0
+
+
+def test_a_file_may_name_answers_by_id_or_by_key_row_by_row(served, tmp_path):
+    keyed(served, ["7", "8"])
+    (tmp_path / "l.csv").write_text("id,label\nab-0,no\n8,yes\n")
+    identity = served.registry.describe(MODEL, "champion").identity
+    assert take_files([tmp_path / "l.csv"], served.ledger, MODEL, identity, "id") == 2
+    found = tables.joined(served.ledger, MODEL).sort("id").collect()
+    assert found["true_label"].to_list() == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "key", "says"),
+    [
+        ({}, "key,label\n7,no\n9,no\n10,no\n", "id", "row 2: key '9', of which the ledger has no answer (and 1 more)"),
+        ({}, "key,label\n9,no\n", "id", "send the column 'id' in each row of /predict, or score files"),
+        ({}, "key,label\n7,no\n", None, "train with data.key=COLUMN"),
+        ({}, "key,label\n,no\n", "id", "row 1, key null"),
+        ({"id": "mask"}, "key,label\n7,no\n", "id", "ledger.columns.id=mask"),
+        ({"id": "hash"}, "key,label\n7,no\n", "id", "no key for digests here"),
+    ],
+)
+def test_what_is_no_label_by_key_is_refused(served, tmp_path, columns, text, key, says):
+    keyed(served, [7], columns)
+    (served.ledger.segments(MODEL) / "hash.key").unlink()
+    (tmp_path / "l.csv").write_text(text)
+    identity = served.registry.describe(MODEL, "champion").identity
+    with pytest.raises(LedgerError) as refused:
+        take_files([tmp_path / "l.csv"], served.ledger, MODEL, identity, key)
+    assert says in str(refused.value)
+    assert tables.labels(served.ledger, MODEL).collect().is_empty()
 
 
 def test_a_model_that_does_not_exist_gets_no_table(served, tmp_path, capsys):

@@ -59,9 +59,17 @@ def test_one_look_tells_how_things_stand_and_what_was_decided(served, capsys):
 
 
 def test_the_status_of_what_nobody_watches_says_so(served, capsys):
-    assert cli.main(["steward", "status", *where(served, "other")]) == 0
-    assert "No steward has watched other yet" in capsys.readouterr().out
+    assert cli.main(["steward", "status", *where(served)]) == 0
+    told = capsys.readouterr().out
+    assert "No steward has watched m yet: nothing is weighed" in told
+    assert "There are no answers in" in told and "tidemill serve --model m --registry" in told
     assert not (served.place / "ledger").exists()
+    served.answer(NOW - 3 * HOUR, 5)
+    assert cli.main(["steward", "status", *where(served)]) == 0
+    told = capsys.readouterr().out
+    assert "Its ledger has 5 answers, the last of " in told and "\n  tidemill steward --model m --registry" in told
+    assert cli.main(["steward", "status", *where(served, "other")]) == 1
+    assert "Got: other/champion" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Form
 from tidemill.serve import exposure, isolation
 from tidemill.serve.ask import Ask, Part, Reply
-from tidemill.serve.endpoints import columns, deadline
+from tidemill.serve.endpoints import deadline
 from tidemill.serve.http import Endpoint, Incoming, presented
 from tidemill.serve.inference import calls, documents, responses
 from tidemill.serve.inference.calls import INFER, Document
@@ -185,7 +186,7 @@ class ReplicaBackend:
         return self._service.version(version or None)
 
     def _ask(self, request: InferRequest, version: str, reads: Version) -> Ask:
-        ask = self._service.ask(request.rows, Form.COLUMNS, columns(dict(request.raw) | request.others))
+        ask = self._service.ask(request.rows, Form.COLUMNS, packed(dict(request.raw) | request.others))
         ask.raw = request.raw
         ask.pinned = version or None
         key = request.parameters.get("key")
