@@ -45,6 +45,11 @@ def with_null(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(cs.float().fill_nan(None), empty)
 
 
+def hashes(table: pl.DataFrame, columns: list[str]) -> pl.Series:
+    """Of each row a number, the same for rows that are equal in all these columns (missing equals missing)."""
+    return with_null(table.select(columns)).hash_rows()
+
+
 def sample(table: pl.DataFrame, rows: int) -> pl.DataFrame:
     """At most `rows` random rows, in the table's order."""
     if table.height <= rows:

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from tidemill.composition import build, choices, component, keys, open_keys
-from tidemill.settings.data import DataSettings, Kind, Objective, QualitySettings, SplitMethod, SplitSettings
+from tidemill.settings.data import (
+    AbsentClasses,
+    DataSettings,
+    Duplicates,
+    Kind,
+    Objective,
+    QualitySettings,
+    SplitMethod,
+    SplitSettings,
+)
 from tidemill.settings.preparation import (
     CalendarPart,
     CategoricalSettings,
@@ -47,6 +56,7 @@ from tidemill.settings.rules import (
 from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
 
 __all__ = [
+    "AbsentClasses",
     "Accelerator",
     "AtLeastOne",
     "BaselineName",
@@ -55,6 +65,7 @@ __all__ = [
     "ClassWeights",
     "ColumnPreparation",
     "DataSettings",
+    "Duplicates",
     "EvaluationSettings",
     "FeatureOperation",
     "FeatureSettings",
