@@ -21,18 +21,19 @@ from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.bundle.runtime import Runtime
 from tidemill.data import raw
-from tidemill.data.dataset import Dataset
+from tidemill.data.dataset import Dataset, tell
 from tidemill.data.profile import profile, profile_answers
 from tidemill.data.raw import Raw
 from tidemill.data.schema import Role
 from tidemill.data.target import Labels, Target
 from tidemill.errors import TidemillError
-from tidemill.evaluation import importance
+from tidemill.evaluation import importance, slices
 from tidemill.evaluation.calibration import Conformal, Temperature
 from tidemill.evaluation.evaluate import Tables, evaluate
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
+from tidemill.evaluation.suspicions import check as check_results
 from tidemill.report import curves, gallery, page
 from tidemill.report.content import Calibration, ReportContent
 from tidemill.serve.predictor import Predictor
@@ -84,7 +85,13 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     LOG.info("Evaluating: metrics with intervals, slices, baselines, importance")
     evaluation = _evaluate(settings, data, learned, exported, opened)
     _say(evaluation)
-    verdict = _decide(settings, registry, data.target, opened, evaluation)
+    suspicions = tuple(check_results(evaluation, settings.data.ignored, settings.data.quality.allow_leaks))
+    tell(suspicions)
+    data = dataclasses.replace(data, findings=[*suspicions, *data.findings])
+    verdict = gate.bar(
+        _decide(settings, registry, data.target, opened, evaluation),
+        tuple(finding.message for finding in data.findings if finding.bars),
+    )
     described = _manifest(settings, data, learned, exported, opened, evaluation, verdict, run_folder)
     content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
     figures = gallery.figures(content)
@@ -112,6 +119,12 @@ def _say(evaluation: Evaluation) -> None:
     for metric in evaluation.metrics:
         interval = "" if metric.lower is None else f"  ({metric.lower:.4f} to {metric.upper:.4f})"
         LOG.info("  %-18s %.4f%s", metric.name, metric.value, interval)
+    if evaluation.unmeasured:
+        LOG.info("  not measured, as the test split lacks a class: %s", ", ".join(evaluation.unmeasured))
+    for part in evaluation.slices:
+        if part.column == slices.SEEN and part.value == "no" and part.metrics:
+            figures = ", ".join(f"{metric.name} {metric.value:.4f}" for metric in part.metrics)
+            LOG.info("  on the %s test rows whose inputs are not in train: %s", f"{part.rows:,}", figures)
     for baseline in evaluation.baselines:
         against = baseline.comparison
         word = "better" if against.upper < 0 else "worse" if against.lower > 0 else "no different for certain"
@@ -204,6 +217,7 @@ def _manifest(
                 "test": opened.table.height,
             },
             "quarantined": data.quarantined,
+            "dropped": data.dropped,
             "test_opened": splits.test.opened,
             "test_inspected": splits.test.inspected,
         },

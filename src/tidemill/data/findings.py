@@ -12,7 +12,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One check's result: what, where, how much, and what to do about it."""
+    """One check's result: what, where, how much, and what to do about it.
+
+    bars: what was found makes figures on the test split untrustworthy, so the gate refuses the version for it.
+    """
 
     check: str
     severity: Severity
@@ -21,3 +24,4 @@ class Finding:
     rows: int
     share: float
     remedy: str
+    bars: bool = False

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tidemill.data.quarantine import Quarantined
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import Tables, with_null
 from tidemill.data.target import Target
@@ -110,7 +111,11 @@ def tables(
         train=with_null(train),
         validation=with_null(train.clear() if validation is None else validation),
         test=with_null(train.clear() if test is None else test),
-        quarantined=quarantined,
+        quarantined=(
+            (Quarantined(part="data.path", rows=quarantined, of=quarantined + train.height, reasons=("x: missing",)),)
+            if quarantined
+            else ()
+        ),
         schema=schema_of(train, **roles),
         settings=settings or data_settings(),
         target=None if target is None else Target(name=target, objective=objective, classes=()),

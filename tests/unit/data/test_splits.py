@@ -210,7 +210,9 @@ def test_no_rows_to_cut(n: int) -> None:
 
 def rare(positions: list[int], n: int = 100) -> pl.DataFrame:
     """`n` rows in order of time of which these are of the class rare."""
-    return table(n).with_columns(y=pl.when(pl.col("row").cast(pl.Int64).is_in(positions)).then(pl.lit("rare")).otherwise("y"))
+    return table(n).with_columns(
+        y=pl.when(pl.col("row").cast(pl.Int64).is_in(positions)).then(pl.lit("rare")).otherwise("y")
+    )
 
 
 def refused(data: pl.DataFrame, how: SplitSettings, *given: pl.DataFrame | None) -> SplitError:
