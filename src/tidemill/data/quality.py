@@ -69,8 +69,8 @@ def stop_on_errors(findings: Sequence[Finding]) -> None:
     if len(errors) == 1:
         observed, remedy = errors[0].message, errors[0].remedy
     else:
-        observed = "".join(f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors) + "\n "
-        remedy = "see each of them"
+        observed = "".join(f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors)
+        remedy = "as each of them says"
     raise QualityError(
         f"The data must pass every check ({len(errors)} failed: {', '.join(sorted({e.check for e in errors}))})",
         observed=observed,

@@ -58,7 +58,8 @@ def weights(tables: Tables) -> Iterator[Finding]:
                 "for nothing",
                 rows=rows,
                 share=rows / table.height,
-                remedy="give them weights above 0, set data.weight=null, or leave them out of the table",
+                remedy="give them weights above 0, leave these rows out of the table, or do without weights: "
+                f"data.weight=null, and {column.name} in data.ignored",
             )
     yield Finding(
         check="weights",

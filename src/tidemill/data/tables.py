@@ -67,4 +67,5 @@ def counted(values: pl.Series) -> pl.DataFrame:
 
 def named(columns: tuple[Column, ...], table: pl.DataFrame) -> list[str]:
     """Names of those columns that the table has."""
-    return [column.name for column in columns if column.name in table.columns]
+    present = set(table.columns)
+    return [column.name for column in columns if column.name in present]

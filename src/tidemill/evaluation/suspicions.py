@@ -14,7 +14,9 @@ TOO_GOOD = {"auroc": 0.98, "r2": 0.98}
 ONE_COLUMN = 0.8
 """Share of all permutation importance, from which on a model rests on one column."""
 FEWEST_COLUMNS = 3
-"""Of less columns, one may well carry nearly all."""
+"""Of fewer columns, one may well carry nearly all."""
+FEWEST_ROWS = 100
+"""On fewer test rows, a perfect figure is no rarity."""
 LISTED = 3
 
 
@@ -49,7 +51,7 @@ def _too_good(
     evaluation: Evaluation, leading: Sequence[Importance], total: float, ignored: Sequence[str]
 ) -> Iterator[Finding]:
     for metric in evaluation.metrics:
-        if metric.value < TOO_GOOD.get(metric.name, float("inf")):
+        if evaluation.rows < FEWEST_ROWS or metric.value < TOO_GOOD.get(metric.name, float("inf")):
             continue
         columns = ", ".join(f"{column.column!r} ({column.increase / total:.0%})" for column in leading[:LISTED])
         yield Finding(
