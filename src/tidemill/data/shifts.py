@@ -17,7 +17,7 @@ CERTAIN = 4.0
 POINTS = 0.03
 """Difference of a class's share that matters."""
 RELATIVE = 0.3
-"""The same for a rare class, as a share of its larger share."""
+"""The same for a rare class, as a share of the larger of its shares (or of all others', where it is the frequent one)."""
 DEVIATIONS = 0.15
 """Difference of a numeric target's mean that matters, in its standard deviations."""
 MISSING_POINTS = 0.1
@@ -67,8 +67,8 @@ def _rate(train: pl.Series, values: pl.Series, split: str, classes: tuple[str, .
     if len(shares) == 2 and classes:
         value = next((v for v in order if str(v).removesuffix(".0").lower() == classes[-1].lower()), value)
     old, new = shares[value]
-    difference = abs(old - new)
-    if difference < min(POINTS, RELATIVE * max(old, new)) or difference < CERTAIN * _error(old, rows, new, others):
+    difference, rarer = abs(old - new), max(min(old, 1 - old), min(new, 1 - new))
+    if difference < min(POINTS, RELATIVE * rarer) or difference < CERTAIN * _error(old, rows, new, others):
         return None
     shown = value if not isinstance(value, float) else f"{value:g}"
     return f"{train.name!r} is {shown!r} in {old:.1%} of train, but in {new:.1%} of {split}", difference
