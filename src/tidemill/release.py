@@ -15,22 +15,23 @@ import polars as pl
 from plotly.graph_objects import Figure
 
 from tidemill import secrets
-from tidemill.bundle import export, folder, manifest
+from tidemill.bundle import export, folder, gate, manifest
 from tidemill.bundle.export import Exported
 from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.champion import challenge
 from tidemill.data import raw
-from tidemill.data.dataset import Dataset
+from tidemill.data.dataset import Dataset, tell
 from tidemill.data.profile import profile, profile_answers
 from tidemill.data.raw import Raw
 from tidemill.data.target import Labels
-from tidemill.evaluation import importance
+from tidemill.evaluation import importance, slices
 from tidemill.evaluation.calibration import Conformal, Temperature
 from tidemill.evaluation.evaluate import Tables, evaluate
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
+from tidemill.evaluation.suspicions import check as check_results
 from tidemill.report import curves, gallery, page, standing
 from tidemill.report.content import Calibration, ReportContent
 from tidemill.settings import DataSettings, Settings
@@ -81,9 +82,13 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     LOG.info("Evaluating: metrics with intervals, slices, baselines, importance")
     evaluation = _evaluate(settings, data, learned, exported, opened)
     _say(evaluation)
+    suspicions = tuple(check_results(evaluation, settings.data.ignored, settings.data.quality.allow_leaks))
+    tell(suspicions)
+    data = dataclasses.replace(data, findings=[*suspicions, *data.findings])
     new = Contender(target=data.target, answers=opened.answers)
     decided = challenge(settings, registry, data, opened.table, new, evaluation.baselines)
-    verdict = replace(decided, reasons=(*decided.reasons, *standing.advice(evaluation.baselines)))
+    advised = replace(decided, reasons=(*decided.reasons, *standing.advice(evaluation.baselines)))
+    verdict = gate.bar(advised, tuple(finding.message for finding in data.findings if finding.bars))
     described = _manifest(settings, data, learned, exported, opened, evaluation, verdict, run_folder)
     content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
     figures = gallery.figures(content)
@@ -112,6 +117,12 @@ def _say(evaluation: Evaluation) -> None:
     for metric in evaluation.metrics:
         interval = "" if metric.lower is None else f"  ({metric.lower:.4f} to {metric.upper:.4f})"
         LOG.info("  %-18s %.4f%s", metric.name, metric.value, interval)
+    if evaluation.unmeasured:
+        LOG.info("  not measured, as the test split lacks a class: %s", ", ".join(evaluation.unmeasured))
+    for part in evaluation.slices:
+        if part.column == slices.SEEN and part.value == "no" and part.metrics:
+            figures = ", ".join(f"{metric.name} {metric.value:.4f}" for metric in part.metrics)
+            LOG.info("  on the %s test rows whose inputs are not in train: %s", f"{part.rows:,}", figures)
     for baseline in evaluation.baselines:
         LOG.info("%s", standing.sentence(baseline))
         if remedy := standing.remedy(baseline):
@@ -176,6 +187,7 @@ def _manifest(
                 "test": opened.table.height,
             },
             "quarantined": data.quarantined,
+            "dropped": data.dropped,
             "test_opened": splits.test.opened,
             "test_inspected": splits.test.inspected,
         },

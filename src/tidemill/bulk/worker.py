@@ -40,7 +40,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """answered, quarantined, recorded: rows; recorded are those that the ledger did not have. unseen: as in `Scored`."""
+    """answered, quarantined, recorded: rows; recorded: those new to the ledger. unseen: as in `Scored`."""
 
     file: int
     chunk: int

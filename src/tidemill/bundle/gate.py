@@ -63,6 +63,16 @@ def decide(
     return _against(new.on(labels), champion.on(labels), settings, seed)
 
 
+def bar(verdict: Verdict, reasons: tuple[str, ...]) -> Verdict:
+    """The verdict, refused for these reasons, if any, whatever the figures say: they cannot be relied on."""
+    if not reasons:
+        return verdict
+    said = " ".join(f"{reason.rstrip('.')}." for reason in reasons)
+    return Verdict(
+        passed=False, reasons=(f"It may not become champion: {said}", *verdict.reasons), comparison=verdict.comparison
+    )
+
+
 def _first(baselines: tuple[Baseline, ...]) -> Verdict:
     trivial = [baseline for baseline in baselines if baseline.name == BaselineName.TRIVIAL]
     assert trivial, "the trivial baseline always runs"

@@ -71,8 +71,9 @@ def constant(tables: Tables) -> Iterator[Finding]:
 
 def infinite(tables: Tables) -> Iterator[Finding]:
     """Infinities are clipped in inputs, but a target or a weight cannot be infinite."""
+    present = set(tables.train.columns)
     for column in tables.schema.columns:
-        if column.kind is not Kind.NUMERIC or column.name not in tables.train.columns:
+        if column.kind is not Kind.NUMERIC or column.name not in present:
             continue
         is_target = tables.target is not None and column.name == tables.target.name
         for split, table in tables.splits.items():
@@ -91,10 +92,8 @@ def infinite(tables: Tables) -> Iterator[Finding]:
 
 def far_out(tables: Tables) -> Iterator[Finding]:
     """Values far from nearly all others: often a mark like 99999 for a missing value."""
-    for column in tables.schema.inputs:
-        if column.kind is not Kind.NUMERIC or column.name not in tables.train.columns:
-            continue
-        values = tables.train[column.name].drop_nulls().to_numpy()
+    for name in _of_kind(tables, Kind.NUMERIC):
+        values = tables.train[name].drop_nulls().to_numpy()
         values = values[np.isfinite(values)]
         low, high = np.quantile(values, [0.01, 0.99], method="nearest") if len(values) else (0, 0)
         with np.errstate(over="ignore"):  # nothing is far out among the largest floats
@@ -104,23 +103,21 @@ def far_out(tables: Tables) -> Iterator[Finding]:
             yield Finding(
                 check="far_out",
                 severity=Severity.INFO,
-                column=column.name,
-                message=f"{column.name!r} has {len(far):,} values far out, between {far.min():g} and {far.max():g}; "
+                column=name,
+                message=f"{name!r} has {len(far):,} values far out, between {far.min():g} and {far.max():g}; "
                 f"98% lie between {low:g} and {high:g}",
                 rows=len(far),
                 share=len(far) / tables.train.height,
-                remedy=f"if these mean 'missing' or are wrong, set data.quality.ranges.{column.name}",
+                remedy=f"if these mean 'missing' or are wrong, set data.quality.ranges.{name}",
             )
 
 
 def unseen(tables: Tables) -> Iterator[Finding]:
     """Categories that a model meets for the first time in validation or test."""
-    for column in tables.schema.inputs:
-        if column.kind is not Kind.CATEGORICAL or column.name not in tables.train.columns:
-            continue
-        known = tables.train[column.name].unique().implode()
+    for name in _of_kind(tables, Kind.CATEGORICAL):
+        known = tables.train[name].unique().implode()
         for split in ("validation", "test"):
-            values = tables.splits[split][column.name].drop_nulls()
+            values = tables.splits[split][name].drop_nulls()
             rows = int((~values.is_in(known)).sum())
             share = rows / max(len(values), 1)
             if not rows:
@@ -129,13 +126,18 @@ def unseen(tables: Tables) -> Iterator[Finding]:
             yield Finding(
                 check="unseen_categories",
                 severity=Severity.WARNING if share >= UNSEEN else Severity.INFO,
-                column=column.name,
-                message=f"{column.name!r} has categories that training lacks, in {rows:,} rows ({share:.2%}) of "
+                column=name,
+                message=f"{name!r} has categories that training lacks, in {rows:,} rows ({share:.2%}) of "
                 f"{split}{names}",
                 rows=rows,
                 share=share,
-                remedy=f"expect little of {column.name} in these rows; if it names rows, add it to data.ignored",
+                remedy=f"expect little of {name} in these rows; if it names rows, add it to data.ignored",
             )
+
+
+def _of_kind(tables: Tables, kind: Kind) -> list[str]:
+    """Inputs of one kind that the tables have."""
+    return named(tuple(column for column in tables.schema.inputs if column.kind is kind), tables.train)
 
 
 def target(tables: Tables) -> Iterator[Finding]:

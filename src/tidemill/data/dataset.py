@@ -1,6 +1,7 @@
 """From a source to checked splits: all that happens to a table before anything is learned from it."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,13 +9,13 @@ from pathlib import Path
 import polars as pl
 
 from tidemill import secrets
-from tidemill.data import fingerprint, infer, quality, sources, splits, target, typed
-from tidemill.data.findings import Finding, lines
+from tidemill.data import fingerprint, infer, quality, repeats, sources, splits, target, typed
+from tidemill.data.findings import Finding, Severity, lines
 from tidemill.data.schema import Role, Schema
 from tidemill.data.splits import Splits
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError, listed
-from tidemill.settings import DataSettings, Kind
+from tidemill.settings import DataSettings, Duplicates, Kind
 
 LOG = logging.getLogger(__name__)
 SHOWN_COLUMNS = 60
@@ -26,6 +27,7 @@ class Dataset:
     """A table read by its schema, split and checked.
 
     quarantined: number of rows kept out; they lie in the run's folder with their reasons.
+    dropped: number of rows left out because they repeat another one (data.quality.duplicates=drop).
     fingerprint: of the content of all rows that were kept, test included.
     """
 
@@ -34,15 +36,24 @@ class Dataset:
     splits: Splits
     findings: list[Finding]
     quarantined: int
+    dropped: int
     fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """The table, and the one of `data.test_path` where that is set: there, with all columns that settings name."""
+    """The table, and those of `data.validation_path` and `data.test_path` where these are set: there, with all columns
+    that settings name."""
 
     frame: pl.LazyFrame
+    validation: pl.LazyFrame | None
     test: pl.LazyFrame | None
+
+    @property
+    def tables(self) -> dict[str, pl.LazyFrame]:
+        """Those that are there, by the setting that names each."""
+        named = {"data.path": self.frame, "data.validation_path": self.validation, "data.test_path": self.test}
+        return {name: frame for name, frame in named.items() if frame is not None}
 
 
 def open(settings: DataSettings) -> Opened:
@@ -57,7 +68,7 @@ def open(settings: DataSettings) -> Opened:
     if settings.target is None and settings.schema is None:
         raise _no_target(names)
     infer.check_names(settings, names)
-    return Opened(frame=frame, test=sources.open_test(settings))
+    return Opened(frame=frame, validation=sources.open_validation(settings), test=sources.open_test(settings))
 
 
 def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> Dataset:
@@ -77,33 +88,35 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
     goal_column = schema.only(Role.TARGET)
     if goal_column is None:
         raise _no_target([column.name for column in schema.columns])
-    table = typed.apply(frame, schema)
-    test_table = typed.apply(opened.test, schema) if opened.test is not None else None
-    quarantined = [part.quarantined for part in (table, test_table) if part is not None]
-    count = _keep(quarantined, folder / "quarantine.parquet")
-    goal = target.fit(table.table[goal_column.name], settings)
-    parts = splits.split(table.table, schema, settings.split, goal, test_table.table if test_table else None)
+    read = {name: typed.apply(table, schema) for name, table in opened.tables.items()}
+    count = _keep([table.quarantined for table in read.values()], folder / "quarantine.parquet")
+    goal = target.fit(read["data.path"].table[goal_column.name], settings)
+    whole = {name: part.table for name, part in read.items()}
+    kept = without_repeats(whole, schema, settings)
+    dropped = sum(one.height for one in whole.values()) - sum(one.height for one in kept.values())
+    if dropped:
+        LOG.info("Dropped %s rows that repeat an earlier one in all inputs and the target", f"{dropped:,}")
+    parts = divide(kept, schema, settings, goal)
     schema = schema.with_ranges(_ranges(parts.train, schema))
     infer.write_yaml(schema, folder / "schema.yaml")
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
         *(f"{rows:,}" for rows in (parts.train.height, parts.validation.height, parts.test.rows)),
         settings.split.method,
-        count,
+        f"{count:,}",
     )
     LOG.info("Target: %s, %s%s", goal.name, goal.objective, f": {', '.join(goal.classes[:20])}" if goal.classes else "")
-    findings = quality.check(parts, count, schema, settings, goal)
-    for line in lines(findings):
-        LOG.info("%s", line)
+    findings = quality.check(parts, read, schema, settings, goal)
+    tell(findings)
     quality.stop_on_errors(findings)
-    everything = [table.table, *([test_table.table] if test_table else [])]
     return Dataset(
         schema=schema,
         target=goal,
         splits=parts,
         findings=findings,
         quarantined=count,
-        fingerprint=fingerprint.fingerprint(pl.concat(everything)),
+        dropped=dropped,
+        fingerprint=fingerprint.fingerprint(pl.concat(kept.values())),
     )
 
 
@@ -118,6 +131,40 @@ def _ranges(train: pl.DataFrame, schema: Schema) -> dict[str, tuple[datetime, da
     }
 
 
+def tell(findings: Sequence[Finding]) -> None:
+    """Say every warning with its remedy, and what weights count in, to who watches the run."""
+    for line in lines(findings):
+        LOG.info("%s", line)
+    for finding in findings:
+        if finding.check == "weights" and finding.severity is Severity.INFO:
+            LOG.info("Note: %s", finding.message)
+
+
+def without_repeats(
+    tables: Mapping[str, pl.DataFrame], schema: Schema, settings: DataSettings
+) -> Mapping[str, pl.DataFrame]:
+    """The typed tables; where it is asked for, without rows that repeat an earlier one in all inputs and the target."""
+    if settings.quality.duplicates is not Duplicates.DROP:
+        return tables
+    target = [column.name for column in schema.with_role(Role.TARGET)]
+    columns = list(dict.fromkeys([*(column.name for column in schema.inputs), *target]))
+    return dict(zip(tables, repeats.drop(list(tables.values()), columns), strict=True))
+
+
+def divide(tables: Mapping[str, pl.DataFrame], schema: Schema, settings: DataSettings, goal: Target) -> Splits:
+    """The splits of typed tables, by the setting that names each of them (see `Opened.tables`)."""
+    group = settings.quality.duplicates is Duplicates.GROUP
+    return splits.split(
+        tables["data.path"],
+        schema,
+        settings.split,
+        goal,
+        tables.get("data.test_path"),
+        tables.get("data.validation_path"),
+        alike=[column.name for column in schema.inputs] if group else None,
+    )
+
+
 def _no_target(names: list[str]) -> SchemaError:
     return SchemaError(
         "data.target must name the column to predict",
@@ -130,7 +177,7 @@ def _keep(quarantined: list[pl.DataFrame], file: Path) -> int:
     rows = pl.concat(quarantined, how="diagonal_relaxed")
     if rows.height:
         rows.write_parquet(file)
-        LOG.info("warning: %s rows break the schema and are kept in %s", f"{rows.height:,}", file)
+        LOG.info("%s rows break a rule of the schema; they are kept in %s", f"{rows.height:,}", file)
     return rows.height
 
 

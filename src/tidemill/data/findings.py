@@ -22,6 +22,7 @@ class Finding:
 
     rows, share: the rows that it is about, and their share of those that were looked at (1 where it is about a whole
     column); other measures stand in the message.
+    bars: what was found makes figures on the test split untrustworthy, so the gate refuses the version for it.
     """
 
     check: str
@@ -31,6 +32,7 @@ class Finding:
     rows: int
     share: float
     remedy: str
+    bars: bool = False
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:

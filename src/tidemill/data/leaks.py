@@ -45,12 +45,15 @@ class Score:
     through: str
 
 
-def check(tables: Tables) -> Iterator[Finding]:
-    """An error for each column at or above `quality.leak_threshold`; and the strongest column, as information."""
-    if tables.target is None or tables.target.name not in tables.train.columns:
-        return
+def check(tables: Tables, found: list[Score]) -> Iterator[Finding]:
+    """An error for each column at or above `quality.leak_threshold`; and the strongest column, as information.
+
+    Args:
+        found: the `scores` of the tables.
+    """
+    assert tables.target is not None
     measure = "absolute rank correlation" if tables.target.objective is Objective.REGRESSION else "AUROC"
-    found = sorted(scores(tables), key=lambda score: -score.value)
+    found = sorted(found, key=lambda score: -score.value)
     threshold, allowed = tables.settings.quality.leak_threshold, tables.settings.quality.allow_leaks
     for score in found:
         if score.value >= threshold:
@@ -87,7 +90,7 @@ def scores(tables: Tables) -> list[Score]:
     inputs = [column.name for column in tables.schema.inputs if column.name != name]
     rows = sample(tables.train.filter(tables.train[name].is_not_null()), ROWS)
     classes = tables.target.objective is not Objective.REGRESSION
-    outcomes = _one_against_rest(rows[name]) if classes else [_ranks(rows[name])]
+    outcomes = one_against_rest(rows[name]) if classes else [ranks(rows[name])]
     folds = np.random.default_rng(SEED).integers(0, FOLDS, rows.height)
     found = []
     for column in inputs:
@@ -96,7 +99,7 @@ def scores(tables: Tables) -> list[Score]:
     return found
 
 
-def _one_against_rest(labels: pl.Series) -> list[np.ndarray]:
+def one_against_rest(labels: pl.Series) -> list[np.ndarray]:
     """A mask of rows for each class; two classes need one mask only."""
     classes = counted(labels)["value"].head(CLASSES)
     if labels.n_unique() == 2:
@@ -107,17 +110,22 @@ def _one_against_rest(labels: pl.Series) -> list[np.ndarray]:
 def _strongest(values: pl.Series, outcomes: list[np.ndarray], folds: np.ndarray) -> tuple[float, str]:
     """The strongest effect of a column, between 0 and 1, and through what it comes."""
     present = values.is_not_null().to_numpy()
-    presence = _ranks(pl.Series(present))
+    presence = ranks(pl.Series(present))
     effects = {"missing values": _effect(outcomes, lambda _: presence)}
     if values.dtype == pl.String:
-        codes = _categories(values)
-        effects["category"] = _effect(outcomes, lambda outcome: _rates(codes, outcome, folds), signed=True)
+        codes = categories(values)
+        effects["category"] = by_rate(codes, outcomes, folds)
     else:
-        ranks, bins = _ranks(values)[present], _bins(values)
-        effects["value range"] = _effect(outcomes, lambda outcome: _rates(bins, outcome, folds), signed=True)
-        effects["value"] = _effect([_again(outcome[present]) for outcome in outcomes], lambda _: ranks)
+        order, ranges = ranks(values)[present], bins(values)
+        effects["value range"] = by_rate(ranges, outcomes, folds)
+        effects["value"] = _effect([_again(outcome[present]) for outcome in outcomes], lambda _: order)
     through = max(effects, key=lambda name: effects[name])
     return effects[through], through
+
+
+def by_rate(codes: np.ndarray, outcomes: list[np.ndarray], folds: np.ndarray) -> float:
+    """Strength of association of the outcomes with their rate by code, learned on other folds; between 0 and 1."""
+    return _effect(outcomes, lambda outcome: _rates(codes, outcome, folds), signed=True)
 
 
 def _effect(
@@ -141,7 +149,7 @@ def _effect(
 
 def _again(outcome: np.ndarray) -> np.ndarray:
     """Ranks among fewer rows."""
-    return outcome if outcome.dtype == bool else _ranks(pl.Series(outcome))
+    return outcome if outcome.dtype == bool else ranks(pl.Series(outcome))
 
 
 def _two_auroc_minus_one(ranks: np.ndarray, positive: np.ndarray) -> float:
@@ -169,12 +177,12 @@ def _rates(codes: np.ndarray, outcome: np.ndarray, folds: np.ndarray) -> np.ndar
     return np.asarray(step_ranks[which][cells])
 
 
-def _ranks(values: pl.Series) -> np.ndarray:
+def ranks(values: pl.Series) -> np.ndarray:
     """Average ranks as float64; NaN where missing."""
     return values.rank("average").cast(pl.Float64).to_numpy()
 
 
-def _bins(values: pl.Series) -> np.ndarray:
+def bins(values: pl.Series) -> np.ndarray:
     """Codes from 0: missing, then distinct values where they are few, or else quantile bins."""
     steps = values.rank("dense").cast(pl.Float64)
     if int(steps.max() or 0) > BINS:  # type: ignore[arg-type]
@@ -183,8 +191,8 @@ def _bins(values: pl.Series) -> np.ndarray:
     return steps.fill_null(0).cast(pl.Int64).to_numpy()
 
 
-def _categories(values: pl.Series) -> np.ndarray:
+def categories(values: pl.Series, most: int = CATEGORIES) -> np.ndarray:
     """Codes from 0: missing, all rarer categories together, then the most frequent ones."""
-    known = counted(values)["value"].head(CATEGORIES)
+    known = counted(values)["value"].head(most)
     codes = values.replace_strict(known, pl.int_range(2, len(known) + 2, eager=True), default=1, return_dtype=pl.Int64)
     return np.where(values.is_null().to_numpy(), 0, codes.to_numpy())

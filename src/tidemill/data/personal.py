@@ -150,8 +150,9 @@ def check(tables: Tables) -> Iterator[Finding]:
     """One finding at most for a column: an error where personal data is likely, a warning where it is possible."""
     declared = tables.settings.quality.allow_personal
     rows = sample(tables.train, ROWS)
+    present = set(rows.columns)
     for column in tables.schema.columns:
-        if column.role in (Role.IGNORED, Role.TARGET) or column.name not in rows.columns:
+        if column.role in (Role.IGNORED, Role.TARGET) or column.name not in present:
             continue
         found = _look(column, rows[column.name].drop_nulls())
         if found is None:

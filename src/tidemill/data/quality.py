@@ -3,24 +3,27 @@
 A check is a function from `Tables` to findings. To add one, write it and put it into its file's `CHECKS`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from tidemill.data import column_checks, leaks, personal, row_checks, sentinels
+from tidemill.data import column_checks, joint, personal, quarantine, repeats, row_checks, sentinels, shifts
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.schema import Schema
 from tidemill.data.splits import Splits
 from tidemill.data.tables import Tables, with_null
 from tidemill.data.target import Target
+from tidemill.data.typed import TypedTable
 from tidemill.errors import QualityError
 from tidemill.settings import DataSettings
 
 CHECKS: tuple[Callable[[Tables], Iterator[Finding]], ...] = (
     *row_checks.CHECKS,
+    repeats.check,
     *column_checks.CHECKS,
     sentinels.check,
-    leaks.check,
+    *shifts.CHECKS,
+    joint.check,
     personal.check,
 )
 
@@ -30,20 +33,24 @@ _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
 def check(
-    splits: Splits, quarantined: int, schema: Schema, settings: DataSettings, target: Target | None = None
+    splits: Splits,
+    read: Mapping[str, TypedTable],
+    schema: Schema,
+    settings: DataSettings,
+    target: Target | None = None,
 ) -> list[Finding]:
     """All findings, errors first. The test split is inspected, which it records, and stays sealed.
 
     Args:
-        quarantined: rows that the schema's rules kept out of the splits.
+        read: the tables as they were read, with the rows that the schema's rules kept out, by the setting that named
+            each.
     """
 
     def findings(test: pl.DataFrame) -> list[Finding]:
+        parts = {"train": splits.train, "validation": splits.validation, "test": test}
         tables = Tables(
-            train=with_null(splits.train),
-            validation=with_null(splits.validation),
-            test=with_null(test),
-            quarantined=quarantined,
+            **{name: with_null(part) for name, part in parts.items()},
+            quarantined=tuple(quarantine.count(read, schema, settings, parts)),
             schema=schema,
             settings=settings,
             target=target,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from tidemill.data import sources, splits, typed
+from tidemill.data import dataset, typed
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
-from tidemill.errors import SchemaError
+from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
 
 _ROW = "row\0"
@@ -45,19 +45,19 @@ def reread(
         SourceError: the source cannot be read a second time.
         SchemaError: it holds other rows by now, or lacks one of `columns`.
     """
-    frame = sources.open_test(settings)
-    apart = frame is not None
-    stored = (sources.open(settings) if frame is None else frame).with_row_index(_ROW)
+    numbered = {name: frame.with_row_index(_ROW) for name, frame in dataset.open(settings).tables.items()}
+    stored = numbered.get("data.test_path", numbered["data.path"])
     there = stored.collect_schema().names()
     if absent := [column.name for column in columns if column.name not in there]:
         raise SchemaError(
             "A champion is compared on a table that has the columns which it was trained on",
-            observed=f"no column {', '.join(map(repr, absent[:10]))}",
+            observed=f"no column {listed(absent, quoted=True)}",
             remedy="add it to the table, and to data.ignored if the new version is not to use it.",
         )
-    found = typed.apply(stored, _numbered(schema.columns, schema)).table
-    if not apart:
-        found = splits.split(found, schema, settings.split, target).test.open("to be read by the champion's schema")
+    ours = _numbered(schema.columns, schema)
+    tables = {name: typed.apply(frame, ours).table for name, frame in numbered.items()}
+    kept = dataset.without_repeats(tables, schema, settings)
+    found = dataset.divide(kept, schema, settings, target).test.open("to be read by the champion's schema")
     if not found.drop(_ROW).equals(test):
         raise SchemaError(
             "A source gives the same rows when it is read a second time",

@@ -4,36 +4,95 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from tidemill.data.classes import absent
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.schema import Role
 from tidemill.data.tables import Tables
-from tidemill.settings import Kind, SplitMethod
+from tidemill.data.target import as_text
+from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod
 
 FEW = 100
 """Rows of a split, below which its figures say little."""
 OFF_SHARE = 0.25
 """By how much a split may differ from the share asked for, relative to it."""
-MANY = 0.01
-"""Share of rows from which on duplicates are a warning."""
-COPY = 0.5
-"""From this share on, known test rows in data that do not repeat themselves mean that it is a copy."""
+FEW_CLASSES = 5
+"""Classes that a message lists."""
 
 
 def quarantined(tables: Tables) -> Iterator[Finding]:
-    rows, limit = tables.quarantined, tables.settings.quality.max_quarantined
-    if rows == 0:
+    limit = tables.settings.quality.max_quarantined
+    for found in tables.quarantined:
+        share = found.rows / found.of
+        rule = f"{found.rows:,} of {found.of:,} rows of {found.part} ({share:.2%}) break a rule of the schema"
+        yield Finding(
+            check="quarantined",
+            severity=Severity.ERROR if share > limit else Severity.WARNING,
+            column=None,
+            message=f"{rule} and were quarantined (limit {limit:.2%}). {'; '.join(found.reasons)}",
+            rows=found.rows,
+            share=share,
+            remedy="look at quarantine.parquet in the run's folder; mend the source or the rule, "
+            "or raise data.quality.max_quarantined",
+        )
+
+
+def weights(tables: Tables) -> Iterator[Finding]:
+    """What has no weight is not learned, or not seen when the best epoch is chosen."""
+    column = tables.schema.only(Role.WEIGHT)
+    if column is None or column.name not in tables.train.columns:
         return
-    share = rows / (rows + sum(table.height for table in tables.splits.values()))
+    for name in ("train", "validation"):
+        table = tables.splits[name]
+        without = [("all rows", table.height)] if table.height and not table[column.name].sum() else []
+        if not without and tables.target is not None and tables.target.objective is not Objective.REGRESSION:
+            rows_of = pl.DataFrame({"class": as_text(table[tables.target.name]), "weight": table[column.name]})
+            by_class = rows_of.group_by("class").agg(pl.col("weight").sum(), pl.len().alias("rows")).sort("class")
+            empty = by_class.filter(pl.col("weight") == 0)
+            without = [(f"all rows of class {label!r}", rows) for label, _, rows in empty.iter_rows()]
+        for what, rows in without[:FEW_CLASSES]:
+            yield Finding(
+                check="no_weight",
+                severity=Severity.ERROR,
+                column=column.name,
+                message=f"the weight {column.name!r} is 0 in {what} of {name} ({rows:,} rows), so they would count "
+                "for nothing",
+                rows=rows,
+                share=rows / table.height,
+                remedy="give them weights above 0, leave these rows out of the table, or do without weights: "
+                f"data.weight=null, and {column.name} in data.ignored",
+            )
     yield Finding(
-        check="quarantined",
-        severity=Severity.ERROR if share > limit else Severity.WARNING,
-        column=None,
-        message=f"{rows:,} rows ({share:.2%}) break a rule of the schema and were quarantined (limit {limit:.2%})",
-        rows=rows,
-        share=share,
-        remedy="read the reasons in the file of quarantined rows; mend the source or the rule, "
-        "or raise data.quality.max_quarantined",
+        check="weights",
+        severity=Severity.INFO,
+        column=column.name,
+        message=f"the weight {column.name!r} counts in the training loss and in the validation loss that chooses the "
+        "best epoch; metrics, baselines, calibration and the gate count every row once",
+        rows=tables.train.height,
+        share=1.0,
+        remedy="read the figures as those of rows that all count alike",
     )
+
+
+def classes(tables: Tables) -> Iterator[Finding]:
+    """Classes that validation or test lacks, where data.split.absent_classes accepts it."""
+    if tables.target is None or tables.target.objective is Objective.REGRESSION:
+        return
+    name = tables.target.name
+    if tables.settings.split.absent_classes is not AbsentClasses.ACCEPT or name not in tables.train.columns:
+        return
+    for split, values in absent(tables.splits, name).items():
+        listed = ", ".join(map(repr, values[:FEW_CLASSES])) + (" …" if len(values) > FEW_CLASSES else "")
+        left_out = "calibration is left out" if split == "validation" else "figures by class are not measured"
+        yield Finding(
+            check="absent_classes",
+            severity=Severity.WARNING,
+            column=name,
+            message=f"{split} has no row of the class(es) {listed} of {name!r}, so {left_out}",
+            rows=tables.splits[split].height,
+            share=len(values) / max(len(tables.target.classes), 1),
+            remedy="give more rows of these classes, and set data.split.absent_classes=stop again",
+            bars=True,
+        )
 
 
 def size(tables: Tables) -> Iterator[Finding]:
@@ -67,42 +126,6 @@ def size(tables: Tables) -> Iterator[Finding]:
                 share=test,
                 remedy="accept it, or change data.split",
             )
-
-
-def duplicates(tables: Tables) -> Iterator[Finding]:
-    """Rows alike in all inputs and the target: within each split, and known from training in the others."""
-    hashes = {name: table[tables.records].hash_rows() for name, table in tables.splits.items()}
-    known = hashes["train"].unique()
-    repeated = {name: 1 - values.n_unique() / max(len(values), 1) for name, values in hashes.items()}
-    for name, values in hashes.items():
-        rows = len(values) - values.n_unique()
-        if rows:
-            yield Finding(
-                check="duplicates",
-                severity=Severity.WARNING if repeated[name] >= MANY else Severity.INFO,
-                column=None,
-                message=f"{rows:,} rows of {name} ({repeated[name]:.2%}) repeat another in all inputs and the target",
-                rows=rows,
-                share=repeated[name],
-                remedy="if they are the same record, drop them; if records are alike by nature, do nothing",
-            )
-    for name in ("validation", "test"):
-        rows = int(hashes[name].is_in(known.implode()).sum())
-        share = rows / max(len(hashes[name]), 1)
-        if not rows:
-            continue
-        copied = share >= COPY and share > 2 * repeated["train"]
-        yield Finding(
-            check="duplicates_across",
-            severity=Severity.ERROR if copied else Severity.WARNING if share >= MANY else Severity.INFO,
-            column=None,
-            message=f"{rows:,} rows of {name} ({share:.2%}) also stand in train, alike in all inputs and the target"
-            + ("; train hardly repeats itself, so they are copies" if copied else ""),
-            rows=rows,
-            share=share,
-            remedy="take them out of one split; if records belong together, name data.group and set "
-            "data.split.method=grouped",
-        )
 
 
 def keys(tables: Tables) -> Iterator[Finding]:
@@ -189,4 +212,4 @@ def order(tables: Tables) -> Iterator[Finding]:
         )
 
 
-CHECKS = (quarantined, size, duplicates, keys, groups, future, order)
+CHECKS = (quarantined, size, classes, weights, keys, groups, future, order)

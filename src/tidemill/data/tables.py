@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from tidemill.data.quarantine import Quarantined
 from tidemill.data.schema import Column, Schema
 from tidemill.data.target import Target
 from tidemill.settings import DataSettings
@@ -16,12 +17,12 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tables:
-    """Typed tables in which every missing value is null. `quarantined`: rows that broke a rule of the schema."""
+    """Typed tables in which every missing value is null. `quarantined`: what broke a rule of the schema, by part."""
 
     train: pl.DataFrame
     validation: pl.DataFrame
     test: pl.DataFrame
-    quarantined: int
+    quarantined: tuple[Quarantined, ...]
     schema: Schema
     settings: DataSettings
     target: Target | None
@@ -43,6 +44,11 @@ def with_null(table: pl.DataFrame) -> pl.DataFrame:
     """NaN and "" mean missing at the model's door; here they become null as well."""
     empty = pl.when(cs.string() != "").then(cs.string())
     return table.with_columns(cs.float().fill_nan(None), empty)
+
+
+def hashes(table: pl.DataFrame, columns: list[str]) -> pl.Series:
+    """Of each row a number, the same for rows that are equal in all these columns (missing equals missing)."""
+    return with_null(table[columns]).hash_rows()
 
 
 def sample(table: pl.DataFrame, rows: int) -> pl.DataFrame:

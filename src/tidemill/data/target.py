@@ -49,7 +49,7 @@ class Target:
                     remedy="set data.objective to the objective that fits the column, or correct the values",
                 )
             return series.to_numpy()
-        texts = _as_text(series)
+        texts = as_text(series)
         codes = texts.replace_strict(list(self.classes), range(len(self.classes)), default=None, return_dtype=pl.Int64)
         if codes.null_count():
             odd = texts.filter(codes.is_null())
@@ -143,10 +143,10 @@ def _positive_last(classes: tuple[str, ...], objective: Objective, positive: str
 
 
 def _texts(series: "pl.Series") -> tuple[str, ...]:
-    return tuple(_as_text(series).to_list())
+    return tuple(as_text(series).to_list())
 
 
-def _as_text(series: "pl.Series") -> "pl.Series":
+def as_text(series: "pl.Series") -> "pl.Series":
     """Labels: whole numbers without a fraction ("1"), booleans as "true" and "false"."""
     from tidemill.data.values import category
 

@@ -39,8 +39,10 @@ class Conformal:
     coverage: float
 
 
-def fit_temperature(logits: np.ndarray, labels: Labels) -> Temperature:
+def fit_temperature(logits: np.ndarray, labels: Labels) -> Temperature | None:
     """The temperature of least log loss on validation rows; 1 where none is better or rows are too few.
+
+    None where a class has no row: how sure a model may be of it cannot be told.
 
     Args:
         logits: shape [rows, K], pooled over ensemble members; K = 1 for binary.
@@ -48,11 +50,13 @@ def fit_temperature(logits: np.ndarray, labels: Labels) -> Temperature:
     """
     from scipy.optimize import minimize_scalar
 
-    if len(labels) < FEWEST_ROWS:
-        return Temperature()
     scores = np.asarray(logits, dtype=np.float64)
     if scores.shape[1] == 1:
         scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
+    if not np.bincount(labels, minlength=scores.shape[1]).all():
+        return None
+    if len(labels) < FEWEST_ROWS:
+        return Temperature()
     # What each class's score is ahead of the true one's: the loss is the log of the sum of their exponentials.
     ahead = scores - scores[np.arange(len(labels)), labels][:, None]
 

@@ -8,7 +8,7 @@ from tidemill.data.schema import Schema
 from tidemill.data.target import Labels
 from tidemill.evaluation import baselines, slices
 from tidemill.evaluation.intervals import Bootstrap
-from tidemill.evaluation.metrics import measure
+from tidemill.evaluation.metrics import measure, unmeasured
 from tidemill.evaluation.results import Answered, Evaluation, Importance
 from tidemill.settings import EvaluationSettings
 
@@ -44,11 +44,15 @@ def evaluate(
     bootstrap = Bootstrap(level=settings.level, number=settings.bootstrap, seed=seed)
     cut_by = slices.columns(tables.schema, settings)
     measured = measure(answered, bootstrap)
+    inputs = [column.name for column in tables.schema.inputs]
     return Evaluation(
         objective=answered.objective,
         rows=len(answered.labels),
         metrics=measured.metrics,
-        slices=slices.slices(tables.test, cut_by, answered, min_rows=settings.min_slice_rows, bootstrap=bootstrap),
+        slices=(
+            *slices.seen(tables.train, tables.test, inputs, answered, bootstrap),
+            *slices.slices(tables.test, cut_by, answered, min_rows=settings.min_slice_rows, bootstrap=bootstrap),
+        ),
         baselines=baselines.run(
             settings.baselines,
             tables.schema,
@@ -59,6 +63,7 @@ def evaluate(
             bootstrap,
         ),
         importance=importance,
+        unmeasured=unmeasured(answered),
     )
 
 

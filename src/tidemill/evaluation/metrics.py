@@ -32,6 +32,7 @@ REGRESSION = (Objective.REGRESSION,)
 class Definition:
     """One metric; `value` and the kernel give NaN where it is undefined.
 
+    by_class: it says something about each class, and nothing where a class has no row.
     interval: where the resampled values' percentiles would not hold the true value; null: they do.
     """
 
@@ -40,6 +41,7 @@ class Definition:
     higher_is_better: bool
     value: Callable[[Answered], float]
     kernel: Callable[[Answered], counted.Kernel]
+    by_class: bool = False
     interval: Callable[[Answered, Bootstrap], tuple[float, float]] | None = None
 
 
@@ -55,21 +57,25 @@ class Measured:
     main_R: np.ndarray
 
 
-def compute(answered: Answered, bootstrap: Bootstrap) -> tuple[Metric, ...]:
+def compute(answered: Answered, bootstrap: Bootstrap, *, part: bool = False) -> tuple[Metric, ...]:
     """The metrics alone, as `measure` gives them."""
-    return measure(answered, bootstrap).metrics
+    return measure(answered, bootstrap, part=part).metrics
 
 
-def measure(answered: Answered, bootstrap: Bootstrap) -> Measured:
+def measure(answered: Answered, bootstrap: Bootstrap, *, part: bool = False) -> Measured:
     """Every metric of the objective that these rows define, each with its interval.
 
     A metric that needs what the rows lack (AUROC on one class, coverage without intervals) is left out.
+
+    Args:
+        part: the rows are some of a split, like a slice: classes may be absent, and figures are about those present.
 
     Raises:
         TrainingError: an answer is not a finite number.
     """
     _check_finite(answered)
-    definitions = [metric for metric in METRICS if answered.objective in metric.objectives]
+    left_out = () if part else unmeasured(answered)
+    definitions = [m for m in METRICS if answered.objective in m.objectives and m.name not in left_out]
     values = {metric.name: metric.value(answered) for metric in definitions} if len(answered.labels) else {}
     defined = [metric for metric in definitions if math.isfinite(values.get(metric.name, math.nan))]
     resampled = _resample(answered, defined, bootstrap)
@@ -96,6 +102,14 @@ def stand(ours: Measured, theirs: Measured, level: float) -> Standing | None:
         upper=interval[1],
         higher_is_better=ours.main.higher_is_better,
     )
+
+
+def unmeasured(answered: Answered) -> tuple[str, ...]:
+    """Names of the metrics that are left out because a class has no row: recall without a positive row is no recall."""
+    if answered.objective is Objective.REGRESSION:
+        return ()
+    rows = np.bincount(answered.labels, minlength=answered.probabilities.shape[1])
+    return () if rows.all() else tuple(metric.name for metric in METRICS if metric.by_class)
 
 
 def _metric(definition: Definition, value: float, interval: tuple[float, float] | None) -> Metric:
@@ -247,21 +261,24 @@ METRICS: tuple[Definition, ...] = (
         counted.mean_of(lambda answered: answered.predicted == answered.labels),
     ),
     Definition(
-        "precision", CLASSIFICATION, True, _defined_if(_any_predicted, _labelled("precision")), counted.precision
+        "precision", CLASSIFICATION, True, _defined_if(_any_predicted, _labelled("precision")), counted.precision, True
     ),
-    Definition("recall", CLASSIFICATION, True, _defined_if(_any_positive, _labelled("recall")), counted.recall),
+    Definition("recall", CLASSIFICATION, True, _defined_if(_any_positive, _labelled("recall")), counted.recall, True),
     Definition(
         "f1",
         CLASSIFICATION,
         True,
         _defined_if(lambda answered: _any_positive(answered) or _any_predicted(answered), _labelled("f1_score")),
         counted.f1,
+        True,
     ),
-    Definition("auroc", CLASSIFICATION, True, _ranked("auroc"), counted.auroc),
-    Definition("average_precision", CLASSIFICATION, True, _ranked("average_precision"), counted.average_precision),
+    Definition("auroc", CLASSIFICATION, True, _ranked("auroc"), counted.auroc, True),
+    Definition(
+        "average_precision", CLASSIFICATION, True, _ranked("average_precision"), counted.average_precision, True
+    ),
     Definition("log_loss", CLASSIFICATION, False, _row_mean(row_losses), counted.mean_of(row_losses)),
     Definition("brier", CLASSIFICATION, False, _row_mean(_brier), counted.mean_of(_brier)),
-    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS), counted.ece_interval(ECE_BINS)),
+    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS), interval=counted.ece_interval(ECE_BINS)),
     Definition("rmse", REGRESSION, False, _regression("mean_squared_error", squared=False), counted.rmse),
     Definition(
         "mae",

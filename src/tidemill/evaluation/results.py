@@ -134,7 +134,10 @@ class Importance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Everything measured on the test split (importance: on validation)."""
+    """Everything measured on the test split (importance: on validation).
+
+    unmeasured: names of metrics that are left out because the test split has no row of some class.
+    """
 
     objective: Objective
     rows: int
@@ -142,3 +145,4 @@ class Evaluation:
     slices: tuple[Slice, ...]
     baselines: tuple[Baseline, ...]
     importance: tuple[Importance, ...]
+    unmeasured: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.tables import hashes
 from tidemill.errors import SettingsError, listed
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
@@ -62,13 +63,41 @@ def slices(
         for value in _in_order(values):
             rows = np.flatnonzero((values == value).to_numpy())
             if len(rows) >= min_rows:
-                metrics = compute(answered.take(rows), bootstrap)
+                metrics = compute(answered.take(rows), bootstrap, part=True)
             elif column.role is Role.SENSITIVE:
                 metrics = ()
             else:
                 continue
             found.append(Slice(column=column.name, value=value, rows=len(rows), metrics=metrics))
     return tuple(found)
+
+
+SEEN = "inputs also in train"
+"""What slices are named by that tell rows a model could know by heart from rows that are new to it."""
+
+SEEN_SHARE = 0.01
+"""Share of the test rows from which on it is worth telling them apart."""
+
+
+def seen(
+    train: pl.DataFrame, table: pl.DataFrame, inputs: list[str], answered: Answered, bootstrap: Bootstrap
+) -> tuple[Slice, ...]:
+    """Rows whose inputs no training row has ("no"), and the others ("yes"), where there are some of both.
+
+    By inputs alone: to be new, a row must not need a label that training did not have for the same inputs.
+    """
+    repeats = hashes(table, inputs).is_in(hashes(train, inputs).unique().implode()).to_numpy()
+    if not SEEN_SHARE * len(repeats) <= repeats.sum() < len(repeats):
+        return ()
+    return tuple(
+        Slice(
+            column=SEEN,
+            value=value,
+            rows=int(rows.sum()),
+            metrics=compute(answered.take(rows), bootstrap, part=True),
+        )
+        for value, rows in (("no", ~repeats), ("yes", repeats))
+    )
 
 
 def labelled(values: pl.Series, kind: Kind) -> pl.Series:

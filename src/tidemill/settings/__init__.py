@@ -14,7 +14,16 @@ from typing import Annotated, Any
 
 from tidemill.composition import build, choices, component, keys, nearest_key
 from tidemill.settings import overrides
-from tidemill.settings.data import DataSettings, Kind, Objective, QualitySettings, SplitMethod, SplitSettings
+from tidemill.settings.data import (
+    AbsentClasses,
+    DataSettings,
+    Duplicates,
+    Kind,
+    Objective,
+    QualitySettings,
+    SplitMethod,
+    SplitSettings,
+)
 from tidemill.settings.preparation import (
     CalendarPart,
     CategoricalSettings,
@@ -48,6 +57,7 @@ from tidemill.settings.rules import (
 from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
 
 __all__ = [
+    "AbsentClasses",
     "Accelerator",
     "AtLeastOne",
     "BaselineName",
@@ -56,6 +66,7 @@ __all__ = [
     "ClassWeights",
     "ColumnPreparation",
     "DataSettings",
+    "Duplicates",
     "EvaluationSettings",
     "FeatureOperation",
     "FeatureSettings",

@@ -42,6 +42,21 @@ class SplitMethod(StrEnum):
     TIME = "time"
 
 
+class AbsentClasses(StrEnum):
+    """What happens when validation or test has no row of a class: nothing can be measured about that class."""
+
+    STOP = "stop"
+    ACCEPT = "accept"
+
+
+class Duplicates(StrEnum):
+    """What becomes of rows that repeat another one."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    GROUP = "group"
+
+
 @dataclass(kw_only=True, slots=True)
 class SplitSettings:
     """Test is cut off first, then validation from what is left.
@@ -52,7 +67,7 @@ class SplitSettings:
 
     method: SplitMethod
     validation: Annotated[float, Share]
-    """Share of the rows left after the test split."""
+    """Share of the rows left after the test split. Not used when `data.validation_path` names the validation split."""
     test: Annotated[float, Share]
     """Share of all rows. Not used when `data.test_path` names the test split."""
     seed: Annotated[int, NotNegative]
@@ -60,6 +75,8 @@ class SplitSettings:
     """method=time: first instant of validation; null cuts by share instead."""
     test_from: Annotated[str, Instant] | None
     """method=time: first instant of the test split; null cuts by share instead."""
+    absent_classes: AbsentClasses
+    """`accept` goes on without calibration and without figures by class, and the gate then refuses the version."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -78,6 +95,11 @@ class QualitySettings:
     """Numeric column: [smallest, largest] allowed (null: open). Rows outside are quarantined."""
     domains: dict[str, list[Any]]
     """Column: allowed values. Rows with others are quarantined."""
+    duplicates: Duplicates
+    """`drop` keeps the first of rows that are equal in all inputs and the target, before splitting. `group` keeps
+    rows that are equal in all inputs in one split (method=random)."""
+    max_repeated: Annotated[float, ShareOrEnd]
+    """When a larger share of the test rows repeats training rows, the gate refuses the version."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -86,6 +108,8 @@ class DataSettings:
     """`files`, `sql`, `flights`, `production`, or a module of your own with `read(settings) -> polars.LazyFrame`."""
     path: str | None
     """A file, a folder, a glob or a URL (s3://, …): CSV, Parquet, Arrow, JSON Lines or Delta."""
+    validation_path: str | None
+    """A separate table for the validation split, where one is published; otherwise null."""
     test_path: str | None
     """A separate table for the test split, where one is published; otherwise null."""
     format: str
@@ -138,6 +162,8 @@ class DataSettings:
         if column is None and self.schema is None:
             yield Conflict(name, column, f"must name a column, for data.split.method={split.method}")
         begins, ends = split.validation_from, split.test_from
-        cut_off = split.method is SplitMethod.TIME and self.test_path is None
+        if self.quality.duplicates is Duplicates.GROUP and split.method is not SplitMethod.RANDOM:
+            yield Conflict("quality.duplicates", "group", f"needs data.split.method=random, not {split.method}")
+        cut_off = split.method is SplitMethod.TIME and self.test_path is None and self.validation_path is None
         if cut_off and begins and ends and instant(begins) >= instant(ends):
             yield Conflict("split.validation_from", begins, f"must lie before data.split.test_from = {ends!r}")

@@ -125,6 +125,7 @@ def words(
     found: dict[str, object] = {
         "name": trained.model,
         "data.source": "production",
+        "data.validation_path": None,
         "data.test_path": None,
         **_base(trained.data, given),
         "data.options.records": str(records),

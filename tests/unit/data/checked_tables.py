@@ -2,16 +2,34 @@
 
 import polars as pl
 
+from tidemill.data.quarantine import Quarantined
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import Tables, with_null
 from tidemill.data.target import Target
-from tidemill.settings import DataSettings, Kind, Objective, QualitySettings, SplitMethod, SplitSettings
+from tidemill.settings import (
+    AbsentClasses,
+    DataSettings,
+    Duplicates,
+    Kind,
+    Objective,
+    QualitySettings,
+    SplitMethod,
+    SplitSettings,
+)
 
 KINDS = {pl.Float64: Kind.NUMERIC, pl.Boolean: Kind.BOOLEAN, pl.String: Kind.CATEGORICAL}
 
 
 def split_settings(method: SplitMethod = SplitMethod.RANDOM, **others: object) -> SplitSettings:
-    values = {"validation": 0.2, "test": 0.2, "seed": 0, "validation_from": None, "test_from": None, **others}
+    values = {
+        "validation": 0.2,
+        "test": 0.2,
+        "seed": 0,
+        "validation_from": None,
+        "test_from": None,
+        "absent_classes": AbsentClasses.STOP,
+        **others,
+    }
     return SplitSettings(method=method, **values)  # type: ignore[arg-type]
 
 
@@ -26,10 +44,25 @@ def data_settings(
         "max_quarantined": 0.05,
         "ranges": {},
         "domains": {},
+        "duplicates": Duplicates.KEEP,
+        "max_repeated": 0.3,
         **quality,
     }
     unset = dict.fromkeys(
-        ("path", "connection", "query", "limit", "schema", "target", "positive", "key", "time", "group", "weight")
+        (
+            "path",
+            "validation_path",
+            "connection",
+            "query",
+            "limit",
+            "schema",
+            "target",
+            "positive",
+            "key",
+            "time",
+            "group",
+            "weight",
+        )
     )
     return DataSettings(
         source="files",
@@ -81,7 +114,11 @@ def tables(
         train=with_null(train),
         validation=with_null(train.clear() if validation is None else validation),
         test=with_null(train.clear() if test is None else test),
-        quarantined=quarantined,
+        quarantined=(
+            (Quarantined(part="data.path", rows=quarantined, of=quarantined + train.height, reasons=("x: missing",)),)
+            if quarantined
+            else ()
+        ),
         schema=schema_of(train, **roles),
         settings=settings or data_settings(),
         target=None if target is None else Target(name=target, objective=objective, classes=()),

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from checked_tables import data_settings, tables
 
-from tidemill.data import leaks
+from tidemill.data import joint, leaks
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.tables import Tables
 from tidemill.settings import Objective
@@ -21,8 +21,12 @@ def binary(**columns: object) -> Tables:
     return tables(pl.DataFrame({"noise": NOISE, **columns, "y": np.where(LABEL, "yes", "no")}), target="y")
 
 
+def checked(found: Tables) -> list[Finding]:
+    return list(leaks.check(found, leaks.scores(found)))
+
+
 def errors(found: Tables) -> dict[str | None, Finding]:
-    return {finding.column: finding for finding in leaks.check(found) if finding.severity is Severity.ERROR}
+    return {finding.column: finding for finding in checked(found) if finding.severity is Severity.ERROR}
 
 
 @pytest.mark.parametrize(
@@ -115,13 +119,13 @@ def test_regression_goes_by_rank_correlation() -> None:
 def test_declared_columns_are_told_and_pass() -> None:
     table = pl.DataFrame({"leak": LABEL.astype(float), "y": LABEL})
     settings = data_settings(allow_leaks=["leak"])
-    (finding,) = leaks.check(tables(table, target="y", settings=settings))
+    (finding,) = checked(tables(table, target="y", settings=settings))
     assert finding.severity is Severity.INFO
     assert "declared honest in data.quality.allow_leaks" in finding.message
 
 
 def test_the_strongest_honest_column_is_told() -> None:
-    (finding,) = leaks.check(binary(x=LABEL + 1.5 * NOISE))
+    (finding,) = checked(binary(x=LABEL + 1.5 * NOISE))
     assert (finding.check, finding.column, finding.severity) == ("strongest_column", "x", Severity.INFO)
 
 
@@ -133,7 +137,7 @@ def test_too_few_rows_to_tell(rows: int) -> None:
 
 
 def test_without_a_target_there_is_nothing_to_leak() -> None:
-    assert list(leaks.check(tables(pl.DataFrame({"x": NOISE})))) == []
+    assert list(joint.check(tables(pl.DataFrame({"x": NOISE})))) == []
 
 
 def test_a_target_of_one_value_is_not_our_finding() -> None:

@@ -129,7 +129,7 @@ def test_age_halves_a_weight_at_each_half_life(tmp_path: Path) -> None:
 
 def test_a_whole_data_set_comes_out_of_it(tmp_path: Path) -> None:
     split = {"method": "time", "validation_from": "2013-05-01", "test_from": "2013-06-01"}
-    split |= {"validation": 0.2, "test": 0.2, "seed": 0}
+    split |= {"validation": 0.2, "test": 0.2, "seed": 0, "absent_classes": "stop"}
     settings = production(tmp_path, table(range(100)), recorded(range(100, 200)), split=split)
     data = dataset.load(settings, tmp_path)
     assert (data.splits.train.height, data.splits.validation.height, data.splits.test.rows) == (120, 31, 49)

@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 from checked_tables import data_settings, schema_of, split_settings, tables
 
-from tidemill.data import column_checks, quality, row_checks
+from tidemill.data import column_checks, quality, repeats, row_checks, shifts
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.profile import profile, profile_like
 from tidemill.data.schema import Role
 from tidemill.data.splits import split
 from tidemill.data.tables import Tables
 from tidemill.data.target import Target
+from tidemill.data.typed import REASON, TypedTable
 from tidemill.errors import QualityError
 from tidemill.settings import Objective, SplitMethod
 
@@ -29,15 +30,18 @@ def frame(rows: int = N, /, **columns: object) -> pl.DataFrame:
 
 def said(found: Tables) -> list[tuple[str, Severity, str | None, int]]:
     """Findings of all checks but leaks and personal data, without those on few rows."""
-    found_all = [finding for run in (*row_checks.CHECKS, *column_checks.CHECKS) for finding in run(found)]
+    found_all = [
+        finding
+        for run in (*row_checks.CHECKS, repeats.check, *column_checks.CHECKS, *shifts.CHECKS)
+        for finding in run(found)
+    ]
     assert all(finding.message and finding.remedy and finding.share >= 0 for finding in found_all)
     return [(f.check, f.severity, f.column, f.rows) for f in found_all if f.check != "few_rows"]
 
 
 def test_a_clean_table_has_no_findings() -> None:
-    made = tables(
-        frame(y=GENERATOR.random(N) < 0.4), target="y", validation=frame(y=[True] * N), test=frame(y=[True] * N)
-    )
+    parts = [frame(y=GENERATOR.random(N) < 0.4) for _ in range(3)]
+    made = tables(parts[0], target="y", validation=parts[1], test=parts[2])
     assert [finding for run in quality.CHECKS for finding in run(made) if finding.check != "strongest_column"] == []
 
 
@@ -184,7 +188,9 @@ def test_check_sorts_by_severity_and_leaves_the_test_split_sealed() -> None:
     )
     schema, target = schema_of(table, y=Role.TARGET), Target(name="y", objective=Objective.BINARY, classes=("a", "b"))
     made = split(table, schema, split_settings(), target)
-    found = quality.check(made, 3, schema, data_settings(), target)
+    lost = pl.DataFrame({REASON: ["y: missing"] * 3})
+    read = {"data.path": TypedTable(table=table, quarantined=lost)}
+    found = quality.check(made, read, schema, data_settings(), target)
     severities = [finding.severity for finding in found]
     assert severities == sorted(severities, key=[ERROR, WARNING, INFO].index)
     assert {"leak", "constant", "quarantined"} <= {finding.check for finding in found}
@@ -197,7 +203,7 @@ def test_check_sorts_by_severity_and_leaves_the_test_split_sealed() -> None:
 def test_columns_that_the_table_lacks_are_left_to_the_schema() -> None:
     table = frame(x=NOISE)
     schema = schema_of(table.with_columns(ignored=pl.lit("a")), ignored=Role.IGNORED)
-    assert quality.check(split(table, schema, split_settings()), 0, schema, data_settings()) == []
+    assert quality.check(split(table, schema, split_settings()), {}, schema, data_settings()) == []
 
 
 @pytest.mark.parametrize("name", ["count", "rows", "value", "^.*$", "*", "", "noise ", "'; --", "ü\n{x}%s", "len"])
@@ -207,7 +213,7 @@ def test_any_name_of_a_column_will_do(name: str, as_target: bool) -> None:
     goal = name if as_target else "other"
     schema, target = schema_of(table, **{goal: Role.TARGET}), Target(name=goal, objective=Objective.BINARY, classes=())
     made = split(table, schema, split_settings(SplitMethod.STRATIFIED), target)
-    assert {found.check for found in quality.check(made, 0, schema, data_settings(), target)} == {"strongest_column"}
+    assert {found.check for found in quality.check(made, {}, schema, data_settings(), target)} == {"strongest_column"}
     assert profile(made.train, schema)["columns"][name]["other"] == 0
 
 
@@ -215,7 +221,7 @@ def test_any_name_of_a_column_will_do(name: str, as_target: bool) -> None:
 def test_tiny_tables(rows: int) -> None:
     table = frame(rows, x=["a"] * rows, y=[1.0] * rows)
     schema, target = schema_of(table, y=Role.TARGET), Target(name="y", objective=Objective.REGRESSION, classes=())
-    found = quality.check(split(table, schema, split_settings(), target), 0, schema, data_settings(), target)
+    found = quality.check(split(table, schema, split_settings(), target), {}, schema, data_settings(), target)
     assert [finding.check for finding in found if finding.severity is ERROR] == ["constant_target"]
 
 
@@ -266,7 +272,7 @@ def test_hostile_tables_are_checked_and_profiled(seed: int) -> None:
     target = Target(name="y", objective=Objective.REGRESSION, classes=())
     settings = data_settings(split=split_settings(SplitMethod.TIME))
     made = split(table, schema, settings.split, target)
-    assert all(0 <= found.share <= 1 + 1e-12 for found in quality.check(made, 0, schema, settings, target))
+    assert all(0 <= found.share <= 1 + 1e-12 for found in quality.check(made, {}, schema, settings, target))
     reference = profile(made.train, schema)
     assert json.dumps(reference, allow_nan=False)
     assert profile_like(made.train, reference) == {key: reference[key] for key in ("format", "rows", "columns")}

@@ -50,9 +50,16 @@ def _with_moments(frame: pl.LazyFrame, settings: DataSettings) -> pl.LazyFrame:
 
 def open_test(settings: DataSettings) -> pl.LazyFrame | None:
     """The separate test table at `data.test_path`, read as `data.path` is; None where none is set."""
-    if settings.test_path is None:
-        return None
-    return open(dataclasses.replace(settings, path=settings.test_path))
+    return _separate(settings, settings.test_path)
+
+
+def open_validation(settings: DataSettings) -> pl.LazyFrame | None:
+    """The separate validation table at `data.validation_path`, likewise."""
+    return _separate(settings, settings.validation_path)
+
+
+def _separate(settings: DataSettings, path: str | None) -> pl.LazyFrame | None:
+    return None if path is None else open(dataclasses.replace(settings, path=path))
 
 
 def pandas_index(settings: DataSettings) -> list[str]:

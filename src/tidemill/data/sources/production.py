@@ -73,12 +73,13 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
             observed=f"data.options.base = {known['base']!r}",
             remedy="set it to what data.source was, like data.options.base=files",
         )
-    if settings.test_path is not None:
-        raise SettingsError(
-            "With data.source=production the test split is cut off by data.split, as the newest records must be in it",
-            observed=f"data.test_path = {settings.test_path!r}",
-            remedy="set data.test_path=null and data.split.method=time",
-        )
+    for name in ("validation_path", "test_path"):
+        if (path := getattr(settings, name)) is not None:
+            raise SettingsError(
+                "With data.source=production splits are cut off by data.split, as the newest records must be in test",
+                observed=f"data.{name} = {path!r}",
+                remedy=f"set data.{name}=null and data.split.method=time",
+            )
     options = build(Options, known, "data.options")
     others = {name: value for name, value in settings.options.items() if name not in known}
     base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))

@@ -1,0 +1,112 @@
+"""The leak test of two columns: what gives the target away only together, like a status date and an arrival date.
+
+Each pair of inputs is cut into cells of both columns' bins or categories; a pair scores as a column does in `leaks`, by
+the rate of its cell on other folds. It is one that gives the target away where it scores `ENOUGH` and each column alone
+scores much less: a column that does it alone is what `leaks` names. Limits: a sample of `ROWS` training rows, `PAIRS`
+pairs (all of up to 45 columns; of more, those with the strongest columns), the `CLASSES` most frequent classes.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import polars as pl
+
+from tidemill.data import leaks, when
+from tidemill.data.findings import Finding, Severity
+from tidemill.data.tables import SEED, Tables, sample
+from tidemill.settings import Objective
+
+ROWS = 10_000
+PAIRS = 1_000
+CLASSES = 3
+CATEGORIES = 64
+"""The most frequent of a column; the others count as one."""
+ENOUGH = 0.95
+GAIN = 0.1
+"""By how much a pair must be ahead of either column alone."""
+
+
+def check(tables: Tables) -> Iterator[Finding]:
+    """Columns and the pair that give the target away, and whether the table should be split by one of its moments."""
+    if tables.target is None or tables.target.name not in tables.train.columns:
+        return
+    scores = leaks.scores(tables)
+    yield from leaks.check(tables, scores)
+    singles = {score.column: score.value for score in scores}
+    found = list(pairs(tables, singles))
+    strong = [(score, pair) for score, pair in found if _gives_away(score, pair, singles)]
+    giver = None
+    if strong:
+        score, pair = max(strong)
+        giver = _giver(pair, found, singles)
+        yield _finding(tables, score, pair, giver, singles)
+    threshold = tables.settings.quality.leak_threshold
+    yield from when.suggest(tables, {name for name, value in singles.items() if value >= threshold} | {giver or ""})
+
+
+def pairs(tables: Tables, singles: dict[str, float]) -> Iterator[tuple[float, tuple[str, str]]]:
+    """Scores of pairs, on a sample of the training split."""
+    assert tables.target is not None
+    name = tables.target.name
+    rows = sample(tables.train.filter(tables.train[name].is_not_null()), ROWS)
+    classes = tables.target.objective is not Objective.REGRESSION
+    outcomes = leaks.one_against_rest(rows[name])[:CLASSES] if classes else [leaks.ranks(rows[name])]
+    folds = np.random.default_rng(SEED).integers(0, leaks.FOLDS, rows.height)
+    codes: dict[str, np.ndarray] = {}
+    for pair in islice(_in_order(singles), PAIRS):
+        for column in pair:
+            if column not in codes:
+                codes[column] = _codes(rows[column])
+        first, second = (codes[column] for column in pair)
+        cells = first * (int(second.max(initial=0)) + 1) + second
+        effect = leaks.by_rate(cells, outcomes, folds)
+        yield (1 + effect) / 2 if classes else effect, pair
+
+
+def _in_order(singles: dict[str, float]) -> Iterator[tuple[str, str]]:
+    """Pairs of the strongest column with all others, then of the next strongest."""
+    names = sorted(singles, key=lambda name: -singles[name])
+    for place, name in enumerate(names):
+        for other in names[place + 1 :]:
+            yield name, other
+
+
+def _codes(values: pl.Series) -> np.ndarray:
+    if values.dtype == pl.String:
+        return leaks.categories(values, CATEGORIES)
+    return leaks.bins(values)
+
+
+def _gives_away(score: float, pair: tuple[str, str], singles: dict[str, float]) -> bool:
+    return score >= ENOUGH and score >= max(singles[column] for column in pair) + GAIN
+
+
+def _giver(pair: tuple[str, str], found: list[tuple[float, tuple[str, str]]], singles: dict[str, float]) -> str:
+    """The column of the pair that helps others most: what is known too late does so with each that dates the record."""
+    gains: dict[str, float] = defaultdict(float)
+    for score, others in found:
+        for column in others:
+            gains[column] += max(score - max(singles[name] for name in others), 0.0)
+    return max(pair, key=lambda column: gains[column])
+
+
+def _finding(tables: Tables, score: float, pair: tuple[str, str], giver: str, singles: dict[str, float]) -> Finding:
+    assert tables.target is not None
+    measure = "absolute rank correlation" if tables.target.objective is Objective.REGRESSION else "AUROC"
+    declared = giver in tables.settings.quality.allow_leaks
+    other = pair[0] if giver == pair[1] else pair[1]
+    alone = max(singles[column] for column in pair)
+    return Finding(
+        check="joint_leak",
+        severity=Severity.INFO if declared else Severity.WARNING,
+        column=giver,
+        message=f"{giver!r} together with {other!r} predicts {tables.target.name!r} with {measure} {score:.3f}, "
+        f"where neither alone has more than {alone:.3f}: it may be known only after the prediction"
+        + (" (declared honest in data.quality.allow_leaks)" if declared else ""),
+        rows=min(tables.train.height, ROWS),
+        share=score,
+        remedy=f"run once more with {giver} in data.ignored and compare the figures on test; if its value is only "
+        f"known after the prediction, leave it there, and if it is honest, add {giver} to data.quality.allow_leaks",
+    )

@@ -1,0 +1,104 @@
+"""Rows that broke a rule of the schema: how many of each split, and why.
+
+Limits hold by split: a tenth of the test rows must not hide among many training rows.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from tidemill.data import typed
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.typed import REASON, TypedTable
+from tidemill.settings import DataSettings, Kind, SplitMethod
+
+_ROW = "row\0"
+REASONS = 5
+"""That are told, the most frequent first."""
+EXAMPLES = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """Rows kept out of one part of the data.
+
+    part: the setting that named their table, or a split where time tells which one rows belong to.
+    of: all rows of the part, these among them.
+    reasons: "1,240 rows: price: cannot be read as numeric, e.g. 'abc'", the most frequent first.
+    """
+
+    part: str
+    rows: int
+    of: int
+    reasons: tuple[str, ...]
+
+
+def count(
+    read: Mapping[str, TypedTable], schema: Schema, settings: DataSettings, splits: Mapping[str, pl.DataFrame]
+) -> list[Quarantined]:
+    """What was kept out of each table; and of a split by time, where that is more than the limit.
+
+    Args:
+        read: by the setting that named each table, `data.path` first.
+        splits: what became of the rows that were kept.
+    """
+    names = [column.name for column in schema.columns]
+    parts = {name: (table.quarantined, table.table.height) for name, table in read.items()}
+    if settings.split.method is SplitMethod.TIME and "data.path" in read:
+        limit = settings.quality.max_quarantined
+        by_time = _by_time(read["data.path"].quarantined, schema, splits, set(read))
+        parts |= {name: (lost, kept) for name, (lost, kept) in by_time.items() if lost.height > limit * kept}
+    return [
+        Quarantined(part=name, rows=lost.height, of=lost.height + kept, reasons=tuple(_reasons(lost[REASON], names)))
+        for name, (lost, kept) in parts.items()
+        if lost.height
+    ]
+
+
+def _by_time(
+    lost: pl.DataFrame, schema: Schema, splits: Mapping[str, pl.DataFrame], tables: set[str]
+) -> dict[str, tuple[pl.DataFrame, int]]:
+    """Rows of `data.path` that were lost, and the number that was kept, by split. Without a readable time: in none."""
+    time = schema.only(Role.TIME)
+    cut = [name for name in splits if f"data.{name}_path" not in tables]
+    if time is None or not lost.height or any(splits[name].is_empty() for name in cut):
+        return {}
+    numbered = lost.with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias(_ROW))
+    dated = Schema(
+        columns=(Column(name=_ROW, kind=Kind.NUMERIC), replace(time, role=Role.FEATURE, missing_allowed=True))
+    )
+    known = typed.apply(numbered[[_ROW, time.name]].lazy(), dated).table.rename({time.name: "at"}).drop_nulls()
+    starts = [splits[name][time.name].min() for name in cut]
+    found = {}
+    for place, name in enumerate(cut):
+        inside = pl.lit(True) if place == 0 else pl.col("at") >= starts[place]
+        if place + 1 < len(cut):
+            inside &= pl.col("at") < starts[place + 1]
+        rows = known.filter(inside)[_ROW].cast(pl.Int64)
+        found[name] = (lost[rows], splits[name].height)
+    return found
+
+
+def _reasons(said: pl.Series, names: list[str]) -> Iterator[str]:
+    """Each rule that was broken with its rows and examples of the values, the most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], list[str]] = {}
+    known = sorted(names, key=len, reverse=True)
+    for reason, rows in said.value_counts().sort(said.name).iter_rows():
+        for part in reason.split("; "):
+            name = next((name for name in known if part.startswith(f"{name}: ")), None)
+            if name is None:  # the end of a value with a semicolon
+                continue
+            value, _, rule = part[len(name) + 2 :].rpartition("' ")
+            rule = rule or part[len(name) + 2 :]
+            counts[name, rule] += rows
+            shown = examples.setdefault((name, rule), [])
+            if value and len(shown) < EXAMPLES:
+                shown.append(value.removeprefix("'"))
+    for (name, rule), rows in counts.most_common(REASONS):
+        listed = ", ".join(map(repr, examples[name, rule]))
+        yield f"{rows:,} rows: {name}: {rule}" + (f", e.g. {listed}" if listed else "")
+    if len(counts) > REASONS:
+        yield f"and {len(counts) - REASONS:,} more reasons"
