@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
+from tidemill.data import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import beginning, faults, outcome, pacing, page, place, timeline, traffic
@@ -93,7 +94,7 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     experiment = Experiment.composed(plan.words)
     registry = Registry(folder / "registry")
     stretch, before = cut(experiment.data, plan.known, plan.since, plan.until)
-    base = beginning.base(experiment, before, folder, plan.shuffled)
+    base = beginning.base(experiment, stretch, before, folder, plan.shuffled)
     schema, target = base.schema, base.target
     if plan.start is not None:
         schema, target = beginning.take(experiment, plan.start, registry)
@@ -108,23 +109,43 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     line = timeline.read(experiment.data, schema, target, plan.known, since=stretch.since, until=until)
     if plan.shuffled is not None:
         line = line.shuffled(plan.shuffled)
+    if plan.steward and not plan.hasty:
+        _check_wait(policy, stretch, line.moments[-1])
     return _Ready(experiment=experiment, registry=registry, stretch=stretch, base=base, timeline=line, policy=policy)
 
 
+def _check_wait(policy: Policy, stretch: Stretch, last: datetime) -> None:
+    """
+    Raises:
+        ReplayError: the records end before the first label is weighed, so that all of the loop would be for nothing.
+    """
+    wait = timedelta(hours=policy.time.label_wait_hours)
+    if stretch.since + wait < last:
+        return
+    asked = f"{policy.time.label_wait_hours:g} hours ({maturity.days(wait)}) after its record (time.label_wait_hours)"
+    raise ReplayError(
+        "A steward that is replayed weighs labels before the records end",
+        observed=f"each is weighed {asked}, and the records end {maturity.days(last - stretch.since)} after --from; "
+        f"{stretch.lag / timedelta(hours=1):,.0f} hours is how late labels come",
+        remedy="choose an earlier --from or a later --until, lower --mature-share or time.label_wait_hours in --policy "
+        "(labels that come later are not weighed then), or add --no-steward: serve and compare, decide nothing",
+    )
+
+
 def _beginning(ready: _Ready, plan: Plan) -> str:
-    since, line = ready.stretch.since, ready.timeline
+    since, line, stretch = ready.stretch.since, ready.timeline, ready.stretch
+    wait, last = timedelta(hours=ready.policy.time.label_wait_hours), line.moments[-1]
     training = f"Training {ready.experiment.name} on what was known before" if plan.start is None else "Beginning at"
-    said = f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {line.moments[-1]:%Y-%m-%d} are to come …"
-    if (
-        plan.steward
-        and not plan.hasty
-        and since + timedelta(hours=ready.policy.time.label_wait_hours) >= line.moments[-1]
-    ):
-        said += (
-            f"\nNo label will be weighed: that is done {ready.policy.time.label_wait_hours:g} hours after its record "
-            "(time.label_wait_hours), and the records end before. An earlier --from gives more time."
+    said = [f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {last:%Y-%m-%d} are to come …"]
+    if stretch.maturity.records:
+        said += stretch.maturity.sentences()
+    if plan.steward and not plan.hasty:
+        said.append(
+            f"Labels are weighed {maturity.days(wait)} after their records, so from {since + wait:%Y-%m-%d} on."
         )
-    return said
+        if since + 2 * wait >= last:
+            said[-1] += " A model that is trained then has no time left for a trial: none will be promoted."
+    return "\n".join(said)
 
 
 def summary(found: Outcome) -> str:
