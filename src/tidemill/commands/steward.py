@@ -162,6 +162,8 @@ def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
         lines.append(f"Stage: {status['stage']}, {compared}.")
     if status["retraining"]:
         lines.append(f"In training: {status['retraining']}.")
+    if status.get("retraining_waits_for"):
+        lines.append(f"A retraining is wanted and not begun: {status['retraining_waits_for']}.")
     seen, weighed = _moment(status["seen_until"]), _moment(status["labelled_until"])
     lines.append(
         f"Answers are seen until {seen or '(nothing yet)'}, labels weighed until {weighed or '(nothing yet)'}."
