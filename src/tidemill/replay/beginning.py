@@ -68,13 +68,14 @@ class Base:
     """The base table: what was known before the replay. Production's records are added to it.
 
     words: for `train.py`, to train on it. data: what they come to. schema, target: as training will find them.
-    spread: of a regression's labels, one standard deviation.
+    labels: of the rows that the first model learns from. spread: of a regression's, one standard deviation.
     """
 
     words: tuple[str, ...]
     data: DataSettings
     schema: Schema
     target: Target
+    labels: pl.Series
     spread: float | None
 
 
@@ -117,6 +118,7 @@ def base(experiment: Experiment, stretch: Stretch, before: Before, folder: Path,
         data=settings,
         schema=schema,
         target=target,
+        labels=labels,
         spread=float(np.std(target.encode(labels))) if target.objective is Objective.REGRESSION else None,
     )
 

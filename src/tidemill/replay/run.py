@@ -22,13 +22,15 @@ from tidemill.bundle.registry import Registry
 from tidemill.data import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import beginning, faults, outcome, pacing, page, place, timeline, traffic
+from tidemill.replay import beginning, faults, outcome, pacing, page, place, promises, timeline, traffic
 from tidemill.replay.beginning import Base, Experiment
 from tidemill.replay.children import Children
 from tidemill.replay.connections import Connections
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.plan import Plan
 from tidemill.replay.policy import fitted
+from tidemill.replay.progress import Progress
+from tidemill.replay.promises import Constant
 from tidemill.replay.stretch import Stretch, cut
 from tidemill.replay.timeline import Timeline
 from tidemill.replay.traffic import Sent
@@ -74,7 +76,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
     found = outcome.weigh(played, margin=ready.experiment.margin)
     (folder / OUTCOME).write_text(json.dumps(outcome.plain(found), indent=2, ensure_ascii=False), encoding="utf-8")
     (folder / PAGE).write_text(page.render(found), encoding="utf-8")
-    say(f"{summary(found)}\nAll of it: {folder / PAGE}")
+    say(f"{summary(found)}\nAll of it: {folder / PAGE}\n\n{judged(found)}")
     return found
 
 
@@ -88,6 +90,7 @@ class _Ready:
     base: Base
     timeline: Timeline
     policy: Policy
+    constant: Constant
 
 
 def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
@@ -111,7 +114,15 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
         line = line.shuffled(plan.shuffled)
     if plan.steward and not plan.hasty:
         _check_wait(policy, stretch, line.moments[-1])
-    return _Ready(experiment=experiment, registry=registry, stretch=stretch, base=base, timeline=line, policy=policy)
+    return _Ready(
+        experiment=experiment,
+        registry=registry,
+        stretch=stretch,
+        base=base,
+        timeline=line,
+        policy=policy,
+        constant=Constant.of(target, target.encode(base.labels)),
+    )
 
 
 def _check_wait(policy: Policy, stretch: Stretch, last: datetime) -> None:
@@ -160,6 +171,12 @@ def summary(found: Outcome) -> str:
     )
 
 
+def judged(found: Outcome) -> str:
+    """Whether answers were worth what was promised: the last words."""
+    kept, said = promises.verdict(found.kept, found.loss)
+    return "\n".join(said if kept else [*said, *found.shifted])
+
+
 _COUNTED = {
     "retrain": "retrainings",
     "promote": "promotions",
@@ -180,6 +197,9 @@ def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
         rows=faults.apply(line.rows, line.moments, plan.faults),
         sent=Sent(ids=[None] * len(line)),
         faults=plan.faults,
+        constant=ready.constant,
+        maturity=ready.stretch.maturity,
+        period=ready.policy.period,
     )
 
 
@@ -244,18 +264,21 @@ def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pac
 
 async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None", say: Callable[[str], None]) -> None:
     """Let time pass."""
-    sent, told = played.sent, [""]
+    sent, told, shown = played.sent, [""], Progress(len(played.timeline))
 
     async def pause(latest: datetime) -> None:
         if pace is not None:
             await pace.weighed(latest)
+        status = f", champion {pace.champion}" if pace is not None and pace.champion else ""
+        shown.show(latest, sent.asked, status)
         if (month := f"{latest:%Y-%m}") != told[0]:
             told[0] = month
-            status = f", champion {pace.champion}" if pace is not None and pace.champion else ""
+            shown.clear()
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
     async with Connections(_HOST, port, plan.manner.connections) as server:
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
+        shown.clear()
         if pace is not None:
             await pace.settled(_SETTLED)
             sent.waited = pace.waited
