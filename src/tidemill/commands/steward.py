@@ -153,6 +153,8 @@ def _read(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
     """How things stand after the last look, in some lines."""
+    from tidemill.steward import promise
+
     if status is None:
         return f"No steward has watched {parsed.model} yet: `tidemill steward --model {parsed.model}` does."
     name, trial = parsed.model, status["trial"]
@@ -168,6 +170,8 @@ def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
     lines.append(
         f"Answers are seen until {seen or '(nothing yet)'}, labels weighed until {weighed or '(nothing yet)'}."
     )
+    if status.get("performance"):
+        lines.append(promise.sentence(status["performance"], status["alarms"]))
     lines.append(f"Alarms that stand: {len(status['alarms']) or 'none'}.")
     for one in sorted(status["alarms"], key=lambda one: one["severity"] != "harm"):
         since = f" Since {_moment(one['since'])}." if one["since"] else ""

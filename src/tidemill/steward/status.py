@@ -29,6 +29,7 @@ def told(
         "trial": trial.figures() if trial is not None else None,
         "retraining": begun.retraining if begun is not None else None,
         "retraining_waits_for": waits or None,
+        "performance": weighing.standing,
         "seen_until": progress.seen_until,
         "labelled_until": progress.labelled_until,
         "period_hours": time.period_hours,
