@@ -21,6 +21,7 @@ from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Described, Form, Label, Role
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.predictor import Predictor
+from tidemill.steward.aging import Horizon
 from tidemill.steward.command import RetrainSettings
 from tidemill.steward.retraining import Phase, Retraining, State
 
@@ -86,6 +87,7 @@ def test_a_retraining_survives_kills_and_makes_one_version(first: Run, tmp_path:
         "validation_days": 4,
         "test_days": 6,
         "min_records": 100,
+        "mature_share": 0.95,
         "runner": "process",
         "ray_address": None,
         "hours": 1,
@@ -99,7 +101,7 @@ def test_a_retraining_survives_kills_and_makes_one_version(first: Run, tmp_path:
         ledger=ledger,
         registry=str(first.registry),
         model="town",
-        until=START + timedelta(hours=1400),
+        horizon=Horizon(until=START + timedelta(hours=1399), known_before=START + timedelta(hours=1400)),
     )
     assert retraining.advance() == State(phase=Phase.RUNNING, attempts=1)
     run = retraining.folder / "run"

@@ -33,6 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--label-time", metavar="COLUMN", help="when a record's label becomes known; not for the flights"
     )
     known.add_argument("--label-delay", type=_delay, metavar="HOURS", help="or so long after the record")
+    share = "a record is learnt from, and weighed, when it is so old that this share of the labels of every class have "
+    share += "come, so that which labels come first does not matter (default: %(default)s)"
+    parser.add_argument("--mature-share", type=_share, default=0.95, metavar="SHARE", help=share)
     folder = Path("outputs/replay")
     parser.add_argument("--folder", type=Path, default=folder, help="new or empty (default: %(default)s)")
     policy = "of the steward, with the keys that differ from the policy.yaml that a replay writes into its folder"
@@ -67,7 +70,7 @@ def run(parsed: argparse.Namespace) -> None:
         since=parsed.since,
         until=parsed.until,
         hasty=parsed.check,
-        known=Known(column=parsed.label_time, delay=parsed.label_delay),
+        known=Known(column=parsed.label_time, delay=parsed.label_delay, share=parsed.mature_share),
         faults=[faults.parse(text) for text in parsed.fault],
         manner=Manner(connections=parsed.connections, rows=parsed.rows, speed=parsed.speed),
         shuffled=parsed.seed if parsed.labels == "shuffled" else None,
@@ -96,6 +99,16 @@ def _delay(text: str) -> timedelta:
     if delay < timedelta():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours, 0 or more")
     return delay
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return share
 
 
 def _speed(text: str) -> float | None:

@@ -153,6 +153,8 @@ def _read(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
     """How things stand after the last look, in some lines."""
+    from tidemill.steward import promise
+
     if status is None:
         from tidemill.bundle.registry import Registry
         from tidemill.ledger.settings import LedgerSettings
@@ -166,10 +168,14 @@ def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
         lines.append(f"Stage: {status['stage']}, {compared}.")
     if status["retraining"]:
         lines.append(f"In training: {status['retraining']}.")
+    if status.get("retraining_waits_for"):
+        lines.append(f"A retraining is wanted and not begun: {status['retraining_waits_for']}.")
     seen, weighed = _moment(status["seen_until"]), _moment(status["labelled_until"])
     lines.append(
         f"Answers are seen until {seen or '(nothing yet)'}, labels weighed until {weighed or '(nothing yet)'}."
     )
+    if status.get("performance"):
+        lines.append(promise.sentence(status["performance"], status["alarms"]))
     lines.append(f"Alarms that stand: {len(status['alarms']) or 'none'}.")
     for one in sorted(status["alarms"], key=lambda one: one["severity"] != "harm"):
         since = f" Since {_moment(one['since'])}." if one["since"] else ""

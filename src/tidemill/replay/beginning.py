@@ -17,6 +17,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, fit
 from tidemill.errors import ReplayError, SettingsError
 from tidemill.replay.children import Children
+from tidemill.replay.stretch import Before, Stretch
 from tidemill.settings import DataSettings, Objective, from_config
 
 _PROGRAM = "train.py"
@@ -67,18 +68,22 @@ class Base:
     """The base table: what was known before the replay. Production's records are added to it.
 
     words: for `train.py`, to train on it. data: what they come to. schema, target: as training will find them.
-    spread: of a regression's labels, one standard deviation.
+    labels: of the rows that the first model learns from. spread: of a regression's, one standard deviation.
     """
 
     words: tuple[str, ...]
     data: DataSettings
     schema: Schema
     target: Target
+    labels: pl.Series
     spread: float | None
 
 
-def base(experiment: Experiment, table: pl.DataFrame, folder: Path, shuffled: int | None) -> Base:
+def base(experiment: Experiment, stretch: Stretch, before: Before, folder: Path, shuffled: int | None) -> Base:
     """Write the base table into `folder`, and look at it as training will.
+
+    It has all rows before the stretch, and when their labels became known: the first model is trained on those that
+    were old enough at its beginning, a retraining on those that are by then.
 
     Args:
         shuffled: a seed: its labels are permuted; None: they are as they are.
@@ -86,11 +91,17 @@ def base(experiment: Experiment, table: pl.DataFrame, folder: Path, shuffled: in
     Raises:
         SchemaError, SettingsError, SourceError: training would not begin.
     """
-    data, file = experiment.data, folder / "before.parquet"
+    data, file, table = experiment.data, folder / "before.parquet", before.table
     table.write_parquet(file)
-    options: dict[str, Any] = {"base": "files", "until": None, "records": None}
+    options: dict[str, Any] = {
+        "base": "files",
+        "until": stretch.mature_until.isoformat(),
+        "label_time": before.label_time,
+        "labels_before": stretch.since.isoformat(),
+        "records": None,
+    }
     dropped = [f"~data.options.{name}" for name in data.options]
-    added = [f"data.options.{name}={'null' if value is None else value}" for name, value in options.items()]
+    added = [f"data.options.{name}={_word(value)}" for name, value in options.items()]
     places = ["data.source=production", *added, f"data.path='{file}'", "data.format=auto", "data.limit=null"]
     settings = replace(data, source="production", options=options, path=str(file), format="auto", limit=None)
     frame = sources.open(settings)
@@ -107,8 +118,13 @@ def base(experiment: Experiment, table: pl.DataFrame, folder: Path, shuffled: in
         data=settings,
         schema=schema,
         target=target,
+        labels=labels,
         spread=float(np.std(target.encode(labels))) if target.objective is Objective.REGRESSION else None,
     )
+
+
+def _word(value: object) -> str:
+    return "null" if value is None else f"'{value}'" if value != "files" else "files"
 
 
 def train(words: Sequence[str], registry: Registry, children: Children, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -12,24 +12,21 @@ import polars as pl
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.registry import Alias, Change, Registry
 from tidemill.bundle.rollout import Action
-from tidemill.data.raw import from_table
+from tidemill.data.maturity import Maturity
 from tidemill.errors import ReplayError
-from tidemill.evaluation.comparison import row_losses
-from tidemill.evaluation.results import Answered
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import difference
+from tidemill.replay import difference, promises
 from tidemill.replay.alarms import Named, named
 from tidemill.replay.difference import Course, Difference
 from tidemill.replay.faults import Fault
+from tidemill.replay.promises import Constant, Promise
+from tidemill.replay.reanswered import Models
 from tidemill.replay.timeline import Timeline
 from tidemill.replay.traffic import Sent
-from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
 from tidemill.steward import book
-
-_CHUNK = 50_000  # records through a predictor at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +54,8 @@ class Outcome:
     gap: largest difference in loss between what the first version answered and what its bundle answers again: rounding.
     waited: seconds in which simulated time stood still for the steward.
     margin: share of the replaced version's loss that a promoted one may be worse by.
+    promises: what versions promised and what came of it, all answers first. learnt: what was learnt from and what was
+    left out. shifted: how live records differed from these.
     champion: who answered against the first version, on all records with an answer; months, course: the same in parts.
     decisions, readings: the steward's book.
     """
@@ -75,6 +74,9 @@ class Outcome:
     waited: float
     loss: str
     margin: float
+    promises: Sequence[Promise]
+    learnt: Sequence[str]
+    shifted: Sequence[str]
     champion: Difference
     months: Sequence[tuple[date, Difference]]
     course: Course
@@ -82,6 +84,11 @@ class Outcome:
     faults: Sequence[Named]
     decisions: pl.DataFrame
     readings: pl.DataFrame
+
+    @property
+    def kept(self) -> Sequence[Promise]:
+        """Promises of those that answered: the last of several is of what would have been."""
+        return self.promises[:-1] if len(self.promises) > 1 else self.promises
 
     @property
     def failed(self) -> int:
@@ -105,6 +112,9 @@ def plain(found: Outcome) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Named):
         return {"fault": str(value.fault), "check": value.check, "delay_days": _plain(value.delay), "says": value.says}
+    if isinstance(value, Promise):
+        flags = {"broken": value.broken, "trivial": value.trivial}
+        return {**{each.name: _plain(getattr(value, each.name)) for each in fields(value)}, **flags}
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -132,6 +142,12 @@ class Played:
     """As they were sent."""
     sent: Sent
     faults: Sequence[Fault]
+    constant: Constant
+    """Fitted to what the first version learnt from."""
+    maturity: Maturity
+    """Of these records."""
+    period: timedelta
+    """Of the steward's policy."""
 
 
 def weigh(played: Played, *, margin: float) -> Outcome:
@@ -152,16 +168,17 @@ def weigh(played: Played, *, margin: float) -> Outcome:
             remedy="see the log of the server in the replay's folder",
         )
     numbers = both["number"].to_numpy()
-    models = _Models(played, numbers)
+    models = Models(played.registry, played.model, timeline, played.rows, numbers)
     moments = timeline.moments.gather(numbers)
-    ours, frozen = models.losses(_answers(both, timeline)), models.losses_of(played.first)
+    given, first = _answers(both, timeline), models.answers_of(played.first)
+    ours, frozen = models.losses(given), models.losses(first)
     its_own = (both["version"] == played.first).to_numpy()
     gap = float(np.abs(ours - frozen)[its_own].max(initial=0.0))
     frozen = np.where(its_own, ours, frozen)  # equal but for rounding, which must not look like a difference
     compared = difference.between(ours, frozen, difference.days_of(moments))
     assert compared is not None
-    # After the last day nothing more comes but labels: that it is silent then is no alarm.
-    heard = pl.col("moment").dt.date() <= timeline.moments[-1].date() + timedelta(days=1)
+    # After the last record nothing more comes but labels: that it is silent then is no alarm.
+    heard = pl.col("moment") - played.period <= timeline.moments[-1]
     told = heard | ~pl.col("check").is_in(["silence", "volume"])
     readings = book.readings(played.ledger, played.model).filter(told).collect()
     return Outcome(
@@ -179,6 +196,9 @@ def weigh(played: Played, *, margin: float) -> Outcome:
         waited=sent.waited,
         loss="squared_error" if timeline.target.objective is Objective.REGRESSION else "log_loss",
         margin=margin,
+        promises=_promises(played, both, moments, models, given, first),
+        learnt=played.maturity.sentences() if played.maturity.records else [],
+        shifted=promises.shifted(played.constant, timeline.target, models.labels),
         champion=compared,
         months=difference.by_month(ours, frozen, moments),
         course=difference.course(ours, frozen, moments),
@@ -205,32 +225,33 @@ def _answers(both: pl.DataFrame, timeline: Timeline) -> Answers:
     return {"probabilities": both["probabilities"].list.to_array(width).to_numpy()}
 
 
-class _Models:
-    """Losses on the chosen records: of the answers that were given, and of those that a version would give."""
+def _promises(
+    played: Played, both: pl.DataFrame, moments: pl.Series, models: Models, given: Answers, first: Answers
+) -> list[Promise]:
+    """Of all answers together, of each version that answered, and of the first version on all records."""
+    days, constant = difference.days_of(moments), played.constant
+    found = []
+    for version in both["version"].unique(maintain_order=True):
+        mine = (both["version"] == version).to_numpy()
+        part = {name: values[mine] for name, values in given.items()}
+        found.append(
+            promises.weighed(
+                f"version {version}", models.manifest(version), models.labels[mine], part, constant, days[mine]
+            )
+        )
+    if len(found) == 1:
+        return found
+    whole = promises.weighed("all answers", models.manifest(played.first), models.labels, given, constant, days)
+    frozen = models.manifest(played.first)
+    throughout = f"version {played.first}, had it stayed"
+    return [
+        replace(whole, promised=promises.mean(found), promised_score=None),
+        *found,
+        promises.weighed(throughout, frozen, models.labels, first, constant, days),
+    ]
 
-    def __init__(self, played: Played, numbers: np.ndarray) -> None:
-        self._played = played
-        self._numbers = numbers
-        self._labels = played.timeline.labels[numbers]
 
-    def losses(self, answers: Answers, rows: slice = slice(None)) -> np.ndarray:
-        objective = self._played.timeline.target.objective
-        return row_losses(Answered(objective=objective, labels=self._labels[rows], answers=answers))
-
-    def losses_of(self, version: str, rows: slice = slice(None)) -> np.ndarray:
-        """Of a version's bundle, on the records as they were sent."""
-        table = self._played.rows[self._numbers[rows]]
-        with self._played.registry.fetched(self._played.model, version, verify=False) as folder:
-            predictor = Predictor(folder)
-            parts = [
-                predictor.predict(from_table(table[at : at + _CHUNK], predictor.columns))
-                for at in range(0, table.height, _CHUNK)
-            ]
-        name = "value" if self._played.timeline.target.objective is Objective.REGRESSION else "probabilities"
-        return self.losses({name: np.concatenate([part[name] for part in parts])}, rows) if parts else np.empty(0)
-
-
-def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: _Models, margin: float) -> list[Tenure]:
+def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: Models, margin: float) -> list[Tenure]:
     """The champions since the replay began that have answered anything, in order, each against the one before it."""
     begun = _begun(played, both)
     found: list[Tenure] = []

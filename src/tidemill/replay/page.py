@@ -1,14 +1,16 @@
 """The page that shows a replayed year: one HTML file in the house style of the run's report."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay import alarms, figures
+from tidemill.replay import alarms, figures, promises
 from tidemill.replay.difference import Difference
 from tidemill.replay.outcome import Outcome
+from tidemill.replay.promises import Figure
 from tidemill.report import document
 from tidemill.report.document import Places
 from tidemill.report.markup import Html, folded, join, table, tag
@@ -32,6 +34,7 @@ def render(found: Outcome) -> str:
     drawn = _figures(found)
     places = Places(drawn)
     parts = {
+        "What was promised": _promised(found),
         "Champion against the first version": _champion(found, places),
         "Champions": _reigns(found),
         "Decisions": _decisions(found),
@@ -83,8 +86,21 @@ def _top(found: Outcome) -> Html:
         "HTTP endpoint; each label came when it had become known."
     )
     return join(
-        [tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdict(found), tag("div", *boxes, class_="tiles")]
+        [tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdicts(found), tag("div", *boxes, class_="tiles")]
     )
+
+
+def _verdicts(found: Outcome) -> Html:
+    """First whether answers were worth what was promised, then what the loop has changed."""
+    kept, said = promises.verdict(found.kept, found.loss)
+    reasons = [] if kept else [*found.shifted, *found.learnt]
+    return join([_box(said[0], [*said[1:], *reasons], kept), _verdict(found)])
+
+
+def _box(said: str, about: Sequence[str], good: bool) -> Html:
+    items = [tag("ul", *(tag("li", line) for line in about))] if about else []
+    headline = tag("strong", said, class_="good" if good else "bad")
+    return tag("div", headline, *items, class_="verdict" if good else "verdict refused")
 
 
 def _verdict(found: Outcome) -> Html:
@@ -93,6 +109,8 @@ def _verdict(found: Outcome) -> Html:
         said, good = "The champion answered better than the first version would have.", True
     elif one.lower > 0:
         said, good = "The champion answered worse than the first version would have.", False
+    elif len(found.reigns) < 2:
+        said, good = "The first version stayed champion throughout.", True
     else:
         said, good = "No difference for certain between the champion and the first version.", True
     about = [f"{metric_name(found.loss)} {_said(one)}, on {one.rows:,} records of {one.days} days (days resampled)."]
@@ -100,14 +118,39 @@ def _verdict(found: Outcome) -> Html:
         about.append(f"{found.failed:,} records got no prediction.")
     if harmful:
         about.append(f"Promoted and then shown harmful beyond the margin: {', '.join(harmful)}.")
-    good = good and not found.failed and not harmful
-    items = tag("ul", *(tag("li", line) for line in about))
-    return tag(
-        "div",
-        tag("strong", said, class_="good" if good else "bad"),
-        items,
-        class_="verdict" if good else "verdict refused",
+    return _box(said, about, good and not found.failed and not harmful)
+
+
+def _promised(found: Outcome) -> Html:
+    name, score = metric_name(found.loss), next((one.score for one in found.promises if one.score), None)
+    head = ("answers of", "records", f"{name} promised", f"{name} live", "of a constant")
+    scored = (f"{metric_name(score)} promised", f"{metric_name(score)} live") if score else ()
+    rows = [
+        (
+            one.who,
+            f"{one.rows:,}",
+            _figure(one.promised),
+            tag("span", _figure(one.live), class_="bad") if one.broken or one.trivial else _figure(one.live),
+            number(one.constant),
+            *((_figure(one.promised_score), number(one.live_score)) if score else ()),
+        )
+        for one in found.promises
+    ]
+    about = (
+        "Promised is what a version's test split showed, with its 95% interval; live is what answers were worth once "
+        "their labels were known, days resampled. The constant answers every record alike, as frequent as classes were "
+        "(or the mean) in what the first version learnt from. Red: worse than promised beyond both intervals, or worse "
+        "than the constant."
     )
+    learnt = [tag("p", " ".join(found.learnt))] if found.learnt else []
+    return join([tag("p", about), table((*head, *scored), rows, numbers=range(1, len(head) + len(scored))), *learnt])
+
+
+def _figure(one: Figure | None) -> str:
+    if one is None:
+        return "–"
+    ends = interval(one.lower, one.upper)
+    return f"{number(one.value)} ({ends})" if ends else number(one.value)
 
 
 def _champion(found: Outcome, places: Places) -> Html:

@@ -47,11 +47,13 @@ def _fitted(stretch: Stretch, spread: float | None) -> dict[str, Any]:
     every = float(min(30, max(7, stretch.days // 3)))
     weighed = {**_DAYS, "maximum": min(_DAYS["maximum"], max(10.0, stretch.days / 2))}
     return {
-        # A day later than they would have to be: labels that came at the last minute may still be under way to the
-        # tables, and what is decided must not depend on how quick this machine is.
+        # When nearly all labels of every class have come, and a day more: labels that came at the last minute
+        # may still be under way to the tables, and what is decided must not depend on how quick this machine is.
         "time": {"label_wait_hours": 24 * (1 + math.ceil(stretch.lag.total_seconds() / 86_400))},
         "trial": {name: max(1, int(float(f"{days * stretch.per_day:.2g}"))) for name, days in weighed.items()},
         "triggers": {"every_days": every, "cooldown_days": min(14.0, every / 2)},
+        # as the first model was: with a fixed delay there is no telling classes apart by who comes first
+        "retrain": {"mature_share": stretch.maturity.share if stretch.maturity.share < 1 else None},
         **({} if spread is None else {"losses": {"scale": float(f"{3 * spread:.3g}")}}),
     }
 

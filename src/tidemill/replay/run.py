@@ -19,15 +19,18 @@ from pathlib import Path
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry import Registry
+from tidemill.data import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import beginning, faults, outcome, pacing, page, place, timeline, traffic
+from tidemill.replay import beginning, faults, outcome, pacing, page, place, promises, timeline, traffic
 from tidemill.replay.beginning import Base, Experiment
 from tidemill.replay.children import Children
 from tidemill.replay.connections import Connections
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.plan import Plan
 from tidemill.replay.policy import fitted
+from tidemill.replay.progress import Progress
+from tidemill.replay.promises import Constant
 from tidemill.replay.stretch import Stretch, cut
 from tidemill.replay.timeline import Timeline
 from tidemill.replay.traffic import Sent
@@ -73,7 +76,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
     found = outcome.weigh(played, margin=ready.experiment.margin)
     (folder / OUTCOME).write_text(json.dumps(outcome.plain(found), indent=2, ensure_ascii=False), encoding="utf-8")
     (folder / PAGE).write_text(page.render(found), encoding="utf-8")
-    say(f"{summary(found)}\nAll of it: {folder / PAGE}")
+    say(f"{summary(found)}\nAll of it: {folder / PAGE}\n\n{judged(found)}")
     return found
 
 
@@ -87,13 +90,14 @@ class _Ready:
     base: Base
     timeline: Timeline
     policy: Policy
+    constant: Constant
 
 
 def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     experiment = Experiment.composed(plan.words)
     registry = Registry(folder / "registry")
     stretch, before = cut(experiment.data, plan.known, plan.since, plan.until)
-    base = beginning.base(experiment, before, folder, plan.shuffled)
+    base = beginning.base(experiment, stretch, before, folder, plan.shuffled)
     schema, target = base.schema, base.target
     if plan.start is not None:
         schema, target = beginning.take(experiment, plan.start, registry)
@@ -108,23 +112,51 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     line = timeline.read(experiment.data, schema, target, plan.known, since=stretch.since, until=until)
     if plan.shuffled is not None:
         line = line.shuffled(plan.shuffled)
-    return _Ready(experiment=experiment, registry=registry, stretch=stretch, base=base, timeline=line, policy=policy)
+    if plan.steward and not plan.hasty:
+        _check_wait(policy, stretch, line.moments[-1])
+    return _Ready(
+        experiment=experiment,
+        registry=registry,
+        stretch=stretch,
+        base=base,
+        timeline=line,
+        policy=policy,
+        constant=Constant.of(target, target.encode(base.labels)),
+    )
+
+
+def _check_wait(policy: Policy, stretch: Stretch, last: datetime) -> None:
+    """
+    Raises:
+        ReplayError: the records end before the first label is weighed, so that all of the loop would be for nothing.
+    """
+    wait = timedelta(hours=policy.time.label_wait_hours)
+    if stretch.since + wait < last:
+        return
+    asked = f"{policy.time.label_wait_hours:g} hours ({maturity.days(wait)}) after its record (time.label_wait_hours)"
+    raise ReplayError(
+        "A steward that is replayed weighs labels before the records end",
+        observed=f"each is weighed {asked}, and the records end {maturity.days(last - stretch.since)} after --from; "
+        f"{stretch.lag / timedelta(hours=1):,.0f} hours is how late labels come",
+        remedy="choose an earlier --from or a later --until, lower --mature-share or time.label_wait_hours in --policy "
+        "(labels that come later are not weighed then), or add --no-steward: serve and compare, decide nothing",
+    )
 
 
 def _beginning(ready: _Ready, plan: Plan) -> str:
-    since, line = ready.stretch.since, ready.timeline
+    since, line, stretch = ready.stretch.since, ready.timeline, ready.stretch
+    wait, last = timedelta(hours=ready.policy.time.label_wait_hours), line.moments[-1]
     training = f"Training {ready.experiment.name} on what was known before" if plan.start is None else "Beginning at"
-    said = f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {line.moments[-1]:%Y-%m-%d} are to come …"
-    if (
-        plan.steward
-        and not plan.hasty
-        and since + timedelta(hours=ready.policy.time.label_wait_hours) >= line.moments[-1]
-    ):
-        said += (
-            f"\nNo label will be weighed: that is done {ready.policy.time.label_wait_hours:g} hours after its record "
-            "(time.label_wait_hours), and the records end before. An earlier --from gives more time."
+    said = [f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {last:%Y-%m-%d} are to come …"]
+    if stretch.maturity.records:
+        said += stretch.maturity.sentences()
+    if plan.steward and not plan.hasty:
+        said.append(
+            f"Labels are weighed {maturity.days(wait)} after their records, so from {since + wait:%Y-%m-%d} on."
         )
-    return said
+        if since + 2 * wait >= last:
+            said[-1] += " A model that is trained then has no time left for a trial: none will be promoted."
+    return "\n".join(said)
 
 
 def summary(found: Outcome) -> str:
@@ -137,6 +169,12 @@ def summary(found: Outcome) -> str:
         f"{found.loss.replace('_', ' ')}: champion {compared.ours:.4f}, version 1 throughout {compared.theirs:.4f}, "
         f"difference {compared.difference:+.4f} ({compared.lower:+.4f} to {compared.upper:+.4f}, days resampled)."
     )
+
+
+def judged(found: Outcome) -> str:
+    """Whether answers were worth what was promised: the last words."""
+    kept, said = promises.verdict(found.kept, found.loss)
+    return "\n".join(said if kept else [*said, *found.shifted])
 
 
 _COUNTED = {
@@ -159,6 +197,9 @@ def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
         rows=faults.apply(line.rows, line.moments, plan.faults),
         sent=Sent(ids=[None] * len(line)),
         faults=plan.faults,
+        constant=ready.constant,
+        maturity=ready.stretch.maturity,
+        period=ready.policy.period,
     )
 
 
@@ -223,18 +264,21 @@ def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pac
 
 async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None", say: Callable[[str], None]) -> None:
     """Let time pass."""
-    sent, told = played.sent, [""]
+    sent, told, shown = played.sent, [""], Progress(len(played.timeline))
 
     async def pause(latest: datetime) -> None:
         if pace is not None:
             await pace.weighed(latest)
+        status = f", champion {pace.champion}" if pace is not None and pace.champion else ""
+        shown.show(latest, sent.asked, status)
         if (month := f"{latest:%Y-%m}") != told[0]:
             told[0] = month
-            status = f", champion {pace.champion}" if pace is not None and pace.champion else ""
+            shown.clear()
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
     async with Connections(_HOST, port, plan.manner.connections) as server:
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
+        shown.clear()
         if pace is not None:
             await pace.settled(_SETTLED)
             sent.waited = pace.waited

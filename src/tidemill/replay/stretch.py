@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from tidemill.composition import component
-from tidemill.data import infer, sources, values
+from tidemill.data import infer, maturity, sources, values
+from tidemill.data.maturity import Maturity
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed
 from tidemill.replay import known as labels
@@ -14,22 +15,31 @@ from tidemill.replay.known import KNOWN, Known
 from tidemill.settings import DataSettings, Kind
 
 _MOMENT = "moment\0"
-_MOST = 0.99  # of the labels
+_KNOWN_AT = "label_known_at"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stretch:
     """What is replayed: records of `since` ≤ moment < `until`; None: to the end. All moments are in UTC.
 
-    last: the moment of the table's last record. per_day: records before `since`. lag: in which most of their labels
-    became known.
+    last: the moment of the table's last record. per_day: records before `since`. maturity: from which age on records
+    are learnt from and weighed, as far as could be known at `since`.
     """
 
     since: datetime
     until: datetime | None
     last: datetime
     per_day: float
-    lag: timedelta
+    maturity: Maturity
+
+    @property
+    def lag(self) -> timedelta:
+        return self.maturity.age
+
+    @property
+    def mature_until(self) -> datetime:
+        """Records of earlier moments are old enough at `since`."""
+        return self.since - self.lag
 
     @property
     def end(self) -> datetime:
@@ -40,21 +50,29 @@ class Stretch:
         return (self.end - self.since) / timedelta(days=1)
 
 
-def cut(
-    settings: DataSettings, known: Known, since: datetime | None, until: datetime | None
-) -> tuple[Stretch, pl.DataFrame]:
-    """The stretch, and the table's rows, as the source gave them, whose labels were known before it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Before:
+    """The table's rows before the stretch, as the source gave them, and the column added to them that says when each
+    label became known, which may lie in the stretch."""
+
+    table: pl.DataFrame
+    label_time: str
+
+
+def cut(settings: DataSettings, known: Known, since: datetime | None, until: datetime | None) -> tuple[Stretch, Before]:
+    """The stretch, and what was before it.
 
     Args:
         since: None: where the source says (`REPLAYED_FROM`), else the midnight before the last two thirds of records.
 
     Raises:
-        ReplayError: there are no moments or no target, the dates do not lie within the table, or no label was known.
+        ReplayError: there are no moments or no target, the dates do not lie within the table, or no record was old
+            enough to be learnt from.
         SchemaError, SourceError: as for `data.sources` and `data.infer`.
     """
     frame = sources.open(settings)
     schema = infer.infer(frame, settings)
-    time = _time(schema, settings)
+    time, goal = _time(schema, settings), schema.with_role(Role.TARGET)[0]
     read = values.read(time, frame.collect_schema()[time.name]).alias(_MOMENT)
     table = labels.add(frame, settings, schema, known).with_columns(read)
     moments = sources.collect(table.select(_MOMENT)).to_series().drop_nulls().sort()
@@ -68,17 +86,38 @@ def cut(
     first, last = moments[0], moments[-1]
     _check_dates(first, last, since, until)
     early = sources.collect(table.filter(pl.col(_MOMENT) < since))
-    before = early.filter(pl.col(KNOWN) < since)
-    if before.is_empty():
-        raise ReplayError(
-            "A first model is trained on records whose labels were known before --from",
-            observed=f"none of {early.height:,} records before {since:%Y-%m-%d %H:%M}",
-            remedy="choose a later --from, or correct --label-time or --label-delay",
-        )
-    lag = early.select((pl.col(KNOWN) - pl.col(_MOMENT)).dt.total_seconds().quantile(_MOST)).item()
-    days = max((since - first) / timedelta(days=1), 1.0)
-    stretch = Stretch(since=since, until=until, last=last, per_day=early.height / days, lag=timedelta(seconds=lag))
-    return stretch, before.drop(KNOWN, _MOMENT)
+    if early.filter(pl.col(KNOWN) < since).is_empty():
+        raise _unknown(early.height, since)
+    stretch = Stretch(
+        since=since,
+        until=until,
+        last=last,
+        per_day=early.height / max((since - first) / timedelta(days=1), 1.0),
+        maturity=_maturity(early, goal.name, known, since),
+    )
+    if early.filter(pl.col(KNOWN) < since, pl.col(_MOMENT) < stretch.mature_until).is_empty():
+        raise _unknown(early.height, since)
+    name = _KNOWN_AT
+    while name in early.columns:
+        name += "_"
+    return stretch, Before(table=early.drop(_MOMENT).rename({KNOWN: name}), label_time=name)
+
+
+def _unknown(early: int, since: datetime) -> ReplayError:
+    return ReplayError(
+        "A first model is trained on records whose labels were known before --from, and that were old enough then",
+        observed=f"none of {early:,} records before {since:%Y-%m-%d %H:%M}",
+        remedy="choose a later --from, or correct --label-time or --label-delay",
+    )
+
+
+def _maturity(early: pl.DataFrame, target: str, known: Known, since: datetime) -> Maturity:
+    """As far as could be known at `since`. With a fixed delay there is nothing to estimate."""
+    if known.delay is not None:
+        return Maturity(age=known.delay, share=1.0)
+    rows = early.select(pl.col(_MOMENT).alias("moment"), pl.col(KNOWN).alias("known"), target)
+    remedy = "choose a later --from, or accept more bias with a lower --mature-share"
+    return maturity.measure(rows, target, since, known.share, remedy=remedy)
 
 
 def _time(schema: Schema, settings: DataSettings) -> Column:

@@ -56,6 +56,11 @@ class Sent:
     days: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def asked(self) -> int:
+        """Records that were sent so far."""
+        return sum(day["records"] for day in self.days)
+
+    @property
     def served(self) -> int:
         return sum(identity is not None for identity in self.ids)
 

@@ -1,7 +1,7 @@
 """The command of a retraining: what is set about it, and the words that run the pipeline on old and new data."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,9 +13,10 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.sources.production import AGE_WEIGHT
 from tidemill.errors import QualityError, SettingsError
 from tidemill.settings import AtLeastOne, Kind, Positive
-from tidemill.settings.rules import Days, Hours
+from tidemill.settings.rules import Days, Hours, Share
 from tidemill.steward.background import Priority
 from tidemill.steward.export import Records
+from tidemill.steward.power import Need
 
 
 class History(StrEnum):
@@ -49,9 +50,13 @@ class RetrainSettings:
     warm_start: bool
     """Begin from the weights of the champion's run, where its folder is still there."""
     validation_days: Annotated[float, Positive, Days]
-    """Records of these days, before those of the test split, choose the best epoch …"""
+    """At least the records of these days, before those of the test split, choose the best epoch …"""
     test_days: Annotated[float, Positive, Days]
-    """… and the newest ones are the test split, on which the gate compares with the champion."""
+    """… and the newest ones are the test split, on which the gate compares with the champion. Both are longer where
+    that gate needs more rows to decide (power.py)."""
+    mature_share: Annotated[float, Share] | None
+    """Records are learnt from once they are so old that this share of the labels of every class have come; null: as
+    soon as they have a label, though labels that come early may not be like the others."""
     min_records: Annotated[int, AtLeastOne]
     """Fewer labelled records are not worth a retraining."""
     runner: Runner
@@ -79,12 +84,17 @@ class RetrainSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """What the champion's manifest says of how it was trained. run: the folder; None if a run did not say."""
+    """What the champion's manifest says of how it was trained. run: the folder; None if a run did not say.
+
+    until, known_before: rows of earlier moments are old enough now, and of their labels those that came before.
+    """
 
     model: str
     schema: Schema
     data: Mapping[str, Any]
     run: str | None
+    until: datetime
+    known_before: datetime
 
 
 def check(records: Records, settings: RetrainSettings, schema: Schema) -> datetime:
@@ -116,25 +126,64 @@ def check(records: Records, settings: RetrainSettings, schema: Schema) -> dateti
     return records.newest
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Windows:
+    """The splits of a retraining by time: rows from these moments on are of the validation, and of the test split."""
+
+    validation_from: datetime
+    test_from: datetime
+
+
+def windows(settings: RetrainSettings, newest: Sequence[datetime], need: Need | None) -> Windows:
+    """The splits: the days that are set, and as many more as make up the rows that are needed.
+
+    Args:
+        newest: the latest moments of the records, the newest first: as many as are needed, if there are.
+        need: of the gate; None: whatever the days have.
+
+    Raises:
+        QualityError: so many records leave none to learn from (history=window), or there are not so many.
+    """
+    test_from = newest[0] - timedelta(days=settings.test_days)
+    if need is not None and len(newest) < need.records:
+        raise QualityError(
+            "A retraining that cannot be decided is not begun",
+            observed=f"{len(newest):,} labelled records that are old enough; {need}",
+            remedy="wait for labels, or widen the gate's margin (gate.margin in retrain.command)",
+        )
+    if need is not None:
+        test_from = min(test_from, newest[need.rows - 1])
+    validation_from = test_from - timedelta(days=settings.validation_days)
+    if need is not None:
+        validation_from = min(validation_from, newest[need.records - 1])
+    window = settings.window_days if settings.history is History.WINDOW else None
+    if window is not None and validation_from <= newest[0] - timedelta(days=window):
+        raise QualityError(
+            "A retraining needs records to learn from, older than those of validation and test",
+            observed=f"these begin at {validation_from:%Y-%m-%d %H:%M}, and retrain.window_days={window:g}",
+            remedy="set a longer retrain.window_days, or widen the gate's margin (gate.margin in retrain.command)",
+        )
+    return Windows(validation_from=validation_from, test_from=test_from)
+
+
 def words(
-    settings: RetrainSettings, trained: Trained, *, records: Path, newest: datetime, run: Path, registry: str
+    settings: RetrainSettings, trained: Trained, *, records: Path, splits: Windows, run: Path, registry: str
 ) -> list[str]:
     """The whole command: what the settings' words begin, with the records' file, the splits and the run's folder."""
-    given = {word.partition("=")[0].lstrip("+") for word in settings.command}
-    test_from = newest - timedelta(days=settings.test_days)
+    given = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in settings.command)}
     found: dict[str, object] = {
         "name": trained.model,
         "data.source": "production",
         "data.validation_path": None,
         "data.test_path": None,
-        **_base(trained.data, given),
+        **_base(trained, given),
         "data.options.records": str(records),
         "data.options.window_days": settings.window_days if settings.history is History.WINDOW else None,
         "data.options.half_life_days": settings.half_life_days if settings.history is History.AGED else None,
         **_weight(settings, trained.data, given),
         "data.split.method": "time",
-        "data.split.validation_from": _instant(test_from - timedelta(days=settings.validation_days)),
-        "data.split.test_from": _instant(test_from),
+        "data.split.validation_from": _instant(splits.validation_from),
+        "data.split.test_from": _instant(splits.test_from),
         **({"training.warm_start": trained.run} if settings.warm_start and trained.run else {}),
         "training.threads": settings.threads,
         "registry.path": registry,
@@ -152,14 +201,24 @@ def setting(key: str, value: object) -> str:
     return f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
 
 
-def _base(data: Mapping[str, Any], given: set[str]) -> dict[str, object]:
-    """The base table is the champion's own, or what that one was retrained with, if the command does not say."""
+def _base(trained: Trained, given: Mapping[str, str]) -> dict[str, object]:
+    """The base table is the champion's own, or what that one was retrained with, if the command does not say.
+
+    Where a column says when its rows' labels became known, it is read as things stand now.
+    """
+    data = trained.data
     options = data.get("options", {}) if data["source"] == "production" else {"base": data["source"]}
-    known = {f"data.options.{name}": options.get(name) for name in ("base", "until")}
-    return {key: value for key, value in known.items() if value is not None and key not in given}
+    known = {f"data.options.{name}": options.get(name) for name in ("base", "until", "label_time")}
+    found: dict[str, object] = {key: value for key, value in known.items() if value is not None and key not in given}
+    if given.get("data.options.label_time", options.get("label_time")) not in (None, "null"):
+        found |= {
+            "data.options.until": _instant(trained.until),
+            "data.options.labels_before": _instant(trained.known_before),
+        }
+    return found
 
 
-def _weight(settings: RetrainSettings, data: Mapping[str, Any], given: set[str]) -> dict[str, object]:
+def _weight(settings: RetrainSettings, data: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, object]:
     """Weights by age have a column of their own, unless the table has weights, which they are multiplied with."""
     own = data.get("weight") not in (None, AGE_WEIGHT) or "data.weight" in given
     return {} if settings.history is not History.AGED or own else {"data.weight": AGE_WEIGHT}

@@ -4,7 +4,7 @@ Alarms advise, gates decide: a version becomes champion by its trial alone; harm
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -16,6 +16,7 @@ from tidemill.steward.book import Decision, Kind
 from tidemill.steward.comparison import Stage
 from tidemill.steward.paired import Verdict
 from tidemill.steward.policy import Policy
+from tidemill.steward.readiness import Readiness
 from tidemill.steward.retraining import Phase, State
 from tidemill.steward.trial import Trial
 from tidemill.steward.watch import Reading, Severity
@@ -25,6 +26,7 @@ DOUBLINGS = 5
 """So often at most the pause is doubled after retrainings that came to nothing."""
 LOSS_CHECKS = ("performance",)
 """Checks whose harm a newly trained model can mend; others (a column gone missing) want a person."""
+_BEGINS = " So a new model is trained; its trial decides about it."
 _ENDS = "Its trial ends, and the champion stays."
 
 
@@ -157,8 +159,21 @@ def _of_triggers(policy: Policy, now: Situation) -> Proposal | None:
         )
         version, reason = now.desired.champion, f"{wanted} No new model is trained yet: {why}."
         return Proposal(kind=Kind.HOLD, version=version, evidence=evidence, reason=reason)
-    name, reason = f"retraining-{1 + len(begun)}", f"{wanted} So a new model is trained; its trial decides about it."
+    name, reason = f"retraining-{1 + len(begun)}", f"{wanted}{_BEGINS}"
     return Proposal(kind=Kind.RETRAIN, retraining=name, evidence=evidence, reason=reason)
+
+
+def gain(evidence: Mapping[str, Any]) -> float:
+    """By how much a retraining may be expected to lower the loss: half of what it has risen by, over all records."""
+    whole = evidence.get("check") in LOSS_CHECKS and not evidence.get("subject")
+    return max(0.0, float(evidence["effect"])) / 2 if whole else 0.0
+
+
+def unready(wanted: Proposal, found: Readiness, champion: str | None) -> Proposal:
+    """Instead of a retraining that could not be decided: what it waits for."""
+    reason = wanted.reason.removesuffix(_BEGINS) + f" No new model is trained yet: {found.why}."
+    evidence = {**wanted.evidence, "records_needed": found.needed, "records_present": found.present}
+    return Proposal(kind=Kind.HOLD, version=champion, evidence=evidence, reason=reason)
 
 
 def _failed(begun: Sequence[Decision], decisions: Sequence[Decision]) -> int:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +15,56 @@ from tidemill.data import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.values import DTYPES
 from tidemill.errors import LedgerError, SettingsError, listed
-from tidemill.ledger import covers, record, tables
+from tidemill.ledger import covers
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.settings import Kind
+from tidemill.steward.aging import Answers, Horizon, old
 
-ROWS_AT_ONCE = 250_000
-"""Answers that labels are looked up for in one pass over the labels; bounds the memory."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """What was exported. newest: the latest moment of prediction; varied: the truths are not all the same."""
+    """What was exported. newest: the latest moment of prediction; varied: the truths are not all the same.
+    before: only records of earlier moments were."""
 
     rows: int
     newest: datetime | None
     varied: bool
+    before: datetime
 
 
 def export_records(
-    settings: LedgerSettings, model: str, schema: Schema, until: datetime, file: Path, *, event_clock: bool = False
+    settings: LedgerSettings, model: str, schema: Schema, horizon: Horizon, file: Path, *, share: float | None = None
 ) -> Records:
-    """Write each answered record whose truth was known before `until`, with its raw values and the truth.
+    """Write each answered record of the horizon that is old enough, with its raw values and the truth.
 
     Columns are those of `schema` that requests had, by its kinds; where `data.time` was not sent, it is when the
-    request arrived. The target has the latest label that came true before `until`: at its `event_at`, or else when it
-    was received. event_clock: `until` is a moment of records, which may lie years before labels are received; then a
-    label without `event_at` counts from its record's own moment on, as it does where it is weighed.
+    request arrived. The target has the latest label that came true in time: at its `event_at`, or else when it was
+    received (by the clock of events: at its record's moment).
+    share: records are old enough once this share of the labels of every class have come; None: all of them are.
     Answers of champion and canary count. The file appears whole or not at all; memory does not grow with the ledger.
 
     Raises:
         SettingsError: the ledger hides a column that the model needs.
+        QualityError: labels of a class still come at the highest age there is.
         LedgerError: nothing can be written.
     """
     shown = _shown(schema, settings)
     target = schema.with_role(Role.TARGET)[0]
-    everything = tables.answers(settings, model)
-    stored = everything.collect_schema().get("inputs")
-    fields: dict[str, Any] = dict(stored.to_schema()) if isinstance(stored, pl.Struct) else {}
-    columns = [*(found for column in shown for found in _field(column, fields)), _truth(target)]
-    time = schema.only(Role.TIME)
-    timed = event_clock and time is not None and time.kind is Kind.TIMESTAMP
-    moment = [one.alias("moment") for one in _field(time, fields)] if timed and time else []
+    answers = Answers(settings, model, schema, horizon)
+    columns = [*(found for column in shown for found in _field(column, answers.fields)), _truth(target)]
+    enough = old(settings, model, schema, horizon, share)
+    if enough.maturity is not None:
+        _log.info("%s", " ".join(enough.maturity.sentences()))
 
     def part(since: datetime, before: datetime) -> pl.DataFrame:
-        roles = [str(record.Role.CHAMPION), str(record.Role.CANARY)]
-        given = tables.answers(settings, model, since, before).filter(pl.col("role").is_in(roles))
-        given = given.select("id", "key", "at", "inputs" if fields else pl.lit(None).alias("inputs"))
-        # not in the scan: for a struct of many fields Polars 2.1 fails to read Delta's statistics
-        read = given.collect(engine="streaming").lazy().filter(pl.col("inputs").is_not_null())
-        received = tables.labels(settings, model, since - tables.SKEW)
-        labels = tables.matched(received, read).join(read.select("id", *moment), on="id")
-        came_true = pl.coalesce("event_at", "moment" if moment else "at")
-        labels = tables.latest(labels.filter(came_true < tables.aware(until)))
-        return read.join(labels, on="id").select(columns).drop_nulls(target.name).collect(engine="streaming")
+        read = answers.read(since, before).filter(pl.col("moment") < enough.before)
+        joined = read.join(answers.labels(read, since), on="id")
+        return joined.select(columns).drop_nulls(target.name).collect(engine="streaming")
 
     def parts(*asked: object) -> Iterator[pl.DataFrame]:
-        return (part(since, before) for since, before in _periods(everything))
+        return (part(since, before) for since, before in answers.parts())
 
     nothing = datetime(1970, 1, 1)
     dtypes = part(nothing, nothing).schema
@@ -86,18 +79,7 @@ def export_records(
             observed=f"{file}: {error.strerror or error}",
             remedy="make room or give permission there",
         ) from error
-    return _summary(file, schema, target)
-
-
-def _periods(answers: pl.LazyFrame) -> Iterator[tuple[datetime, datetime]]:
-    """Periods of whole minutes, one after the other, of about `ROWS_AT_ONCE` answers each."""
-    minutes = answers.group_by(pl.col("at").dt.truncate("1m")).len().sort("at").collect(engine="streaming")
-    part = (minutes["len"].cum_sum() - 1) // ROWS_AT_ONCE
-    periods = minutes.group_by(part.alias("part"), maintain_order=True).agg(
-        pl.col("at").min().alias("since"), pl.col("at").max().alias("last")
-    )
-    for since, last in periods.select("since", "last").iter_rows():
-        yield since, last + timedelta(minutes=1)
+    return _summary(file, schema, target, enough.before)
 
 
 def _shown(schema: Schema, settings: LedgerSettings) -> list[Column]:
@@ -136,7 +118,7 @@ def _truth(target: Column) -> pl.Expr:
     return (pl.coalesce("true_value", text) if target.kind is Kind.NUMERIC else text).alias(name)
 
 
-def _summary(file: Path, schema: Schema, target: Column) -> Records:
+def _summary(file: Path, schema: Schema, target: Column, before: datetime) -> Records:
     written = pl.scan_parquet(file, glob=False)
     time = schema.only(Role.TIME)
     timed = time is not None and time.kind is Kind.TIMESTAMP
@@ -147,4 +129,11 @@ def _summary(file: Path, schema: Schema, target: Column) -> Records:
         .collect(engine="streaming")
         .row(0)
     )
-    return Records(rows=rows, newest=latest, varied=bool(varied))
+    return Records(rows=rows, newest=latest, varied=bool(varied), before=before)
+
+
+def newest(file: Path, schema: Schema, most: int) -> list[datetime]:
+    """The latest moments of exported records, the newest first."""
+    time = schema.with_role(Role.TIME)[0].name
+    moments = pl.scan_parquet(file, glob=False).select(pl.col(time).top_k(most))
+    return moments.collect(engine="streaming").to_series().drop_nulls().sort(descending=True).to_list()

@@ -26,9 +26,10 @@ from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import QualityError, SchemaError, SettingsError, TrainingError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.steward import command
+from tidemill.steward import command, power
+from tidemill.steward.aging import Horizon
 from tidemill.steward.command import RetrainSettings, Runner, Trained
-from tidemill.steward.export import export_records
+from tidemill.steward.export import export_records, newest
 from tidemill.steward.running import LOCK, Process, RayJob, Running, log_of
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -68,8 +69,8 @@ class Retraining:
     Args:
         folder: `<work>/<id>`; a folder that all stewards of the model share.
         registry: where the champion is, and where the new version goes.
-        until: only labels that came true before count; of a retraining that has begun its plan holds.
-        event_clock: whether that is a moment of records, as by the policy's clock of events.
+        horizon: up to which records, and labels, count; of a retraining that has begun its plan holds.
+        gain: by which the new version's loss is expected to be lower, for the rows that its gate needs.
     """
 
     settings: RetrainSettings
@@ -77,8 +78,8 @@ class Retraining:
     ledger: LedgerSettings
     registry: str
     model: str
-    until: datetime
-    event_clock: bool = False
+    horizon: Horizon
+    gain: float = 0.0
     _running: Running = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,21 +163,25 @@ class Retraining:
         champion = self._registry.describe(self.model, Alias.CHAMPION)
         file = self.folder / "records.parquet"
         records = export_records(
-            self.ledger, self.model, champion.schema, self.until, file, event_clock=self.event_clock
+            self.ledger, self.model, champion.schema, self.horizon, file, share=self.settings.mature_share
         )
-        newest = command.check(records, self.settings, champion.schema)
+        command.check(records, self.settings, champion.schema)
+        need = power.needed(champion, self.settings.command, self.gain)
+        latest = newest(file, champion.schema, need.records if need is not None else 1)
+        splits = command.windows(self.settings, latest, need)
         words = command.words(
             self.settings,
-            self._trained(champion),
+            self._trained(champion, records.before),
             records=file,
-            newest=newest,
+            splits=splits,
             run=self._run,
             registry=self.registry,
         )
-        _log.info("retraining %s with %d records until %s", self.folder.name, records.rows, self.until.isoformat())
-        return {"until": self.until.isoformat(), "records": records.rows, "words": words, "attempts": 0}
+        until = self.horizon.until.isoformat()
+        _log.info("retraining %s with %d records until %s", self.folder.name, records.rows, until)
+        return {"until": until, "records": records.rows, "words": words, "attempts": 0}
 
-    def _trained(self, champion: Manifest) -> Trained:
+    def _trained(self, champion: Manifest, until: datetime) -> Trained:
         run = champion.results.get("run")
         there = run is not None and (Path(run) / CHECKPOINT).is_file()
         if self.settings.warm_start and not there:
@@ -186,6 +191,8 @@ class Retraining:
             schema=champion.schema,
             data=champion.settings["data"],
             run=run if there else None,
+            until=until,
+            known_before=self.horizon.known_before,
         )
 
     def _resumed(self) -> Sequence[str]:

@@ -20,8 +20,10 @@ from tidemill.steward.weighing import Weighing
 FILE = "steward/status.json"
 
 
-def told(model: str, policy: Policy, desired: Desired, weighing: Weighing, begun: Decision | None) -> bytes:
-    """begun: the decision for the retraining that is under way."""
+def told(
+    model: str, policy: Policy, desired: Desired, weighing: Weighing, begun: Decision | None, waits: str = ""
+) -> bytes:
+    """begun: the decision for the retraining that is under way. waits: for what one that is wanted is not begun yet."""
     progress, trial, time = weighing.progress, weighing.trial, policy.time
     found: dict[str, Any] = {
         "model": model,
@@ -31,6 +33,8 @@ def told(model: str, policy: Policy, desired: Desired, weighing: Weighing, begun
         "stage": str(trial.comparison.stage) if trial is not None else "watching",
         "trial": trial.figures() if trial is not None else None,
         "retraining": begun.retraining if begun is not None else None,
+        "retraining_waits_for": waits or None,
+        "performance": weighing.standing,
         "seen_until": progress.seen_until,
         "labelled_until": progress.labelled_until,
         "period_hours": time.period_hours,

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tidemill.bundle.registry import Registry
@@ -22,11 +22,13 @@ from tidemill.bundle.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
 from tidemill.ledger.settings import Cover, LedgerSettings
-from tidemill.steward import acting, status
+from tidemill.steward import acting, deciding, readiness, status
+from tidemill.steward.aging import Horizon
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
 from tidemill.steward.policy import Authority, Clock, Policy
+from tidemill.steward.readiness import Readiness
 from tidemill.steward.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.watching import unwatched
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE = "steward/state.json"
-_FORMAT = 2
+_FORMAT = 3
 """Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""
@@ -70,6 +72,8 @@ class Steward:
         self._entered = self._idle = False
         self._retraining: Retraining | None = None
         self._covered: Mapping[str, Cover] = {}
+        self._ready: tuple[object, Readiness] | None = None
+        self._waits = ""
         assert office.ledger.path is not None
         with explained(office.ledger.path):
             self._store = open_store(office.ledger.path)
@@ -153,9 +157,9 @@ class Steward:
             except TidemillError as error:  # a cluster out of reach, say: a trial does not wait for it
                 stuck = error
             situation = self._situation(desired, decisions, begun, outcome)
-            proposal = propose(self._policy, situation) if situation is not None else None
+            proposal = self._proposal(situation) if situation is not None else None
             decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        told = status.told(self._office.model, self._policy, desired, self._weighing, begun)
+        told = status.told(self._office.model, self._policy, desired, self._weighing, begun, self._waits)
         self._store.replace(self._office.model, status.FILE, told)
         if stuck is not None:
             raise stuck
@@ -198,6 +202,26 @@ class Steward:
             retraining=begun.retraining if begun is not None else None,
             outcome=outcome,
         )
+
+    def _proposal(self, now: Situation) -> Proposal | None:
+        """What is proposed; a retraining only once there are the records that its gate needs."""
+        found, self._waits = propose(self._policy, now), ""
+        if found is None or found.kind is not Kind.RETRAIN:
+            return found
+        gain, key = deciding.gain(found.evidence), (now.desired.generation, now.moment.date())
+        if self._ready is None or self._ready[0] != key:  # the ledger is read for it, so once a day
+            office, horizon = self._office, self._horizon(now.moment)
+            ledger = replace(office.ledger, columns=self._covered)
+            ready = readiness.look(self._policy.retrain, ledger, self._registry, office.model, horizon, gain)
+            self._ready = (key, ready)
+        self._waits = self._ready[1].why
+        return deciding.unready(found, self._ready[1], now.desired.champion) if self._waits else found
+
+    def _horizon(self, moment: datetime) -> Horizon:
+        """The records that have been weighed at a moment, with the labels that were weighed."""
+        time = self._policy.time
+        known = moment + timedelta(hours=time.label_wait_hours)
+        return Horizon(until=moment, known_before=known, event_clock=time.clock is Clock.EVENT)
 
     def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
         """Write it down, unless it stands there already, another proposal waits or another steward was faster."""
@@ -247,8 +271,8 @@ class Steward:
                 ledger=replace(office.ledger, columns=self._covered),
                 registry=office.registry,
                 model=office.model,
-                until=decision.moment,
-                event_clock=self._policy.time.clock is Clock.EVENT,
+                horizon=self._horizon(decision.moment),
+                gain=deciding.gain(decision.evidence),
             )
         state = self._retraining.advance()
         return state if state.ended else None

@@ -24,6 +24,7 @@ from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, floor
 from tidemill.steward.trial import Trial
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
+from tidemill.steward.watches.performance import Performance
 from tidemill.steward.watching import watched_version, watches
 
 LIMIT = 50
@@ -207,6 +208,12 @@ class Weighing:
         led = history.led(decisions, changes) if stage is Stage.CANARY else None
         carried = led.evidence.get("carried") if led is not None else None
         self.trial = Trial.begin(self._policy.trial, comparison, self._losses, carried)
+
+    @property
+    def standing(self) -> dict[str, Any] | None:
+        """The champion's live loss beside what was promised; None where nothing watches it."""
+        watches = self._reign.watches.values() if self._reign is not None else ()
+        return next((watch.standing() for watch in watches if isinstance(watch, Performance)), None)
 
     def _compared(self) -> list[Any]:
         """Of which trial the evidence is, as JSON holds it; the registry's times are whole seconds."""

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from table_settings import settings_for
 
 from tidemill.data import dataset, infer, sources, typed
-from tidemill.errors import SettingsError, SourceError
+from tidemill.errors import QualityError, SettingsError, SourceError
 
 START = datetime(2013, 1, 1)
 
@@ -135,6 +135,33 @@ def test_a_whole_data_set_comes_out_of_it(tmp_path: Path) -> None:
     assert (data.splits.train.height, data.splits.validation.height, data.splits.test.rows) == (120, 31, 49)
 
 
+def late(days: range, wait: int = 20) -> pl.DataFrame:
+    """ "yes" is known at once, "no" after some days."""
+    known = pl.when(pl.col("bought") == "yes").then(pl.col("at")).otherwise(pl.col("at") + pl.duration(days=wait))
+    return table(days).with_columns(known=known)
+
+
+def test_labels_that_were_not_known_by_then_are_not_read(tmp_path: Path) -> None:
+    base, until = late(range(100)), START + timedelta(days=80)
+    asked = {"label_time": "known", "labels_before": until.isoformat()}
+    found = opened(production(tmp_path, base, None, options=asked))
+    assert "known" not in found.columns
+    assert found.height == base.filter(pl.col("known") < until).height
+    assert set(found["bought"][-8:]) == {"yes"}, "the young ones that are known are no sample"
+    mature = opened(production(tmp_path, base, None, options={**asked, "mature_share": 0.95}))
+    assert mature.height == 60 and set(mature["bought"][-8:]) == {"yes", "no"}
+    cut = opened(production(tmp_path, base, None, options={**asked, "mature_share": 0.95, "until": "2013-02-01"}))
+    assert cut.height == 31, "an end that is given is not found out"
+    never = base.with_columns(known=pl.when(pl.col("id") != "r0").then("known"))
+    assert opened(production(tmp_path, never, None, options={"label_time": "known"})).height == 99
+
+
+def test_a_base_whose_labels_still_come_is_refused(tmp_path: Path) -> None:
+    asked = {"label_time": "known", "labels_before": "2013-03-01", "mature_share": 0.95}
+    with pytest.raises(QualityError, match=r"all labels that came are 'yes'.*data\.options\.mature_share"):
+        opened(production(tmp_path, late(range(100), wait=90), None, options=asked))
+
+
 def refusal(settings: Any) -> str:
     with pytest.raises((SettingsError, SourceError)) as caught:
         opened(settings)
@@ -159,6 +186,9 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
     assert "data.time = 'city', which is categorical" in said(time="city", options={"window_days": 3})
     assert "'att'; the table has id, at" in said(time="att", options={"half_life_days": 3}, weight="age_weight")
     assert "set data.weight=age_weight" in said(options={"half_life_days": 3})
+    assert "'knwon'; the table has id" in said(options={"label_time": "knwon"})
+    assert "'city' is categorical" in said(options={"label_time": "city"})
+    assert "data.target = None" in said(target=None, options={"label_time": "at", "mature_share": 0.9})
     assert "did you mean" in said(options={"records": str(tmp_path / "record.parquet")}, with_records=None)
     assert "has 'towns'; the base table has id" in said(records.rename({"city": "towns"}))
     assert "no column 'bought'" in said(records.drop("bought"))

@@ -2,20 +2,23 @@
 
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from replay_parts import ROOT, data_settings, records, registry_of, target, worse
+from replay_parts import BEGIN, ROOT, data_settings, records, registry_of, target, worse
 
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.data import sources
+from tidemill.data.maturity import Maturity
 from tidemill.data.schema import Role
 from tidemill.errors import RegistryError, ReplayError, SchemaError, SettingsError
 from tidemill.replay import beginning
 from tidemill.replay.beginning import Experiment
+from tidemill.replay.stretch import Before, Stretch
 
 
 def experiment(path: Path, **changes: Any) -> Experiment:
@@ -43,10 +46,22 @@ def table_of(path: Path, hours: int = 60) -> pl.DataFrame:
     return table
 
 
+SINCE = BEGIN + timedelta(days=30)
+STRETCH = Stretch(
+    since=SINCE, until=None, last=SINCE, per_day=1.0, maturity=Maturity(age=timedelta(hours=2), share=0.95)
+)
+
+
+def base(one: Experiment, table: pl.DataFrame, folder: Path, shuffled: int | None = None) -> beginning.Base:
+    """Labels are known an hour after the record."""
+    late = table.with_columns(label_known_at=pl.col("at") + timedelta(hours=1))
+    return beginning.base(one, STRETCH, Before(table=late, label_time="label_known_at"), folder, shuffled)
+
+
 def test_the_base_table_is_a_file_of_its_own(tmp_path: Path) -> None:
     table = table_of(tmp_path / "t.parquet")
     one = experiment(tmp_path / "t.parquet", options={"separator": ","}, format="parquet", limit=10)
-    found = beginning.base(one, table, tmp_path, None)
+    found = base(one, table, tmp_path)
     assert found.words == (
         "train.py",
         "+experiment=table",
@@ -55,7 +70,9 @@ def test_the_base_table_is_a_file_of_its_own(tmp_path: Path) -> None:
         "~data.options.separator",
         "data.source=production",
         "data.options.base=files",
-        "data.options.until=null",
+        "data.options.until='2013-04-30T22:00:00+00:00'",
+        "data.options.label_time='label_known_at'",
+        "data.options.labels_before='2013-05-01T00:00:00+00:00'",
         "data.options.records=null",
         f"data.path='{tmp_path / 'before.parquet'}'",
         "data.format=auto",
@@ -64,25 +81,26 @@ def test_the_base_table_is_a_file_of_its_own(tmp_path: Path) -> None:
         "data.split.validation_from=null",
         "data.split.test_from=null",
     )
-    assert pl.read_parquet(tmp_path / "before.parquet").equals(table)
+    assert pl.read_parquet(tmp_path / "before.parquet").drop("label_known_at").equals(table)
     assert (found.target.name, found.target.classes, found.spread) == ("grade", ("mid", "ä-high"), None)
     assert found.schema["at"].role is Role.TIME
-    assert sources.collect(sources.open(found.data)).height == 60
+    read = sources.collect(sources.open(found.data))
+    assert read.height == 60 and set(read.columns) == set(table.columns)
 
 
 def test_what_training_would_refuse_is_refused_before(tmp_path: Path) -> None:
     table = table_of(tmp_path / "t.parquet").with_columns(grade=pl.lit("mid"))
     with pytest.raises(SchemaError, match="at least two different values"):
-        beginning.base(experiment(tmp_path / "t.parquet"), table, tmp_path, None)
+        base(experiment(tmp_path / "t.parquet"), table, tmp_path)
     with pytest.raises(SettingsError, match=r"data\.test_path"):
-        beginning.base(experiment(tmp_path / "t.parquet", test_path="x.csv"), table, tmp_path, None)
+        base(experiment(tmp_path / "t.parquet", test_path="x.csv"), table, tmp_path)
 
 
 def test_shuffled_labels_are_the_same_ones_in_another_order(tmp_path: Path) -> None:
     table = pl.concat([table_of(tmp_path / "t.parquet")] * 500)  # of many pages, which are not all read at once
-    beginning.base(experiment(tmp_path / "t.parquet"), table, tmp_path, 7)
+    base(experiment(tmp_path / "t.parquet"), table, tmp_path, 7)
     found = pl.read_parquet(tmp_path / "before.parquet")
-    assert found.drop("grade").equals(table.drop("grade"))
+    assert found.drop("grade", "label_known_at").equals(table.drop("grade"))
     assert found["grade"].to_list() != table["grade"].to_list()
     assert sorted(found["grade"]) == sorted(table["grade"])
 
@@ -92,7 +110,7 @@ def test_a_regression_has_a_spread(tmp_path: Path) -> None:
     one = experiment(tmp_path / "t.parquet")
     one = replace(one, data=replace(one.data, target="size"))
     spread = table["size"].std(ddof=0)
-    assert beginning.base(one, table, tmp_path, None).spread == pytest.approx(spread)
+    assert base(one, table, tmp_path).spread == pytest.approx(spread)
 
 
 def test_the_first_champion(small_multiclass: Any, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`tidemill replay`: what it takes, what it refuses before any work, and a server that does not come up."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,13 @@ import pytest
 
 from tidemill import cli
 from tidemill.bundle.registry import Registry
+from tidemill.data.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import place, run
 from tidemill.replay.children import Children
+from tidemill.replay.policy import fitted
+from tidemill.replay.stretch import Stretch
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,7 @@ from tidemill.replay.children import Children
         (["--rows", "0"], "'0' is not a whole number greater than 0"),
         (["--label-delay", "-1"], "'-1' is not a number of hours, 0 or more"),
         (["--label-delay", "1", "--label-time", "at"], "not allowed with argument"),
+        (["--mature-share", "1"], "'1' is not a share between 0 and 1"),
         (["--labels", "none"], "invalid choice: 'none'"),
     ],
 )
@@ -57,3 +62,20 @@ def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "_PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
     with Children(tmp_path) as children, pytest.raises(ReplayError, match=r"not after 0 s.*server\.log"):
         run._serve(children, played)
+
+
+def test_labels_that_are_weighed_after_the_end_are_refused_before_a_model_is_trained(tmp_path: Path) -> None:
+    """370 days of waiting, and 300 days of records: everything would be trained and sent for nothing."""
+    since = datetime(2016, 4, 1, tzinfo=UTC)
+    late = Stretch(
+        since=since,
+        until=None,
+        last=since + timedelta(days=300),
+        per_day=9.0,
+        maturity=Maturity(age=timedelta(days=369), share=0.95),
+    )
+    policy = fitted(None, ["train.py", "a"], late, None, tmp_path / "policy.yaml")
+    assert policy.time.label_wait_hours == 8_880
+    with pytest.raises(ReplayError, match=r"8880 hours \(370 days\).*end 300 days after --from.*earlier --from"):
+        run._check_wait(policy, late, late.last)
+    run._check_wait(policy, late, since + timedelta(days=371))

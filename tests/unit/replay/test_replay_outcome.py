@@ -14,12 +14,14 @@ import polars as pl
 import pytest
 from replay_parts import BEGIN, records, registry_of, served, timeline_of, worse
 
+from tidemill.data.maturity import Maturity
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import faults, outcome, traffic
 from tidemill.replay.connections import Connections
 from tidemill.replay.outcome import Outcome, Played
+from tidemill.replay.promises import Constant
 from tidemill.replay.traffic import Manner, Sent
 from tidemill.serve.predictor import Predictor
 from tidemill.steward import book
@@ -51,6 +53,9 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         rows=faults.apply(timeline.rows, timeline.moments, [fault]),
         sent=Sent(ids=[None] * len(timeline)),
         faults=[fault],
+        constant=Constant.of(timeline.target, timeline.labels),
+        maturity=Maturity(age=timedelta(hours=3), share=0.95),
+        period=timedelta(days=1),
     )
 
     async def pause(latest: datetime) -> None:
@@ -156,3 +161,14 @@ def test_what_failed_and_what_the_ledger_lacks(lived: Lived) -> None:
     assert (found.served, found.unrecorded, found.champion.rows) == (477, 1, 476)
     with pytest.raises(ReplayError, match="none of 480"):
         outcome.weigh(replace(lived.played, sent=Sent(ids=["abc-0"] * 480)), margin=0.01)
+
+
+def test_promises_are_of_those_who_answered_and_of_the_first_version(lived: Lived) -> None:
+    found = lived.found
+    whole, *versions, first = found.promises
+    assert whole.rows == first.rows == found.champion.rows and sum(one.rows for one in versions) == whole.rows
+    assert whole.live.value == pytest.approx(found.champion.ours)
+    assert first.live.value == pytest.approx(found.champion.theirs) and first.who == "version 1, had it stayed"
+    assert [one.who for one in versions] == ["version 1", "version 2", "version 3"]
+    assert versions[1].trivial, "the second thinks one class much likelier than it is"
+    assert json.loads(json.dumps(outcome.plain(found)))["promises"][2]["trivial"] is True

@@ -16,6 +16,7 @@ from tidemill.replay import difference, faults, page
 from tidemill.replay.alarms import Named
 from tidemill.replay.difference import Difference
 from tidemill.replay.outcome import Outcome, Tenure
+from tidemill.replay.promises import Figure, Promise
 from tidemill.steward import book
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;'
@@ -54,6 +55,9 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
         waited=12.0,
         loss="log_loss",
         margin=0.01,
+        promises=[promise(0.5), promise(0.5, "version 1"), promise(0.55, "version 1, had it stayed")],
+        learnt=["Learnt from are records older than 9 days.", "Left out: 7 younger records."],
+        shifted=[f"{HOSTILE!r} was 9.0 % of the live records, and 20.0 % of those that were learnt from."],
         champion=compared,
         months=difference.by_month(ours, frozen, series),
         course=difference.course(ours, frozen, series),
@@ -69,6 +73,24 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
         ],
         decisions=decisions(),
         readings=readings(days),
+    )
+
+
+def promise(loss: float, who: str = "all answers") -> Promise:
+    """Of 0.5, with an AUROC of 0.8; a constant has 0.6."""
+    less = Difference(
+        rows=9, days=9, ours=loss, theirs=0.6, difference=loss - 0.6, lower=loss - 0.61, upper=loss - 0.59
+    )
+    return Promise(
+        who=who,
+        rows=11_000,
+        promised=Figure(value=0.5, lower=0.48, upper=0.52),
+        live=Figure(value=loss, lower=loss - 0.01, upper=loss + 0.01),
+        constant=0.6,
+        less=less,
+        score="auroc",
+        promised_score=Figure(value=0.8, lower=0.79, upper=0.81),
+        live_score=0.75,
     )
 
 
@@ -136,8 +158,8 @@ def html() -> str:
 def test_every_part_is_there(html: str) -> None:
     titles = re.findall(r'<h2 id="[^"]*">([^<]+)</h2>', html)
     assert titles == [
-        "Champion against the first version", "Champions", "Decisions", "Evidence", "Alarms", "Injected faults",
-        "Traffic", "Totals",
+        "What was promised", "Champion against the first version", "Champions", "Decisions", "Evidence", "Alarms",
+        "Injected faults", "Traffic", "Totals",
     ]  # fmt: skip
     figures = set(re.findall(r'data-figure="figure-(\w+)"', html))
     assert figures == {"course", "months", "better", "worse", "harm", "alarms", "traffic"}
@@ -160,6 +182,23 @@ def test_the_figures_of_the_year(html: str) -> None:
     assert "5 2013-06-20 00:00 hold (proposed)" in text
     assert "promotions 1" in text and "times held back 0" in text, "what waits for a person was not done"
     assert "9120" in text and "secret" not in text
+
+
+def test_whether_answers_were_worth_what_was_promised_comes_first(html: str) -> None:
+    kept = text_of(html)
+    said = "Live answers were no worse than promised: Log loss 0.5 (0.490 to 0.510), promised 0.5 (0.480 to 0.520)"
+    assert said in kept and kept.index(said) < kept.index("The champion answered better")
+    assert "9.0 % of the live records" not in kept, "no reasons are needed"
+    assert "version 1, had it stayed 11,000 0.5 (0.480 to 0.520) 0.55" in kept and "Left out: 7 younger" in kept
+    worse = replace(example(days=40), promises=[promise(0.7), promise(0.7, "version 1"), promise(0.7, "no")])
+    html = page.render(worse)
+    text, box = text_of(html), html.index('class="verdict refused"')
+    first = "Live answers were worse than a constant answer for certain"
+    assert html.index('class="verdict') == box and text.index(first) < text.index("The champion answered")
+    assert "Worse than promised, version 1: Log loss 0.7 (0.690 to 0.710) live" in text
+    assert "AUROC 0.75 instead of 0.8" in text and "9.0 % of the live records" in text
+    assert "Worse than promised, no" not in text, "what would have been is no promise that was broken"
+    assert re.search(r'<span class="bad">0\.7 \(0\.690 to 0\.710\)</span>', html)
 
 
 def test_nothing_in_the_tables_can_become_markup(html: str) -> None:
@@ -188,7 +227,7 @@ def test_a_year_without_a_steward_has_no_empty_figures() -> None:
     html = page.render(quiet)
     assert set(re.findall(r'data-figure="figure-(\w+)"', html)) == {"course", "months", "traffic"}
     text = text_of(html)
-    assert "No difference for certain" in text and 'class="verdict"' in html
+    assert "The first version stayed champion throughout." in text and 'class="verdict"' in html
     assert "None: no steward has decided anything." in text and "No check raised an alarm." in text
     assert "Injected faults" not in text
 

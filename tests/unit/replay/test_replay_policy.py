@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tidemill.data.maturity import Maturity
 from tidemill.errors import SettingsError
 from tidemill.replay.policy import fitted
 from tidemill.replay.stretch import Stretch
@@ -13,7 +14,8 @@ from tidemill.replay.stretch import Stretch
 
 def stretch(days: float, per_day: float, lag: timedelta) -> Stretch:
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    return Stretch(since=since, until=None, last=since + timedelta(days=days), per_day=per_day, lag=lag)
+    found = Maturity(age=lag, share=0.95)
+    return Stretch(since=since, until=None, last=since + timedelta(days=days), per_day=per_day, maturity=found)
 
 
 FLIGHTS = stretch(275, 900, timedelta(hours=8))

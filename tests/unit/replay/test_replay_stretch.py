@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 from replay_parts import BEGIN, data_settings, records
 
-from tidemill.errors import ReplayError, SchemaError
+from tidemill.data.maturity import Maturity
+from tidemill.errors import QualityError, ReplayError, SchemaError
 from tidemill.replay.known import Known
-from tidemill.replay.stretch import Stretch, cut
+from tidemill.replay.stretch import Before, Stretch, cut
 from tidemill.settings import DataSettings
 
 HOUR = Known(delay=timedelta(hours=1))
@@ -35,8 +36,9 @@ def test_the_first_third_is_before(path: Path) -> None:
     found, before = cut(settings(path), HOUR, None, None)
     assert found.since == SINCE, "a third is over then, at midnight"
     assert (found.end, found.lag) == (BEGIN + timedelta(hours=215), timedelta(hours=1))
-    assert before.height == 71, "the label of 23:00 was not known before midnight"
-    assert set(before.columns) == {*records(1).columns, "known"}
+    assert learnt_from(found, before) == 71, "the label of 23:00 was not known before midnight"
+    assert before.table.height == 72, "but it may be learnt from later"
+    assert set(before.table.columns) == {*records(1).columns, "known", "label_known_at"}
     assert found.per_day == pytest.approx(24)
     one_day = settings(path, limit=None)
     pl.read_csv(path).filter(pl.col("at") < "2013-04-02").write_csv(path)
@@ -46,7 +48,35 @@ def test_the_first_third_is_before(path: Path) -> None:
 def test_only_labels_that_were_known_are_learnt_from(path: Path) -> None:
     found, before = cut(settings(path), Known(column="known"), SINCE, None)
     assert found.lag == timedelta(hours=5)
-    assert before.height == 72 - 5, "that of 19:00 came at midnight"
+    assert learnt_from(found, before) == 72 - 5, "that of 19:00 came at midnight"
+
+
+@pytest.mark.parametrize("target", ["grade", "value"])
+def test_records_whose_label_came_early_are_not_learnt_from_before_the_others_are(tmp_path: Path, target: str) -> None:
+    """A third of all is "ä-high" and known at once, the rest after 20 hours: what is known early is no sample."""
+    sort = pl.col("grade") == "ä-high"
+    table = records(400).with_columns(value=pl.when(sort).then(pl.col("value") + 2.0**31).otherwise("value"))
+    late = pl.when(sort).then(pl.col("at")).otherwise(pl.col("at") + pl.duration(hours=20)).alias("known")
+    table.with_columns(late).write_parquet(tmp_path / "t.parquet")
+    since = BEGIN + timedelta(hours=200)
+    found, before = cut(settings(tmp_path / "t.parquet", target=target), Known(column="known"), since, None)
+    assert found.lag == timedelta(hours=20)
+    assert learnt_from(found, before) == 180
+    chosen = before.table.filter(pl.col("at") < found.mature_until)
+    assert chosen.height == learnt_from(found, before), "each of them has its label"
+    young = found.maturity.young
+    known_young = table.filter(pl.col("at").is_between(since - timedelta(hours=20), since, closed="left"), sort).height
+    assert young.records == 20 and young.labelled == known_young
+    assert young.classes[0][1] > 2 * young.classes[0][2], "one kind is far too frequent among them"
+    assert "20 hours" in " ".join(found.maturity.sentences())
+
+
+def test_a_class_whose_labels_come_after_the_whole_time_is_refused(tmp_path: Path) -> None:
+    table = records(400)
+    late = pl.when(pl.col("grade") == "mid").then(pl.col("at") + pl.duration(days=30)).otherwise("at").alias("known")
+    table.with_columns(late).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(QualityError, match=r"all labels that came are 'ä-high'.*of records have none.*later --from"):
+        cut(settings(tmp_path / "t.parquet"), Known(column="known"), BEGIN + timedelta(days=8), None)
 
 
 def test_flights_begin_in_april() -> None:
@@ -60,7 +90,21 @@ def test_flights_begin_in_april() -> None:
     )
     found, before = cut(flights, Known(), None, None)
     assert found.since == datetime(2013, 4, 1, tzinfo=UTC) and found.end.date().isoformat() == "2013-12-31"
-    assert before.height == 80_688, "80,789 of January to March less what was not known by midnight"
+    assert before.table.height == 80_789, "of January to March"
+    left_out = 80_789 - learnt_from(found, before)
+    assert found.lag < timedelta(hours=24) and 101 <= left_out < 900, "but those of the last hours"
+
+
+def learnt_from(found: Stretch, before: Before) -> int:
+    """Records that the first model is trained on."""
+    name = "at" if "at" in before.table.columns else "scheduled_departure"
+    moment, stored = pl.col(name), before.table.schema[name]
+    if stored == pl.String:
+        moment = moment.str.to_datetime("%Y-%m-%d %H:%M:%S")
+    if stored == pl.String or stored.time_zone is None:
+        moment = moment.dt.replace_time_zone("UTC")
+    chosen = (moment < found.mature_until) & (pl.col(before.label_time) < found.since)
+    return before.table.filter(chosen).height
 
 
 @pytest.mark.parametrize(
@@ -93,5 +137,10 @@ def test_a_column_that_is_not_there(path: Path) -> None:
 
 
 def test_days() -> None:
-    given = {"since": SINCE, "last": SINCE + timedelta(days=9), "per_day": 1.0, "lag": timedelta()}
+    given = {
+        "since": SINCE,
+        "last": SINCE + timedelta(days=9),
+        "per_day": 1.0,
+        "maturity": Maturity(age=timedelta(), share=0.95),
+    }
     assert Stretch(until=None, **given).days == 9 and Stretch(until=SINCE + timedelta(days=2), **given).days == 2

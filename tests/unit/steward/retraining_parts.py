@@ -27,6 +27,7 @@ def settings(**changes: Any) -> RetrainSettings:
         "validation_days": 14,
         "test_days": 7,
         "min_records": 10,
+        "mature_share": 0.95,
         "runner": "process",
         "ray_address": None,
         "threads": 1,

@@ -1,6 +1,7 @@
 """A served model without a server: a registry of versions, and a ledger filled with what they would have answered."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -82,13 +83,14 @@ class Served:
         labelled: float = 1.0,
         lag: timedelta | None = timedelta(hours=2),
         latency_us: int = 900,
+        late: Mapping[str, timedelta] | None = None,
         **changed: pl.Series,
     ) -> pl.DataFrame:
         """Answers spread evenly over some hours from `begin` on, and their labels.
 
         champion, shadow, canary: version and skill (and share). arrived: of all requests, where the moment is only in
         the inputs. changed: columns of the inputs that are other ones.
-        lag: None: labels do not say when they came true.
+        lag: None: labels do not say when they came true. late: by how much later labels of a class are received.
         """
         random = self.random
         truth = random.random(rows) < 0.5
@@ -135,6 +137,9 @@ class Served:
         known = random.random(rows) < labelled
         came = pl.DataFrame({"id": ids, "label": np.where(truth, "yes", "no"), "at": at})
         came = came.with_columns(event_at=moments + lag if lag is not None else pl.lit(None))
+        for name, later in (late or {}).items():
+            moved = pl.when(pl.col("label") == name).then(pl.col("at") + later).otherwise("at")
+            came = came.with_columns(at=moved, event_at=moved)
         came = came.filter(pl.Series(known)).with_columns(day=pl.col("at").dt.date())
         if came.height:
             self._write("labels", came, LABELS)

@@ -1,6 +1,6 @@
 """The words of a retraining's command, read as Hydra reads them; and what is refused before any work."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tidemill.settings import Kind, addable, from_config
 from tidemill.steward import command
 from tidemill.steward.command import Trained
 from tidemill.steward.export import Records
+from tidemill.steward.power import Need
 
 CONF = Path(__file__).parents[3] / "conf"
 NEWEST = datetime(2013, 6, 30, 12, 0, 0, 500, tzinfo=UTC)
@@ -29,9 +30,16 @@ def words(run: Path = Path("/runs/it's here, {now}=1/run"), data: Any = None, **
     data = data or {"source": "flights", "options": {"origin_delay": False}, "weight": None}
     return command.words(
         settings(**changes),
-        Trained(model="flights", schema=TIMED, data=data, run="/runs/first"),
+        Trained(
+            model="flights",
+            schema=TIMED,
+            data=data,
+            run="/runs/first",
+            until=NEWEST,
+            known_before=NEWEST + timedelta(days=3),
+        ),
         records=Path("/runs/records.parquet"),
-        newest=NEWEST,
+        splits=command.windows(settings(**changes), [NEWEST], None),
         run=run,
         registry="s3://bucket/registry",
     )
@@ -81,13 +89,43 @@ def test_the_base_table_stays_the_one_of_the_champion() -> None:
     assert not [word for word in words(data=again, command=said) if word.startswith("data.options.until='")]
 
 
+def test_a_base_whose_labels_come_late_is_read_as_things_stand_now() -> None:
+    options = {"base": "files", "until": "2013-04-01", "label_time": "known", "labels_before": "2013-04-09"}
+    found = words(data={"source": "production", "options": options, "weight": None})
+    assert {"data.options.label_time='known'", "data.options.until='2013-06-30T12:00:01+00:00'"} <= set(found)
+    assert "data.options.labels_before='2013-07-03T12:00:01+00:00'" in found
+    told = ["python", "train.py", "data.options.label_time=known", "data.options.until=2013-02-01"]
+    found = words(data={"source": "files", "options": {}, "weight": None}, command=told)
+    assert found.index("data.options.until='2013-06-30T12:00:01+00:00'") > 3, "the last word counts"
+
+
+NEED = Need(rows=100, loss=0.5, margin=0.05, level=0.95, spread=0.2)
+
+
+def moments(number: int, hours: float = 1.0) -> list[datetime]:
+    return [NEWEST - timedelta(hours=hours * one) for one in range(number)]
+
+
+def test_splits_are_long_enough_for_the_gate_to_decide() -> None:
+    daily = command.windows(settings(), moments(500, 24), NEED)
+    assert daily.test_from == NEWEST - timedelta(days=99), "7 days would have 8 rows"
+    assert daily.validation_from == NEWEST - timedelta(days=149), "half as many"
+    hourly = command.windows(settings(), moments(500), NEED)
+    assert hourly.test_from == NEWEST - timedelta(days=7) and hourly == command.windows(settings(), moments(500), None)
+    with pytest.raises(QualityError, match=r"cannot be decided.*149 labelled.*needs 100 test rows.*gate\.margin"):
+        command.windows(settings(), moments(149), NEED)
+    window = settings(history="window", window_days=120)
+    with pytest.raises(QualityError, match=r"records to learn from.*retrain\.window_days=120"):
+        command.windows(window, moments(500, 24), NEED)
+
+
 def test_a_cold_start_is_asked_for_or_all_there_is() -> None:
     assert "training.warm_start='/runs/first'" in words()
     assert not [word for word in words(warm_start=False) if "warm_start" in word]
 
 
 def records(rows: int = 100, newest: datetime | None = NEWEST, varied: bool = True) -> Records:
-    return Records(rows=rows, newest=newest, varied=varied)
+    return Records(rows=rows, newest=newest, varied=varied, before=NEWEST)
 
 
 def test_hopeless_retrainings_are_refused_before_any_work() -> None:

@@ -11,17 +11,19 @@ import polars as pl
 import pytest
 
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import LedgerError, SettingsError
+from tidemill.errors import LedgerError, QualityError, SettingsError
 from tidemill.ledger import frames, record
 from tidemill.ledger.record import Answered, Described, Form, Label
 from tidemill.ledger.settings import Cover, Fsync, LedgerSettings
 from tidemill.ledger.shipper import Shipper
 from tidemill.ledger.wal import Wal
 from tidemill.settings import Kind
-from tidemill.steward import export
+from tidemill.steward import aging, export
+from tidemill.steward.aging import Horizon
 from tidemill.steward.export import export_records
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = START + timedelta(hours=1)
 SCHEMA = Schema(
     columns=(
         Column(name="name", kind=Kind.CATEGORICAL, role=Role.KEY),
@@ -79,11 +81,16 @@ def ship(settings: LedgerSettings, *entries: Answered | Label, schema: Schema = 
     Shipper(settings, "shop", folder).run()
 
 
+def horizon(minutes: float, known: float | None = None, **clock: bool) -> Horizon:
+    moments = [START + timedelta(minutes=one) for one in (minutes, known or minutes)]
+    return Horizon(until=moments[0], known_before=moments[1], **clock)
+
+
 def exported(
     settings: LedgerSettings, tmp_path: Path, minutes: float = 60, schema: Schema = SCHEMA, **clock: bool
 ) -> tuple[export.Records, pl.DataFrame]:
     file = tmp_path / "records.parquet"
-    told = export_records(settings, "shop", schema, START + timedelta(minutes=minutes), file, **clock)
+    told = export_records(settings, "shop", schema, horizon(minutes, **clock), file)
     assert [path.name for path in tmp_path.iterdir() if "records" in path.name] == ["records.parquet"]
     return told, pl.read_parquet(file)
 
@@ -94,7 +101,7 @@ def test_answers_with_their_latest_label_become_records(settings: LedgerSettings
     ship(settings, answered("a", 2), shadow, canary, answered("c"), label("a", "false", 5), label("a", "true", 6))
     ship(settings, label("b", "false"), label("nobody"))
     told, found = exported(settings, tmp_path)
-    assert told == export.Records(rows=2, newest=START + timedelta(minutes=3), varied=True)
+    assert told == export.Records(rows=2, newest=START + timedelta(minutes=3), varied=True, before=HOUR)
     assert found.sort("name").to_dicts() == [
         {"name": "a", "seen": START + timedelta(minutes=2), "size": 1.5, "color": "red", "new": True, "bought": True},
         {
@@ -134,7 +141,33 @@ def test_by_the_clock_of_events_a_label_that_does_not_say_when_counts_with_its_r
     told, found = exported(settings, tmp_path, event_clock=True)
     assert found.select("name", "bought").sort("name").rows() == [("a", True), ("b", False)]
     assert told.newest == datetime(2025, 12, 1, tzinfo=UTC)
-    assert exported(settings, tmp_path)[1]["name"].to_list() == ["b"], "by the clock of arrival"
+    assert exported(settings, tmp_path)[1].is_empty(), "by the clock of arrival all were answered later"
+
+
+@pytest.mark.parametrize("event_clock", [False, True])
+def test_records_are_not_exported_before_labels_of_every_class_have_come(
+    settings: LedgerSettings, tmp_path: Path, event_clock: bool
+) -> None:
+    """ "true" is known a minute later, "false" after 20 hours: of the last 20 hours only "true" has labels."""
+    kinds = ["true" if number % 3 == 0 else "false" for number in range(120)]
+    labels = [
+        label(f"n{number}", kind, known := 60 * number + (1 if kind == "true" else 1200), event=known)
+        for number, kind in enumerate(kinds)
+    ]
+    ship(settings, *(answered(f"n{number}", 60 * number) for number in range(120)), *labels)
+    file, asked = tmp_path / "records.parquet", horizon(60 * 120, event_clock=event_clock)
+    everything = export_records(settings, "shop", SCHEMA, asked, file)
+    bought = pl.read_parquet(file).sort("seen")["bought"]
+    assert everything.rows == 106 and bought[-6:].all(), "what labels that are known say of the last 20 hours"
+    told = export_records(settings, "shop", SCHEMA, asked, file, share=0.95)
+    found = pl.read_parquet(file).sort("seen")["bought"].to_list()
+    assert told.before == START + timedelta(hours=100) and found == [kind == "true" for kind in kinds[:100]]
+    known = horizon(60 * 60, 60 * 120, event_clock=event_clock)
+    assert export_records(settings, "shop", SCHEMA, known, file, share=0.95).rows == 60, "all of them are old enough"
+    count = aging.old(settings, "shop", SCHEMA, asked, 0.95)
+    assert count.before == told.before and abs(count.labelled - 100) <= 1 and count.first == START
+    with pytest.raises(QualityError, match=r"all labels that came are 'true'.*retrain\.mature_share"):
+        export_records(settings, "shop", SCHEMA, horizon(60 * 19, event_clock=event_clock), file, share=0.95)
 
 
 def test_a_moment_that_was_sent_is_kept_and_unreadable_inputs_are_not(settings: LedgerSettings, tmp_path: Path) -> None:
@@ -163,7 +196,7 @@ def test_a_column_whose_kind_changed_is_found_under_both_names(settings: LedgerS
 
 
 def test_many_parts_make_one_file(settings: LedgerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(aging, "ROWS_AT_ONCE", 7)
     names = [f"r{number}" for number in range(40)]
     ship(settings, *(answered(name, number / 3) for number, name in enumerate(names)))
     ship(settings, *(label(name, "true" if number % 2 else "false", 50) for number, name in enumerate(names)))
@@ -174,7 +207,7 @@ def test_many_parts_make_one_file(settings: LedgerSettings, tmp_path: Path, monk
 
 def test_an_empty_ledger_gives_an_empty_file(settings: LedgerSettings, tmp_path: Path) -> None:
     told, found = exported(settings, tmp_path)
-    assert told == export.Records(rows=0, newest=None, varied=False)
+    assert told == export.Records(rows=0, newest=None, varied=False, before=HOUR)
     assert found.columns == ["seen", "bought"]
 
 
@@ -182,4 +215,4 @@ def test_a_hidden_feature_and_a_full_disk_are_refused(settings: LedgerSettings, 
     with pytest.raises(SettingsError, match=r"'color' hidden by ledger.columns. Remedy: set ledger.columns.color=keep"):
         exported(replace(settings, columns={"color": Cover.MASK}), tmp_path)
     with pytest.raises(LedgerError, match="can be written beside a retraining"):
-        export_records(settings, "shop", SCHEMA, START, tmp_path / "no" / "folder.parquet")
+        export_records(settings, "shop", SCHEMA, horizon(0), tmp_path / "no" / "folder.parquet")

@@ -23,6 +23,7 @@ from tidemill.bundle.registry import Registry
 from tidemill.errors import TrainingError
 from tidemill.ledger.settings import Cover
 from tidemill.steward import retraining, running
+from tidemill.steward.aging import Horizon
 from tidemill.steward.retraining import Phase, Retraining, State
 
 HERE = Path(__file__).parent
@@ -43,7 +44,7 @@ class Place:
             ledger=ledger(self.folder),
             registry=str(self.folder / "registry"),
             model="small",
-            until=START + timedelta(days=30),
+            horizon=Horizon(until=START + timedelta(days=30), known_before=START + timedelta(days=30)),
         )
 
     def versions(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The loop on a real ledger and registry: retraining, trial, promotion, return; each once, whoever is killed when."""
 
 import json
+import re
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from served import HOUR, MODEL, NOW, Served
+from served import HOUR, MODEL, NOW, Served, bundle
 
+from tidemill.bundle import checksums, manifest
 from tidemill.bundle.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
@@ -275,6 +277,45 @@ def test_a_failed_retraining_is_no_question_and_is_not_followed_at_once_by_the_n
     assert (retrain.kind, drop.kind, held.kind) == (Kind.RETRAIN, Kind.DROP, Kind.HOLD)
     assert not drop.proposed
     assert "between two lie 1 days after 1 that came to nothing" in held.reason
+
+
+def crown_one_with_figures(served):
+    """A champion of whose test split there are figures: a gate with a margin of 5% needs 290 rows, and half as many."""
+    place = bundle(served.place / "figured")
+    described = json.loads((place / manifest.NAME).read_text())
+    loss = {"name": "log_loss", "value": 0.6, "lower": 0.58, "upper": 0.62, "higher_is_better": False}
+    described["results"] = {"test": {"rows": 2000, "metrics": [loss]}}
+    described["settings"] |= {"gate": {"margin": 0.05, "level": 0.95}, "evaluation": {"level": 0.95}}
+    (place / manifest.NAME).write_text(json.dumps(described))
+    checksums.write(place)
+    served.registry.promote(MODEL, served.registry.add(MODEL, place), by="ann", reason="figures")
+
+
+def test_a_retraining_whose_gate_could_not_decide_is_not_begun_until_it_can(served):
+    crown_one_with_figures(served)
+    daily = rules(triggers={"every_days": 1.0, "cooldown_days": 0.0})
+    served.answer(BEGIN, 200, hours=30, champion=("4", 0.2))
+    one = look(served, 40, daily)
+    assert kinds(served) == ["hold"]
+    (held,) = Book(served.ledger, MODEL).decisions()
+    assert held.evidence["records_needed"] > 400 and held.evidence["records_present"] == pytest.approx(200, abs=5)
+    assert "No new model is trained yet: with a margin of 5.0%" in held.reason
+    assert re.search(
+        r"labelled records are old enough, of 6\d\d; at this pace there are enough about 20\d\d-", held.reason
+    )
+    assert json.loads(status_text(served))["retraining_waits_for"] in held.reason
+    served.answer(BEGIN + 60 * HOUR, 2000, hours=30, champion=("4", 0.2))
+    look(served, 100, daily, one)
+    assert kinds(served)[:2] == ["hold", "retrain"]
+
+
+def test_records_whose_labels_still_come_are_no_reason_to_train(served):
+    """Whoever bought is known at once, the others much later than labels are waited for."""
+    served.answer(BEGIN, 1000, hours=60, late={"no": 80 * HOUR})
+    look(served, 64, rules(triggers={"every_days": 1.0}))
+    (held,) = Book(served.ledger, MODEL).decisions()
+    assert held.kind is Kind.HOLD and "all labels that came are 'yes'" in held.reason
+    assert "retrain.mature_share" in held.reason
 
 
 def test_labels_that_do_not_come_raise_an_alarm(served):

@@ -1,10 +1,11 @@
 """A base table and the labelled records of production together: what a served model is trained on again.
 
-`data.options`: base (the source of the base table, which gets every option not named here), until, records,
-window_days, half_life_days.
+`data.options`: base (the source of the base table, which gets every option not named here), until, label_time,
+labels_before, mature_share, records, window_days, half_life_days.
 """
 
 import dataclasses
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,12 +14,14 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import build
-from tidemill.data import derived, facts, infer, kinds, sources, values
+from tidemill.data import derived, facts, infer, kinds, maturity, sources, values
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings, Kind, Positive, instant
-from tidemill.settings.rules import Instant
+from tidemill.settings.rules import Instant, Share
+
+_LOG = logging.getLogger(__name__)
 
 AGE_WEIGHT = "age_weight"
 """The column that weights by age stand in, where the base table has no weights of its own."""
@@ -33,6 +36,14 @@ class Options:
     base: str
     until: Annotated[str, Instant] | None
     """Rows of the base table from this moment on are left out; null takes it whole."""
+    label_time: str | None
+    """A column of the base table that says when each row's label became known; it is no column of what is read."""
+    labels_before: Annotated[str, Instant] | None
+    """With label_time: rows whose label became known at this moment or later, or never, are left out; null: those
+    without a label alone."""
+    mature_share: Annotated[float, Share] | None
+    """With label_time, and no `until`: rows so young that this share of the labels of every class had not come by
+    `labels_before` (or the newest label) are left out; null: every row with a label."""
     records: str | None
     """A Parquet file of labelled records, with columns of the base table; null: none yet."""
     window_days: Annotated[float, Positive] | None
@@ -43,7 +54,8 @@ class Options:
     @property
     def timed(self) -> list[str]:
         """Options that go by `data.time`."""
-        return [name for name in ("until", "window_days", "half_life_days") if getattr(self, name) is not None]
+        names = ("until", "label_time", "window_days", "half_life_days")
+        return [name for name in names if getattr(self, name) is not None]
 
 
 def read(settings: DataSettings) -> pl.LazyFrame:
@@ -58,6 +70,8 @@ def read(settings: DataSettings) -> pl.LazyFrame:
     """
     options, base = _base(settings)
     time = _time(base, settings, options)
+    if time is not None and options.label_time is not None:
+        base, options = _labelled(base, time, settings, options, options.label_time)
     if time is not None and options.until is not None:
         base = base.filter(values.read(time, base.collect_schema()[time.name]) < instant(options.until))
     if options.records is not None:
@@ -84,6 +98,49 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
     others = {name: value for name, value in settings.options.items() if name not in known}
     base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
     return options, values.cleaned(base)  # as the records' texts are, which keys are compared with
+
+
+def _labelled(
+    base: pl.LazyFrame, time: Column, settings: DataSettings, options: Options, name: str
+) -> tuple[pl.LazyFrame, Options]:
+    """The rows whose label was known, without the column that says when, and the options with `until` found out."""
+    known = _column(base, settings, name)
+    stored = base.collect_schema()
+    at, moment = values.read(known, stored[name]), values.read(time, stored[time.name])
+    latest = None if options.labels_before is None else instant(options.labels_before)
+    if options.until is None and options.mature_share is not None:
+        if settings.target is None or settings.target not in stored:
+            raise SettingsError(
+                "data.options.mature_share needs the labels, in the column that data.target names",
+                observed=f"data.target = {settings.target!r}",
+                remedy="set data.target, or data.options.mature_share=null",
+            )
+        rows = sources.collect(base.select(moment.alias("moment"), at.alias("known"), pl.col(settings.target)))
+        now: datetime = latest or rows["known"].max()  # type: ignore[assignment]
+        remedy = "train later, when more labels have come; or lower data.options.mature_share: some bias is the price"
+        found = maturity.measure(rows, settings.target, now, options.mature_share, remedy=remedy)
+        _LOG.warning("%s", " ".join(found.sentences()))
+        options = dataclasses.replace(options, until=(now - found.age).isoformat())
+    chosen = at.is_not_null() if latest is None else at < latest
+    return base.filter(chosen.fill_null(False)).drop(name), options
+
+
+def _column(base: pl.LazyFrame, settings: DataSettings, name: str) -> Column:
+    """How the column of the labels' moments is read."""
+    if name not in (there := base.collect_schema().names()):
+        raise SettingsError(
+            "data.options.label_time names a column of the base table",
+            observed=f"{name!r}; the table has {', '.join(there[:20])}",
+            remedy="correct the name, or set data.options.label_time=null",
+        )
+    found = kinds.decide(base, facts.count(base, [name]), {}, [name])[name]
+    if found is None or found.kind is not Kind.TIMESTAMP:
+        raise SettingsError(
+            "data.options.label_time names a column of timestamps",
+            observed=f"{name!r} is {found.kind if found else base.collect_schema()[name]}",
+            remedy="name the column that says when each label became known",
+        )
+    return found
 
 
 def _time(base: pl.LazyFrame, settings: DataSettings, options: Options) -> Column | None:

@@ -17,7 +17,7 @@ import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
 from tidemill.steward.detectors import RiseDetector
-from tidemill.steward.promise import promised
+from tidemill.steward.promise import figures, promised
 from tidemill.steward.rises import Look, Rise, microseconds, restored
 from tidemill.steward.slicing import Cut, cut
 from tidemill.steward.watch import Reading, Severity, Watched
@@ -68,6 +68,7 @@ class Performance:
         self._overall = Rise(detector=self._detector(alpha), interval=settings.alpha)
         self._sliced: list[dict[str, Rise]] = [{} for _ in self._cuts]
         self._unknown = 0
+        self._sum, self._rows = 0.0, 0
 
     def _detector(self, alpha: float, column: str = "", value: str = "") -> RiseDetector:
         ask = self._settings
@@ -87,6 +88,7 @@ class Performance:
             return
         losses, moments = self._watched.losses.of(rows), microseconds(rows["moment"])
         self._overall.update(losses, moments)
+        self._sum, self._rows = self._sum + float(losses.sum()), self._rows + rows.height
         classes = self._watched.manifest.identity.classes
         if classes:
             self._unknown += int((~rows["true_label"].is_in(classes)).sum())
@@ -143,9 +145,17 @@ class Performance:
         unknown = self._unknown if not subject else 0
         return text + (f"; {unknown:,} labels are none of the model's classes." if unknown else ".")
 
+    def standing(self) -> dict[str, Any]:
+        """Live beside what was promised: the mean loss of all labelled rows so far, in its own units."""
+        losses = self._watched.losses
+        live = losses.unscaled(self._sum / self._rows) if self._rows else None
+        return {"metric": losses.name, "rows": self._rows, "live": live, **figures(losses, self._watched.manifest)}
+
     def state(self) -> dict[str, Any]:
         return {
             "overall": self._overall.state(),
+            "sum": self._sum,
+            "rows": self._rows,
             "unknown": self._unknown,
             "sliced": [
                 {
@@ -159,7 +169,7 @@ class Performance:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._overall = restored(state["overall"])
-        self._unknown = state["unknown"]
+        self._unknown, self._sum, self._rows = state["unknown"], state["sum"], state["rows"]
         for index, (by, kept) in enumerate(zip(self._cuts, state["sliced"], strict=True)):
             by.values, by.free = list(kept["values"]), kept["free"]
             self._sliced[index] = {name: restored(rise) for name, rise in kept["rises"].items()}
