@@ -1,6 +1,7 @@
 """How a job ends that did not go well: what a person reads instead of a traceback, and the exit status."""
 
 import errno
+import logging
 import os
 import re
 import shlex
@@ -8,10 +9,12 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from tidemill import secrets
 from tidemill.composition import nearest_key
@@ -19,6 +22,8 @@ from tidemill.errors import SettingsError, TidemillError
 from tidemill.settings import known_keys
 from tidemill.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
+
+LOG = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 _PLACES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR)
@@ -34,7 +39,7 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
         folder: the run's, to be named when the run was stopped by Ctrl-C and can go on.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of ending the process, so that we can explain
-    with _interruptions() as interruptions:
+    with _interruptions() as interruptions, _warnings_in_the_log():
         try:
             yield
         except BrokenPipeError:  # whoever read our output has stopped reading, like `head`
@@ -47,6 +52,26 @@ def told(command: str, folder: Path | None = None) -> Iterator[None]:
                 sys.exit(explain(error))  # Hydra would repeat the whole command line before it
             sys.stderr.write(f"\n{_stopped(command, folder)}\n")
             sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _warnings_in_the_log() -> Iterator[None]:
+    """What libraries warn of is for those who debug, and goes to their log, unless `python -W` asks for it."""
+
+    def log(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        LOG.debug("%s:%s: %s: %s", filename, lineno, category.__name__, message)
+
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.showwarning = log
+        yield
 
 
 @contextmanager

@@ -2,10 +2,15 @@
 
 import errno
 import signal
+import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf.errors import InterpolationKeyError
+from polars.exceptions import PanicException
 
 from tidemill import ending
 from tidemill.errors import SourceError
@@ -126,3 +131,24 @@ def test_a_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_still_one(
     assert caught.value.code == ending.INTERRUPTED
     assert "so there is nothing to go on from" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_warnings_of_libraries_do_not_reach_the_console(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", [])
+    with ending.told("python train.py"):
+        warnings.simplefilter("always")
+        assert np.isnan(np.array([0.0]) / 0).all()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_panic_of_polars_does_not_pass_as_a_raw_traceback() -> None:
+    with pytest.raises(SystemExit) as caught, ending.told("python train.py"):
+        raise PanicException("at the disco")
+    assert "please report it" in str(caught.value.code)
+
+
+def test_a_dollar_in_a_name_is_told_how_to_be_written() -> None:
+    error = InterpolationKeyError("Interpolation key 'y' not found\n    full_key: data.target")
+    assert "'data.target=\\${y}'" in ending.explain(error)
