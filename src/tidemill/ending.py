@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import shlex
@@ -21,6 +22,8 @@ from tidemill.errors import SettingsError, TidemillError
 from tidemill.settings import known_keys
 from tidemill.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
+
+LOG = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 NOTES = ".hydra"

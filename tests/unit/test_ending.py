@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf.errors import InterpolationKeyError
+from polars.exceptions import PanicException
 
 from tidemill import ending
 from tidemill.errors import SourceError
@@ -156,3 +158,14 @@ def test_a_refused_run_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
     (kept / "schema.yaml").touch()
     refuse(kept)
     assert (kept / "schema.yaml").is_file() and (kept / ".hydra").is_dir(), "there is work in it"
+
+
+def test_a_panic_of_polars_does_not_pass_as_a_raw_traceback() -> None:
+    with pytest.raises(SystemExit) as caught, ending.told("python train.py"):
+        raise PanicException("at the disco")
+    assert "please report it" in str(caught.value.code)
+
+
+def test_a_dollar_in_a_name_is_told_how_to_be_written() -> None:
+    error = InterpolationKeyError("Interpolation key 'y' not found\n    full_key: data.target")
+    assert "'data.target=\\${y}'" in ending.explain(error)
