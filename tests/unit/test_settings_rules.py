@@ -50,6 +50,10 @@ def composed(*overrides: str) -> dict[str, Any]:
             ["preparation.features=[{name: r, operation: lookup, table: {}, default: 0.0, columns: [a, b]}]"],
             "preparation.features[0].columns = ['a', 'b']: must name 1, for a lookup",
         ),
+        (
+            [*BY_TIME, "data.quality.duplicates=group"],
+            "data.quality.duplicates = group: needs data.split.method=random, not time",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(overrides: list[str], said: str) -> None:
@@ -63,6 +67,13 @@ def test_what_cannot_work_is_refused(overrides: list[str], said: str) -> None:
     [
         ["data.split.method=grouped", "data.schema=pinned.yaml"],  # the schema may have the role
         [*BY_TIME, "data.split.validation_from=2013-06-01", "data.test_path=t.csv", "data.split.test_from=2013-01-01"],
+        [
+            *BY_TIME,
+            "data.split.validation_from=2013-06-01",
+            "data.validation_path=v.csv",
+            "data.split.test_from=2013-01-01",
+        ],
+        ["data.quality.duplicates=group", "data.split.method=random"],
         ["+data.quality.ranges.age=[0,null]", "evaluation.baselines=[]"],
         [f"preparation.features=[{{{RATIO}, columns: [age, fare]}}]"],
     ],

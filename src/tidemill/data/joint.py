@@ -21,8 +21,10 @@ from tidemill.settings import Objective
 ROWS = 10_000
 PAIRS = 1_000
 CLASSES = 3
-CATEGORIES = 64
-"""The most frequent of a column; the others count as one."""
+CELL = 3
+"""Rows of a cell on average, if values spread evenly: of fewer rows, columns are cut into fewer bins and categories."""
+BINS = (8, 64)
+"""The fewest and the most bins or categories of a column; rarer categories count as one."""
 ENOUGH = 0.95
 GAIN = 0.1
 """By how much a pair must be ahead of either column alone."""
@@ -54,11 +56,12 @@ def pairs(tables: Tables, singles: dict[str, float]) -> Iterator[tuple[float, tu
     classes = tables.target.objective is not Objective.REGRESSION
     outcomes = leaks.one_against_rest(rows[name])[:CLASSES] if classes else [leaks.ranks(rows[name])]
     folds = np.random.default_rng(SEED).integers(0, leaks.FOLDS, rows.height)
+    most = int(np.clip(np.sqrt(rows.height / CELL), *BINS))
     codes: dict[str, np.ndarray] = {}
     for pair in islice(_in_order(singles), PAIRS):
         for column in pair:
             if column not in codes:
-                codes[column] = _codes(rows[column])
+                codes[column] = _codes(rows[column], most)
         first, second = (codes[column] for column in pair)
         cells = first * (int(second.max(initial=0)) + 1) + second
         effect = leaks.by_rate(cells, outcomes, folds)
@@ -73,10 +76,8 @@ def _in_order(singles: dict[str, float]) -> Iterator[tuple[str, str]]:
             yield name, other
 
 
-def _codes(values: pl.Series) -> np.ndarray:
-    if values.dtype == pl.String:
-        return leaks.categories(values, CATEGORIES)
-    return leaks.bins(values)
+def _codes(values: pl.Series, most: int) -> np.ndarray:
+    return leaks.categories(values, most) if values.dtype == pl.String else leaks.bins(values, most)
 
 
 def _gives_away(score: float, pair: tuple[str, str], singles: dict[str, float]) -> bool:

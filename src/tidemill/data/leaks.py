@@ -182,12 +182,12 @@ def ranks(values: pl.Series) -> np.ndarray:
     return values.rank("average").cast(pl.Float64).to_numpy()
 
 
-def bins(values: pl.Series) -> np.ndarray:
+def bins(values: pl.Series, most: int = BINS) -> np.ndarray:
     """Codes from 0: missing, then distinct values where they are few, or else quantile bins."""
     steps = values.rank("dense").cast(pl.Float64)
-    if int(steps.max() or 0) > BINS:  # type: ignore[arg-type]
+    if int(steps.max() or 0) > most:  # type: ignore[arg-type]
         present = len(values) - values.null_count()
-        steps = (values.rank("average").cast(pl.Float64) * BINS / (present + 1)).floor() + 1
+        steps = (values.rank("average").cast(pl.Float64) * most / (present + 1)).floor() + 1
     return steps.fill_null(0).cast(pl.Int64).to_numpy()
 
 

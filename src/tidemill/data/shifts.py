@@ -17,7 +17,7 @@ CERTAIN = 4.0
 POINTS = 0.03
 """Difference of a class's share that matters."""
 RELATIVE = 0.3
-"""The same for a rare class, as a share of its larger share (of all others', where it is the frequent one)."""
+"""The same for a rare class, as a share of the larger of its shares."""
 DEVIATIONS = 0.15
 """Difference of a numeric target's mean that matters, in its standard deviations."""
 MISSING_POINTS = 0.1

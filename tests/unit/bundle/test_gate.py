@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidemill.bundle.gate import Contender, Verdict, decide
+from tidemill.bundle.gate import Contender, Verdict, bar, decide
 from tidemill.data.target import Target
 from tidemill.evaluation.comparison import compare
 from tidemill.evaluation.results import Baseline
@@ -56,6 +56,15 @@ def test_the_first_that_does_not_is_a_candidate(labels: np.ndarray) -> None:
     assert not verdict.passed
     assert verdict.reasons[0].startswith("It does not beat the trivial baseline for certain: its squared error on 800")
     assert len(verdict.reasons) == 1
+
+
+def test_what_makes_figures_untrustworthy_bars_a_champion(labels: np.ndarray) -> None:
+    passed = gate(noisy(labels, 1.0, 1), None, labels)
+    assert bar(passed, ()) == passed
+    barred = bar(passed, ("40% of test stands in train",))
+    assert not barred.passed
+    assert barred.reasons[0] == "It may not become champion: 40% of test stands in train."
+    assert barred.reasons[1:] == passed.reasons
 
 
 def test_the_same_model_again_passes(labels: np.ndarray) -> None:

@@ -98,3 +98,34 @@ def test_columns_that_are_left_out_show_what_they_hold(tmp_path: Path) -> None:
     infer.write_yaml(Schema(columns=found.columns[4:]), tmp_path / "pinned.yaml")
     pinned = infer.infer(sources.open(settings_for(file)), settings_for(file, schema=str(tmp_path / "pinned.yaml")))
     assert {column.name: str(column.kind) for column in pinned.with_role(Role.IGNORED)} == kinds
+
+
+def repeated(path: Path) -> Path:
+    draw = random.Random(1)
+    lines = [f"{draw.gauss(0, 1):.6f},{draw.choice(['no', 'yes'])}" for _ in range(300)]
+    path.write_text("x,bought\n" + "\n".join([*lines, *lines[:100]]), encoding="utf-8")
+    return path
+
+
+def known(found: dataset.Dataset) -> int:
+    test = found.splits.test.open("compare")
+    return int(test["x"].is_in(found.splits.train["x"].implode()).sum())
+
+
+@pytest.mark.parametrize(("rule", "dropped"), [("keep", 0), ("drop", 100), ("group", 0)])
+def test_what_becomes_of_rows_that_repeat_others(tmp_path: Path, rule: str, dropped: int) -> None:
+    table = repeated(tmp_path / "repeated.csv")
+    found = dataset.load(settings_for(table, target="bought", quality={"duplicates": rule}), tmp_path)
+    splits = found.splits
+    assert found.dropped == dropped
+    assert splits.train.height + splits.validation.height + splits.test.rows == 400 - dropped
+    assert (known(found) > 0) == (rule == "keep")
+
+
+def test_a_separate_validation_table(file: Path, tmp_path: Path) -> None:
+    plain = dataset.load(settings_for(file, target="bought"), tmp_path)
+    more = tmp_path / "validation.csv"
+    more.write_text("\n".join(file.read_text().splitlines()[:101]))
+    found = dataset.load(settings_for(file, target="bought", validation_path=str(more)), tmp_path)
+    assert (found.splits.train.height, found.splits.validation.height, found.splits.test.rows) == (320, 100, 80)
+    assert found.fingerprint != plain.fingerprint

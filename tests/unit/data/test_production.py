@@ -180,6 +180,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
         options={"base": "no/such"}
     )
     assert "data.test_path=null" in said(test_path="test.csv")
+    assert "data.validation_path=null" in said(validation_path="validation.csv")
     assert "data.options.until" in said(options={"until": "tomorrow"})
     assert "data.options.window_day" in said(options={"window_day": 3}), "the base source refuses what it does not know"
     assert "data.time = None" in said(time=None, options={"until": "2013-02-01"})

@@ -15,7 +15,7 @@ from tidemill.data.tables import Tables
 from tidemill.data.target import Target
 from tidemill.data.typed import REASON, TypedTable
 from tidemill.errors import QualityError
-from tidemill.settings import Objective, SplitMethod
+from tidemill.settings import AbsentClasses, Objective, SplitMethod
 
 N = 1_000
 GENERATOR = np.random.default_rng(0)
@@ -276,3 +276,40 @@ def test_hostile_tables_are_checked_and_profiled(seed: int) -> None:
     reference = profile(made.train, schema)
     assert json.dumps(reference, allow_nan=False)
     assert profile_like(made.train, reference) == {key: reference[key] for key in ("format", "rows", "columns")}
+
+
+def weighted(rows: int, y: list[object], w: list[float]) -> pl.DataFrame:
+    return frame(rows, y=y, w=w)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "rows"),
+    [([0.0] * N, [1.0] * N, [N]), ([0.0, 1.0] * (N // 2), [1.0] * N, [N // 2]), ([1.0] * N, [0.0] * N, [N])],
+    ids=["all of train", "a class of train", "all of validation"],
+)
+def test_what_has_no_weight_would_not_count(train: list[float], validation: list[float], rows: list[int]) -> None:
+    labels: list[object] = ["a", "b"] * (N // 2)
+    made = tables(weighted(N, labels, train), target="y", validation=weighted(N, labels, validation), w=Role.WEIGHT)
+    found = [finding for finding in row_checks.weights(made) if finding.severity is ERROR]
+    assert [finding.rows for finding in found] == rows
+    assert all(finding.column == "w" and "w in data.ignored" in finding.remedy for finding in found)
+
+
+def test_what_weights_count_in_is_said() -> None:
+    labels: list[object] = ["a", "b"] * (N // 2)
+    one = weighted(N, labels, [1.0, 0.5] * (N // 2))
+    (found,) = row_checks.weights(tables(one, target="y", validation=one, w=Role.WEIGHT))
+    assert (found.check, found.severity) == ("weights", INFO)
+    assert "counts in the training loss and in the validation loss" in found.message
+    assert "metrics, baselines, calibration and the gate count every row once" in found.message
+
+
+def test_an_accepted_class_without_rows_bars_a_champion() -> None:
+    both, one = frame(y=["a", "b"] * (N // 2)), frame(y=["a"] * N)
+    accept = data_settings(split=split_settings(absent_classes=AbsentClasses.ACCEPT))
+    made = tables(both, target="y", validation=one, test=one, settings=accept)
+    found = list(row_checks.classes(made))
+    assert [(finding.severity, finding.bars) for finding in found] == [(WARNING, True)] * 2
+    assert "calibration is left out" in found[0].message
+    assert "figures by class are not measured" in found[1].message
+    assert list(row_checks.classes(tables(both, target="y", validation=both, test=both, settings=accept))) == []

@@ -74,3 +74,10 @@ def test_new_rows_are_covered_as_often_as_promised(rows: int, coverage: float) -
         promised = fitted.coverage
         shares.append(np.mean(np.abs(new) <= fitted.half_width))
     assert promised - 0.01 < np.mean(shares) < promised + 1 / (rows + 1) + 0.01
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_class_without_rows_leaves_calibration_out(classes: int) -> None:
+    logits, labels = drawn(2_000, classes)
+    assert fit_temperature(logits, labels) is not None
+    assert fit_temperature(logits[labels != 0], labels[labels != 0]) is None

@@ -5,7 +5,8 @@ import pytest
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SettingsError
 from tidemill.evaluation.evaluate import Tables, check, evaluate
-from tidemill.evaluation.results import Answered, Importance
+from tidemill.evaluation.results import Answered, Evaluation, Importance
+from tidemill.evaluation.slices import SEEN
 from tidemill.settings import EvaluationSettings, Kind, Objective
 
 SCHEMA = Schema(
@@ -53,3 +54,34 @@ def test_names_of_slices_are_checked_before_training() -> None:
     check(SCHEMA, settings(["x"], ["boosting"]))
     with pytest.raises(SettingsError, match="'z'"):
         check(SCHEMA, settings(["z"], []))
+
+
+def measured(train: pl.DataFrame, test: pl.DataFrame, labels: np.ndarray) -> Evaluation:
+    positive = np.linspace(0.1, 0.9, test.height)
+    answers = {"probabilities": np.stack([1 - positive, positive], axis=1)}
+    answered = Answered(objective=Objective.BINARY, labels=labels, answers=answers)
+    tables = Tables(schema=SCHEMA, train=train, train_labels=np.arange(train.height) % 2, test=test)
+    return evaluate(answered, tables, settings([], []), seed=0)
+
+
+def rows(start: int, count: int) -> pl.DataFrame:
+    return pl.DataFrame({"x": np.arange(start, start + count).astype(float), "sex": ["f"] * count})
+
+
+def test_rows_that_train_has_too_are_told_from_new_ones() -> None:
+    found = measured(rows(0, 100), rows(60, 100), np.arange(100) % 2)
+    parts = {part.value: part for part in found.slices if part.column == SEEN}
+    assert {value: part.rows for value, part in parts.items()} == {"no": 60, "yes": 40}
+    assert {"auroc", "log_loss"} <= {metric.name for metric in parts["no"].metrics}
+    for start in (200, 0):  # none, and all of them
+        assert not [part for part in measured(rows(0, 100), rows(start, 100), np.arange(100) % 2).slices
+                    if part.column == SEEN]  # fmt: skip
+
+
+def test_a_class_that_the_test_split_lacks_has_no_figures() -> None:
+    found = measured(rows(0, 100), rows(100, 100), np.ones(100, dtype=np.int64))
+    by_class = {"precision", "recall", "f1", "auroc", "average_precision"}
+    assert {metric.name for metric in found.metrics}.isdisjoint(by_class)
+    assert set(found.unmeasured) == by_class
+    assert all({metric.name for metric in baseline.metrics}.isdisjoint(by_class) for baseline in found.baselines)
+    assert measured(rows(0, 100), rows(100, 100), np.arange(100) % 2).unmeasured == ()
