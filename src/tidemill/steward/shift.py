@@ -6,28 +6,24 @@ at most a share alpha is expected to be wrong, and only where the effect is `SMA
 they are shown, and never named.
 """
 
-import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tidemill.bundle import folder, manifest
-from tidemill.data import values
-from tidemill.data.infer import infer
-from tidemill.data.profile import Profile, cells, profile, profile_like
-from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import collect, files
-from tidemill.errors import BundleError, SchemaError, SettingsError, SourceError
-from tidemill.settings import DataSettings, Kind
-from tidemill.steward import moves
+from tidemill.bundle import manifest
+from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.data.schema import Column
+from tidemill.data.sources import collect
+from tidemill.errors import SchemaError
+from tidemill.settings import Kind
+from tidemill.steward import moves, shift_reading
 from tidemill.steward.histograms import HistogramEvidence, e_bh
 from tidemill.steward.limits import log_mean
+from tidemill.steward.shift_reading import Reference
 
 ALPHA, SMALLEST = 0.05, 0.05
 _ALONE = 0.8
@@ -78,14 +74,6 @@ class Comparison:
         return bool(self.absent) or any(shift.drifted for shift in self.shifts)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Reference:
-    profile: Profile
-    schema: Schema
-    ignored: tuple[str, ...]
-    optional: tuple[str, ...]
-
-
 def compare(reference: str, file: str) -> Comparison:
     """
     Args:
@@ -96,14 +84,16 @@ def compare(reference: str, file: str) -> Comparison:
         SourceError, SchemaError: a table cannot be read, or has no columns that can be compared.
         BundleError: the folder is no bundle, or its profile is none.
     """
-    with _named(reference):
-        known = _of_bundle(Path(reference)) if (Path(reference) / manifest.NAME).exists() else _of_table(reference)
-    with _named(file):
+    place = Path(reference)
+    with shift_reading.named(reference):
+        bundled = (place / manifest.NAME).exists()
+        known = shift_reading.of_bundle(place) if bundled else shift_reading.of_table(reference)
+    with shift_reading.named(file):
         return _compared(reference, known, file)
 
 
-def _compared(reference: str, known: _Reference, file: str) -> Comparison:
-    frame = _opened(file)
+def _compared(reference: str, known: Reference, file: str) -> Comparison:
+    frame = shift_reading.opened(file)
     stored = frame.collect_schema()
     entries = {name: entry for name, entry in known.profile["columns"].items() if name in stored}
     if not entries:
@@ -112,8 +102,8 @@ def _compared(reference: str, known: _Reference, file: str) -> Comparison:
             observed=f"{file} has {', '.join(list(stored)[:10])}",
             remedy=f"name a table with columns like {', '.join(list(known.profile['columns'])[:10])}",
         )
-    columns = [_open_minded(known.schema[name]) for name in entries]
-    read, unreadable, unfit = _read(frame, columns, stored)
+    columns = [shift_reading.open_minded(known.schema[name]) for name in entries]
+    read, unreadable, unfit = shift_reading.read(frame, columns, stored)
     live = profile_like(read, {"columns": {name: entries[name] for name in read.columns}})
     shifts = _shifts(entries, live, read, unreadable) if read.width else []
     shifts += [_of_another_type(known.schema[name], entries[name], text) for name, text in unfit.items()]
@@ -138,77 +128,6 @@ def plain(comparison: Comparison) -> dict[str, Any]:
     ]
     whole = {name: getattr(comparison, name) for name in Comparison.__slots__ if name != "shifts"}
     return {**whole, "drifted": comparison.drifted, "alpha": ALPHA, "smallest": SMALLEST, "columns": columns}
-
-
-def _of_bundle(place: Path) -> _Reference:
-    described = manifest.read(place)
-    try:
-        known = json.loads((place / folder.PROFILE).read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(
-            "A bundle has a reference profile", observed=f"{place / folder.PROFILE}: {error}", remedy="export it again"
-        ) from error
-    target = tuple(column.name for column in described.schema.with_role(Role.TARGET))
-    ignored = tuple(column.name for column in described.schema.columns)
-    return _Reference(profile=known, schema=described.schema, ignored=ignored, optional=target)
-
-
-def _of_table(path: str) -> _Reference:
-    frame = _opened(path)
-    wanted = dict.fromkeys(("schema", "target", "key", "time", "group", "weight"))
-    limits = SimpleNamespace(ranges={}, domains={})
-    settings = SimpleNamespace(**wanted, sensitive=[], ignored=[], kinds={}, time_is_input=False, quality=limits)
-    schema = infer(frame, cast(DataSettings, settings))
-    columns = tuple(_open_minded(column) for column in schema.inputs)
-    read, _, _ = _read(frame, columns, frame.collect_schema())
-    ignored = tuple(column.name for column in schema.columns)
-    known = profile(read, replace(schema, columns=columns))
-    return _Reference(profile=known, schema=replace(schema, columns=columns), ignored=ignored, optional=())
-
-
-def _opened(path: str) -> pl.LazyFrame:
-    return files.read(cast(DataSettings, SimpleNamespace(path=path, format="auto", options={})))
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Errors of the sources speak of training's settings."""
-    try:
-        yield
-    except (SourceError, SettingsError) as error:
-        words = {"data.path and data.format, and ": "", "data.path": "its name", "data.format": "its ending"}
-        said = [error.rule, error.remedy]
-        for word, ours in words.items():
-            said = [text.replace(word, ours) for text in said]
-        rule = said[0].replace("its name must exist", "A table that is named must exist")
-        observed = error.observed if path in error.observed else f"{path}: {error.observed}"
-        raise SourceError(rule, observed=observed, remedy=said[1]) from error
-
-
-def _open_minded(column: Column) -> Column:
-    """Nothing is set aside: what breaks a rule of training is what is looked for."""
-    return replace(column, role=Role.FEATURE, missing_allowed=True, minimum=None, maximum=None, domain=None)
-
-
-def _read(
-    frame: pl.LazyFrame, columns: Sequence[Column], stored: Mapping[str, pl.DataType]
-) -> tuple[pl.DataFrame, dict[str, float], dict[str, str]]:
-    """The columns by their kinds, the share of each that cannot be read so, and the types of those that cannot be."""
-    readings, lost, unfit = [], [], {}
-    for column in columns:
-        dtype = stored[column.name]
-        try:
-            reading = values.read(column, dtype)
-        except SchemaError:
-            unfit[column.name] = str(dtype)
-            continue
-        readings.append(reading)
-        lost.append((reading.is_null() & ~values.missing(column, dtype)).mean().alias(column.name))
-    table = collect(frame.select(readings)) if readings else pl.DataFrame()
-    shares = (
-        collect(frame.select(lost)).row(0, named=True) if lost and table.height else dict.fromkeys(table.columns, 0)
-    )
-    return table, {name: float(share or 0) for name, share in shares.items()}, unfit
 
 
 def _shifts(

@@ -8,8 +8,11 @@ import polars as pl
 import pytest
 
 from tidemill import cli
+from tidemill.data.profile import profile, profile_like
+from tidemill.data.schema import Column, Schema
 from tidemill.errors import BundleError, SchemaError, SourceError
 from tidemill.report import drift_page
+from tidemill.settings import Kind
 from tidemill.steward import shift
 
 
@@ -58,17 +61,15 @@ def test_false_names_are_rare():
     """By e-BH at most a twentieth; the bound of the e-values makes it less."""
     named = 0
     for seed in range(20):
-        entries = shift.profile(made(seed, 300), shift.Schema(columns=COLUMNS))["columns"]
+        entries = profile(made(seed, 300), Schema(columns=COLUMNS))["columns"]
         live = made(100 + seed, 300)
-        found = shift._shifts(
-            entries, shift.profile_like(live, {"columns": entries}), live, dict.fromkeys(entries, 0.0)
-        )
+        found = shift._shifts(entries, profile_like(live, {"columns": entries}), live, dict.fromkeys(entries, 0.0))
         named += any(one.drifted for one in found)
     assert named == 0
 
 
 COLUMNS = tuple(
-    shift.Column(name=name, kind=shift.Kind(kind))
+    Column(name=name, kind=Kind(kind))
     for name, kind in (("size", "numeric"), ("price", "numeric"), ("city", "categorical"), ("open", "boolean"))
 )
 

@@ -1,0 +1,108 @@
+"""Reading what is compared for drift: a table by its own schema or a bundle's, and a bundle's reference profile.
+
+Nothing is set aside: what breaks a rule of training is what is looked for.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import polars as pl
+
+from tidemill.bundle import folder, manifest
+from tidemill.data import values
+from tidemill.data.infer import infer
+from tidemill.data.profile import Profile, profile
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.sources import collect, files
+from tidemill.errors import BundleError, SchemaError, SettingsError, SourceError
+from tidemill.settings import DataSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """ignored: columns that are not compared. optional: those that a table need not have, like the target."""
+
+    profile: Profile
+    schema: Schema
+    ignored: tuple[str, ...]
+    optional: tuple[str, ...]
+
+
+def of_bundle(place: Path) -> Reference:
+    """
+    Raises:
+        BundleError: the folder is no bundle, or its profile is none.
+    """
+    described = manifest.read(place)
+    try:
+        known = json.loads((place / folder.PROFILE).read_text(encoding="utf-8"))["inputs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(
+            "A bundle has a reference profile", observed=f"{place / folder.PROFILE}: {error}", remedy="export it again"
+        ) from error
+    target = tuple(column.name for column in described.schema.with_role(Role.TARGET))
+    ignored = tuple(column.name for column in described.schema.columns)
+    return Reference(profile=known, schema=described.schema, ignored=ignored, optional=target)
+
+
+def of_table(path: str) -> Reference:
+    frame = opened(path)
+    wanted = dict.fromkeys(("schema", "target", "key", "time", "group", "weight"))
+    limits = SimpleNamespace(ranges={}, domains={})
+    settings = SimpleNamespace(**wanted, sensitive=[], ignored=[], kinds={}, time_is_input=False, quality=limits)
+    schema = infer(frame, cast(DataSettings, settings))
+    columns = tuple(open_minded(column) for column in schema.inputs)
+    table, _, _ = read(frame, columns, frame.collect_schema())
+    ignored = tuple(column.name for column in schema.columns)
+    known = profile(table, replace(schema, columns=columns))
+    return Reference(profile=known, schema=replace(schema, columns=columns), ignored=ignored, optional=())
+
+
+def opened(path: str) -> pl.LazyFrame:
+    return files.read(cast(DataSettings, SimpleNamespace(path=path, format="auto", options={})))
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Errors of the sources speak of training's settings."""
+    try:
+        yield
+    except (SourceError, SettingsError) as error:
+        words = {"data.path and data.format, and ": "", "data.path": "its name", "data.format": "its ending"}
+        said = [error.rule, error.remedy]
+        for word, ours in words.items():
+            said = [text.replace(word, ours) for text in said]
+        rule = said[0].replace("its name must exist", "A table that is named must exist")
+        observed = error.observed if path in error.observed else f"{path}: {error.observed}"
+        raise SourceError(rule, observed=observed, remedy=said[1]) from error
+
+
+def open_minded(column: Column) -> Column:
+    """The column without the rules that rows were held to in training."""
+    return replace(column, role=Role.FEATURE, missing_allowed=True, minimum=None, maximum=None, domain=None)
+
+
+def read(
+    frame: pl.LazyFrame, columns: Sequence[Column], stored: Mapping[str, pl.DataType]
+) -> tuple[pl.DataFrame, dict[str, float], dict[str, str]]:
+    """The columns by their kinds, the share of each that cannot be read so, and the types of those that cannot be."""
+    readings, lost, unfit = [], [], {}
+    for column in columns:
+        dtype = stored[column.name]
+        try:
+            reading = values.read(column, dtype)
+        except SchemaError:
+            unfit[column.name] = str(dtype)
+            continue
+        readings.append(reading)
+        lost.append((reading.is_null() & ~values.missing(column, dtype)).mean().alias(column.name))
+    table = collect(frame.select(readings)) if readings else pl.DataFrame()
+    shares = (
+        collect(frame.select(lost)).row(0, named=True) if lost and table.height else dict.fromkeys(table.columns, 0)
+    )
+    return table, {name: float(share or 0) for name, share in shares.items()}, unfit
