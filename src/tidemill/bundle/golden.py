@@ -15,6 +15,7 @@ import numpy as np
 from tidemill.bundle.answers import Answers
 from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
+from tidemill.data.values import numeric_marks
 from tidemill.errors import BundleError
 from tidemill.settings import Kind
 
@@ -92,8 +93,9 @@ def _groups(lists: list[list[Any]], longest: int) -> int:
 
 
 def _hostile(column: Column) -> list[Any]:
-    marks = column.missing_marks[:1] if column.kind is Kind.CATEGORICAL else ()
-    return [*_HOSTILE[column.kind], *marks]
+    if column.kind is Kind.CATEGORICAL:
+        return [*_HOSTILE[column.kind], *column.missing_marks[:1]]
+    return [*_HOSTILE[column.kind], *(numeric_marks(column)[:1] if column.kind is Kind.NUMERIC else ())]
 
 
 def write(golden: Golden, path: Path) -> None:

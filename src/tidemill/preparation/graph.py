@@ -3,6 +3,7 @@
 N rows; the outputs are float32 [N, numeric features] and int64 [N, categorical features].
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import spox
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
+from tidemill.data import values
 from tidemill.data.schema import Column
 from tidemill.preparation import constants, numeric, timestamp
 from tidemill.preparation.derived import Node
@@ -63,10 +65,9 @@ class Features:
 def build(features: Features, inputs: Sequence[Column]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """The graph and the names of its numeric features, in order. `inputs` are the columns that it reads."""
     arguments = {column.name: spox.argument(spox.Tensor(_TYPES[column.kind], ("rows",))) for column in inputs}
-    numbers, names = _numeric(features, arguments)
-    codes = (
-        [numeric.stack([feature.node(arguments) for feature in features.categorical])] if features.categorical else []
-    )
+    columns = {column.name: _without_marks(arguments[column.name], column) for column in inputs}
+    numbers, names = _numeric(features, columns)
+    codes = [numeric.stack([feature.node(columns) for feature in features.categorical])] if features.categorical else []
     rows = op.shape((numbers + codes)[0], start=1)
     outputs = {
         "numeric": _side_by_side(numbers, rows, np.float32),
@@ -80,17 +81,25 @@ def build(features: Features, inputs: Sequence[Column]) -> tuple[onnx.ModelProto
     return model, names
 
 
+def _without_marks(argument: Var, column: Column) -> Var:
+    """The raw column, with NaN for each number that stands for a missing value, like -999."""
+    marks = values.numeric_marks(column) if column.kind is Kind.NUMERIC else []
+    for mark in marks:
+        argument = op.where(op.equal(argument, constants.float64(mark)), constants.float64(math.nan), argument)
+    return argument
+
+
 def _numeric(features: Features, arguments: Mapping[str, Var]) -> tuple[list[Var], tuple[str, ...]]:
     """Matrices float32 [features, N] to be stacked, and the names of all their rows."""
     matrices: list[Var] = []
     names: list[str] = []
     ordered = sorted(features.numeric, key=lambda feature: numeric.neighbours(feature.statistics))
     if ordered:
-        values = numeric.stack([feature.node(arguments) for feature in ordered])
-        missing = op.isnan(values)
+        stacked = numeric.stack([feature.node(arguments) for feature in ordered])
+        missing = op.isnan(stacked)
         columns = [feature.statistics for feature in ordered]
         if any(column.varies for column in columns):
-            matrices.append(numeric.prepare(columns, values, missing))
+            matrices.append(numeric.prepare(columns, stacked, missing))
             names += [column.plan.name for column in columns if column.varies]
         if any(column.indicator for column in columns):
             matrices.append(numeric.indicators(columns, missing))

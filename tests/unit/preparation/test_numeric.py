@@ -3,12 +3,14 @@
 import numpy as np
 import polars as pl
 import pytest
-from preparation_parts import column, fitted, numeric, own, prepare, raw_of, settings
+from preparation_parts import column, feature, fitted, numeric, own, prepare, raw_of, settings
 from sklearn.preprocessing import QuantileTransformer
 
+from tidemill.data.schema import Column, Schema
 from tidemill.preparation.columns import NumericPlan
+from tidemill.preparation.fit import fit
 from tidemill.preparation.statistics import measure_numeric
-from tidemill.settings import Imputation, Scaling
+from tidemill.settings import FeatureOperation, Imputation, Kind, Scaling
 
 INF, NAN = float("inf"), float("nan")
 HOSTILE = [0.0, -0.0, 1.0, -1.0, 5e-324, 1e-308, 2.0**53, 2.0**53 - 1, 1e38, 3.5e38, 1.7e308, -1.7e308, INF, -INF, NAN]
@@ -200,3 +202,14 @@ def test_a_value_that_most_rows_share_goes_to_the_middle_of_its_quantiles() -> N
     table = pl.DataFrame({"a": [0.0] * 80 + list(np.arange(1.0, 22.0))})
     _, prepared = prepare(table, settings(numeric=numeric(scaling=Scaling.QUANTILE, quantiles=101)))
     assert prepared.numeric[0, 0] == pytest.approx(-0.2663, abs=1e-3)  # the normal quantile of .395
+
+
+def test_the_graph_knows_numbers_that_stand_for_missing_values() -> None:
+    marked = Column(name="a", kind=Kind.NUMERIC, missing_marks=("-999", "9999.0", "?"))
+    table = pl.DataFrame({"a": [1.0, 2.0, None, 9.0], "b": [1.0, 3.0, 2.0, 5.0]})
+    wanted = settings(features=[feature("ratio", FeatureOperation.RATIO, ["b", "a"])])
+    preparation = fit(table, Schema(columns=(marked, Column(name="b", kind=Kind.NUMERIC))), wanted)
+    sent, read = np.array([-999.0, 9999.0, 2.0]), np.array([NAN, NAN, 2.0])
+    others = {"b": np.array([1.0, 2.0, 3.0])}
+    got, expected = preparation.run({"a": sent, **others}), preparation.run({"a": read, **others})
+    np.testing.assert_array_equal(got.numeric, expected.numeric)
