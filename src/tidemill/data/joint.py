@@ -16,7 +16,7 @@ import polars as pl
 from tidemill.data import leaks, when
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.tables import SEED, Tables, sample
-from tidemill.settings import Objective
+from tidemill.settings import Kind, Objective
 
 ROWS = 10_000
 PAIRS = 1_000
@@ -42,7 +42,8 @@ def check(tables: Tables) -> Iterator[Finding]:
     giver = None
     if strong:
         score, pair = max(strong)
-        giver = _giver(pair, found, singles)
+        moments = {column.name for column in tables.schema.inputs if column.kind is Kind.TIMESTAMP}
+        giver = _giver(pair, found, singles, moments)
         yield _finding(tables, score, pair, giver, singles)
     threshold = tables.settings.quality.leak_threshold
     yield from when.suggest(tables, {name for name, value in singles.items() if value >= threshold} | {giver or ""})
@@ -84,19 +85,24 @@ def _gives_away(score: float, pair: tuple[str, str], singles: dict[str, float]) 
     return score >= ENOUGH and score >= max(singles[column] for column in pair) + GAIN
 
 
-def _giver(pair: tuple[str, str], found: list[tuple[float, tuple[str, str]]], singles: dict[str, float]) -> str:
-    """The column of the pair that helps others most: what is known too late does so with each that dates the record."""
+def _giver(
+    pair: tuple[str, str], found: list[tuple[float, tuple[str, str]]], singles: dict[str, float], moments: set[str]
+) -> str:
+    """The column of the pair that helps others most: what is known too late does so with each that dates the record.
+
+    moments: preferred where that does not tell.
+    """
     gains: dict[str, float] = defaultdict(float)
     for score, others in found:
         for column in others:
             gains[column] += max(score - max(singles[name] for name in others), 0.0)
-    return max(pair, key=lambda column: gains[column])
+    return max(pair, key=lambda column: (round(gains[column], 2), column in moments))
 
 
 def _finding(tables: Tables, score: float, pair: tuple[str, str], giver: str, singles: dict[str, float]) -> Finding:
     assert tables.target is not None
     measure = "absolute rank correlation" if tables.target.objective is Objective.REGRESSION else "AUROC"
-    declared = giver in tables.settings.quality.allow_leaks
+    declared = not set(pair).isdisjoint(tables.settings.quality.allow_leaks)
     other = pair[0] if giver == pair[1] else pair[1]
     alone = max(singles[column] for column in pair)
     return Finding(

@@ -3,6 +3,7 @@
 Limits hold by split: a tenth of the test rows must not hide among many training rows.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -86,11 +87,10 @@ def _reasons(said: pl.Series, names: list[str]) -> Iterator[str]:
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], list[str]] = {}
     known = sorted(names, key=len, reverse=True)
+    next_reason = re.compile("; (?=(?:" + "|".join(map(re.escape, known)) + "): )")  # values may have semicolons too
     for reason, rows in said.value_counts().sort(said.name).iter_rows():
-        for part in reason.split("; "):
-            name = next((name for name in known if part.startswith(f"{name}: ")), None)
-            if name is None:  # the end of a value with a semicolon
-                continue
+        for part in next_reason.split(reason):
+            name = next(name for name in known if part.startswith(f"{name}: "))
             value, _, rule = part[len(name) + 2 :].rpartition("' ")
             rule = rule or part[len(name) + 2 :]
             counts[name, rule] += rows

@@ -45,7 +45,7 @@ def test_a_pair_that_gives_the_target_away_is_told_with_the_column_that_does_it(
     found = checked(tables(bookings(), target="cancelled"))
     assert "leak" not in found
     assert (found["joint_leak"].severity, found["joint_leak"].column) == (Severity.WARNING, "status_date")
-    assert "'status_date' together with 'week' predicts 'cancelled' with AUROC 0.9" in found["joint_leak"].message
+    assert "'status_date' together with 'week' predicts 'cancelled' with AUROC" in found["joint_leak"].message
     assert "run once more with status_date in data.ignored" in found["joint_leak"].remedy
 
 
