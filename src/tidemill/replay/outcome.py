@@ -177,8 +177,9 @@ def weigh(played: Played, *, margin: float) -> Outcome:
     frozen = np.where(its_own, ours, frozen)  # equal but for rounding, which must not look like a difference
     compared = difference.between(ours, frozen, difference.days_of(moments))
     assert compared is not None
-    # After the last record nothing more comes but labels: that it is silent then is no alarm.
-    heard = pl.col("moment") - played.period <= timeline.moments[-1]
+    # After the last record nothing more comes but labels: that it is silent then is no alarm, nor that a longer period
+    # in which the records end has fewer of them.
+    heard = pl.col("moment") <= timeline.moments[-1] + min(played.period, timedelta(days=1))
     told = heard | ~pl.col("check").is_in(["silence", "volume"])
     readings = book.readings(played.ledger, played.model).filter(told).collect()
     return Outcome(

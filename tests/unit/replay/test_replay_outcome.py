@@ -55,7 +55,7 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         faults=[fault],
         constant=Constant.of(timeline.target, timeline.labels),
         maturity=Maturity(age=timedelta(hours=3), share=0.95),
-        period=timedelta(days=1),
+        period=timedelta(hours=1),
     )
 
     async def pause(latest: datetime) -> None:
@@ -83,7 +83,7 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         "says": "city is missing",
         "alarm": True,
     }
-    silent = {**alarmed, "moment": BEGIN + timedelta(days=DAYS + 7), "check": "silence", "subject": ""}
+    silent = {**alarmed, "moment": BEGIN + timedelta(days=DAYS, hours=12), "check": "silence", "subject": ""}
     readings = pl.DataFrame([alarmed, silent], schema={name: book._READINGS[name] for name in alarmed})
     absent = [pl.lit(None, kind).alias(name) for name, kind in book._READINGS.items() if name not in alarmed]
     deltalake.write_deltalake(played.ledger.table("small", "readings"), readings.with_columns(absent))
