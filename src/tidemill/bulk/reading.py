@@ -72,7 +72,8 @@ def settle(files: Iterable[File], schema: Schema, keep: Sequence[str] | None, an
 
 
 def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> None:
-    absent = [column.name for column in inputs if column.name not in head.columns]
+    there = set(head.columns)
+    absent = [column.name for column in inputs if column.name not in there]
     if absent:
         near = difflib.get_close_matches(absent[0], head.columns, n=1, cutoff=0.6)
         raise SchemaError(
@@ -108,8 +109,9 @@ def _fitted(schema: Schema, file: File) -> Schema:
     if file.head.width:  # lines of JSON without a row have no columns
         _check_inputs(file.path, file.head, inputs)
         inputs = tuple(_noted(column, file.head[column.name]) for column in inputs)
+        types = file.head.schema
         for column in inputs:
-            values.read(column, file.head.schema[column.name])
+            values.read(column, types[column.name])
     return replace(schema, columns=inputs)
 
 

@@ -73,7 +73,8 @@ class Scorer:
         if isinstance(content, list):
             table, numbers, broken = lines.parse(content, chunk.first)
             names = [column.name for column in chunk.schema.columns] + list(self.kept)
-            absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in table.columns]
+            there = set(table.columns)
+            absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in there]
             table = (
                 table.with_columns(absent)
                 if table.width

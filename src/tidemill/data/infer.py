@@ -40,8 +40,9 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         for name in absent:
             _present(name, names, f"the schema {settings.schema}")
         columns = [replace(column, role=roles.get(column.name, column.role)) for column in pinned.columns]
+        there = {column.name for column in columns}
         columns += [Column(name=n, kind=Kind.CATEGORICAL, role=Role.IGNORED, reason="not in the pinned schema")
-                    for n in names if n not in {column.name for column in columns}]  # fmt: skip
+                    for n in names if n not in there]  # fmt: skip
         columns = _one_each(columns)
     else:
         columns = _inferred(frame, names, roles, settings)
