@@ -17,6 +17,7 @@ from tidemill.report.gallery import MOST_DRAWN
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+PREDICT = "import sys; from tidemill import cli; sys.exit(cli.main(sys.argv[1:]))"
 COLUMNS, ROWS = 800, 300
 
 
@@ -58,8 +59,6 @@ def test_eight_hundred_columns_from_csv_to_answers(tmp_path: Path) -> None:
         "--workers",
         "1",
     ]
-    done = subprocess.run(
-        [Path(sys.executable).parent / "tidemill", *asked], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", PREDICT, *asked], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert pl.read_parquet(tmp_path / "answers" / "*.parquet").height == ROWS

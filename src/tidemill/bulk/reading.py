@@ -61,7 +61,8 @@ def settle(files: Iterable[File], schema: Schema, keep: Sequence[str] | None, an
 
 
 def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> None:
-    absent = [column.name for column in inputs if column.name not in head.columns]
+    there = set(head.columns)
+    absent = [column.name for column in inputs if column.name not in there]
     if absent:
         near = difflib.get_close_matches(absent[0], head.columns, n=1, cutoff=0.6)
         made = {c.name: ", ".join(derived.Moment(name=c.name, made_of=c.made_of).columns) for c in inputs if c.made_of}
@@ -98,8 +99,9 @@ def _fitted(schema: Schema, file: File) -> Schema:
     if file.head.width:  # lines of JSON without a row have no columns
         head = derived.of_schema(file.head.lazy(), schema.inputs).collect()
         _check_inputs(file.path, head, schema.inputs)
+        types = head.schema
         for column in schema.inputs:
-            values.read(column, head.schema[column.name])
+            values.read(column, types[column.name])
     return replace(schema, columns=schema.inputs)
 
 

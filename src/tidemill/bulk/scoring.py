@@ -126,7 +126,8 @@ class Scorer:
             if table.width:
                 table = derived.of_schema(in_folders(table.lazy(), chunk.path), chunk.schema.columns).collect()
             names = [column.name for column in chunk.schema.columns] + list(self.kept)
-            absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in table.columns]
+            there = set(table.columns)
+            absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in there]
             table = (
                 table.with_columns(absent)
                 if table.width

@@ -199,12 +199,13 @@ def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -
     Only text stays text: what it cannot be read as is told later, row by row.
     """
     stored = base.collect_schema()
-    odd = [name for name in records.columns if records.schema[name] != stored[name]]
+    found = records.schema
+    odd = [name for name in records.columns if found[name] != stored[name]]
     columns = _columns(base, odd, settings) if odd else {}
-    read = {name: values.read(Column(name=name, kind=columns[name].kind), records.schema[name]) for name in odd}
+    read = {name: values.read(Column(name=name, kind=columns[name].kind), found[name]) for name in odd}
     fitted = records.with_columns(read.values())
     for name in odd:
-        empty = records.select(values.missing(columns[name], records.schema[name])).to_series()
+        empty = records.select(values.missing(columns[name], found[name])).to_series()
         if lost := int((fitted[name].is_null() & ~empty).sum()):
             kind = columns[name].kind
             raise _unfit(
