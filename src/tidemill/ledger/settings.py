@@ -100,7 +100,7 @@ class LedgerSettings:
 
     def __repr__(self) -> str:
         """Without what opens an object store: it may come into a log."""
-        return f"LedgerSettings({hidden({each.name: getattr(self, each.name) for each in fields(self)})})"
+        return f"LedgerSettings({hidden({each.name: getattr(self, each.name) for each in fields(self) if each.repr})})"
 
     def segments(self, model: str) -> Path:
         """The local folder that holds one folder of segments for each writer of a model."""

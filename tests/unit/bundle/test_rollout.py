@@ -368,7 +368,7 @@ def test_no_alias_leads_out_of_the_models_folder(local, version):
 
 def test_the_secret_of_tosses_is_made_with_the_first_canary_and_stays(registry, tmp_path):
     registry.promote("m", "1", **WHY)
-    registry.promote("m", "2", to=Alias.CHALLENGER, **WHY)
+    registry.promote("m", "2", Alias.CHALLENGER, **WHY)
     registry.set_rollout("m", Mode.SHADOW, **WHY)
     assert registry.toss_secret("m") == b""
     registry.set_rollout("m", Mode.CANARY, 0.1, **WHY)
