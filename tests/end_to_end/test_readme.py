@@ -23,7 +23,9 @@ from tidemill.steward.watching import watches
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docker").rglob("*.md")), *sorted(ROOT.glob("scripts/*.sh"))]
 HELP = ROOT / "conf" / "hydra" / "help" / "tidemill.yaml"
 TRAIN = re.compile(r'(?:^|`|\s)(?:python|"\$bin/python") train\.py([^`"\n]*)', flags=re.MULTILINE)
-TIDEMILL = re.compile(r'^(?: {4}|.*"\$bin/)tidemill"? ((?:serve|registry|replay|steward|predict|drift)[^`"$\n]*)', flags=re.MULTILINE)
+TIDEMILL = re.compile(
+    r'^(?: {4}|.*"\$bin/)tidemill"? ((?:serve|registry|replay|steward|predict|drift)[^`"$\n]*)', flags=re.MULTILINE
+)
 MENTION = re.compile(r"`tidemill ((?:serve|registry|replay)[\w |]*)`")
 
 

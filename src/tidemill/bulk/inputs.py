@@ -17,7 +17,7 @@ import fsspec
 import polars as pl
 
 from tidemill.bulk import lines
-from tidemill.data import derived
+from tidemill.data import made_moments
 from tidemill.data.schema import Schema
 from tidemill.data.sources import FAILURES, _folders, collect, files, unreadable
 from tidemill.errors import SettingsError, SourceError
@@ -163,7 +163,7 @@ def _contents(
         yield from _in_lines(file.path, rows, start)
         return
     with _named(file.path):
-        frame = derived.of_schema(_scan(file.path, file.kind), schema.columns).select(columns)
+        frame = made_moments.of_schema(_scan(file.path, file.kind), schema.columns).select(columns)
         if file.rows is not None:
             yield from (frame.slice(first, rows) for first in range(start * rows, max(file.rows, 1), rows))
             return

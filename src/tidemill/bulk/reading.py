@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from tidemill.bulk.inputs import File
-from tidemill.data import derived, values
+from tidemill.data import made_moments, values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SettingsError, listed
 
@@ -65,7 +65,9 @@ def _check_inputs(path: str, head: pl.DataFrame, inputs: Sequence[Column]) -> No
     absent = [column.name for column in inputs if column.name not in there]
     if absent:
         near = difflib.get_close_matches(absent[0], head.columns, n=1, cutoff=0.6)
-        made = {c.name: ", ".join(derived.Moment(name=c.name, made_of=c.made_of).columns) for c in inputs if c.made_of}
+        made = {
+            c.name: ", ".join(made_moments.Moment(name=c.name, made_of=c.made_of).columns) for c in inputs if c.made_of
+        }
         raise SchemaError(
             "A file must have every column that the model was trained on",
             observed=f"no column {listed(absent, quoted=True)} in {path}, which has {listed(head.columns)}",
@@ -97,7 +99,7 @@ def _fitted(schema: Schema, file: File) -> Schema:
         SchemaError: a column is not there, or nothing of its type can be read as its kind.
     """
     if file.head.width:  # lines of JSON without a row have no columns
-        head = derived.of_schema(file.head.lazy(), schema.inputs).collect()
+        head = made_moments.of_schema(file.head.lazy(), schema.inputs).collect()
         _check_inputs(file.path, head, schema.inputs)
         types = head.schema
         for column in schema.inputs:

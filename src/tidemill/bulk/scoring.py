@@ -16,7 +16,7 @@ from tidemill.bulk.recording import Batch
 from tidemill.bulk.unseen import Unseen
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
-from tidemill.data import derived, typed
+from tidemill.data import made_moments, typed
 from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import FAILURES, collect, unreadable
@@ -124,7 +124,7 @@ class Scorer:
         if isinstance(content, list):
             table, numbers, broken = lines.parse(content, chunk.first)
             if table.width:
-                table = derived.of_schema(in_folders(table.lazy(), chunk.path), chunk.schema.columns).collect()
+                table = made_moments.of_schema(in_folders(table.lazy(), chunk.path), chunk.schema.columns).collect()
             names = [column.name for column in chunk.schema.columns] + list(self.kept)
             there = set(table.columns)
             absent = [pl.lit(None).alias(name) for name in dict.fromkeys(names) if name not in there]

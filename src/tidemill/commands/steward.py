@@ -287,14 +287,8 @@ def _metrics(parsed: argparse.Namespace) -> None:
     from tidemill.steward import labels, policy
 
     ledger = _about(parsed, without=("work", "once"))
-    found = labels.metrics(
-        Registry(parsed.registry),
-        ledger,
-        parsed.model,
-        policy.read(parsed.policy),
-        by=parsed.by,
-        every=parsed.every,
-    )
+    registry, rules = Registry(parsed.registry), policy.read(parsed.policy)
+    found = labels.metrics(registry, ledger, parsed.model, rules, by=parsed.by, every=parsed.every)
     lines = [
         tuple(f"{value:,.4f}" if isinstance(value, float) else str(value) for value in row) for row in found.rows()
     ]

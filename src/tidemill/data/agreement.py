@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tidemill.data import values
+from tidemill.data import parsing, values
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column
 from tidemill.data.sources import collect
@@ -48,7 +48,7 @@ def settle(
 
 def _order(column: Column) -> str | None:
     """Whether the day or the month comes first; None where the year does, or the month has a name."""
-    pattern = str(column.format).split(values.OR)[0] if column.kind is Kind.TIMESTAMP else ""
+    pattern = str(column.format).split(parsing.OR)[0] if column.kind is Kind.TIMESTAMP else ""
     return "days" if re.match("%d[^%]%m", pattern) else "months" if re.match("%m[^%]%d", pattern) else None
 
 
@@ -131,7 +131,7 @@ def _dots_are_thousands(frame: pl.LazyFrame, candidates: Mapping[str, Sequence[C
         dress = next((one for one in columns if one.thousands == "." and one.decimal_comma), None)
         if dress is None:
             continue
-        text = values.undressed(pl.col(name).cast(pl.String), unit=dress.unit, accounting=dress.accounting)
+        text = parsing.undressed(pl.col(name).cast(pl.String), unit=dress.unit, accounting=dress.accounting)
         fits = text.str.contains(_DOTTED) | text.str.contains(_SMALL)
         enough = fits.sum() >= values.read(dress, pl.String()).count()
         ends = text.str.contains(_ROUND).sum() > 0
@@ -148,7 +148,7 @@ def _example(fact: Facts, pattern: str = "") -> str:
 
 
 def _value(column: Column, text: str) -> str:
-    number = pl.select(values.number(
+    number = pl.select(parsing.number(
         pl.lit(text), decimal_comma=column.decimal_comma, thousands=column.thousands,
         unit=column.unit, accounting=column.accounting,
     )).item()  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from tidemill import secrets
-from tidemill.data import fingerprint, infer, quality, repeats, sources, splits, target, typed
+from tidemill.data import fingerprint, infer, quality, repeats, schema_file, sources, splits, target, typed
 from tidemill.data.findings import Finding, Severity, lines
 from tidemill.data.schema import Role, Schema
 from tidemill.data.splits import Splits
@@ -83,7 +83,7 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
     opened = opened or open(settings)
     frame = opened.frame
     schema = infer.infer(frame, settings)
-    infer.write_yaml(schema, folder / "schema.yaml")
+    schema_file.write(schema, folder / "schema.yaml")
     LOG.info("Schema (pin it with data.schema=%s)\n%s", folder / "schema.yaml", _shown(schema))
     goal_column = schema.only(Role.TARGET)
     if goal_column is None:
@@ -98,7 +98,7 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
         LOG.info("Dropped %s rows that repeat an earlier one in all inputs and the target", f"{dropped:,}")
     parts = divide(kept, schema, settings, goal)
     schema = schema.with_ranges(_ranges(parts.train, schema))
-    infer.write_yaml(schema, folder / "schema.yaml")
+    schema_file.write(schema, folder / "schema.yaml")
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
         *(f"{rows:,}" for rows in (parts.train.height, parts.validation.height, parts.test.rows)),

@@ -3,12 +3,21 @@
 import difflib
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
-import yaml
 
-from tidemill.data import derived, facts, kinds, notations, proposals, relevance, remarks, sources, values
+from tidemill.data import (
+    facts,
+    kinds,
+    made_moments,
+    notations,
+    proposals,
+    relevance,
+    remarks,
+    schema_file,
+    sources,
+    values,
+)
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, listed
@@ -17,18 +26,6 @@ from tidemill.settings.overrides import override
 
 LOG = logging.getLogger(__name__)
 
-HEADER = """\
-# The schema of a table. Pin it with data.schema=<this file>; edit what inference got wrong.
-#   kind: numeric, categorical, boolean, timestamp
-#   role: feature, target, key, time, group, weight, sensitive, ignored
-#   missing_allowed: false stands where the table had no missing value; such rows are quarantined, such requests refused
-#   minimum, maximum (numeric), domain (allowed values): rows outside are quarantined
-#   missing_marks: texts that mean "no value"; the empty text always does
-#   format (timestamps as text), decimal_comma, thousands, unit, accounting (numbers as text): how values are written
-#   numeric_categories: 3, 3.0, "3" and "3.0" are one category
-#   earliest, latest: of the training split's timestamps, once it is known
-#   made_of: the parts and offsets that make a column which the source does not have (data.moments)
-"""
 
 SHOWN_ROWS = 1_000
 """Rows that the kind of a column which is left out is read from."""
@@ -45,7 +42,7 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
     names = frame.collect_schema().names()
     roles = _roles(settings, names)
     if settings.schema is not None:
-        pinned = read_yaml(settings.schema)
+        pinned = schema_file.read(settings.schema)
         absent = [column.name for column in pinned.columns if column.role is not Role.IGNORED]
         for name in absent:
             _present(name, names, f"the schema {settings.schema}")
@@ -53,10 +50,10 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         columns = [_stated(column, settings) for column in columns]
         there = {column.name for column in columns}
         columns += _left_out(frame, [name for name in names if name not in there], "not in the pinned schema").values()
-        columns = _one_each(columns)
+        schema_file.check_single_roles(columns)
     else:
         columns = _inferred(frame, names, roles, settings)
-        if proposal := proposals.moment(names, derived.declared(settings)):
+        if proposal := proposals.moment(names, made_moments.declared(settings)):
             LOG.info("%s", proposal)
     columns = [_bounded(column, settings) for column in columns]
     schema = Schema(columns=tuple(columns), time_is_input=settings.time_is_input)
@@ -77,7 +74,7 @@ def check_names(settings: DataSettings, names: list[str]) -> None:
     """
     _roles(settings, names)
     if settings.schema is not None:
-        for column in read_yaml(settings.schema).columns:
+        for column in schema_file.read(settings.schema).columns:
             if column.role is not Role.IGNORED:
                 _present(column.name, names, f"the schema {settings.schema}")
 
@@ -173,8 +170,8 @@ def _stated(column: Column, settings: DataSettings) -> Column:
 def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[str, str | float], ...]]:
     """What the moments that `sources.open` added are made of."""
     dtypes = frame.collect_schema()
-    moments = [moment for moment in derived.declared(settings) if dtypes.get(moment.name) == values.TIMESTAMP]
-    return {moment.name: derived.noted(frame, moment).made_of for moment in moments}
+    moments = [moment for moment in made_moments.declared(settings) if dtypes.get(moment.name) == values.TIMESTAMP]
+    return {moment.name: made_moments.noted(frame, moment).made_of for moment in moments}
 
 
 def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, Column]:
@@ -275,47 +272,3 @@ def _bounded(column: Column, settings: DataSettings) -> Column:
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _one_each(columns: list[Column]) -> list[Column]:
-    for role in (Role.TARGET, Role.KEY, Role.TIME, Role.GROUP, Role.WEIGHT):
-        holders = [column.name for column in columns if column.role is role]
-        if len(holders) > 1:
-            raise SchemaError(
-                f"At most one column has the role {role}",
-                observed=listed(holders, quoted=True, joint=" and "),
-                remedy=f"make data.{role} and the pinned schema agree",
-            )
-    return columns
-
-
-def read_yaml(path: str | Path) -> Schema:
-    """A pinned schema.
-
-    Raises:
-        SchemaError: the file is absent, not YAML, or says what a schema cannot say.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SchemaError(
-            "data.schema must name a readable YAML file",
-            observed=f"{path}: {str(error).splitlines()[0]}",
-            remedy="correct the path or the file, or set data.schema=null to infer a schema",
-        ) from error
-    columns = content.get("columns") if isinstance(content, dict) else None
-    if not isinstance(columns, dict) or not columns:
-        raise SchemaError(
-            "A schema must list its columns under `columns`",
-            observed=f"{path} has none",
-            remedy="set data.schema=null once to have a schema inferred and written, and start from that",
-        )
-    schema = Schema.from_dict(content)
-    _one_each(list(schema.columns))
-    return schema
-
-
-def write_yaml(schema: Schema, path: str | Path) -> None:
-    """Write a schema for people to read, edit and pin."""
-    text = yaml.safe_dump(schema.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    Path(path).write_text(HEADER + text, encoding="utf-8")

@@ -113,7 +113,7 @@ def _finding(tables: Tables, score: float, pair: tuple[str, str], giver: str, si
         f"where neither alone has more than {alone:.3f}: it may be known only after the prediction"
         + (" (declared honest in data.quality.allow_leaks)" if declared else ""),
         rows=min(tables.train.height, ROWS),
-        share=score,
+        share=1.0,
         remedy=f"run once more with {giver} in data.ignored and compare the figures on test; if its value is only "
         f"known after the prediction, leave it there, and if it is honest, add {giver} to data.quality.allow_leaks",
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.data import values
+from tidemill.data import parsing, values
 from tidemill.data.schema import Column
 from tidemill.errors import SettingsError
 from tidemill.settings import Kind
@@ -113,7 +113,7 @@ def _mixed(name: str, patterns: Sequence[str], sample: Sequence[str]) -> list[Co
         rest = rest & ~masks[best]
     if len(chosen) < 2 or rest.sum() > 0.1 * len(sample):
         return []
-    return [Column(name=name, kind=Kind.TIMESTAMP, format=values.OR.join(chosen))]
+    return [Column(name=name, kind=Kind.TIMESTAMP, format=parsing.OR.join(chosen))]
 
 
 def fitting(columns: list[Column], sample: Sequence[str]) -> list[Column]:
@@ -141,7 +141,7 @@ def _masks(columns: Sequence[Column], sample: Sequence[str]) -> list[pl.Series]:
 def reading(column: Column, dtype: pl.DataType) -> pl.Expr:
     """As `values.read`, by the column's notation of timestamps alone."""
     if column.kind is Kind.TIMESTAMP and dtype == pl.String and column.format not in (None, *values.EPOCHS):
-        return values.timestamp(pl.col(column.name), str(column.format)).alias(column.name)
+        return parsing.timestamp(pl.col(column.name), str(column.format)).alias(column.name)
     return values.read(column, dtype)
 
 

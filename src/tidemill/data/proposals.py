@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tidemill.data.derived import Moment
+from tidemill.data.made_moments import Moment
 
 _NAMED = re.compile(r"^(.*?)[_\W]*(year|month|day(?:[_ ]?of[_ ]?month)?)$", re.IGNORECASE)
 _LEAD = re.compile(r"(?:^|_)(?:lead|days)_?(?:time|ahead|before)", re.IGNORECASE)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tidemill.data import notations, values
+from tidemill.data import notations, parsing
 from tidemill.data.facts import Facts
 from tidemill.data.schema import Column
 from tidemill.settings import Kind
@@ -34,8 +34,8 @@ def notation(column: Column, fact: Facts) -> str | None:
         if not parts and re.search(r"^\W*[\u2212\u2012\u2013\ufe63\uff0d]\d", shown):
             parts = ["a minus sign of its own"]
         return f"written like {shown!r}: {', '.join(parts)}" if parts else None
-    if column.kind is Kind.TIMESTAMP and values.OR in str(column.format):
-        return f"written in {str(column.format).count(values.OR) + 1} ways"
+    if column.kind is Kind.TIMESTAMP and parsing.OR in str(column.format):
+        return f"written in {str(column.format).count(parsing.OR) + 1} ways"
     return None
 
 

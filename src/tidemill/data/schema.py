@@ -43,7 +43,7 @@ class Column:
     `earliest`, `latest` are the first and last timestamp of the training split, in ISO 8601: whole numbers in another
     unit than the column's are seen by them.
     `reason` says why inference ignored the column, or how it read it.
-    `made_of` says of a column that the source does not have which parts and offsets it is made of (`derived.py`).
+    `made_of` says of a column that the source does not have which parts and offsets it is made of (`made_moments.py`).
     """
 
     name: str

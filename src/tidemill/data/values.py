@@ -6,13 +6,13 @@
 
 import contextlib
 import math
-import re
 from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from tidemill.data import epochs, plain
+from tidemill.data import epochs, parsing, plain
 from tidemill.data.epochs import EPOCHS as EPOCHS
+from tidemill.data.parsing import TIMESTAMP as TIMESTAMP
 from tidemill.data.refusals import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
@@ -31,18 +31,9 @@ NUMBER_MARKS = (
 )  # fmt: skip
 """Texts, in small letters, that mean "missing" among numbers and times; some of them mean something as categories."""
 
-OR = " | "
-"""Stands between the patterns of a format that has several."""
-
 TRUE = ("true", "yes", "t", "y", "1")
 FALSE = ("false", "no", "f", "n", "0")
 
-ISO = (
-    *(f"%Y-%m-%d{gap}{time}{zone}" for zone in ("", "%#z") for gap in "T " for time in ("%H:%M:%S%.f", "%H:%M")),
-    "%Y-%m-%d",
-)
-"""The common notations of ISO 8601."""
-_TRIED = 100  # texts
 _FEW = 100
 
 NAN = ("NaN", "nan")
@@ -50,7 +41,6 @@ NAN = ("NaN", "nan")
 
 _EXTENSION = getattr(pl, "BaseExtension", ())  # Polars has extension types since 1.36
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
-TIMESTAMP = pl.Datetime("us", "UTC")
 DTYPES: dict[Kind, pl.DataType] = {
     Kind.NUMERIC: pl.Float64(),
     Kind.BOOLEAN: pl.Boolean(),
@@ -185,7 +175,7 @@ def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | Non
 
 
 def _number_of(text: pl.Series, column: Column) -> pl.Series:
-    reading = number(
+    reading = parsing.number(
         pl.first(),
         decimal_comma=column.decimal_comma,
         thousands=column.thousands,
@@ -198,37 +188,6 @@ def _number_of(text: pl.Series, column: Column) -> pl.Series:
         whole = text.set(~beyond, None).cast(pl.Int128, strict=False)
         found = found.set((whole.abs() > EXACT).fill_null(False), None)
     return found
-
-
-def number(
-    text: pl.Expr, *, decimal_comma: bool, thousands: str | None, unit: str | None = None, accounting: bool = False
-) -> pl.Expr:
-    """Text as Float64; null where it is not wholly one number in this notation. See `Column` for the arguments."""
-    text = undressed(text, unit=unit, accounting=accounting)
-    if thousands is not None:
-        separator = f"[{thousands}]" if thousands != " " else "[ \u00a0\u202f]"
-        point = "," if decimal_comma else r"\."
-        whole = rf"(?:\d+|\d{{1,3}}(?:{separator}\d{{3}})+)"
-        text = pl.when(text.str.contains(rf"^[+-]?{whole}(?:{point}\d*)?$")).then(text.str.replace_all(separator, ""))
-    if decimal_comma:
-        pointed = text.str.replace(",", ".", literal=True)
-        text = pl.when(~text.str.contains(".", literal=True)).then(pointed)
-    return text.cast(pl.Float64, strict=False).fill_nan(None)
-
-
-_MINUSES = "[\u2212\u2012\u2013\ufe63\uff0d]"
-
-
-def undressed(text: pl.Expr, *, unit: str | None, accounting: bool) -> pl.Expr:
-    """A number's text without its unit, and with "-" before it where it is negative."""
-    text = text.str.strip_chars().str.replace(f"^([^\\d]*){_MINUSES}", "${1}-")
-    if unit is not None:
-        part = re.escape(unit)
-        text = text.str.replace(rf"^([(+-]?)\s*{part}\s*", "${1}").str.replace(rf"\s*{part}(\)?-?)$", "${1}")
-        text = text.str.replace(r"^([(+-])\s+", "${1}")
-    if accounting:
-        text = text.str.replace(r"^\(\s*([^()+-]+?)\s*\)$", "-${1}").str.replace(r"^([^()+-]+?)-$", "-${1}")
-    return text
 
 
 def _boolean(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:
@@ -283,47 +242,16 @@ def _timestamp(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | 
 def _timestamp_of(text: pl.Series, column: Column) -> pl.Series:
     """By the notation of the column; what that does not read, as ISO 8601."""
     if column.format is None:
-        return _iso(text)
+        return parsing.iso(text)
     if column.format in EPOCHS:
         reading = epochs.instant(pl.first().cast(pl.Float64, strict=False).fill_nan(None), column)
     else:
-        reading = timestamp(pl.first(), column.format)
+        reading = parsing.timestamp(pl.first(), column.format)
     found = text.to_frame().select(reading).to_series()
     if found.null_count() == text.null_count():
         return found
     rest = found.is_null()
-    return found.zip_with(~rest, _iso(text.set(~rest, None)))
-
-
-def timestamp(text: pl.Expr, pattern: str) -> pl.Expr:
-    """Text by a strptime pattern (chrono's; `%#z` reads any offset) as UTC; without an offset it is UTC already.
-
-    Of several patterns the first that reads it counts.
-    """
-    if OR in pattern:
-        return pl.coalesce(timestamp(text, part) for part in pattern.split(OR))
-    moment = text.str.strip_chars().str.to_datetime(pattern, time_unit="us", strict=False)
-    if "z" not in pattern.rsplit("%", 1)[-1]:
-        moment = moment.dt.replace_time_zone("UTC")
-    return moment
-
-
-def _iso(text: pl.Series) -> pl.Series:
-    """ISO 8601 in any of its forms: by the notation that most texts have, and one by one what is left."""
-    found = pl.Series(text.name, [None], TIMESTAMP).new_from_index(0, text.len())
-    some = text.drop_nulls().head(_TRIED)
-    if some.is_empty():
-        return found
-    tries = [timestamp(pl.first(), pattern).count().alias(pattern) for pattern in ISO]
-    reads = some.to_frame().select(tries).row(0, named=True)
-    pattern = max(reads, key=reads.__getitem__)
-    if reads[pattern]:
-        found = text.to_frame().select(timestamp(pl.first(), pattern)).to_series()
-    rest = text.filter(found.is_null()).drop_nulls().unique()
-    if rest.is_empty():
-        return found
-    moments = pl.Series([plain.moment(one) for one in rest], dtype=pl.Int64).cast(TIMESTAMP)
-    return found.fill_null(text.replace_strict(rest, moments, default=None, return_dtype=TIMESTAMP))
+    return found.zip_with(~rest, parsing.iso(text.set(~rest, None)))
 
 
 _OF_TEXT: dict[Kind, Callable[[pl.Series, Column], pl.Series]] = {

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from table_settings import settings_for
 
-from tidemill.data import dataset, infer, sources
+from tidemill.data import dataset, infer, schema_file, sources
 from tidemill.data.findings import Severity
 from tidemill.data.schema import Role, Schema
 from tidemill.errors import SchemaError
@@ -28,7 +28,7 @@ def test_the_folder_gets_the_schema_and_the_rows_kept_out(file: Path, tmp_path: 
     wanted = settings_for(file, target="bought", quality={"domains": {"kind": ["a", "b"]}, "max_quarantined": 0.9})
     found = dataset.load(wanted, tmp_path)
     kept_out = pl.read_parquet(tmp_path / "quarantine.parquet")
-    assert infer.read_yaml(tmp_path / "schema.yaml") == found.schema
+    assert schema_file.read(tmp_path / "schema.yaml") == found.schema
     assert found.quarantined == kept_out.height > 0
     assert set(kept_out["kind"]) == {"c"}
     assert found.target.classes == ("no", "yes")
@@ -95,7 +95,7 @@ def test_columns_that_are_left_out_show_what_they_hold(tmp_path: Path) -> None:
     )
     kinds = {column.name: str(column.kind) for column in found.with_role(Role.IGNORED)}
     assert kinds == {"n": "numeric", "when": "timestamp", "flag": "boolean", "word": "categorical"}
-    infer.write_yaml(Schema(columns=found.columns[4:]), tmp_path / "pinned.yaml")
+    schema_file.write(Schema(columns=found.columns[4:]), tmp_path / "pinned.yaml")
     pinned = infer.infer(sources.open(settings_for(file)), settings_for(file, schema=str(tmp_path / "pinned.yaml")))
     assert {column.name: str(column.kind) for column in pinned.with_role(Role.IGNORED)} == kinds
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from table_settings import settings_for
 
-from tidemill.data import infer, sources, typed
+from tidemill.data import infer, schema_file, sources, typed
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -231,8 +231,8 @@ def test_schemas_survive_yaml(tmp_path: Path) -> None:
         ),
         time_is_input=True,
     )
-    infer.write_yaml(schema, tmp_path / "s.yaml")
-    assert infer.read_yaml(tmp_path / "s.yaml") == schema
+    schema_file.write(schema, tmp_path / "s.yaml")
+    assert schema_file.read(tmp_path / "s.yaml") == schema
     assert (tmp_path / "s.yaml").read_text().startswith("# The schema of a table")
 
 
@@ -268,7 +268,7 @@ def test_a_pinned_schema_is_taken_as_it_is(tmp_path: Path) -> None:
     frame = pl.DataFrame({"x": ["1", "2"] * 50, "y": [0, 1] * 50, "new": [1, 2] * 50})
     path = str(tmp_path / "s.yaml")
     pinned = Schema(columns=(Column(name="x", kind=Kind.CATEGORICAL), Column(name="y", kind=Kind.NUMERIC)))
-    infer.write_yaml(pinned, path)
+    schema_file.write(pinned, path)
     schema = infer.infer(frame.lazy(), settings_for(schema=path, target="y"))
     assert (schema["x"].kind, schema["y"].role) == (Kind.CATEGORICAL, Role.TARGET)
     assert schema["new"].reason == "not in the pinned schema"
@@ -301,12 +301,12 @@ def _written(folder: Path, text: str) -> str:
 )
 def test_a_broken_schema_file_says_what_is_broken(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(SchemaError, match=said):
-        infer.read_yaml(_written(tmp_path, text))
+        schema_file.read(_written(tmp_path, text))
 
 
 def test_an_absent_schema_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="No such file"):
-        infer.read_yaml(tmp_path / "none.yaml")
+        schema_file.read(tmp_path / "none.yaml")
 
 
 def test_an_odd_csv_from_file_to_kinds(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from table_settings import settings_for
 
-from tidemill.data import derived, infer, proposals, sources, typed
+from tidemill.data import infer, made_moments, proposals, schema_file, sources, typed
 from tidemill.data.schema import Role, Schema
 from tidemill.errors import SettingsError
 from tidemill.settings import Kind
@@ -80,7 +80,7 @@ def test_the_schema_keeps_how_it_was_made_and_can_be_pinned(tmp_path: Path) -> N
     column = schema["booked_at"]
     assert (column.kind, column.role, dict(column.made_of)) == (Kind.TIMESTAMP, Role.TIME, BOOKED)
     assert Schema.from_dict(schema.to_dict()) == schema
-    infer.write_yaml(schema, tmp_path / "schema.yaml")
+    schema_file.write(schema, tmp_path / "schema.yaml")
     pinned = settings_for(tmp_path / "t.csv", schema=str(tmp_path / "schema.yaml"))
     frame = sources.open(pinned)
     assert typed.apply(frame, infer.infer(frame, pinned)).table["booked_at"][0] == moment(2014, 7, 24)
@@ -108,10 +108,10 @@ def test_bulk_makes_it_of_a_files_parts_and_leaves_what_is_there(tmp_path: Path)
     settings = settings_for(tmp_path / "t.csv", target="y", moments={"booked_at": BOOKED})
     schema = infer.infer(sources.open(settings), settings)
     file = pl.LazyFrame({"year": [2015], "month": ["July"], "day": [1], "lead": [342]})
-    assert derived.of_schema(file, schema.columns).collect()["booked_at"].to_list() == [moment(2014, 7, 24)]
+    assert made_moments.of_schema(file, schema.columns).collect()["booked_at"].to_list() == [moment(2014, 7, 24)]
     own = file.with_columns(booked_at=pl.lit("2020-01-01"))
-    assert derived.of_schema(own, schema.columns).collect()["booked_at"].to_list() == ["2020-01-01"]
-    assert "booked_at" not in derived.of_schema(file.drop("lead"), schema.columns).collect_schema()
+    assert made_moments.of_schema(own, schema.columns).collect()["booked_at"].to_list() == ["2020-01-01"]
+    assert "booked_at" not in made_moments.of_schema(file.drop("lead"), schema.columns).collect_schema()
 
 
 def test_parts_of_a_date_are_proposed_in_words_that_can_be_pasted() -> None:
@@ -122,5 +122,5 @@ def test_parts_of_a_date_are_proposed_in_words_that_can_be_pasted() -> None:
         "'data.moments.arrival_date={year: arrival_date_year, month: arrival_date_month, "
         "day: arrival_date_day_of_month, minus_days: lead_time}'" in said
     )
-    made = derived.Moment(name="m", made_of=(("year", "arrival_date_year"), ("month", "arrival_date_month")))
+    made = made_moments.Moment(name="m", made_of=(("year", "arrival_date_year"), ("month", "arrival_date_month")))
     assert proposals.moment(names, [made]) is None

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from table_settings import settings_for
 
-from tidemill.data import dataset, infer, sources, typed
+from tidemill.data import dataset, infer, schema_file, sources, typed
 from tidemill.errors import QualityError, SettingsError, SourceError
 
 START = datetime(2013, 1, 1)
@@ -76,7 +76,7 @@ def test_notations_of_a_text_base_are_kept(tmp_path: Path) -> None:
 
 def test_a_pinned_schema_says_how_the_base_is_written(tmp_path: Path) -> None:
     settings = production(tmp_path, table(range(60)), None, text=True, kinds={"at": "timestamp"})
-    infer.write_yaml(infer.infer(sources.open(settings), settings), tmp_path / "schema.yaml")
+    schema_file.write(infer.infer(sources.open(settings), settings), tmp_path / "schema.yaml")
     settings = production(
         tmp_path, table(range(60)), recorded(range(60, 70)), text=True, schema=str(tmp_path / "schema.yaml")
     )

@@ -55,7 +55,7 @@ def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so
 
 
 def test_a_time_limit_that_ends_before_the_first_epoch_gives_what_there_is(tmp_path):
-    ended = run(tmp_path, settings(max_epochs=5, batch_size=4, max_minutes=0.0001))
+    ended = run(tmp_path, settings(max_epochs=5, batch_size=4, max_minutes=1e-7))
     assert (ended.epochs, ended.best_epoch) == (1, 1)
     (entry,) = ended.history
     assert (entry["step"], entry["share"]) == (1, round(1 / 75, 4))

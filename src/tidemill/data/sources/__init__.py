@@ -43,9 +43,9 @@ def open(settings: DataSettings) -> pl.LazyFrame:
 
 
 def _with_moments(frame: pl.LazyFrame, settings: DataSettings) -> pl.LazyFrame:
-    from tidemill.data import derived  # which reads through this module
+    from tidemill.data import made_moments  # which reads through this module
 
-    return derived.add(frame, derived.declared(settings))
+    return made_moments.add(frame, made_moments.declared(settings))
 
 
 def open_test(settings: DataSettings) -> pl.LazyFrame | None:

@@ -14,7 +14,7 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import build
-from tidemill.data import derived, facts, infer, kinds, maturity, sources, values
+from tidemill.data import facts, kinds, made_moments, maturity, parsing, schema_file, sources, values
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
@@ -167,7 +167,7 @@ def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings)
             remedy="correct the name, or data.options.base",
         )
     if settings.schema is not None:
-        pinned = {column.name: column for column in infer.read_yaml(settings.schema).columns}
+        pinned = {column.name: column for column in schema_file.read(settings.schema).columns}
         return {name: pinned.get(name, Column(name=name, kind=Kind.CATEGORICAL)) for name in names}
     wanted = settings.kinds | ({settings.key: Kind.CATEGORICAL} if settings.key else {})
     times = [settings.time] if settings.time else []
@@ -181,7 +181,7 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
         records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
     except sources.FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
-    records = sources.collect(derived.fill(records.lazy(), derived.declared(settings)))
+    records = sources.collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))
     there = base.collect_schema().names()
     if unknown := [name for name in records.columns if name not in there]:
         raise _unfit(f"{file} has {unknown[0]!r}; the base table has {listed(there)}")
@@ -229,7 +229,7 @@ def _written(column: Column) -> pl.Expr:
     if column.kind is Kind.TIMESTAMP and column.format in values.EPOCHS:
         return (value.dt.epoch("us") / values.EPOCHS[column.format]).cast(pl.String)
     if column.kind is Kind.TIMESTAMP:
-        return value.dt.strftime(max(str(column.format).split(values.OR), key=len).replace("%#z", "%z"))
+        return value.dt.strftime(max(str(column.format).split(parsing.OR), key=len).replace("%#z", "%z"))
     text = value.cast(pl.String)
     return text.str.replace(".", ",", literal=True) if column.decimal_comma else text
 

@@ -65,7 +65,7 @@ def declared(settings: DataSettings) -> list[Moment]:
 
 
 def _pinned(path: str) -> dict[str, dict[str, Any]]:
-    """Only what is well formed: `infer.read_yaml` refuses the rest by name."""
+    """Only what is well formed: `schema_file.read` refuses the rest by name."""
     try:
         with open(path, encoding="utf-8") as stream:  # noqa: PTH123
             columns = yaml.safe_load(stream)["columns"]

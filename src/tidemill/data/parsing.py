@@ -1,0 +1,81 @@
+"""Numbers and moments as they are written in text, read by a notation; null where it does not fit."""
+
+import re
+
+import polars as pl
+
+from tidemill.data import plain
+
+TIMESTAMP = pl.Datetime("us", "UTC")
+OR = " | "
+"""Stands between the patterns of a format that has several."""
+
+ISO = (
+    *(f"%Y-%m-%d{gap}{time}{zone}" for zone in ("", "%#z") for gap in "T " for time in ("%H:%M:%S%.f", "%H:%M")),
+    "%Y-%m-%d",
+)
+"""The common notations of ISO 8601."""
+_TRIED = 100
+"""Texts by which the commonest notation is chosen."""
+
+
+def number(
+    text: pl.Expr, *, decimal_comma: bool, thousands: str | None, unit: str | None = None, accounting: bool = False
+) -> pl.Expr:
+    """Text as Float64; null where it is not wholly one number in this notation. See `Column` for the arguments."""
+    text = undressed(text, unit=unit, accounting=accounting)
+    if thousands is not None:
+        separator = f"[{thousands}]" if thousands != " " else "[ \u00a0\u202f]"
+        point = "," if decimal_comma else r"\."
+        whole = rf"(?:\d+|\d{{1,3}}(?:{separator}\d{{3}})+)"
+        text = pl.when(text.str.contains(rf"^[+-]?{whole}(?:{point}\d*)?$")).then(text.str.replace_all(separator, ""))
+    if decimal_comma:
+        pointed = text.str.replace(",", ".", literal=True)
+        text = pl.when(~text.str.contains(".", literal=True)).then(pointed)
+    return text.cast(pl.Float64, strict=False).fill_nan(None)
+
+
+_MINUSES = "[\u2212\u2012\u2013\ufe63\uff0d]"
+
+
+def undressed(text: pl.Expr, *, unit: str | None, accounting: bool) -> pl.Expr:
+    """A number's text without its unit, and with "-" before it where it is negative."""
+    text = text.str.strip_chars().str.replace(f"^([^\\d]*){_MINUSES}", "${1}-")
+    if unit is not None:
+        part = re.escape(unit)
+        text = text.str.replace(rf"^([(+-]?)\s*{part}\s*", "${1}").str.replace(rf"\s*{part}(\)?-?)$", "${1}")
+        text = text.str.replace(r"^([(+-])\s+", "${1}")
+    if accounting:
+        text = text.str.replace(r"^\(\s*([^()+-]+?)\s*\)$", "-${1}").str.replace(r"^([^()+-]+?)-$", "-${1}")
+    return text
+
+
+def timestamp(text: pl.Expr, pattern: str) -> pl.Expr:
+    """Text by a strptime pattern (chrono's; `%#z` reads any offset) as UTC; without an offset it is UTC already.
+
+    Of several patterns the first that reads it counts.
+    """
+    if OR in pattern:
+        return pl.coalesce(timestamp(text, part) for part in pattern.split(OR))
+    moment = text.str.strip_chars().str.to_datetime(pattern, time_unit="us", strict=False)
+    if "z" not in pattern.rsplit("%", 1)[-1]:
+        moment = moment.dt.replace_time_zone("UTC")
+    return moment
+
+
+def iso(text: pl.Series) -> pl.Series:
+    """ISO 8601 in any of its forms: by the notation that most texts have, and one by one what is left."""
+    found = pl.Series(text.name, [None], TIMESTAMP).new_from_index(0, text.len())
+    some = text.drop_nulls().head(_TRIED)
+    if some.is_empty():
+        return found
+    tries = [timestamp(pl.first(), pattern).count().alias(pattern) for pattern in ISO]
+    reads = some.to_frame().select(tries).row(0, named=True)
+    pattern = max(reads, key=reads.__getitem__)
+    if reads[pattern]:
+        found = text.to_frame().select(timestamp(pl.first(), pattern)).to_series()
+    rest = text.filter(found.is_null()).drop_nulls().unique()
+    if rest.is_empty():
+        return found
+    moments = pl.Series([plain.moment(one) for one in rest], dtype=pl.Int64).cast(TIMESTAMP)
+    return found.fill_null(text.replace_strict(rest, moments, default=None, return_dtype=TIMESTAMP))
