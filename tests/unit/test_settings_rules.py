@@ -52,7 +52,7 @@ def composed(*overrides: str) -> dict[str, Any]:
         ),
         (
             [*BY_TIME, "data.quality.duplicates=group"],
-            "data.quality.duplicates = group: needs data.split.method=random, not time",
+            "data.quality.duplicates = 'group': needs data.split.method=random, not time",
         ),
     ],
 )

@@ -125,7 +125,8 @@ def test_what_becomes_of_rows_that_repeat_others(tmp_path: Path, rule: str, drop
 def test_a_separate_validation_table(file: Path, tmp_path: Path) -> None:
     plain = dataset.load(settings_for(file, target="bought"), tmp_path)
     more = tmp_path / "validation.csv"
-    more.write_text("\n".join(file.read_text().splitlines()[:101]))
+    lines = [f"{place / 7:.4f},{'abc'[place % 3]},{['no', 'yes'][place % 2]}" for place in range(100)]
+    more.write_text("x,kind,bought\n" + "\n".join(lines))
     found = dataset.load(settings_for(file, target="bought", validation_path=str(more)), tmp_path)
     assert (found.splits.train.height, found.splits.validation.height, found.splits.test.rows) == (320, 100, 80)
     assert found.fingerprint != plain.fingerprint
