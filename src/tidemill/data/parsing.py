@@ -10,14 +10,6 @@ TIMESTAMP = pl.Datetime("us", "UTC")
 OR = " | "
 """Stands between the patterns of a format that has several."""
 
-ISO = (
-    *(f"%Y-%m-%d{gap}{time}{zone}" for zone in ("", "%#z") for gap in "T " for time in ("%H:%M:%S%.f", "%H:%M")),
-    "%Y-%m-%d",
-)
-"""The common notations of ISO 8601."""
-_TRIED = 100
-"""Texts by which the commonest notation is chosen."""
-
 
 def number(
     text: pl.Expr, *, decimal_comma: bool, thousands: str | None, unit: str | None = None, accounting: bool = False
@@ -63,19 +55,13 @@ def timestamp(text: pl.Expr, pattern: str) -> pl.Expr:
     return moment
 
 
-def iso(text: pl.Series) -> pl.Series:
-    """ISO 8601 in any of its forms: by the notation that most texts have, and one by one what is left."""
-    found = pl.Series(text.name, [None], TIMESTAMP).new_from_index(0, text.len())
-    some = text.drop_nulls().head(_TRIED)
-    if some.is_empty():
-        return found
-    tries = [timestamp(pl.first(), pattern).count().alias(pattern) for pattern in ISO]
-    reads = some.to_frame().select(tries).row(0, named=True)
-    pattern = max(reads, key=reads.__getitem__)
-    if reads[pattern]:
-        found = text.to_frame().select(timestamp(pl.first(), pattern)).to_series()
-    rest = text.filter(found.is_null()).drop_nulls().unique()
-    if rest.is_empty():
-        return found
-    moments = pl.Series([plain.moment(one) for one in rest], dtype=pl.Int64).cast(TIMESTAMP)
-    return found.fill_null(text.replace_strict(rest, moments, default=None, return_dtype=TIMESTAMP))
+def iso(text: pl.Expr) -> pl.Expr:
+    """ISO 8601 in any of its forms."""
+    return text.map_batches(_iso_of, return_dtype=pl.Int64, is_elementwise=True).cast(TIMESTAMP)
+
+
+def _iso_of(text: pl.Series) -> pl.Series:
+    """Microseconds. In plain Python: Polars' engine within Polars' engine may lock up for ever."""
+    texts = text.to_list()
+    moments = {one: None if one is None else plain.moment(one) for one in set(texts)}
+    return pl.Series(text.name, [moments[one] for one in texts], pl.Int64)
