@@ -24,12 +24,6 @@ NUMBER_MARKS = (*MARKS, "-", "--", ".", "none", "na", "nil", "missing", "unknown
 TRUE = ("true", "yes", "t", "y", "1")
 FALSE = ("false", "no", "f", "n", "0")
 
-ISO = (
-    *(f"%Y-%m-%d{gap}{time}{zone}" for zone in ("", "%#z") for gap in "T " for time in ("%H:%M:%S%.f", "%H:%M")),
-    "%Y-%m-%d",
-)
-"""The common notations of ISO 8601."""
-_TRIED = 100  # texts
 _FEW = 100
 
 NAN = ("NaN", "nan")
@@ -52,9 +46,16 @@ def unreadable(dtype: pl.DataType) -> bool:
     return dtype.is_nested() or dtype in (pl.Binary, pl.Object) or isinstance(dtype, _EXTENSION)
 
 
-def clean(text: pl.Expr) -> pl.Expr:
-    """Text without the white space around it (Unicode's White_Space), composed (NFC); null where nothing is left."""
-    return text.map_batches(_clean, return_dtype=pl.String, is_elementwise=True)
+def clean(text: pl.Expr, marks: Sequence[str] = (), *, composed: bool = True) -> pl.Expr:
+    """Text without the white space around it (Unicode's White_Space), composed (NFC).
+
+    Null where nothing is left, or one of the marks. Numbers, truth values and moments need not be composed.
+    """
+    text = text.str.strip_chars()
+    if composed:  # which is slow, and passes over nulls quickly
+        odd = pl.when(text.str.len_bytes() != text.str.len_chars()).then(text)
+        text = pl.coalesce(odd.str.normalize("NFC"), text)
+    return text.replace(["", *marks], None)
 
 
 def cleaned(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -66,9 +67,8 @@ def present(column: Column, dtype: pl.DataType) -> pl.Expr:
     """The column's values as they are stored, null where that means "no value"; texts are clean."""
     value = pl.col(column.name)
     if dtype in _TEXTS:
-        return value.map_batches(
-            lambda series: _present_of(series, column), return_dtype=pl.String, is_elementwise=True
-        )
+        text = clean(value.cast(pl.String), _marks(column), composed=column.kind is Kind.CATEGORICAL)
+        return text.alias(column.name)
     return value.fill_nan(None) if dtype.is_float() else value
 
 
@@ -85,10 +85,7 @@ def read(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Exp
     """
     value = present(column, dtype) if of is None else pl.col(of)
     if dtype in _TEXTS:
-        # within one function, as Polars would clean a text anew for every place where an expression has it
-        expression: pl.Expr | None = value.map_batches(
-            lambda series: _OF_TEXT[column.kind](series, column), return_dtype=DTYPES[column.kind], is_elementwise=True
-        )
+        expression: pl.Expr | None = _OF_TEXT[column.kind](value, column)
     else:
         readers = {
             Kind.NUMERIC: _number,
@@ -117,33 +114,18 @@ def read_series(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series
     Raises:
         SchemaError: as `read`.
     """
-    if series.dtype in _TEXTS:
-        found = _present_of(series, column)
-        return found, _OF_TEXT[column.kind](found, column)
     frame = series.alias(column.name).to_frame()
-    table = frame.select(present(column, series.dtype).alias("found"), read(column, series.dtype).alias("read"))
-    return table["found"], table["read"]
+    if series.dtype == pl.String and series.len() <= _FEW:  # what a request has: Polars takes as long as for many
+        marks = _marks(column)
+        clean_ones = [one and plain.clean(one) for one in series]
+        found = pl.Series(column.name, [one if one and one not in marks else None for one in clean_ones], pl.String)
+    else:
+        found = frame.select(present(column, series.dtype)).to_series()
+    return found, found.to_frame().select(read(column, series.dtype, of=column.name)).to_series()
 
 
-def _present_of(text: pl.Series, column: Column) -> pl.Series:
-    marks = [*column.missing_marks, *(NAN if column.kind is Kind.NUMERIC else ())]
-    if text.len() <= _FEW and text.dtype == pl.String:  # what a request has: Polars takes as long for one as for many
-        found = [one and plain.clean(one) for one in text]
-        return pl.Series(text.name, [one if one and one not in marks else None for one in found], pl.String)
-    return _without(_clean(text.cast(pl.String)), marks)
-
-
-def _clean(text: pl.Series) -> pl.Series:
-    text = text.str.strip_chars()
-    # looking for a letter that is not ASCII takes a twentieth of the time of composing
-    if text.str.len_bytes().sum() != text.str.len_chars().sum():
-        text = text.str.normalize("NFC")
-    return _without(text, [""])
-
-
-def _without(text: pl.Series, marks: Sequence[str]) -> pl.Series:
-    mask = text.is_in(marks) if len(marks) > 1 else text == marks[0] if marks else None
-    return text if mask is None or not mask.any() else text.set(mask, None)
+def _marks(column: Column) -> list[str]:
+    return [*column.missing_marks, *(NAN if column.kind is Kind.NUMERIC else ())]
 
 
 def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:
@@ -159,19 +141,15 @@ def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | Non
     return None
 
 
-def _number_of(text: pl.Series, column: Column) -> pl.Series:
-    reading = number(pl.first(), decimal_comma=column.decimal_comma, thousands=column.thousands)
-    found = text.to_frame().select(reading).to_series()
-    beyond = (found.abs() >= EXACT).fill_null(False)
-    if beyond.any():  # a whole number is refused there, as one that is stored as such
-        whole = text.set(~beyond, None).cast(pl.Int128, strict=False)
-        found = found.set((whole.abs() > EXACT).fill_null(False), None)
-    return found
+def _number_of(text: pl.Expr, column: Column) -> pl.Expr:
+    found = number(text, decimal_comma=column.decimal_comma, thousands=column.thousands)
+    # a whole number beyond what float64 holds is refused, as one that is stored as such
+    whole = pl.when(found.abs() >= EXACT).then(text).cast(pl.Int128, strict=False)
+    return pl.when(~(whole.abs() > EXACT).fill_null(False)).then(found)
 
 
 def number(text: pl.Expr, *, decimal_comma: bool, thousands: str | None) -> pl.Expr:
     """Text as Float64; null where it is not wholly one number in this notation."""
-    text = text.str.strip_chars()
     if thousands is not None:
         separator = f"[{thousands}]" if thousands != " " else "[ \u00a0\u202f]"
         point = "," if decimal_comma else r"\."
@@ -191,9 +169,9 @@ def _boolean(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | No
     return None
 
 
-def _boolean_of(text: pl.Series, column: Column) -> pl.Series:
-    word = pl.first().str.to_lowercase()
-    return text.to_frame().select(pl.when(word.is_in(TRUE)).then(True).when(word.is_in(FALSE)).then(False)).to_series()
+def _boolean_of(text: pl.Expr, column: Column) -> pl.Expr:
+    word = text.str.to_lowercase()
+    return pl.when(word.is_in(TRUE)).then(True).when(word.is_in(FALSE)).then(False)
 
 
 def category(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -206,19 +184,19 @@ def _category(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | N
         whole = (value == value.round()) & (value.abs() <= EXACT)
         return pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
     if dtype.is_decimal():
-        return value.cast(pl.String).map_batches(_one_spelling, return_dtype=pl.String, is_elementwise=True)
+        return _one_spelling(value.cast(pl.String))
     return None if unreadable(dtype) else value.cast(pl.String)
 
 
-def _category_of(text: pl.Series, column: Column) -> pl.Series:
+def _category_of(text: pl.Expr, column: Column) -> pl.Expr:
     return _one_spelling(text) if column.numeric_categories else text
 
 
-def _one_spelling(text: pl.Series) -> pl.Series:
+def _one_spelling(text: pl.Expr) -> pl.Expr:
     """Numbers in the spelling of their category: +3, 3. and 3.0 as 3, 2.50 as 2.5. No digit that counts is lost."""
-    if not text.str.contains(r"[.+]|^-0$").any():
-        return text
-    return text.str.replace(r"^\+?(-?\d+)(?:\.0*|(\.\d*[1-9])0*)?$", "${1}${2}").str.replace("^-0$", "0")
+    odd = pl.when(text.str.contains(r"[.+]|^-0$")).then(text)
+    one = odd.str.replace(r"^\+?(-?\d+)(?:\.0*|(\.\d*[1-9])0*)?$", "${1}${2}").str.replace("^-0$", "0")
+    return pl.coalesce(one, text)
 
 
 def _timestamp(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | None:
@@ -232,48 +210,37 @@ def _timestamp(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | 
     return None
 
 
-def _timestamp_of(text: pl.Series, column: Column) -> pl.Series:
+def _timestamp_of(text: pl.Expr, column: Column) -> pl.Expr:
     """By the notation of the column; what that does not read, as ISO 8601."""
     if column.format is None:
         return _iso(text)
     if column.format in EPOCHS:
-        reading = epochs.instant(pl.first().cast(pl.Float64, strict=False).fill_nan(None), column)
+        read = epochs.instant(text.cast(pl.Float64, strict=False).fill_nan(None), column)
     else:
-        reading = timestamp(pl.first(), column.format)
-    found = text.to_frame().select(reading).to_series()
-    if found.null_count() == text.null_count():
-        return found
-    rest = found.is_null()
-    return found.zip_with(~rest, _iso(text.set(~rest, None)))
+        read = timestamp(text, column.format)
+    return pl.coalesce(read, _iso(pl.when(read.is_null()).then(text)))
 
 
 def timestamp(text: pl.Expr, pattern: str) -> pl.Expr:
     """Text by a strptime pattern (chrono's; `%#z` reads any offset) as UTC; without an offset it is UTC already."""
-    moment = text.str.strip_chars().str.to_datetime(pattern, time_unit="us", strict=False)
+    moment = text.str.to_datetime(pattern, time_unit="us", strict=False)
     if "z" not in pattern.rsplit("%", 1)[-1]:
         moment = moment.dt.replace_time_zone("UTC")
     return moment
 
 
-def _iso(text: pl.Series) -> pl.Series:
-    """ISO 8601 in any of its forms: by the notation that most texts have, and one by one what is left."""
-    found = pl.Series(text.name, [None], TIMESTAMP).new_from_index(0, text.len())
-    some = text.drop_nulls().head(_TRIED)
-    if some.is_empty():
-        return found
-    tries = [timestamp(pl.first(), pattern).count().alias(pattern) for pattern in ISO]
-    reads = some.to_frame().select(tries).row(0, named=True)
-    pattern = max(reads, key=reads.__getitem__)
-    if reads[pattern]:
-        found = text.to_frame().select(timestamp(pl.first(), pattern)).to_series()
-    rest = text.filter(found.is_null()).drop_nulls().unique()
-    if rest.is_empty():
-        return found
-    moments = pl.Series([plain.moment(one) for one in rest], dtype=pl.Int64).cast(TIMESTAMP)
-    return found.fill_null(text.replace_strict(rest, moments, default=None, return_dtype=TIMESTAMP))
+def _iso(text: pl.Expr) -> pl.Expr:
+    return text.map_batches(_iso_of, return_dtype=pl.Int64, is_elementwise=True).cast(TIMESTAMP)
 
 
-_OF_TEXT: dict[Kind, Callable[[pl.Series, Column], pl.Series]] = {
+def _iso_of(text: pl.Series) -> pl.Series:
+    """Microseconds. In plain Python: Polars' engine within Polars' engine may lock up for ever."""
+    texts = text.to_list()
+    moments = {one: None if one is None else plain.moment(one) for one in set(texts)}
+    return pl.Series(text.name, [moments[one] for one in texts], pl.Int64)
+
+
+_OF_TEXT: dict[Kind, Callable[[pl.Expr, Column], pl.Expr]] = {
     Kind.NUMERIC: _number_of,
     Kind.BOOLEAN: _boolean_of,
     Kind.CATEGORICAL: _category_of,
