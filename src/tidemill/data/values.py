@@ -55,12 +55,13 @@ def clean(text: pl.Expr, marks: Sequence[str] = (), *, composed: bool = True) ->
     if composed:  # which is slow, and passes over nulls quickly
         odd = pl.when(text.str.len_bytes() != text.str.len_chars()).then(text)
         text = pl.coalesce(odd.str.normalize("NFC"), text)
-    return text.replace(["", *marks], None)
+    return text.replace(list(dict.fromkeys(["", *marks])), None)
 
 
 def cleaned(frame: pl.LazyFrame) -> pl.LazyFrame:
     """A table whose texts are clean."""
-    return frame.with_columns(clean(pl.col(pl.String)))
+    texts = [name for name, dtype in frame.collect_schema().items() if dtype == pl.String]
+    return frame.with_columns(clean(pl.col(name)) for name in texts)
 
 
 def present(column: Column, dtype: pl.DataType) -> pl.Expr:
