@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 import yaml
 
-from conftest import Small
 from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.registry import Registry
 from tidemill.champion import challenge
@@ -26,7 +25,7 @@ Challenge = Callable[..., tuple[Verdict, Dataset]]
 
 
 @pytest.fixture
-def challenged(small_multiclass: Small, tmp_path: Path) -> Challenge:
+def challenged(small_multiclass: Any, tmp_path: Path) -> Challenge:
     """A version that is trained on the champion's own rows, with other kinds, and answers as the champion does."""
     registry = Registry(tmp_path / "registry")
     registry.add("small", small_multiclass.folder)

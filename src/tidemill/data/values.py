@@ -64,12 +64,13 @@ def clean(text: pl.Expr, marks: Sequence[str] = (), *, composed: bool = True) ->
     if composed:  # which is slow, and passes over nulls quickly
         odd = pl.when(text.str.len_bytes() != text.str.len_chars()).then(text)
         text = pl.coalesce(odd.str.normalize("NFC"), text)
-    return text.replace(["", *marks], None)
+    return text.replace(list(dict.fromkeys(["", *marks])), None)
 
 
 def cleaned(frame: pl.LazyFrame) -> pl.LazyFrame:
     """A table whose texts are clean."""
-    return frame.with_columns(clean(pl.col(pl.String)))
+    texts = [name for name, dtype in frame.collect_schema().items() if dtype == pl.String]
+    return frame.with_columns(clean(pl.col(name)) for name in texts)
 
 
 def present(column: Column, dtype: pl.DataType) -> pl.Expr:
@@ -137,7 +138,7 @@ def read_series(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series
 
 
 def _marks(column: Column) -> list[str]:
-    return [*column.missing_marks, *(NAN if column.kind is Kind.NUMERIC else ())]
+    return list(dict.fromkeys([*column.missing_marks, *(NAN if column.kind is Kind.NUMERIC else ())]))
 
 
 def numeric_marks(column: Column) -> list[float]:
