@@ -81,7 +81,14 @@ def test_a_retraining_survives_kills_and_makes_one_version(first: Run, tmp_path:
     monkeypatch.chdir(ROOT)
     ledger = LedgerSettings(path=str(tmp_path / "ledger"), ship_seconds=1)
     answer(first, ledger, range(900, 1500))
-    words = ["python", "train.py", *JOB, f"data.path={first.folder.parent / 'base.csv'}", "training.max_epochs=25"]
+    words = [
+        "python",
+        "train.py",
+        *JOB,
+        f"data.path={first.folder.parent / 'base.csv'}",
+        "training.max_epochs=25",
+        "gate.margin=1",
+    ]
     values = {"command": words, "history": "aged", "window_days": None, "half_life_days": 30, "warm_start": True}
     values |= {
         "validation_days": 4,

@@ -301,7 +301,7 @@ def test_a_retraining_whose_gate_could_not_decide_is_not_begun_until_it_can(serv
     assert held.evidence["records_needed"] > 400 and held.evidence["records_present"] == pytest.approx(200, abs=5)
     assert "No new model is trained yet: with a margin of 5.0%" in held.reason
     assert re.search(
-        r"labelled records are old enough, of 6\d\d; at this pace there are enough about 20\d\d-", held.reason
+        r"200 labelled records are old enough, of 435; at this pace there are enough about 20\d\d-", held.reason
     )
     assert json.loads(status_text(served))["retraining_waits_for"] in held.reason
     served.answer(BEGIN + 60 * HOUR, 2000, hours=30, champion=("4", 0.2))
