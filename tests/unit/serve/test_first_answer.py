@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import socket
 import tempfile
 import threading
 import uuid
@@ -184,3 +185,11 @@ def test_only_the_bundles_own_answer_is_accepted(small):
         prediction["value"] *= 2
     with pytest.raises(BundleError, match=r"over HTTP is the bundle's own.*instead of"):
         first_answer._verify(answer, rows, predictor)
+
+
+def test_a_server_that_nobody_reaches_is_asked_again_and_then_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(first_answer, "_PAUSE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(BundleError, match=r"is ready\. Got: 503: no answer: .*refused\. Remedy: see the server's log"):
+        first_answer._health(f"http://127.0.0.1:{port}")
