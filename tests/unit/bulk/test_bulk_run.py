@@ -247,7 +247,7 @@ def test_inputs_that_are_no_tables_are_named(registry, table, tmp_path, capsys):
         "tables.parquet": f"correct --input; did you mean {table}?",
         "*.feather": "matches none",
         "table.xlsx": "no file",
-        "zip.csv": "is a ZIP or Excel file. Remedy: give the file the right ending",
+        "zip.csv": "is a ZIP or Excel file. Remedy: unzip it, or save the sheet as CSV",
         "twice.csv": "put one above it if there is none",
         "odd.log": "known by the file's ending (.csv",
     }.items():
