@@ -130,5 +130,5 @@ def test_without_ray_data_the_extra_is_named(small_multiclass, tmp_path, monkeyp
         return importing(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(SettingsError, match=r"needs Ray Data\. Got: No module named 'pyarrow'\. .*tidemill\[bulk\]"):
+    with pytest.raises(SettingsError, match=r"needs Ray Data\. Got: No module named 'pyarrow'\. .*-e '\.\[bulk\]'"):
         cluster.check([file])

@@ -83,7 +83,7 @@ def test_a_nightly_batch_is_in_the_ledger_once_and_gets_labels_by_key(predict, t
     labels.write_text(f"id,label\n{2**60},low\n{2**60 + 399},mid\n{found['id'][7]},low\n")
     described = keyed.describe("small", "champion")
     ledger = LedgerSettings(path=str(tmp_path / "ledger"))
-    assert take_files([labels], ledger, "small", described.identity, "id") == 3
+    assert take_files([labels], ledger, "small", described.identity, schema=described.schema) == 3
     joined = tables.joined(ledger, "small").sort("key").collect()["true_label"]
     assert [(row, label) for row, label in enumerate(joined) if label] == [(0, "low"), (7, "low"), (399, "mid")]
 

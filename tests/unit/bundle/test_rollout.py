@@ -310,7 +310,7 @@ def test_the_command(local, capsys):
     rolled_out = run("rollout", "m", "--mode", "canary", "--share", "0.1", "--reason", "carefully")
     assert rolled_out == (0, "m: challenger 2: canary 0.1\n", "")
     assert "challenger: canary 0.1" in run("list")[1].splitlines()[3]
-    assert "carefully" in run("history", "m")[1] and "canary 0.1" in run("history", "m")[1]
+    assert "carefully" in run("history", "m")[1] and "10% of the requests (canary)" in run("history", "m")[1]
     assert run("rollout", "m", "--mode", "shadow")[1] == "m: challenger 2: shadow\n"
     assert run("rollout", "m", "--mode", "off")[1] == "m: challenger 2: does nothing\n"
     local.set_serving("m", False, **WHY)

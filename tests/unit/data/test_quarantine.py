@@ -49,7 +49,7 @@ def test_the_most_frequent_reasons_are_told_on_the_console(tmp_path: Path, caplo
     said = next(line for line in caplog.messages if "quarantined (limit" in line)
     assert "2 rows: x: cannot be read as numeric, e.g. 'a; b', \"it's\"" in said
     assert "1 rows: x: is above the maximum 10, e.g. '99'" in said
-    assert "remedy: look at quarantine.parquet" in said
+    assert "what to do: look at quarantine.parquet" in said
 
 
 def _split() -> dict[str, object]:

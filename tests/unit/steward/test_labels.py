@@ -27,6 +27,12 @@ from tidemill.steward.records import Records, Span
 BEGIN = NOW - 30 * HOUR
 
 
+def with_key(name: str | None) -> Schema:
+    """A schema with this column of keys; None: with none."""
+    columns = () if name is None else (Column(name=name, kind=Kind.CATEGORICAL, role=Role.KEY),)
+    return Schema(columns=columns)
+
+
 @pytest.fixture
 def served(tmp_path):
     return Served(tmp_path)
@@ -180,7 +186,7 @@ def test_keys_as_numbers_in_a_file_are_the_same_keys(served, tmp_path):
         tmp_path / "l.parquet"
     )
     identity = served.registry.describe(MODEL, "champion").identity
-    assert take_files([tmp_path / "l.parquet"], served.ledger, MODEL, identity, "id") == 2
+    assert take_files([tmp_path / "l.parquet"], served.ledger, MODEL, identity, schema=with_key("id")) == 2
     assert tables.joined(served.ledger, MODEL).collect()["true_label"].null_count() == 0
 
 
@@ -188,7 +194,7 @@ def test_a_file_may_name_answers_by_id_or_by_key_row_by_row(served, tmp_path):
     keyed(served, ["7", "8"])
     (tmp_path / "l.csv").write_text("id,label\nab-0,no\n8,yes\n")
     identity = served.registry.describe(MODEL, "champion").identity
-    assert take_files([tmp_path / "l.csv"], served.ledger, MODEL, identity, "id") == 2
+    assert take_files([tmp_path / "l.csv"], served.ledger, MODEL, identity, schema=with_key("id")) == 2
     found = tables.joined(served.ledger, MODEL).sort("id").collect()
     assert found["true_label"].to_list() == ["no", "yes"]
 
@@ -210,7 +216,7 @@ def test_what_is_no_label_by_key_is_refused(served, tmp_path, columns, text, key
     (tmp_path / "l.csv").write_text(text)
     identity = served.registry.describe(MODEL, "champion").identity
     with pytest.raises(LedgerError) as refused:
-        take_files([tmp_path / "l.csv"], served.ledger, MODEL, identity, key)
+        take_files([tmp_path / "l.csv"], served.ledger, MODEL, identity, schema=with_key(key))
     assert says in str(refused.value)
     assert tables.labels(served.ledger, MODEL).collect().is_empty()
 
