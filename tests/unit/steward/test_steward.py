@@ -329,7 +329,7 @@ def test_labels_that_do_not_come_raise_an_alarm(served):
 
 
 def test_by_events_time_is_that_of_the_records(served):
-    past = BEGIN - timedelta(days=4000)
+    past = (BEGIN - timedelta(days=4000)).replace(hour=0)  # days begin at midnight, whatever time it is now
     for day in range(4):
         served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN)
     events = rules(time={"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0})
@@ -352,7 +352,7 @@ def test_a_canarys_answers_are_not_taken_for_the_champions(served, canary):
 
 
 def test_by_events_labels_that_do_not_say_when_are_weighed_and_learnt_from(served):
-    past = BEGIN - timedelta(days=4000)
+    past = (BEGIN - timedelta(days=4000)).replace(hour=0)  # days begin at midnight, whatever time it is now
     for day in range(5):
         served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN, lag=None)
     time = {"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0}
