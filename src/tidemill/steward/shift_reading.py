@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 
@@ -52,15 +52,24 @@ def of_bundle(place: Path) -> Reference:
 
 def of_table(path: str) -> Reference:
     frame = opened(path)
-    wanted = dict.fromkeys(("schema", "target", "key", "time", "group", "weight"))
-    limits = SimpleNamespace(ranges={}, domains={})
-    settings = SimpleNamespace(**wanted, sensitive=[], ignored=[], kinds={}, time_is_input=False, quality=limits)
-    schema = infer(frame, cast(DataSettings, settings))
+    schema = infer(frame, _nothing_set(path))
     columns = tuple(open_minded(column) for column in schema.inputs)
     table, _, _ = read(frame, columns, frame.collect_schema())
     ignored = tuple(column.name for column in schema.columns)
     known = profile(table, replace(schema, columns=columns))
     return Reference(profile=known, schema=replace(schema, columns=columns), ignored=ignored, optional=())
+
+
+def _nothing_set(path: str) -> DataSettings:
+    """Training's settings of a table of which nobody says anything but where it is."""
+    names = ("schema", "target", "key", "time", "group", "weight", "test_path", "validation_path", "limit")
+    columns: dict[str, Any] = {name: {} for name in ("kinds", "missing_marks", "formats", "moments", "options")}
+    limits = SimpleNamespace(ranges={}, domains={})
+    settings = SimpleNamespace(
+        **dict.fromkeys(names), **columns, source="files", path=path, format="auto", sensitive=[], ignored=[],
+        time_is_input=False, quality=limits,
+    )  # fmt: skip
+    return cast(DataSettings, settings)
 
 
 def opened(path: str) -> pl.LazyFrame:

@@ -23,6 +23,8 @@ from tidemill.steward import status
 
 OPEN = {
     "/health",
+    "/",
+    "/docs",
     "/openapi.json",
     "/v2",
     "/v2/health/live",
