@@ -156,8 +156,8 @@ REFUSALS = [
     ("slice by no column", ["evaluation.slices=[colr]"], "good", "evaluation.slices must name columns of the table."),
     ("nothing to learn from", ["data.ignored=[a,b,colour,at]"], "good", "A model needs at least one feature."),
     # the splits
-    ("one class in train", ["data.split.method=time", "data.time=at"], "one_class_early", "Every class must have rows in train"),
-    ("stratified by a class of one row", ["data.split.method=stratified"], "rare", "Every class must have rows in train"),
+    ("one class in train", ["data.split.method=time", "data.time=at"], "one_class_early", "Every class must have rows"),
+    ("stratified by a class of one row", ["data.split.method=stratified"], "rare", "Every class must have rows"),
     ("one row", [], "one_row", "A model needs at least one feature."),
     ("two rows", [], "two_rows", "Each split needs rows"),
     # training
