@@ -1,5 +1,7 @@
 """A small real bundle, made once: a typed table, a fitted preparation, a network trained for a moment, an export."""
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,6 +128,17 @@ def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa:
             return self.layers(torch.cat(parts, dim=1))[:, None]
 
     return Network()
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_left_as_it_was() -> Iterator[None]:
+    """A command run here sets up the root logger; its handler would go on writing to a stream that the test closes."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in [added for added in root.handlers if added not in handlers]:
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session", params=[Objective.BINARY, Objective.MULTICLASS, Objective.REGRESSION])

@@ -117,7 +117,7 @@ def test_an_address_of_no_cluster_is_named(small_multiclass, registry, tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
     typo, nowhere = ran.stdout.splitlines()
     assert re.match(r"--ray names a Ray that answers.*lcoal: .*Invalid address.*leave --ray out", typo)
-    assert re.match(r"--ray names a Ray that answers.*auto: Could not find any running Ray.*leave --ray out", nowhere)
+    assert re.match(r"--ray names.*auto: ConnectionError: Could not find any running Ray.*leave --ray out", nowhere)
 
 
 def test_without_ray_data_the_extra_is_named(small_multiclass, tmp_path, monkeypatch):
