@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tidemill.commands.output import say, table
 
-_SCOPES = ("predict", "feedback", "metrics", "admin")
+_SCOPES = ("predict", "feedback", "feedback-all", "metrics", "admin")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     created = actions.add_parser("create", help="make a key; its text is printed once and kept nowhere")
-    created.add_argument("--name", required=True, help="who uses it")
+    created.add_argument("--name", required=True, help="the client who uses it: labels hold for its own answers")
     created.add_argument("--scopes", type=_scopes, default="predict,feedback", help=f"some of {','.join(_SCOPES)}")
     created.add_argument("--rate", type=_above_0, help="requests a second, in each replica (default: any)")
     created.add_argument("--burst", type=int, help="requests at once after a rest (default: a second's)")

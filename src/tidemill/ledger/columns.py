@@ -1,8 +1,9 @@
 """Entries as columns: the rows that the two tables get, but for what the fields of `inputs` are called there.
 
-answers: id, key (of the record), request, row, at, day, model, version, role, propensity, toss, latency_us, inputs,
-label, probabilities, classes, value, lower, upper. labels: id or key, label (of a class) or value, at (received),
-event_at, day. Days are UTC dates of `at`. Labels have no column of keys until the first label comes by one.
+answers: id, key (of the record), request, row, at, day, model, version, role, propensity, toss, client, latency_us,
+inputs, label, probabilities, classes, value, lower, upper. labels: id or key, label (of a class) or value, at
+(received), event_at, client, day. Days are UTC dates of `at`. Labels have no column of keys until the first label comes
+by one.
 """
 
 from collections import defaultdict
@@ -36,6 +37,7 @@ ANSWERS = {
     "role": pl.String(),
     "propensity": pl.Float64(),
     "toss": pl.String(),
+    "client": pl.String(),
     "latency_us": pl.Int64(),
     "label": pl.String(),
     "probabilities": pl.List(pl.Float32),
@@ -51,6 +53,7 @@ LABELS = {
     "value": pl.Float64(),
     "at": TIMESTAMP,
     "event_at": TIMESTAMP,
+    "client": pl.String(),
     "day": pl.Date(),
 }
 
@@ -127,6 +130,7 @@ def _answers(requests: Sequence[Answered], model: str, described: Described | No
             "at": pl.Series([one.at // 1000 for one in requests], dtype=pl.Int64).cast(TIMESTAMP),
             "role": pl.Series([one.role.value for one in requests], dtype=pl.String),
             "propensity": pl.Series([one.propensity for one in requests], dtype=pl.Float64),
+            "client": pl.Series([one.client for one in requests], dtype=pl.String),
             "latency_us": pl.Series([one.latency for one in requests], dtype=pl.Int64),
         }
     )
@@ -181,6 +185,7 @@ def labelled(labels: Sequence[Label]) -> pl.DataFrame:
             "value": pl.Series([None if isinstance(one.label, str) else one.label for one in labels], dtype=pl.Float64),
             "at": _moments([one.at for one in labels]),
             "event_at": _moments([one.event_at for one in labels]),
+            "client": pl.Series([one.client for one in labels], dtype=pl.String),
         }
     )
     if any(one.key is not None for one in labels):

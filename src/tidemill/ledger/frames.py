@@ -61,7 +61,7 @@ def answered(entry: Answered) -> bytes:
         entry.form,
         entry.rows,
         arrays,
-        *([entry.tosses] if entry.tosses is not None else []),
+        *_given(entry.tosses, entry.client),
     )
     return _framed(_encode(header), entry.inputs)
 
@@ -79,8 +79,15 @@ def _plain(values: Any) -> Any:
 
 
 def label(entry: Label) -> bytes:
-    key = [entry.key] if entry.key is not None else []
-    return _framed(_encode((_LABEL, entry.id, entry.label, entry.at, entry.event_at, *key)))
+    more = _given(entry.key, entry.client)
+    return _framed(_encode((_LABEL, entry.id, entry.label, entry.at, entry.event_at, *more)))
+
+
+def _given(first: Any, second: Any) -> tuple[Any, ...]:
+    """The last two fields of an entry, which are left out where there is nothing in them."""
+    if second is not None:
+        return first, second
+    return () if first is None else (first,)
 
 
 def described(entry: Described) -> bytes:
@@ -148,9 +155,10 @@ def _entry(header: list[Any], inputs: bytes) -> Entry:
         _, id, at, version, role, propensity, latency, form, rows, arrays, *more = header
         answers = {name: _array(char, shape, values) for name, char, shape, values in arrays}
         which = None if rows is None else tuple(rows)
-        tosses = tuple(more[0]) if more else None
+        tosses = tuple(more[0]) if more and more[0] is not None else None
+        client = more[1] if len(more) > 1 else None
         return Answered(
-            id, at, version, _ROLES[role], propensity, latency, _FORMS[form], inputs, which, answers, tosses
+            id, at, version, _ROLES[role], propensity, latency, _FORMS[form], inputs, which, answers, tosses, client
         )
     if tag == _LABEL:
         return Label(*header[1:])

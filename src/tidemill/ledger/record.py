@@ -43,6 +43,7 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
         answers: by name, one array each.
         tosses: while a canary runs, what each of these rows was sent by, in the same order: equal where one toss, of
             one key, sent several. None: not by chance.
+        client: the name of the API key that asked; None: there was none.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     rows: tuple[int, ...] | None
     answers: Answers
     tosses: tuple[bytes, ...] | None = None
+    client: str | None = None
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -67,6 +69,7 @@ class Label(msgspec.Struct, frozen=True):
         at: when it was received, nanoseconds since 1970.
         event_at: when it came true, where the client said so.
         key: of the record, as `tidemill.ledger.keys.text` writes it.
+        client: the label holds for this client's answers only; None: for everybody's.
     """
 
     id: str | None
@@ -74,6 +77,7 @@ class Label(msgspec.Struct, frozen=True):
     at: int
     event_at: int | None = None
     key: str | None = None
+    client: str | None = None
 
 
 class Described(msgspec.Struct, frozen=True):

@@ -50,9 +50,9 @@ def labels(
 def joined(
     settings: LedgerSettings, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.LazyFrame:
-    """Answers with the label received last for each: `true_label` or `true_value`, `labelled_at`, `event_at`.
+    """Answers with the label received last for each, as the columns of `latest`: null where no label has come.
 
-    All four are null where no label has come. `since`, `until`: of the answers.
+    `since`, `until`: of the answers.
     """
     given = answers(settings, model, since, until)
     received = labels(settings, model, aware(since) - SKEW if since else None)
@@ -66,18 +66,15 @@ def unknown(
 
     An answer that another replica gave a moment ago may not have been shipped yet.
     """
-    received = labels(settings, model, since, until)
+    received = labels(settings, model, since, until).with_columns(foreign=pl.lit(False))
     known = answers(settings, model, until=aware(until) + SKEW if until else None)
     if "key" not in received.collect_schema():
-        return (
-            latest(received).join(known.select("id"), on="id", how="anti").with_columns(key=pl.lit(None, pl.String()))
-        )
-    by_id, by_key = (received.filter(pl.col(name).is_not_null()) for name in ("id", "key"))
+        received = received.with_columns(key=pl.lit(None, pl.String()))
     lost = [
-        latest(given, name).join(known.select(name), on=name, how="anti")
-        for given, name in ((by_id, "id"), (by_key, "key"))
+        latest(received.filter(pl.col(name).is_not_null()), name).join(known.select(name), on=name, how="anti")
+        for name in ("id", "key")
     ]
-    return pl.concat(lost, how="diagonal")
+    return pl.concat(lost, how="diagonal").drop("contradicted", "foreign")
 
 
 def matched(received: pl.LazyFrame, given: pl.LazyFrame) -> pl.LazyFrame:
@@ -87,30 +84,46 @@ def matched(received: pl.LazyFrame, given: pl.LazyFrame) -> pl.LazyFrame:
     record, which has one truth however often it was asked about. An answer that is given later waits for another
     label. `latest` chooses among the labels of an answer, whichever way they came.
 
+    A label that holds for one client's answers is `foreign` to those of others, which are returned to be counted.
+
     Args:
-        given: answers, with `id`, `key` and `at`. Further columns are no part of the result.
+        given: answers, with `id`, `key`, `at` and `client`. Further columns are no part of the result.
     """
+    asked = given.select("id", "key", pl.col("at").alias("answered"), pl.col("client").alias("asker"))
+    foreign = (pl.col("client") != pl.col("asker")).fill_null(pl.col("client").is_not_null()).alias("foreign")
+    by_id = received.filter(pl.col("id").is_not_null()).join(asked.drop("key", "answered").unique(), on="id")
     if "key" not in received.collect_schema():
-        return received
+        return by_id.with_columns(foreign).drop("asker")
     by_key = received.filter(pl.col("key").is_not_null()).drop("id")
-    keyed = given.filter(pl.col("key").is_not_null()).select("id", "key", pl.col("at").alias("answered"))
-    found = by_key.join(keyed, on="key").filter(pl.col("at") >= pl.col("answered") - _CLOCKS)
-    return pl.concat([received.filter(pl.col("id").is_not_null()), found.drop("answered")], how="diagonal").drop("key")
+    found = by_key.join(asked, on="key").filter(pl.col("at") >= pl.col("answered") - _CLOCKS)
+    return pl.concat([by_id, found], how="diagonal").with_columns(foreign).drop("key", "answered", "asker")
 
 
 def latest(received: pl.LazyFrame, name: str = "id") -> pl.LazyFrame:
-    """The label received last for each id, as the columns that `joined` adds. name: `key` for labels by key."""
+    """What the labels of each id come to, of those that are not foreign to its answer.
+
+    Args:
+        received: with `foreign`, as `matched` makes it.
+        name: `key` for labels by key.
+
+    Returns:
+        true_label, true_value, labelled_at, event_at: of the label received last. contradicted: whether labels of
+        different content have come. foreign: how many labels were left out as they are another client's.
+    """
     order = ["at", "event_at", "label", "value"]  # all of them, so that the answer never depends on the files' order
+    mine = ~pl.col("foreign")
     return (
         received.sort(order, nulls_last=False)
         .group_by(name)
-        .last()
-        .select(
-            name,
-            pl.col("label").alias("true_label"),
-            pl.col("value").alias("true_value"),
-            pl.col("at").alias("labelled_at"),
-            "event_at",
+        .agg(
+            pl.col("label").filter(mine).last().alias("true_label"),
+            pl.col("value").filter(mine).last().alias("true_value"),
+            pl.col("at").filter(mine).last().alias("labelled_at"),
+            pl.col("event_at").filter(mine).last(),
+            ((pl.col("label").filter(mine).n_unique() > 1) | (pl.col("value").filter(mine).n_unique() > 1)).alias(
+                "contradicted"
+            ),
+            pl.col("foreign").sum(),
         )
     )
 

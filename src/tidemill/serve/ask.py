@@ -50,6 +50,7 @@ class Ask(msgspec.Struct, eq=False):
         encode: None for a part of a request that is put together elsewhere, and for shadows.
         tosses: as the ledger keeps them.
         deadline: when an answer is of no more use, seconds on the monotonic clock.
+        client: the name of the API key that asks.
         recorded: false for the one question that `tidemill serve` asks itself: it is nobody's record.
     """
 
@@ -69,6 +70,7 @@ class Ask(msgspec.Struct, eq=False):
     role: Role = Role.CHAMPION
     propensity: float = 1.0
     tosses: tuple[bytes, ...] | None = None
+    client: str | None = None
     recorded: bool = True
     answered: "asyncio.Future[Any] | None" = None
 
@@ -87,6 +89,7 @@ class Ask(msgspec.Struct, eq=False):
             self.rows,
             answers,
             self.tosses,
+            self.client,
         )
 
     def settle(self, result: Any) -> None:

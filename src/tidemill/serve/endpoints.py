@@ -5,13 +5,15 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import msgspec
+
 from tidemill.errors import RequestError
 from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Form
 from tidemill.serve import arrow, feedback, pages, protocol
 from tidemill.serve.ask import Ask, Part, Reply
 from tidemill.serve.http import JSON, Endpoint, Incoming
-from tidemill.serve.keys import Scope
+from tidemill.serve.keys import Key, Scope
 from tidemill.serve.metrics import CONTENT_TYPE
 from tidemill.serve.service import Service
 
@@ -74,7 +76,7 @@ class Endpoints:
         pinned = decoded.version or _pinned(request)
         if pinned is not None and pinned != version.number:
             decoded = protocol.decode(request.body, service.version(pinned).reader, self._limits)
-        ask = service.ask(decoded.count, Form.ROWS, request.body)
+        ask = service.ask(decoded.count, Form.ROWS, request.body, client(request.key))
         ask.records, ask.raw = decoded.records, decoded.raw
         ask.pinned, ask.keys = pinned, decoded.keys
         ask.encode = protocol.encode
@@ -89,7 +91,8 @@ class Endpoints:
         pinned = _pinned(request)
         version = service.version(pinned)
         table = arrow.decode(request.body, version.reader, self._limits)
-        ask = service.ask(table.count, Form.COLUMNS, packed(dict(table.raw) | table.others))
+        inputs = packed(dict(table.raw) | table.others)
+        ask = service.ask(table.count, Form.COLUMNS, inputs, client(request.key))
         ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
         ask.pinned, ask.keys = pinned, version.reader.keys_in(table.others)
         reply: Reply = await service.predict(ask)
@@ -99,6 +102,8 @@ class Endpoints:
         champion = self._service.version(None)
         key = champion.key.name if champion.key else None
         labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns(), key)
+        if request.key is not None and Scope.FEEDBACK_ALL not in request.key.scopes:
+            labels = [msgspec.structs.replace(label, client=client(request.key)) for label in labels]
         await self._service.label(labels)
         return Reply(feedback.encode(labels))
 
@@ -128,6 +133,11 @@ class Endpoints:
             body = self._pages.front_page(self._document(), host)
             return Reply(body, type=pages.TYPE, headers=(pages.POLICY, varies))
         return Reply(self._pages.front(self._document(), host), headers=(varies,))
+
+
+def client(key: Key | None) -> str | None:
+    """What the ledger calls who asks with a key: by its name, which stays when a key is replaced by another."""
+    return None if key is None else key.name
 
 
 def deadline(request: Incoming) -> float | None:

@@ -7,7 +7,8 @@ In place of "id" a label may have "key": what the record had in the model's colu
 to /predict, as text or number. It then holds for every answer that was given to this key before the label came.
 
 The same id or key may come again: the last label holds. One that nothing is known of is kept too, as its answer may
-still be on its way. All labels of a request are taken, or none.
+still be on its way. All labels of a request are taken, or none. Where requests come with keys, a label holds for the
+answers that were given to a key of the same name, unless its own key is also good for feedback-all.
 """
 
 import difflib
@@ -33,6 +34,8 @@ from tidemill.serve.protocol import Limits, dumps, refused, too_large
 from tidemill.settings import Kind, Objective
 
 _ID = re.compile(r"[0-9a-f]{1,64}-(0|[1-9][0-9]{0,8})", re.ASCII)
+_EARLIEST, _AHEAD = -2_208_988_800 * 10**9, 86_400 * 10**9
+"""The year 1900, and by how much clocks may differ; nanoseconds."""
 _FORM = '{"labels": [{"id": "…", "label": …}, …]}'
 _NAMES = ({"id", "label"}, {"key", "label"})
 
@@ -129,7 +132,7 @@ def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int, key
         id_, named = _id(entry["id"], place), None
     label = entry["label"]
     value = _number(label, place) if classes is None else _class(label, place, classes)
-    event_at = None if entry.get("at") is None else _moment(entry["at"], place)
+    event_at = None if entry.get("at") is None else _moment(entry["at"], place, at)
     return Label(id_, value, at, event_at, named)
 
 
@@ -226,12 +229,12 @@ def _texts(label: Any) -> tuple[str, ...]:
     return ()
 
 
-def _moment(text: Any, place: str) -> int:
+def _moment(text: Any, place: str, received: int) -> int:
     """Nanoseconds since 1970; without an offset the time is UTC's."""
     microseconds = _read(text, _AT) if isinstance(text, str) else None
-    if microseconds is not None and -(2**63) < int(microseconds) * 1000 < 2**63:
+    if microseconds is not None and _EARLIEST <= int(microseconds) * 1000 <= received + _AHEAD:
         return int(microseconds) * 1000
-    rule = "The time of a label is ISO 8601 text between the years 1678 and 2261"
+    rule = "The time of a label is ISO 8601 text: when it came true, after 1900 and no more than a day from now"
     raise _wrong(place, rule, f"at {_shown(text)}", "send a time like 2013-06-30T14:05:00+02:00, or leave it out")
 
 

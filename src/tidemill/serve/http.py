@@ -15,7 +15,7 @@ import msgspec
 from tidemill.errors import RequestError
 from tidemill.serve import body, compression, exposure, protocol
 from tidemill.serve.ask import Reply
-from tidemill.serve.keys import Keys, Scope
+from tidemill.serve.keys import Key, Keys, Scope
 from tidemill.serve.traffic import LONG, Traffic
 
 log = logging.getLogger("ray.serve")
@@ -29,13 +29,14 @@ _UNKEYED = 2**16
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """A request as endpoints see it: its body read whole and decompressed."""
+    """A request as endpoints see it: its body read whole and decompressed. key: None where none is asked for."""
 
     method: str
     path: str
     headers: Mapping[bytes, bytes]
     body: bytes
     arrived: float
+    key: Key | None = None
 
 
 Handler = Callable[[Incoming], Awaitable[Reply]]
@@ -121,12 +122,13 @@ class Application:
             allowed = ", ".join(endpoint.methods)
             raise protocol.refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
         headers = dict(scope["headers"])
+        key: Key | None = None
         if self._keys is None:
             exposure.check_host(headers, self._hosts)
             if method == "POST":
                 exposure.check_site(headers)
         elif endpoint.scope is not None:
-            self._keys.check(_key(headers), endpoint.scope)
+            key = self._keys.check(_key(headers), endpoint.scope)
         predicts, traffic = endpoint.scope is Scope.PREDICT, self._traffic
         if predicts:
             traffic.admit(traffic.predicting + 1)
@@ -139,7 +141,7 @@ class Application:
                 held = traffic.hold(0, len(content))
         traffic.predicting += predicts  # from here on: who needs no key, or sends its body slowly, takes no place
         try:
-            reply = await endpoint.handler(Incoming(method, path, headers, content, arrived))
+            reply = await endpoint.handler(Incoming(method, path, headers, content, arrived, key))
         finally:
             traffic.predicting -= predicts
             traffic.held -= held

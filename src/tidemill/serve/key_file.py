@@ -26,10 +26,15 @@ _MAKE = "make one: tidemill keys create --file {} --name app --scopes predict,fe
 
 
 class Scope(StrEnum):
-    """What a key may be good for; none implies another."""
+    """What a key may be good for; none implies another.
+
+    Labels hold for answers that were given to a key of the same name. Those of a key that is also good for FEEDBACK_ALL
+    hold for everybody's, as those of a back office must.
+    """
 
     PREDICT = "predict"
     FEEDBACK = "feedback"
+    FEEDBACK_ALL = "feedback-all"
     METRICS = "metrics"
     ADMIN = "admin"
 

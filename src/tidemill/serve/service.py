@@ -5,11 +5,10 @@ one write, and only then lets its replies go.
 """
 
 import asyncio
-import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,8 +53,6 @@ class Service:
         self._threads = ThreadPoolExecutor(1, "batch")
         self._batchers: dict[Version, Batcher] = {}
         self._shadow = Shadow(queues.shadow, self._record)
-        prefix, numbers = os.urandom(6).hex(), itertools.count(1)
-        self._new_id: Callable[[], str] = lambda: f"{prefix}{next(numbers):x}"
         self.held = held
 
     @property
@@ -105,9 +102,10 @@ class Service:
             rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
             raise protocol.overloaded(rule, f"{requests} requests and {waiting} rows", 1)
 
-    def ask(self, count: int, form: Form, inputs: bytes) -> Ask:
-        """A new request of `count` rows; the caller fills in the rest."""
-        return Ask(self._new_id(), time.time_ns(), time.monotonic(), count, None, None, form, inputs)
+    def ask(self, count: int, form: Form, inputs: bytes, client: str | None) -> Ask:
+        """A new request of `count` rows; the caller fills in the rest. Nobody can guess its id, to label it."""
+        new = os.urandom(16).hex()
+        return Ask(new, time.time_ns(), time.monotonic(), count, None, None, form, inputs, client=client)
 
     async def predict(self, ask: Ask) -> Any:
         """What `ask.encode` makes: the reply to a request that `version(ask.pinned)` has read.

@@ -77,7 +77,7 @@ class Answers:
         """`id`, `key`, `at`, `inputs` and `moment` of what champion and canary answered to readable inputs."""
         roles = [str(record.Role.CHAMPION), str(record.Role.CANARY)]
         given = tables.answers(self._settings, self._model, since, before).filter(pl.col("role").is_in(roles))
-        given = given.select("id", "key", "at", "inputs" if self.fields else pl.lit(None).alias("inputs"))
+        given = given.select("id", "key", "at", "client", "inputs" if self.fields else pl.lit(None).alias("inputs"))
         # not in the scan: for a struct of many fields Polars 2.1 fails to read Delta's statistics
         read = given.collect(engine="streaming").lazy().filter(pl.col("inputs").is_not_null())
         return read.with_columns(self.moment.alias("moment"))

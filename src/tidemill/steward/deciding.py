@@ -11,14 +11,15 @@ from itertools import takewhile
 from typing import Any
 
 from tidemill.bundle.rollout import Desired
+from tidemill.steward import labels
 from tidemill.steward.acting import in_force
 from tidemill.steward.book import Decision, Kind
+from tidemill.steward.checked_trial import CheckedTrial
 from tidemill.steward.comparison import Stage
 from tidemill.steward.paired import Verdict
 from tidemill.steward.policy import Policy
 from tidemill.steward.readiness import Readiness
 from tidemill.steward.retraining import Phase, State
-from tidemill.steward.trial import Trial
 from tidemill.steward.watch import Reading, Severity
 
 MONTH = timedelta(days=30)
@@ -43,7 +44,7 @@ class Situation:
     began: datetime
     desired: Desired
     decisions: Sequence[Decision]
-    trial: Trial | None = None
+    trial: CheckedTrial | None = None
     alarms: Sequence[Reading] = ()
     retraining: str | None = None
     outcome: State | None = None
@@ -76,7 +77,7 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
     return _of_triggers(policy, now)
 
 
-def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
+def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     verdict, guard = trial.verdict()
     tried = trial.comparison.tried
     about = trial.figures()
@@ -107,7 +108,7 @@ def _of_trial(policy: Policy, trial: Trial) -> Proposal | None:
     return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
 
 
-def _of_probation(policy: Policy, trial: Trial) -> Proposal | None:
+def _of_probation(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     verdict, guard = trial.verdict()
     about = trial.figures()
     if verdict is Verdict.WORSE:
@@ -146,6 +147,10 @@ def _of_triggers(policy: Policy, now: Situation) -> Proposal | None:
     wanted, evidence = _wanted(policy, now, last)
     if wanted is None:
         return None
+    doubtful = next((one for one in now.alarms if one.check == labels.CONTRADICTED), None)
+    if doubtful is not None:
+        reason = f"{wanted} No new model is trained yet, as labels contradict each other: {doubtful.says}"
+        return Proposal(kind=Kind.HOLD, version=now.desired.champion, evidence=evidence, reason=reason)
     failed = _failed(begun, now.decisions)
     pause = max(rules.cooldown_days, rules.backoff_days * 2 ** min(failed - 1, DOUBLINGS) if failed else 0.0)
     cool = last is not None and now.moment - last < timedelta(days=pause)

@@ -32,6 +32,8 @@ from tidemill.steward.watch import Reading, Severity
 
 _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _COLUMNS = ("id", "key", "label", "value", "at")
+CONTRADICTED = "contradicted labels"
+"""The check that says how many answers have had labels of different content."""
 _AS_TRAINING = cast(DataSettings, SimpleNamespace(options={}))
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": lambda file: pl.read_parquet(file),
@@ -65,24 +67,45 @@ class Coverage:
     known: pl.Expr
     rows: int = 0
     labelled: int = 0
+    contradicted: int = 0
+    foreign: int = 0
     lags: list[pl.Series] = field(default_factory=list)
 
     def take(self, rows: pl.DataFrame) -> None:
-        """Answers with `labelled_at` and `event_at`, null where no label came."""
+        """Answers with what `tables.latest` says of their labels, null where no label came."""
         lag = pl.coalesce(pl.col("event_at") - pl.col("moment"), pl.col("labelled_at") - pl.col("at"))
         known = rows.filter(self.known)
         self.rows += rows.height
         self.labelled += known.height
+        self.contradicted += int(rows["contradicted"].sum())
+        self.foreign += int(rows["foreign"].sum())
         self.lags.append(known.select(lag.dt.total_seconds().cast(pl.Float32)).to_series())
 
-    def reading(self) -> Reading:
-        """A plain rule, no evidence: 1 where it is broken."""
+    def readings(self) -> list[Reading]:
+        """Plain rules, no evidence: 1 where one is broken."""
+        share, most = self.contradicted / max(self.labelled, 1), self.rules.most_contradicted
+        contradicted = Reading(
+            check=CONTRADICTED,
+            subject="",
+            severity=Severity.ADVICE,
+            says=f"{self.contradicted:,} of {self.labelled:,} labelled answers have had labels that differ.",
+            remedy="find out who sends them: the ledger's labels have the client's name; the last one holds",
+            log_e=float(most is not None and share > most),
+            log_threshold=1.0,
+            effect=share,
+            unit="share of labelled answers",
+        )
+        return [self._covered(), contradicted]
+
+    def _covered(self) -> Reading:
         share = self.labelled / self.rows if self.rows else 1.0
         says = f"{self.labelled:,} of {self.rows:,} answers have a label when they are weighed"
         lags = pl.concat(self.lags) if self.lags else pl.Series([], dtype=pl.Float32)
         if len(lags):
             half, most = (timedelta(seconds=round(float(lags.quantile(q) or 0))) for q in (0.5, 0.95))
             says += f"; half of these labels came within {half}, 95% within {most}"
+        if self.foreign:
+            says += f"; {self.foreign:,} labels for other clients' answers do not count"
         return Reading(
             check="labels",
             subject="",

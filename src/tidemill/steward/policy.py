@@ -101,6 +101,9 @@ class TrialSettings:
     """Shares of the traffic, one stage after the other."""
     stage_minimum: Annotated[int, AtLeastOne]
     """Records that a canary stage must have seen before the next."""
+    client_share: Annotated[float, Share] | None
+    """A client is the name of an API key. One that has at most this share of a trial's records cannot decide it: what
+    is shown must be shown without its records, too. null: all clients are trusted."""
     slices: list[str]
     """No value of these columns may be harmed beyond `slice_margin`."""
     slice_margin: Annotated[float, ShareOrEnd]
@@ -161,6 +164,10 @@ class TriggerSettings:
 class LabelSettings:
     least_coverage: Annotated[float, ShareOrEnd]
     """An alarm is raised where a smaller share of a period's answers has a label when it is weighed."""
+    most_contradicted: Annotated[float, ShareOrEnd] | None
+    """Where labels of different content came for a larger share of the labelled answers, of a period or a trial, an
+    alarm is raised and neither a trial nor a retraining is decided by them. null: the last label holds, whatever came
+    before."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -49,24 +49,32 @@ class Records:
         self._time = time if clock is Clock.EVENT else None
 
     def horizon(self, since: datetime, now: datetime) -> datetime | None:
-        """The present: `now` by the clock of arrival, the latest moment seen by that of events; None before any.
+        """The present: `now` by the clock of arrival; by that of events, what clients with half of all answers have
+        come to. None before any.
 
-        Moments that few records have, far from all others (a wrong clock, a far time in a request that tries the
-        server), are not believed, or a single one would make years pass; nor is one that is still to come.
+        How far a client has come its own answers tell, and labels that hold for them. Moments that few of them have,
+        far from all others (a wrong clock, a far time in a request that tries the server), are not believed, or a
+        single one would make years pass; nor is one that is still to come.
         """
         if self._time is None:
             return now
-        moments = self._answered(since, said=True).select(MOMENT)
-        came_true = tables.labels(self._ledger, self._model, since).select(pl.col("event_at").alias("moment"))
-        ends = [end for frame in (moments, came_true) if (end := _believed(frame, now)[1]) is not None]
-        return max(ends, default=None)
+        answered = self._answered(since, said=True)
+        labels = tables.labels(self._ledger, self._model, since)
+        mine = tables.matched(labels, answered).filter(~pl.col("foreign")).drop("client")
+        true_at = pl.col("event_at").alias("moment")
+        came_true = mine.join(answered.select("id", "client"), on="id").select("client", true_at)
+        counts = answered.group_by("client").agg(pl.len().alias("answers")).collect(engine=_ENGINE)
+        believed = [_believed(moments, now) for moments in (answered.select("client", MOMENT), came_true)]
+        ends = pl.concat(believed).group_by("client").agg(pl.col("last").max())
+        return _reached(ends.join(counts, on="client", nulls_equal=True))
 
     def first(self, since: datetime, until: datetime) -> datetime | None:
         """The earliest moment up to `until`, that can be believed, of the answers asked for at `since` or later."""
         if self._time is None:
             rows = self._answered(since).filter(MOMENT.le(until))
             return rows.select(MOMENT.min()).collect().item()  # type: ignore[no-any-return]
-        return _believed(self._answered(since, said=True).select(MOMENT), until)[0]
+        said = self._answered(since, said=True).select(pl.lit(None, pl.String).alias("client"), MOMENT)
+        return _believed(said, until)["first"].min()  # type: ignore[return-value]
 
     def arrival(self, since: datetime, after: datetime) -> datetime | None:
         """When the first request came that is for a moment at `after` or later; None where there is none yet.
@@ -92,7 +100,7 @@ class Records:
         in_time = pl.col("at") < until if self._time is None else (pl.col("event_at") < until).fill_null(True)
         came = tables.labels(self._ledger, self._model, span.since - tables.SKEW).filter(in_time)
         for piece in self.pieces(span):
-            mine = tables.matched(came, piece.lazy()).join(piece.lazy().select("id"), on="id", how="semi")
+            mine = tables.matched(came, piece.lazy())
             joined = piece.lazy().join(tables.latest(mine), on="id", how="left", maintain_order="left")
             yield joined.collect(engine=_ENGINE)
 
@@ -141,16 +149,29 @@ class Records:
             yield Span(begin=begin, end=span.end, since=span.since)
 
 
-def _believed(moments: pl.LazyFrame, until: datetime) -> tuple[datetime | None, datetime | None]:
-    """The first and the last of the moments, but for groups of fewer than `FEW` with a gap of `GAP` on both sides."""
-    days = moments.filter(MOMENT.le(until)).group_by(MOMENT.dt.truncate("1d").alias("day"))
+def _believed(moments: pl.LazyFrame, until: datetime) -> pl.DataFrame:
+    """`client`, `first` and `last` of each group of a client's moments that has at least `FEW`, or lies near another.
+
+    Moments with a gap of `GAP` on both sides are a group of their own.
+    """
+    days = moments.filter(MOMENT.le(until)).group_by("client", MOMENT.dt.truncate("1d").alias("day"))
     found = (
-        days.agg(MOMENT.min().alias("first"), MOMENT.max().alias("last"), pl.len()).sort("day").collect(engine=_ENGINE)
+        days.agg(MOMENT.min().alias("first"), MOMENT.max().alias("last"), pl.len())
+        .sort("client", "day")
+        .collect(engine=_ENGINE)
     )
-    apart = (pl.col("first") - pl.col("last").shift() > GAP).fill_null(False).cum_sum()
-    groups = found.group_by(apart.alias("group")).agg(pl.col("first").min(), pl.col("last").max(), pl.col("len").sum())
-    enough = groups.filter(pl.col("len") >= FEW)
-    return enough["first"].min(), enough["last"].max()  # type: ignore[return-value]
+    apart = (pl.col("first") - pl.col("last").shift().over("client") > GAP).fill_null(True).cum_sum()
+    groups = found.group_by("client", apart.alias("group")).agg(
+        pl.col("first").min(), pl.col("last").max(), pl.col("len").sum()
+    )
+    return groups.filter(pl.col("len") >= FEW)
+
+
+def _reached(ends: pl.DataFrame) -> datetime | None:
+    """The latest moment that clients with at least half of the `answers` have come to, by the `last` of each."""
+    latest_first = ends.sort("last", descending=True)
+    half = latest_first.filter(pl.col("answers").cum_sum() * 2 >= pl.col("answers").sum())
+    return half["last"].max()  # type: ignore[return-value]
 
 
 def first_arrival(rows: pl.DataFrame) -> datetime:

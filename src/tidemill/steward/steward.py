@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE = "steward/state.json"
-_FORMAT = 3
+_FORMAT = 4
 """Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""

@@ -124,8 +124,12 @@ class Trial:
         for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.FUTILE):
             if self.evidence.shows(verdict) and self._agrees(verdict):
                 return verdict, ""
-        at_end = rules.maximum is not None and self.records >= rules.maximum
-        return (Verdict.INCONCLUSIVE if at_end else Verdict.UNDECIDED), ""
+        return (Verdict.INCONCLUSIVE if self.at_end else Verdict.UNDECIDED), ""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether it has had as many records as it may have."""
+        return self.rules.maximum is not None and self.records >= self.rules.maximum
 
     def _agrees(self, verdict: Verdict) -> bool:
         """Whether the plain mean, of all stages that the evidence is of, says what means cut to `reach` have shown."""

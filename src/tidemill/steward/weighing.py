@@ -19,10 +19,10 @@ from tidemill.data.schema import Role, Schema
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import history, labels
 from tidemill.steward.book import Book, Decision
+from tidemill.steward.checked_trial import CheckedTrial
 from tidemill.steward.comparison import Comparison, Stage
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, floor
-from tidemill.steward.trial import Trial
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
 from tidemill.steward.watches.performance import Performance
 from tidemill.steward.watching import watched_version, watches
@@ -70,7 +70,7 @@ class Weighing:
         self._records: Records
         self._losses: Any = None
         self._trial_of = (-1, datetime.fromtimestamp(0, tz=UTC))
-        self.trial: Trial | None = None
+        self.trial: CheckedTrial | None = None
         self.alarms: dict[str, list[Reading]] = {}
         self.progress = Progress(since=datetime.fromtimestamp(0, tz=UTC))
         self.champion: str | None = None
@@ -153,7 +153,7 @@ class Weighing:
                 self.trial.take(tried, self._records.shadows(tried, challenger))
         if self.trial is not None:
             self.trial.close()
-        also = [coverage.reading(), *(self.trial.readings() if self.trial is not None else [])]
+        also = [*coverage.readings(), *(self.trial.readings() if self.trial is not None else [])]
         self._close("labels", mine, begin, end, also)
         return end
 
@@ -207,7 +207,8 @@ class Weighing:
             return
         led = history.led(decisions, changes) if stage is Stage.CANARY else None
         carried = led.evidence.get("carried") if led is not None else None
-        self.trial = Trial.begin(self._policy.trial, comparison, self._losses, carried)
+        rules = self._policy
+        self.trial = CheckedTrial.begin(rules.trial, rules.labels, comparison, self._losses, carried)
 
     @property
     def standing(self) -> dict[str, Any] | None:

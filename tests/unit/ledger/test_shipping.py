@@ -58,6 +58,7 @@ def test_an_answer_as_a_row(settings: LedgerSettings, write: Write) -> None:
         "version": "7",
         "role": "canary",
         "propensity": 0.25,
+        "client": None,
         "toss": None,
         "latency_us": 345,
         "inputs": READ,

@@ -84,6 +84,8 @@ class Served:
         lag: timedelta | None = timedelta(hours=2),
         latency_us: int = 900,
         late: Mapping[str, timedelta] | None = None,
+        client: str | None = None,
+        flatter: bool = False,
         **changed: pl.Series,
     ) -> pl.DataFrame:
         """Answers spread evenly over some hours from `begin` on, and their labels.
@@ -91,6 +93,7 @@ class Served:
         champion, shadow, canary: version and skill (and share). arrived: of all requests, where the moment is only in
         the inputs. changed: columns of the inputs that are other ones.
         lag: None: labels do not say when they came true. late: by how much later labels of a class are received.
+        client: who asked and labelled, by an API key's name. flatter: its labels are what the shadow answered.
         """
         random = self.random
         truth = random.random(rows) < 0.5
@@ -112,6 +115,7 @@ class Served:
             "day": at.dt.date(),
             "model": [MODEL] * rows,
             "latency_us": np.full(rows, latency_us),
+            "client": pl.Series([client], dtype=pl.String).new_from_index(0, rows),
         }
         given = pl.DataFrame(common).with_columns(inputs=raw.to_struct())
         version, skill = champion
@@ -133,9 +137,11 @@ class Served:
                 role=pl.lit("shadow"), version=pl.lit(shadow[0]), propensity=pl.lit(1.0)
             )
             frames.append(beside.hstack(self._answers(truth, shadow[1])))
+            if flatter:
+                truth = (frames[-1]["label"] == "yes").to_numpy()
         self._write("answers", pl.concat(frames, how="diagonal"), ANSWERS)
         known = random.random(rows) < labelled
-        came = pl.DataFrame({"id": ids, "label": np.where(truth, "yes", "no"), "at": at})
+        came = pl.DataFrame({"id": ids, "label": np.where(truth, "yes", "no"), "at": at, "client": common["client"]})
         came = came.with_columns(event_at=moments + lag if lag is not None else pl.lit(None))
         for name, later in (late or {}).items():
             moved = pl.when(pl.col("label") == name).then(pl.col("at") + later).otherwise("at")

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from served import HOUR, MODEL, NOW, Served
 
+from tidemill.ledger.columns import LABELS
 from tidemill.steward import records as module
 from tidemill.steward.policy import Clock
 from tidemill.steward.records import Records, Span, floor
@@ -173,3 +174,29 @@ def test_shadows_are_those_of_the_same_requests_once_each(served):
 def test_periods_are_counted_from_1970():
     assert floor(BEGIN + timedelta(minutes=59), HOUR) == BEGIN
     assert floor(BEGIN, timedelta(hours=24)).hour == 0
+
+
+def label_rows(served, rows):
+    """Labels as a ledger has them: `id`, `event_at`, `client`."""
+    frame = pl.DataFrame(rows, schema={"id": pl.String, "event_at": pl.Datetime("us", "UTC"), "client": pl.String})
+    frame = frame.with_columns(label=pl.lit("yes"), at=pl.lit(NOW), day=pl.lit(NOW.date()))
+    served._write("labels", frame, LABELS)
+
+
+def test_labels_of_answers_that_do_not_exist_do_not_move_the_clock_of_events(served):
+    past = BEGIN - YEARS
+    served.answer(past, 100, arrived=BEGIN, lag=timedelta(0))
+    label_rows(served, [(f"{number:032x}-0", past + timedelta(days=8), None) for number in range(50)])
+    assert reading(served, Clock.EVENT).horizon(BEGIN, NOW) < past + HOUR
+
+
+def test_a_client_with_less_than_half_of_the_answers_does_not_move_the_clock_of_events(served):
+    past, later = BEGIN - YEARS, BEGIN - YEARS + timedelta(days=8)
+    served.answer(past, 900, arrived=BEGIN, lag=timedelta(0), client="shop")
+    own = served.answer(past, 50, arrived=BEGIN, lag=timedelta(0), client="rival")
+    served.answer(later, 50, arrived=BEGIN, lag=timedelta(0), client="rival")
+    label_rows(served, [(id, later, "rival") for id in own["id"]])
+    mine = reading(served, Clock.EVENT)
+    assert mine.horizon(BEGIN, NOW) < past + HOUR
+    served.answer(later, 1000, arrived=BEGIN, lag=timedelta(0), client="shop")
+    assert later < mine.horizon(BEGIN, NOW) < later + HOUR

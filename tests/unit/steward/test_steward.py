@@ -189,7 +189,7 @@ def test_what_was_weighed_is_kept_and_can_be_made_again(served):
     look(served, 9)
     file = served.place / "ledger" / MODEL / "steward" / "state.json"
     kept = json.loads(file.read_text())["weighing"]["trial"]
-    assert kept["taken"] == 800
+    assert kept["whole"]["taken"] == 800
     file.unlink()
     look(served, 9)
     assert json.loads(file.read_text())["weighing"]["trial"] == kept
@@ -219,7 +219,7 @@ def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(ser
         look(served, 9, one=one)
     look(served, 9, one=one)
     kept = json.loads((served.place / "ledger" / MODEL / "steward" / "state.json").read_text())["weighing"]
-    assert kept["trial"]["taken"] == 600
+    assert kept["trial"]["whole"]["taken"] == 600
 
 
 def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):
@@ -243,11 +243,11 @@ def test_evidence_against_another_champion_is_not_carried_on(served):
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     one = look(served, 6)
     assert kinds(served) == ["canary"]
-    assert one._weighing.trial.records == 1000
+    assert one._weighing.trial.whole.records == 1000
     served.registry.promote(MODEL, "3", by="ann", reason="better than all")
     look(served, 6, one=one)
     assert one._weighing.trial.comparison.other == "3"
-    assert one._weighing.trial.records == 0
+    assert one._weighing.trial.whole.records == 0
 
 
 def test_labels_have_the_time_that_entries_take_to_the_tables(served):

@@ -98,12 +98,12 @@ def test_evidence_against_one_champion_is_not_carried_on_against_another(served)
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     one = look(served, 6)
     served.registry.set_rollout(MODEL, Mode.CANARY, 0.3, by="ann", reason="less of it")
-    assert look(served, 6, one=one)._weighing.trial.earlier == 1000
+    assert look(served, 6, one=one)._weighing.trial.whole.earlier == 1000
     served.registry.promote(MODEL, "3", by="ann", reason="better")
-    assert look(served, 6, one=one)._weighing.trial.earlier == 0
+    assert look(served, 6, one=one)._weighing.trial.whole.earlier == 0
     served.challenge("1")
     served.challenge("2", Mode.CANARY, 0.5)
-    assert look(served, 6)._weighing.trial.earlier == 0
+    assert look(served, 6)._weighing.trial.whole.earlier == 0
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}", "{broken"])

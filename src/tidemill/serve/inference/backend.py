@@ -9,13 +9,13 @@ from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Form
 from tidemill.serve import exposure, isolation
 from tidemill.serve.ask import Ask, Part, Reply
-from tidemill.serve.endpoints import deadline
+from tidemill.serve.endpoints import client, deadline
 from tidemill.serve.http import Endpoint, Incoming, presented
 from tidemill.serve.inference import calls, documents, responses
 from tidemill.serve.inference.calls import INFER, Document
 from tidemill.serve.inference.requests import InferRequest
 from tidemill.serve.inference.servicer import PEER, SERVICE
-from tidemill.serve.keys import Keys, Scope
+from tidemill.serve.keys import Key, Keys, Scope
 from tidemill.serve.protocol import refused
 from tidemill.serve.service import Service
 from tidemill.serve.traffic import Traffic
@@ -90,7 +90,7 @@ class ReplicaBackend:
     def counted(self, rpc: str) -> AbstractContextManager[None]:
         return self._traffic.call(f"/{SERVICE}/{rpc}")
 
-    def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
+    def admit(self, rpc: str, metadata: Mapping[str, str]) -> Key | None:
         isolation.check_call(metadata)
         if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
             remedy = "serve with --host and keys"
@@ -98,13 +98,14 @@ class ReplicaBackend:
         scope = _SCOPES.get(rpc, Scope.ADMIN)
         if self._keys is not None and scope is not None:
             key = presented(metadata.get("authorization"), metadata.get("x-api-key"))
-            self._keys.check(key, scope)
+            return self._keys.check(key, scope)
+        return None
 
-    async def infer(self, message: Any, metadata: Mapping[str, str]) -> Any:
+    async def infer(self, message: Any, key: Key | None) -> Any:
         with self._traffic.prediction():
             version = self._version(message.model_name, message.model_version)
             request = version.decoder.message(message)
-            ask = self._ask(request, message.model_version, version)
+            ask = self._ask(request, message.model_version, version, key)
             ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
             ask.deadline = _deadline(request, None)
             return await self._service.predict(ask)
@@ -156,7 +157,7 @@ class ReplicaBackend:
         call = calls.route(request.method, request.path)
         version = self._version(call.model, call.version)
         infer = version.decoder.http(request.body, request.headers.get(_LENGTH))
-        ask = self._ask(infer, call.version, version)
+        ask = self._ask(infer, call.version, version, request.key)
         ask.encode = lambda ask, parts: _reply(infer, parts, ask)
         ask.deadline = _deadline(infer, deadline(request))
         reply: Reply = await self._service.predict(ask)
@@ -185,8 +186,9 @@ class ReplicaBackend:
         self._known(model)
         return self._service.version(version or None)
 
-    def _ask(self, request: InferRequest, version: str, reads: Version) -> Ask:
-        ask = self._service.ask(request.rows, Form.COLUMNS, packed(dict(request.raw) | request.others))
+    def _ask(self, request: InferRequest, version: str, reads: Version, presented: Key | None) -> Ask:
+        inputs = packed(dict(request.raw) | request.others)
+        ask = self._service.ask(request.rows, Form.COLUMNS, inputs, client(presented))
         ask.raw = request.raw
         ask.pinned = version or None
         key = request.parameters.get("key")

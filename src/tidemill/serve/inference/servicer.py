@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tidemill.errors import RequestError
 from tidemill.serve.inference import calls, framing, messages
 from tidemill.serve.inference.calls import Backend, Call
+from tidemill.serve.key_file import Key
 from tidemill.serve.protocol import refused
 from tidemill.serve.traffic import LONG
 
@@ -60,10 +61,10 @@ class Service(Backend, Protocol):
     def counted(self, rpc: str) -> AbstractContextManager[None]:
         """Around each call, and each message of a stream: what comes out of it has been answered or refused."""
 
-    def admit(self, rpc: str, metadata: Mapping[str, str]) -> None:
-        """Before each call. Raises RequestError: 401, 403 or 429."""
+    def admit(self, rpc: str, metadata: Mapping[str, str]) -> Key | None:
+        """Before each call: the key that it came with. Raises RequestError: 401, 403 or 429."""
 
-    async def infer(self, message: Any, metadata: Mapping[str, str]) -> Any:
+    async def infer(self, message: Any, key: Key | None) -> Any:
         """A ModelInferRequest → a ModelInferResponse. Raises RequestError."""
 
 
@@ -106,8 +107,8 @@ class Servicer:
         metadata = _metadata(grpc_context)
         try:
             with self.service.counted("ModelInfer"):
-                self.service.admit("ModelInfer", metadata)
-                return await self.service.infer(_whole(request), metadata)
+                key = self.service.admit("ModelInfer", metadata)
+                return await self.service.infer(_whole(request), key)
         except Exception as error:
             return _failed(error, grpc_context, messages.ModelInferResponse())
 
@@ -117,8 +118,8 @@ class Servicer:
         async for message in request:
             try:
                 with self.service.counted("ModelStreamInfer"):
-                    self.service.admit("ModelInfer", metadata)
-                    answer = await self.service.infer(_whole(message), metadata)
+                    key = self.service.admit("ModelInfer", metadata)
+                    answer = await self.service.infer(_whole(message), key)
                 yield messages.ModelStreamInferResponse(infer_response=answer)
             except Exception as error:
                 failed = messages.ModelInferResponse(id=getattr(message, "id", ""))
