@@ -11,6 +11,7 @@ from tidemill.steward import policy
 from tidemill.steward.book import Decision, Kind
 from tidemill.steward.comparison import Stage
 from tidemill.steward.deciding import Situation, propose
+from tidemill.steward.labels import CONTRADICTED
 from tidemill.steward.paired import Verdict
 from tidemill.steward.retraining import Phase, State
 from tidemill.steward.watch import Reading, Severity
@@ -231,3 +232,11 @@ def test_a_model_that_is_not_served_is_left_alone():
     assert propose(POLICY, now(desired=Desired(generation=0), alarms=[harm()])) is None
     unloaded = Desired(generation=2, champion="1", serving=False, mode=Mode.OFF)
     assert propose(POLICY, now(desired=unloaded, alarms=[harm()])) is None
+
+
+def test_no_model_is_trained_on_labels_that_contradict_each_other():
+    doubt = replace(harm(CONTRADICTED, Severity.ADVICE), says="90 of 900 labelled answers have had labels that differ.")
+    assert propose(POLICY, now(alarms=[harm()])).kind is Kind.RETRAIN
+    found = propose(POLICY, now(alarms=[harm(), doubt]))
+    assert found.kind is Kind.HOLD
+    assert "No new model is trained yet, as labels contradict each other: 90 of 900" in found.reason

@@ -178,7 +178,9 @@ def test_periods_are_counted_from_1970():
 
 def label_rows(served, rows):
     """Labels as a ledger has them: `id`, `event_at`, `client`."""
-    frame = pl.DataFrame(rows, schema={"id": pl.String, "event_at": pl.Datetime("us", "UTC"), "client": pl.String})
+    frame = pl.DataFrame(
+        rows, orient="row", schema={"id": pl.String, "event_at": pl.Datetime("us", "UTC"), "client": pl.String}
+    )
     frame = frame.with_columns(label=pl.lit("yes"), at=pl.lit(NOW), day=pl.lit(NOW.date()))
     served._write("labels", frame, LABELS)
 
