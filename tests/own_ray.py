@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tidemill.serve import ingress
+from tidemill.serve.on_ray import ingress
 
 _UNSTARTED = "The current node timed out during startup"  # Ray gives its node 30 s, and a busy machine may not
 

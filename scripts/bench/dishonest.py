@@ -20,7 +20,7 @@ import polars as pl
 from crossings import ALPHA, rate_bounds
 from whole_trials import OTHER, TRIED, Simulated
 
-from tidemill.serve import choice
+from tidemill.serve.answering import choice
 from tidemill.steward import policy
 from tidemill.steward.checked_trial import CheckedTrial
 from tidemill.steward.comparison import Comparison, Stage

@@ -124,8 +124,8 @@ def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, A
 
 
 def _key(file: Path) -> str:
-    from tidemill.serve import key_file
-    from tidemill.serve.keys import Scope
+    from tidemill.serve.door import key_file
+    from tidemill.serve.door.keys import Scope
 
     return key_file.create(file, "fuzz", list(Scope))[1]
 

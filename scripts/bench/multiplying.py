@@ -68,7 +68,7 @@ def bodies(text: str) -> Iterator[Multiplying]:
 
 
 def messages(text: str) -> Iterator[Multiplying]:
-    from tidemill.serve.inference.messages import ModelInferRequest
+    from tidemill.serve.wire.inference.messages import ModelInferRequest
 
     yield Multiplying("grpc inputs", "", b"\x2a\x00" * 4_000_000)
     yield Multiplying("grpc contents", "", b"\x3a\x00" * 4_000_000)
@@ -128,8 +128,8 @@ def figures(found: Mapping[str, Effect]) -> dict[str, float]:
 
 
 def main() -> None:
-    from tidemill.serve import key_file
-    from tidemill.serve.keys import Scope
+    from tidemill.serve.door import key_file
+    from tidemill.serve.door.keys import Scope
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cache = Path(tempfile.gettempdir()) / "tidemill-bench"

@@ -163,7 +163,7 @@ def binary(rows: Rows) -> tuple[bytes, int]:
 
 def message(rows: Rows) -> bytes:
     """Rows as a ModelInferRequest."""
-    from tidemill.serve.inference.messages import ModelInferRequest
+    from tidemill.serve.wire.inference.messages import ModelInferRequest
 
     made = ModelInferRequest(model_name=NAME, id="r")
     for name, value in rows[0].items():

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from crossings import ALPHA
 
-from tidemill.serve import choice
+from tidemill.serve.answering import choice
 from tidemill.steward import policy
 from tidemill.steward.comparison import Comparison, Stage
 from tidemill.steward.paired import Verdict

@@ -7,6 +7,7 @@ import polars as pl
 
 from tidemill.bundle import gate
 from tidemill.bundle.gate import Contender, Verdict
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import Registry
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset
@@ -16,7 +17,6 @@ from tidemill.data.schema import Role
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError, TidemillError
 from tidemill.evaluation.results import Answers, Baseline
-from tidemill.serve.predictor import Predictor
 from tidemill.settings import Settings
 
 READS = 0.9

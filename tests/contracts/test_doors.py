@@ -30,12 +30,12 @@ from tidemill.data.schema import Schema
 from tidemill.preparation.cut import session_of
 from tidemill.preparation.fit import fit
 from tidemill.preparation.run import Preparation
-from tidemill.serve import arrow, protocol
-from tidemill.serve.inference import tensors
-from tidemill.serve.inference.messages import ModelInferRequest
-from tidemill.serve.inference.requests import Decoder
-from tidemill.serve.protocol import Limits
-from tidemill.serve.reader import Reader, Unplain
+from tidemill.serve.wire import arrow, protocol
+from tidemill.serve.wire.inference import tensors
+from tidemill.serve.wire.inference.messages import ModelInferRequest
+from tidemill.serve.wire.inference.requests import Decoder
+from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.settings import DataSettings, Kind, Objective, PreparationSettings
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from chain import MISSING_TIMESTAMP, Plain, Run, raw_arrays, read_csv
 
+from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import from_rows
-from tidemill.serve.predictor import Predictor
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,10 @@ import pytest
 from test_serve import Server, begin
 
 from tidemill.bundle.registry import Registry
-from tidemill.serve import key_file
-from tidemill.serve.inference import messages
-from tidemill.serve.inference.servicer import SERVICE
-from tidemill.serve.keys import Scope
+from tidemill.serve.door import key_file
+from tidemill.serve.door.inference.servicer import SERVICE
+from tidemill.serve.door.keys import Scope
+from tidemill.serve.wire.inference import messages
 
 pytestmark = pytest.mark.slow
 CALLS = 1000
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SHADOWED:
         (folder / f"{name}.py").write_text(f"open({str(folder / 'was-run')!r}, 'a').write({name!r})")
     (folder / "mine.py").write_text(
-        "from tidemill.serve.observer import Observer\n\n\nclass Mine(Observer):\n    def __init__(self):\n"
+        "from tidemill.serve.hooks.observer import Observer\n\n\nclass Mine(Observer):\n    def __init__(self):\n"
         f"        open({str(folder / 'observed')!r}, 'w').close()\n"
     )
     return folder

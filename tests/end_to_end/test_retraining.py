@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 from chain import MODEL, QUICK, ROOT, Run, train
 
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import Registry
 from tidemill.composition import build
 from tidemill.data.raw import from_rows
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Described, Form, Label, Role
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.serve.predictor import Predictor
 from tidemill.steward.aging import Horizon
 from tidemill.steward.command import RetrainSettings
 from tidemill.steward.retraining import Phase, Retraining, State

@@ -31,9 +31,9 @@ from tidemill.data.raw import from_rows, from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.ledger.shipper import Shipper
-from tidemill.serve import protocol
-from tidemill.serve.inference import messages
-from tidemill.serve.inference.servicer import SERVICE
+from tidemill.serve.door.inference.servicer import SERVICE
+from tidemill.serve.wire import protocol
+from tidemill.serve.wire.inference import messages
 
 pytestmark = pytest.mark.slow
 
@@ -319,7 +319,7 @@ def test_the_service_listens_for_this_machine_only(server: Server) -> None:
     found = listening(descendants(server.process.pid))
     own = {port for address, port in found if address in ("127.0.0.1", "::1")}
     abroad = {port for address, port in found} - own
-    of_block = {port: port % 200 for _, port in found if 20_000 <= port < 30_000}  # see serve/isolation.py
+    of_block = {port: port % 200 for _, port in found if 20_000 <= port < 30_000}  # see serve/door/isolation.py
     replicas = {port for port, place in of_block.items() if 10 <= place < 105}
     assert replicas and {server.port, server.grpc, *replicas} <= own
 

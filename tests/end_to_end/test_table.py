@@ -7,8 +7,8 @@ import pytest
 import yaml
 from chain import MODEL, QUICK, Plain, Run, train
 
+from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import from_rows
-from tidemill.serve.predictor import Predictor
 
 pytestmark = pytest.mark.slow
 

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from tidemill.bundle.gate import Contender, Verdict
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import Registry
 from tidemill.champion import challenge
 from tidemill.composition import build
 from tidemill.data import dataset
 from tidemill.data.dataset import Dataset
 from tidemill.data.raw import from_table
-from tidemill.serve.predictor import Predictor
 from tidemill.settings import DataSettings, GateSettings, Settings
 
 TABLE = Path(__file__).parents[2] / "conf" / "data" / "table.yaml"

@@ -17,7 +17,8 @@ from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
 from tidemill.extras import install
-from tidemill.serve import ingress, isolation, ray_start, ray_token
+from tidemill.serve.door import isolation
+from tidemill.serve.on_ray import ingress, ray_start, ray_token
 
 LOCAL = "local"
 _STORE = 100 * 2**20  # bytes: rows do not pass through it

@@ -16,13 +16,13 @@ from tidemill.bulk.recording import Batch
 from tidemill.bulk.unseen import Unseen
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
+from tidemill.bundle.predictor import Predictor
 from tidemill.data import made_moments, typed
 from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import FAILURES, collect, unreadable
 from tidemill.errors import SourceError, TidemillError
-from tidemill.serve.arrow import text_bytes
-from tidemill.serve.predictor import Predictor
+from tidemill.serve.wire.arrow import text_bytes
 from tidemill.settings import Kind, Objective
 
 ROWS_AT_ONCE = 8_192

@@ -15,9 +15,9 @@ from tidemill.bulk.inputs import Chunk
 from tidemill.bulk.recording import Recorder, Recording
 from tidemill.bulk.scoring import Scored, Scorer
 from tidemill.bulk.unseen import Unseen
+from tidemill.bundle.predictor import Predictor
 from tidemill.data.typed import REASON
 from tidemill.errors import SchemaError, TidemillError
-from tidemill.serve.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

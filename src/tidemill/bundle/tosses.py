@@ -1,4 +1,4 @@
-"""The secret of a canary's tosses (serve/choice.py): beside a model's aliases, readable by the registry's owner alone.
+"""The secret of a canary's tosses (serve/answering/choice.py), beside a model's aliases, for their owner alone.
 
 Without it a client could compute beforehand which of its keys meet the challenger. It is made with the first canary and
 stays: with another one, keys would change sides.

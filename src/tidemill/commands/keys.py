@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(parsed: argparse.Namespace) -> None:
-    from tidemill.serve import key_file
+    from tidemill.serve.door import key_file
 
     key, text = key_file.create(
         parsed.file,
@@ -42,7 +42,7 @@ def _create(parsed: argparse.Namespace) -> None:
 
 
 def _list(parsed: argparse.Namespace) -> None:
-    from tidemill.serve import key_file
+    from tidemill.serve.door import key_file
 
     keys = key_file.read(parsed.file)
     if not keys:
@@ -63,7 +63,7 @@ def _list(parsed: argparse.Namespace) -> None:
 
 
 def _revoke(parsed: argparse.Namespace) -> None:
-    from tidemill.serve import key_file
+    from tidemill.serve.door import key_file
 
     key = key_file.revoke(parsed.file, parsed.id)
     say(f"The key {key.id} of {key.name!r} is no longer valid")

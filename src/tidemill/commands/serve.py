@@ -28,8 +28,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Start Ray Serve with a model of the registry, and keep serving."""
-    from tidemill.serve import exposure, ingress, local
     from tidemill.serve.arguments import parse
+    from tidemill.serve.door import exposure
+    from tidemill.serve.on_ray import ingress, local
 
     given: dict[str, Any] = {"registry": parsed.registry, "model": parsed.model, "alias": parsed.alias}
     arguments = parse(given, parsed.settings).absolute(os.getcwd())  # noqa: PTH109 — replicas run in other folders

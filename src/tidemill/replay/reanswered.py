@@ -5,12 +5,12 @@ import polars as pl
 
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.results import Answered
 from tidemill.replay.timeline import Timeline
-from tidemill.serve.predictor import Predictor
 from tidemill.settings import Objective
 
 _CHUNK = 50_000  # records through a predictor at once

@@ -1,1 +1,1 @@
-"""A bundle behind HTTP: predictor, protocol, Ray Serve (no torch, lightning, hydra or wandb)."""
+"""A bundle behind HTTP and gRPC (no torch, lightning, hydra, wandb): wire, hooks, answering, door, replica, on_ray."""

@@ -24,8 +24,8 @@ from pydantic import (
 from tidemill.errors import SettingsError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.secrets import hidden, mask
-from tidemill.serve.batcher import Queues
-from tidemill.serve.protocol import Limits
+from tidemill.serve.answering.batcher import Queues
+from tidemill.serve.wire.protocol import Limits
 
 _LEDGER = "ledger"
 

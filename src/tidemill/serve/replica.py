@@ -11,21 +11,23 @@ from dataclasses import asdict
 from tidemill.bundle.registry import Alias, Registry
 from tidemill.errors import RequestError, TidemillError
 from tidemill.ledger.ledger import Ledger
-from tidemill.serve import fitting, observing, openapi
+from tidemill.serve.answering import fitting
+from tidemill.serve.answering.held import Held, Report
+from tidemill.serve.answering.service import Service
+from tidemill.serve.answering.version import Version
+from tidemill.serve.answering.watch import Watcher
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.endpoints import UNLOADED, Endpoints
-from tidemill.serve.held import Held, Report
-from tidemill.serve.http import Application
-from tidemill.serve.inference.backend import ReplicaBackend
-from tidemill.serve.keys import Keys
-from tidemill.serve.metrics import Metrics
-from tidemill.serve.observer import Refused, Swapped
-from tidemill.serve.profiling import Profiling
-from tidemill.serve.protocol import refused
-from tidemill.serve.service import Service
-from tidemill.serve.traffic import Traffic
-from tidemill.serve.version import Version
-from tidemill.serve.watch import Watcher
+from tidemill.serve.door import openapi
+from tidemill.serve.door.endpoints import UNLOADED, Endpoints
+from tidemill.serve.door.http import Application
+from tidemill.serve.door.inference.backend import ReplicaBackend
+from tidemill.serve.door.keys import Keys
+from tidemill.serve.door.traffic import Traffic
+from tidemill.serve.hooks import observing
+from tidemill.serve.hooks.metrics import Metrics
+from tidemill.serve.hooks.observer import Refused, Swapped
+from tidemill.serve.hooks.profiling import Profiling
+from tidemill.serve.wire.protocol import refused
 
 log = logging.getLogger("ray.serve")
 

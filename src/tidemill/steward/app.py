@@ -16,13 +16,13 @@ from ray import serve
 from tidemill.errors import RequestError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.secrets import hidden
-from tidemill.serve import ingress
-from tidemill.serve.ask import Reply
-from tidemill.serve.http import Application, Endpoint, Incoming
-from tidemill.serve.keys import Keys, Scope
-from tidemill.serve.metrics import Metrics
-from tidemill.serve.protocol import Limits, refused
-from tidemill.serve.traffic import Traffic
+from tidemill.serve.door.http import Application, Endpoint, Incoming
+from tidemill.serve.door.keys import Keys, Scope
+from tidemill.serve.door.traffic import Traffic
+from tidemill.serve.hooks.metrics import Metrics
+from tidemill.serve.on_ray import ingress
+from tidemill.serve.wire.ask import Reply
+from tidemill.serve.wire.protocol import Limits, refused
 from tidemill.steward import policy, status
 from tidemill.steward.steward import Office, Steward
 

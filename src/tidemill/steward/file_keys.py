@@ -10,7 +10,7 @@ from tidemill.errors import LedgerError
 from tidemill.ledger import covers, tables
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import Cover, LedgerSettings
-from tidemill.serve import feedback
+from tidemill.serve.wire import feedback
 
 
 class FileKeys:

@@ -22,7 +22,7 @@ from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.serve import feedback
+from tidemill.serve.wire import feedback
 from tidemill.settings import DataSettings, Kind, Objective
 from tidemill.steward.file_keys import FileKeys
 from tidemill.steward.losses import make

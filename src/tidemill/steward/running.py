@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tidemill.errors import TrainingError
-from tidemill.serve import ray_start
+from tidemill.serve.on_ray import ray_start
 from tidemill.steward import background
 from tidemill.steward.command import RetrainSettings
 

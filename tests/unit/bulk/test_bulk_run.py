@@ -18,10 +18,10 @@ from bulk_files import store
 
 from tidemill import cli
 from tidemill.bulk.worker import Work, Worker
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.errors import SettingsError
-from tidemill.serve.predictor import Predictor
 
 
 def predict(capsys, registry, *words):

@@ -9,10 +9,10 @@ from bulk_files import FORMATS, store
 
 from tidemill.bulk import inputs, reading, scoring, unseen
 from tidemill.bulk.scoring import Scorer
+from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SourceError
-from tidemill.serve.predictor import Predictor
 from tidemill.settings import Kind
 
 REASON = "quarantined_because"

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tidemill.bundle import checksums, signing
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import Registry
 from tidemill.errors import BundleError, RegistryError, SettingsError
-from tidemill.serve.predictor import Predictor
 
 
 def pair(folder, name="key", private=None):

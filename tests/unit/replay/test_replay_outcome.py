@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from replay_parts import BEGIN, records, registry_of, served, timeline_of, worse
 
+from tidemill.bundle.predictor import Predictor
 from tidemill.data.maturity import Maturity
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
@@ -23,7 +24,6 @@ from tidemill.replay.connections import Connections
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.promises import Constant
 from tidemill.replay.traffic import Manner, Sent
-from tidemill.serve.predictor import Predictor
 from tidemill.steward import book
 
 pytestmark = pytest.mark.slow  # a whole ledger is shipped, by a process of its own

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from replay_parts import BEGIN, records, registry_of, served, timeline_of
 
+from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
@@ -21,7 +22,6 @@ from tidemill.replay import traffic
 from tidemill.replay.connections import Connections
 from tidemill.replay.timeline import Timeline
 from tidemill.replay.traffic import Manner, Sent
-from tidemill.serve.predictor import Predictor
 
 
 async def send(timeline: Timeline, port: int, manner: Manner = Manner(), pause: Any = None) -> Sent:  # noqa: B008

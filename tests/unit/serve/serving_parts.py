@@ -23,19 +23,19 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import frames
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.serve.answering.batcher import Queues
+from tidemill.serve.answering.held import Held
+from tidemill.serve.answering.service import Service
+from tidemill.serve.answering.version import Version
 from tidemill.serve.arguments import Arguments
-from tidemill.serve.batcher import Queues
-from tidemill.serve.endpoints import Endpoints
-from tidemill.serve.held import Held
-from tidemill.serve.http import Application
-from tidemill.serve.inference.backend import ReplicaBackend
-from tidemill.serve.metrics import Metrics
-from tidemill.serve.observing import Observers
-from tidemill.serve.protocol import Limits
+from tidemill.serve.door.endpoints import Endpoints
+from tidemill.serve.door.http import Application
+from tidemill.serve.door.inference.backend import ReplicaBackend
+from tidemill.serve.door.traffic import Traffic
+from tidemill.serve.hooks.metrics import Metrics
+from tidemill.serve.hooks.observing import Observers
 from tidemill.serve.replica import Replica
-from tidemill.serve.service import Service
-from tidemill.serve.traffic import Traffic
-from tidemill.serve.version import Version
+from tidemill.serve.wire.protocol import Limits
 from tidemill.settings import Kind
 
 ROW = {"open": True, "city": "Zürich", "size": 61.5}

@@ -8,7 +8,7 @@ import pytest
 from tidemill import cli
 from tidemill.bundle.registry import Registry
 from tidemill.commands import registry as registry_command
-from tidemill.serve import local
+from tidemill.serve.on_ray import local
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_threads_are_a_whole_number(threads, capsys):
 
 
 OBSERVER = """
-from tidemill.serve.observer import Observer
+from tidemill.serve.hooks.observer import Observer
 
 class Slow(Observer):
     def __init__(self, path: str) -> None:
@@ -235,6 +235,6 @@ def test_help_needs_nothing_heavy():
 
 
 def test_serving_needs_no_torch():
-    code = "import sys, tidemill.serve.app, tidemill.serve.local; bad = {'torch', 'lightning', 'hydra', 'wandb', "
-    code += "'sklearn', 'lightgbm', 'spox', 'plotly'} & set(sys.modules); assert not bad, bad"
+    code = "import sys, tidemill.serve.on_ray.app, tidemill.serve.on_ray.local; bad = {'torch', 'lightning', "
+    code += "'hydra', 'wandb', 'sklearn', 'lightgbm', 'spox', 'plotly'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", code], check=True)

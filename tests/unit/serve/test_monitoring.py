@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tidemill.serve.metrics import PATHS, WATCHED, Metrics
+from tidemill.serve.hooks.metrics import PATHS, WATCHED, Metrics
 
 SERVING = Path(__file__).parents[3] / "serving"
 

@@ -6,7 +6,7 @@ import pytest
 from test_retraining_once import Place, champion, place
 
 import own_ray
-from tidemill.serve import ray_token
+from tidemill.serve.on_ray import ray_token
 
 __all__ = ["champion", "place"]
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ import pytest
 from served import MODEL, NOW, Served
 
 import own_ray
-from tidemill.serve import ray_token
+from tidemill.serve.on_ray import ray_token
 from tidemill.steward.book import Book, Kind
 
 SCRIPT = """

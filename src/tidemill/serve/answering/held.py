@@ -1,0 +1,85 @@
+"""What a replica holds, and the words between it and its watcher."""
+
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from tidemill.bundle.rollout import Desired, Mode
+from tidemill.serve.hooks.observer import Refused, Swapped
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Held(Generic[V]):
+    """What a replica answers with. It is replaced as a whole, so a request that reads it once sees one state.
+
+    mode, share: what the challenger does (off without one) and its share of the requests (0 unless canary).
+    generation: of the desired state that was brought about last. serving: false refuses all requests.
+    secret: of a canary's tosses, see choice.py.
+    """
+
+    champion: V
+    challenger: V | None = None
+    mode: Mode = Mode.OFF
+    share: float = 0.0
+    generation: int = 0
+    serving: bool = True
+    secret: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A version that could not be taken. again: it is tried again by itself, as what failed may pass."""
+
+    alias: str
+    version: str
+    error: str
+    again: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a replica runs. Versions by alias ("previous" is kept warm for a rollback).
+
+    generation: held; wanted: the newest seen. behind: seconds since a look found all as the registry says.
+    unread: times that the registry could not be read, in all; error: why not, if that is so now.
+    """
+
+    versions: dict[str, str]
+    mode: Mode
+    share: float
+    serving: bool
+    generation: int
+    wanted: int
+    behind: float
+    refused: tuple[Refusal, ...]
+    unread: int
+    error: str | None
+
+
+class Source(Protocol):
+    """What is watched: a `Registry`, or what stands for one."""
+
+    def state_mark(self, model: str) -> str | None: ...
+
+    def desired(self, model: str) -> Desired: ...
+
+    def champions(self, model: str) -> list[str]: ...
+
+    def toss_secret(self, model: str) -> bytes: ...
+
+
+class Replica(Protocol[V]):
+    """What a watcher asks of its replica. All but `load` are called in the event loop and must be quick."""
+
+    def load(self, version: str) -> V:
+        """A checked version, its golden rows replayed; called in a thread. Raises BundleError, RegistryError."""
+
+    def accepts(self, new: V, held: V) -> None:
+        """Raises BundleError where `new` cannot answer what `held` is asked."""
+
+    def swap(self, held: Held[V]) -> None:
+        """Answer with these from now on."""
+
+    def tell(self, event: Swapped | Refused) -> None:
+        """Pass an event to the observers."""

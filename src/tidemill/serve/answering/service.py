@@ -1,0 +1,286 @@
+"""A replica's work, protocols and servers aside: who answers a request, the batches, the record, the shadow.
+
+A request passes: `predict` chooses versions → a version's batcher → `_finish` puts the whole batch into the ledger in
+one write, and only then lets its replies go.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from tidemill.bundle.rollout import Mode
+from tidemill.errors import LedgerError, RequestError, listed
+from tidemill.ledger.ledger import Ledger
+from tidemill.ledger.record import Answered, Form, Label, Role
+from tidemill.serve.answering import choice
+from tidemill.serve.answering.batcher import Batcher, Queues
+from tidemill.serve.answering.held import Held
+from tidemill.serve.answering.shadow import Shadow
+from tidemill.serve.answering.version import Computed, Version
+from tidemill.serve.hooks.metrics import Metrics
+from tidemill.serve.hooks.observing import Observers
+from tidemill.serve.wire import protocol
+from tidemill.serve.wire.ask import Ask, Part
+
+log = logging.getLogger("ray.serve")
+
+
+class Service:
+    """All methods are called in one event loop.
+
+    Args:
+        held: what to serve; `held` may be replaced at any moment, each request keeps to what it began with.
+    """
+
+    def __init__(
+        self,
+        held: Held[Version],
+        ledger: Ledger,
+        metrics: Metrics,
+        observers: Observers,
+        queues: Queues,
+    ) -> None:
+        self._held = held
+        self._ledger = ledger
+        self._metrics = metrics
+        self._observers = observers
+        self._queues = queues
+        self._threads = ThreadPoolExecutor(1, "batch")
+        self._batchers: dict[Version, Batcher] = {}
+        self._shadow = Shadow(queues.shadow, self._record)
+        self.held = held
+
+    @property
+    def held(self) -> Held[Version]:
+        return self._held
+
+    @held.setter
+    def held(self, held: Held[Version]) -> None:
+        """Swap. Requests in hand end with the versions they began with."""
+        versions = [version for version in (held.champion, held.challenger) if version is not None]
+        for version in versions:
+            if version not in self._batchers:
+                self._ledger.describe(version.described)
+        self._batchers = {version: self._batchers.get(version) or self._batcher(version) for version in versions}
+        self._held = held
+
+    def version(self, number: str | None) -> Version:
+        """The version that reads a request: the pinned one, or the champion.
+
+        Raises:
+            RequestError: 404, no such version is held; 503, none is to be served.
+        """
+        held = self._held
+        if not held.serving:
+            raise protocol.overloaded("A model is served while its registry says so", "it was unloaded", 10)
+        if number is None:
+            return held.champion
+        for version in self._batchers:
+            if version.number == number:
+                return version
+        there = listed(version.number for version in self._batchers)
+        raise protocol.refused(
+            404, "A version that is asked for is in use", f"{number[:40]!r}; in use: {there}", "leave it out"
+        )
+
+    def admit(self, requests: int) -> None:
+        """Pass a request before it is read.
+
+        Args:
+            requests: in hand, this one among them.
+
+        Raises:
+            RequestError: 503, there is more in hand than can be answered soon.
+        """
+        queues, waiting = self._queues, self.waiting
+        if requests > queues.requests or waiting >= queues.waiting:
+            rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
+            raise protocol.overloaded(rule, f"{requests} requests and {waiting} rows", 1)
+
+    def ask(self, count: int, form: Form, inputs: bytes, client: str | None) -> Ask:
+        """A new request of `count` rows; the caller fills in the rest. Nobody can guess its id, to label it."""
+        new = os.urandom(16).hex()
+        return Ask(new, time.time_ns(), time.monotonic(), count, None, None, form, inputs, client=client)
+
+    async def predict(self, ask: Ask) -> Any:
+        """What `ask.encode` makes: the reply to a request that `version(ask.pinned)` has read.
+
+        Raises:
+            RequestError: 422 rows, 503 overload or a ledger that cannot be written, 504 too late.
+        """
+        held = self._held
+        if held.mode is not Mode.CANARY or held.challenger is None or ask.pinned is not None or not ask.count:
+            version = self.version(ask.pinned)
+            if version is held.challenger:
+                ask.role = Role.CANARY
+            return await self._submit(ask, version)
+        return await self._canary(ask, held, held.challenger)
+
+    async def label(self, labels: Sequence[Label]) -> None:
+        """Keep labels.
+
+        Raises:
+            RequestError: 503, they cannot be kept now; 422, they come by keys that the ledger masks.
+        """
+        if not self._ledger.keeps:
+            raise protocol.refused(404, "Labels are kept where a ledger is set", "there is none", "set ledger.path")
+        column = self._held.champion.key
+        if column is not None and self._ledger.masks(column) and any(label.key is not None for label in labels):
+            name = f"ledger.columns.{column.name}"
+            remedy = f'send the "id" of a prediction; or serve with {name}=hash, which hides keys and finds them again'
+            raise protocol.refused(422, "Labels come by key where the ledger keeps keys", f"{name}=mask", remedy)
+        try:
+            self._ledger.labelled(list(labels))
+        except LedgerError as error:
+            raise _unrecorded(error) from error
+        for label in labels:
+            self._observers.emit(label)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait."""
+        return sum(batcher.waiting for batcher in self._batchers.values())
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """What is held, by alias."""
+        held = self._held
+        return {"champion": held.champion} | ({"challenger": held.challenger} if held.challenger else {})
+
+    @property
+    def shadow(self) -> Shadow:
+        return self._shadow
+
+    async def close(self) -> None:
+        await self._shadow.close()
+        self._threads.shutdown()
+
+    async def _canary(self, ask: Ask, held: Held[Version], challenger: Version) -> Any:
+        """Each row goes to the version that its key chooses."""
+        champion = held.champion
+        keys = _keys(ask, champion)
+        chosen, tosses = choice.assign(keys, champion.identity.model, challenger.number, held.share, held.secret)
+        if not chosen.any():
+            ask.propensity, ask.tosses = 1 - held.share, tosses
+            return await self._submit(ask, champion)
+        raw = champion.raw_of(ask)
+        parts = []
+        for version, role, share, mask in (
+            (champion, Role.CHAMPION, 1 - held.share, ~chosen),
+            (challenger, Role.CANARY, held.share, chosen),
+        ):
+            if mask.any():
+                rows = tuple(mask.nonzero()[0].tolist())
+                tossed = tuple(tosses[row] for row in rows)
+                mine = {name: values[mask] for name, values in raw.items()}
+                mine = version.adapted(mine)
+                part = msgspec.structs.replace(
+                    ask,
+                    count=len(rows),
+                    records=None,
+                    raw=mine,
+                    rows=rows,
+                    role=role,
+                    propensity=share,
+                    tosses=tossed,
+                    encode=None,
+                )
+                parts.append(self._submit(part, version))
+        found = await asyncio.gather(*parts)
+        assert ask.encode is not None
+        return ask.encode(ask, found)
+
+    def _submit(self, ask: Ask, version: Version) -> "asyncio.Future[Any]":
+        batcher = self._batchers.get(version)
+        if batcher is None:  # swapped away while this request was read
+            batcher = self._batcher(version)
+        if not batcher.offer(ask):
+            version.statistics.failed(int((time.monotonic() - ask.arrived) * 1e9))
+            observed = f"{batcher.waiting} rows wait"
+            raise protocol.overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
+        ask.answered = asyncio.get_running_loop().create_future()
+        return ask.answered
+
+    def _batcher(self, version: Version) -> Batcher:
+        def finish(asks: Sequence[Ask], computed: Computed | Exception, begun: float) -> None:
+            try:
+                self._finish(version, asks, computed, begun)
+            except Exception as error:  # a fault of ours: nobody may wait for ever
+                log.exception("A batch's answers were lost")
+                for ask in asks:
+                    ask.settle(error)
+
+        queues = self._queues
+        return Batcher(
+            version.compute, finish, self._threads, max_rows=queues.batch, max_queue=queues.waiting, cost=version.cost
+        )
+
+    def _finish(self, version: Version, asks: Sequence[Ask], computed: Computed | Exception, begun: float) -> None:
+        """Make replies, keep them all in one write, let them go."""
+        now = time.monotonic()
+        if isinstance(computed, Exception):
+            log.error("A batch failed", exc_info=computed)
+            for ask in asks:
+                ask.settle(computed)
+            version.executed([(ask, computed) for ask in asks], 0, begun, now)
+            return
+        settled: list[tuple[Ask, Any]] = []
+        entries = []
+        for ask, place in zip(asks, computed.places, strict=True):
+            if isinstance(place, RequestError):
+                settled.append((ask, place))
+                continue
+            answers = {name: values[place] for name, values in computed.answers.items()}
+            settled.append((ask, _encoded(ask, Part(answers, version.identity, ask.role, ask.rows))))
+            if ask.recorded:
+                entries.append(ask.entry(version.number, answers, now))
+        try:
+            self._record(entries)
+        except LedgerError as error:
+            settled = [(ask, _unrecorded(error)) for ask, _ in settled]
+        for ask, result in settled:
+            ask.settle(result)
+        rows = len(next(iter(computed.answers.values())))
+        self._metrics.batch(rows, len(asks), begun - asks[0].arrived, now - begun)
+        version.executed(settled, rows, begun, now)
+        held = self._held
+        shadowed = held.mode is Mode.SHADOW and version is held.champion and all(ask.recorded for ask in asks)
+        if shadowed and held.challenger is not None and rows:
+            self._shadow.offer(held.challenger, entries, computed, self.waiting)
+
+    def _record(self, entries: Sequence[Answered]) -> None:
+        if entries:
+            self._ledger.answered(entries)
+        for entry in entries:
+            self._observers.emit(entry)
+
+
+def _keys(ask: Ask, version: Version) -> Sequence[str]:
+    """Keys of the rows; for one that has none, chance decides, by the answer's id."""
+    keys = ask.keys
+    if keys is None and version.reader.keys and ask.records is not None:
+        keys = [version.reader.key_of(record) for record in ask.records]
+    if keys is None:
+        keys = [None] * ask.count
+    return [f"{ask.id}-{row}" if key is None else key for row, key in enumerate(keys)]
+
+
+def _unrecorded(error: LedgerError) -> RequestError:
+    refusal = protocol.overloaded(error.rule, error.observed, 5)
+    refusal.remedy, refusal.reason = error.remedy, "ledger"
+    return refusal
+
+
+def _encoded(ask: Ask, part: Part) -> Any:
+    if ask.encode is None:
+        return part
+    try:
+        return ask.encode(ask, (part,))
+    except Exception as error:  # must not end the others' requests
+        return error

@@ -1,0 +1,1 @@
+"""What lets requests in: HTTP and gRPC, keys, limits, endpoints and the OpenAPI document."""

@@ -1,0 +1,210 @@
+"""The Open Inference Protocol of one replica: its calls and inferences, for REST and gRPC alike, by its service."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from tidemill.ledger.frames import packed
+from tidemill.ledger.record import Form
+from tidemill.serve.answering.service import Service
+from tidemill.serve.answering.version import Version
+from tidemill.serve.door import exposure, isolation
+from tidemill.serve.door.endpoints import client, deadline
+from tidemill.serve.door.http import Endpoint, Incoming, presented
+from tidemill.serve.door.inference import calls
+from tidemill.serve.door.inference.calls import INFER, Document
+from tidemill.serve.door.inference.servicer import PEER, SERVICE
+from tidemill.serve.door.keys import Key, Keys, Scope
+from tidemill.serve.door.traffic import Traffic
+from tidemill.serve.wire.ask import Ask, Part, Reply
+from tidemill.serve.wire.inference import documents, responses
+from tidemill.serve.wire.inference.requests import InferRequest
+from tidemill.serve.wire.protocol import refused
+
+_LENGTH = b"inference-header-content-length"
+_SCOPES: dict[str, Scope | None] = {
+    INFER: Scope.PREDICT,
+    "ModelStatistics": Scope.METRICS,
+    **dict.fromkeys(("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelConfig")),
+    "RepositoryIndex": None,
+}
+"""What gRPC's calls ask a key for, None: they are open to all; loading, unloading and any others are not."""
+
+
+class Repository(Protocol):
+    """Where load and unload lead: the registry's desired state, for all replicas."""
+
+    async def serve(self, serving: bool) -> None: ...
+
+
+class ReplicaBackend:
+    """Answers as `calls.Backend` and `servicer.Service` say.
+
+    Args:
+        model: its name.
+        keys: None lets everybody in.
+        traffic: what HTTP has in hand stands there too.
+        here: calls by gRPC come from this machine, or are refused.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        service: Callable[[], Service],
+        keys: Keys | None,
+        repository: Repository,
+        traffic: Traffic,
+        *,
+        here: bool = False,
+    ) -> None:
+        self._model = model
+        self._of = service
+        self._keys = keys
+        self._repository = repository
+        self._traffic = traffic
+        self._here = here
+        body = responses.error_body
+        self._infer = Endpoint(self._post_infer, ("POST",), Scope.PREDICT, label="An inference", error_body=body)
+        self._admin = Endpoint(self._call, ("POST",), Scope.ADMIN, label="Loading", error_body=body)
+        self._stats = Endpoint(self._call, ("GET",), Scope.METRICS, label="Statistics", error_body=body)
+        self._open = {
+            method: Endpoint(self._call, (method,), None, label="This path", error_body=body)
+            for method in ("GET", "POST")
+        }
+        self._none = Endpoint(self._call, ("GET", "POST"), None, error_body=body)
+
+    def find(self, path: str) -> Endpoint | None:
+        """The endpoint of a path under /v2."""
+        if not path.startswith("/v2"):
+            return None
+        if path.endswith("/infer"):
+            return self._infer
+        if path.endswith(("/load", "/unload")):
+            return self._admin
+        if path.endswith("/stats"):
+            return self._stats
+        return self._open.get(calls.method(path), self._none)
+
+    # what gRPC asks
+
+    def counted(self, rpc: str) -> AbstractContextManager[None]:
+        return self._traffic.call(f"/{SERVICE}/{rpc}")
+
+    def admit(self, rpc: str, metadata: Mapping[str, str]) -> Key | None:
+        isolation.check_call(metadata)
+        if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
+            remedy = "serve with --host and keys"
+            raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
+        scope = _SCOPES.get(rpc, Scope.ADMIN)
+        if self._keys is not None and scope is not None:
+            key = presented(metadata.get("authorization"), metadata.get("x-api-key"))
+            return self._keys.check(key, scope)
+        return None
+
+    async def infer(self, message: Any, key: Key | None) -> Any:
+        with self._traffic.prediction():
+            version = self._version(message.model_name, message.model_version)
+            request = version.decoder.message(message)
+            ask = self._ask(request, message.model_version, version, key)
+            ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
+            ask.deadline = _deadline(request, None)
+            return await self._service.predict(ask)
+
+    # what both ask
+
+    def live(self) -> bool:
+        return True
+
+    def ready(self) -> bool:
+        return self._service.held.serving
+
+    def model_ready(self, model: str, version: str) -> bool:
+        self._version(model, version)
+        return True
+
+    def server_metadata(self) -> Document:
+        return documents.server_metadata()
+
+    def model_metadata(self, model: str, version: str) -> Document:
+        held = self._version(model, version)
+        return documents.model_metadata(held.identity, held.reader.columns, self._numbers)
+
+    def model_config(self, model: str, version: str) -> Document:
+        held = self._version(model, version)
+        return documents.model_config(held.identity, held.reader.columns, self._numbers)
+
+    def model_statistics(self, model: str, version: str) -> Document:
+        held = [self._version(model, version)] if version else self._service.versions.values()
+        if model:
+            self._version(model, version)
+        return documents.model_statistics(self._model, {each.number: each.statistics for each in held})
+
+    def repository_index(self, ready: bool) -> list[Document]:
+        reason = None if self._service.held.serving else "unloaded"
+        return documents.repository_index(self._model, dict.fromkeys(self._numbers, reason), ready)
+
+    async def repository_load(self, model: str, parameters: Mapping[str, Any]) -> None:
+        self._known(model)
+        await self._repository.serve(True)
+
+    async def repository_unload(self, model: str, parameters: Mapping[str, Any]) -> None:
+        self._known(model)
+        await self._repository.serve(False)
+
+    # what REST asks
+
+    async def _post_infer(self, request: Incoming) -> Reply:
+        call = calls.route(request.method, request.path)
+        version = self._version(call.model, call.version)
+        infer = version.decoder.http(request.body, request.headers.get(_LENGTH))
+        ask = self._ask(infer, call.version, version, request.key)
+        ask.encode = lambda ask, parts: _reply(infer, parts, ask)
+        ask.deadline = _deadline(infer, deadline(request))
+        reply: Reply = await self._service.predict(ask)
+        return reply
+
+    async def _call(self, request: Incoming) -> Reply:
+        call = calls.route(request.method, request.path, request.body)
+        status, body = await calls.rest(self, call)
+        return Reply(body, status)
+
+    @property
+    def _service(self) -> Service:
+        return self._of()
+
+    @property
+    def _numbers(self) -> Sequence[str]:
+        return [version.number for version in self._service.versions.values()]
+
+    def _known(self, model: str) -> None:
+        if model and model != self._model:
+            raise refused(
+                404, "A model that is asked for is served here", f"{model[:60]!r}", f"ask for {self._model!r}"
+            )
+
+    def _version(self, model: str, version: str) -> Version:
+        self._known(model)
+        return self._service.version(version or None)
+
+    def _ask(self, request: InferRequest, version: str, reads: Version, presented: Key | None) -> Ask:
+        inputs = packed(dict(request.raw) | request.others)
+        ask = self._service.ask(request.rows, Form.COLUMNS, inputs, client(presented))
+        ask.raw = request.raw
+        ask.pinned = version or None
+        key = request.parameters.get("key")
+        ask.keys = reads.reader.keys_in(request.others) if key is None else [str(key)] * request.rows
+        return ask
+
+
+def _reply(request: InferRequest, parts: Sequence[Part], ask: Ask) -> Reply:
+    body, headers = responses.http(request, responses.joined(parts, ask.count, ask.id))
+    more = tuple((name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Content-Type")
+    return Reply(body, type=headers["Content-Type"].encode(), headers=more)
+
+
+def _deadline(request: InferRequest, earlier: float | None) -> float | None:
+    if request.timeout is None:
+        return earlier
+    own = time.monotonic() + request.timeout
+    return own if earlier is None else min(own, earlier)

@@ -1,0 +1,1 @@
+"""What looks on while a replica answers: observers, metrics and live profiles."""
