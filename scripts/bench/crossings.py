@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from tidemill.steward.detectors import RiseDetector
-from tidemill.steward.histograms import HistogramEvidence
-from tidemill.steward.paired import DifferenceEvidence, Question, weighted_differences
+from tidemill.steward.evidence.detectors import RiseDetector
+from tidemill.steward.evidence.histograms import HistogramEvidence
+from tidemill.steward.evidence.paired import DifferenceEvidence, Question, weighted_differences
 
 ALPHA = 0.05
 LENGTH = 10_000

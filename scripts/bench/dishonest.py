@@ -22,9 +22,9 @@ from whole_trials import OTHER, TRIED, Simulated
 
 from tidemill.serve.answering import choice
 from tidemill.steward import policy
-from tidemill.steward.checked_trial import CheckedTrial
-from tidemill.steward.comparison import Comparison, Stage
-from tidemill.steward.paired import Verdict
+from tidemill.steward.evidence.paired import Verdict
+from tidemill.steward.trial.checked import CheckedTrial
+from tidemill.steward.trial.comparison import Comparison, Stage
 
 CLIENTS, SHARES = ("shop", "app", "rival"), (0.6, 0.3, 0.1)
 ROWS, PERIODS = 1000, 10  # of a stage

@@ -71,7 +71,7 @@ def speed() -> dict[str, float]:
     from tidemill.data.profile import cells, profile, profile_like
     from tidemill.data.schema import Column, Schema
     from tidemill.settings import Kind
-    from tidemill.steward.histograms import HistogramEvidence
+    from tidemill.steward.evidence.histograms import HistogramEvidence
 
     reference, live = (pl.DataFrame(table(ROWS, seed)) for seed in (0, 1))
     kinds = {name: Kind.NUMERIC if name.startswith("number") else Kind.CATEGORICAL for name in reference.columns}
@@ -108,7 +108,7 @@ def months(widths: tuple[int, ...], most: int, seconds: float) -> dict[str, floa
     import numpy as np
     from crossings import rate_bounds
 
-    from tidemill.steward.histograms import e_bh
+    from tidemill.steward.evidence.histograms import e_bh
 
     rng, alarms, number, begun = np.random.default_rng(widths[0]), 0, 0, time.perf_counter()
     while number < most and time.perf_counter() - begun < seconds:
@@ -166,8 +166,8 @@ def _running(windows: Any, reference: Any) -> Any:
     """Log evidence of every column after each look [looks, columns], as `HistogramEvidence` sums it."""
     import numpy as np
 
-    from tidemill.steward.histograms import bin_sets, set_evidence
-    from tidemill.steward.limits import log_mean
+    from tidemill.steward.evidence.histograms import bin_sets, set_evidence
+    from tidemill.steward.evidence.limits import log_mean
 
     sets = bin_sets(windows.shape[-1], ordered=True)
     found = np.stack(

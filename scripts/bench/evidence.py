@@ -39,10 +39,10 @@ from crossings import (
 )
 from whole_trials import VOID, whole_trials
 
-from tidemill.steward.betting import MeanEvidence
-from tidemill.steward.detectors import Rule
-from tidemill.steward.paired import Question
-from tidemill.steward.sequential import Spending, z_bounds
+from tidemill.steward.evidence.betting import MeanEvidence
+from tidemill.steward.evidence.detectors import Rule
+from tidemill.steward.evidence.paired import Question
+from tidemill.steward.evidence.sequential import Spending, z_bounds
 
 CHANGE = LENGTH // 2
 RIVER = "river==0.26.1"

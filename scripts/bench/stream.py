@@ -31,8 +31,8 @@ import lightgbm
 import numpy as np
 import polars as pl
 
-from tidemill.steward.detectors import RiseDetector
-from tidemill.steward.paired import DifferenceEvidence, Question, Verdict
+from tidemill.steward.evidence.detectors import RiseDetector
+from tidemill.steward.evidence.paired import DifferenceEvidence, Question, Verdict
 
 DAY = 48
 WEEK = 7 * DAY

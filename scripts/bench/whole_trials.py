@@ -13,10 +13,10 @@ from crossings import ALPHA
 
 from tidemill.serve.answering import choice
 from tidemill.steward import policy
-from tidemill.steward.comparison import Comparison, Stage
-from tidemill.steward.paired import Verdict
+from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.policy import TrialSettings, Unit
-from tidemill.steward.trial import Trial
+from tidemill.steward.trial.comparison import Comparison, Stage
+from tidemill.steward.trial.trial import Trial
 
 PERIODS, ROWS = 20, 100  # of a stage
 TRIED, OTHER = "2", "1"

@@ -21,9 +21,9 @@ from tidemill.data.raw import from_rows
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Described, Form, Label, Role
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.steward.aging import Horizon
-from tidemill.steward.command import RetrainSettings
-from tidemill.steward.retraining import Phase, Retraining, State
+from tidemill.steward.retraining.aging import Horizon
+from tidemill.steward.retraining.command import RetrainSettings
+from tidemill.steward.retraining.retraining import Phase, Retraining, State
 
 pytestmark = pytest.mark.slow
 START = datetime(2026, 1, 1, tzinfo=UTC)

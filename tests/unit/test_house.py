@@ -45,7 +45,7 @@ def test_serving_imports_nothing_that_trains() -> None:
     heavy = "torch lightning hydra wandb sklearn lightgbm spox plotly"
     code = (
         "import pkgutil, importlib, sys, tidemill.serve, tidemill.cli\n"
-        "for module in pkgutil.iter_modules(tidemill.serve.__path__, 'tidemill.serve.'):\n"
+        "for module in pkgutil.walk_packages(tidemill.serve.__path__, 'tidemill.serve.'):\n"
         "    importlib.import_module(module.name)\n"
         f"found = [name for name in {heavy.split()} if name in sys.modules]\n"
         "assert not found, found"

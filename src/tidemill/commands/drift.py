@@ -23,7 +23,7 @@ def run(parsed: argparse.Namespace) -> int:
     status: 0 nothing has drifted, 3 something has, 1 it failed."""
     from tidemill.errors import SettingsError
     from tidemill.report import drift_page
-    from tidemill.steward import shift
+    from tidemill.steward.drift import shift
 
     found = shift.compare(parsed.reference, parsed.file)
     if parsed.html is not None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from tidemill.report.markup import Html, join, table, tag
-from tidemill.steward.shift import ALPHA, SMALLEST, Comparison, Shift
+from tidemill.steward.drift.shift import ALPHA, SMALLEST, Comparison, Shift
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 HEAD = ("", "column", "kind", "rows moved", "evidence", "missing", "unseen", "what changed")

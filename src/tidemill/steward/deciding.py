@@ -14,12 +14,12 @@ from tidemill.bundle.rollout import Desired
 from tidemill.steward import labels
 from tidemill.steward.acting import in_force
 from tidemill.steward.book import Decision, Kind
-from tidemill.steward.checked_trial import CheckedTrial
-from tidemill.steward.comparison import Stage
-from tidemill.steward.paired import Verdict
+from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.policy import Policy
-from tidemill.steward.readiness import Readiness
-from tidemill.steward.retraining import Phase, State
+from tidemill.steward.retraining.readiness import Readiness
+from tidemill.steward.retraining.retraining import Phase, State
+from tidemill.steward.trial.checked import CheckedTrial
+from tidemill.steward.trial.comparison import Stage
 from tidemill.steward.watch import Reading, Severity
 
 MONTH = timedelta(days=30)

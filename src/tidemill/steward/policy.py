@@ -17,8 +17,8 @@ from tidemill.composition import Conflict, Rule, build
 from tidemill.errors import SettingsError
 from tidemill.settings.rules import AtLeastOne, Days, Hours, NotNegative, Positive, Share, ShareOrEnd
 from tidemill.steward import losses
-from tidemill.steward.command import RetrainSettings
-from tidemill.steward.sequential import Spending
+from tidemill.steward.evidence.sequential import Spending
+from tidemill.steward.retraining.command import RetrainSettings
 
 SHOWN = "src/tidemill/steward/policy.yaml has all keys and their values"
 

@@ -22,14 +22,15 @@ from tidemill.bundle.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
 from tidemill.ledger.settings import Cover, LedgerSettings
-from tidemill.steward import acting, deciding, readiness, status
-from tidemill.steward.aging import Horizon
+from tidemill.steward import acting, deciding, status
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
 from tidemill.steward.policy import Authority, Clock, Policy
-from tidemill.steward.readiness import Readiness
-from tidemill.steward.retraining import Retraining, State
+from tidemill.steward.retraining import readiness
+from tidemill.steward.retraining.aging import Horizon
+from tidemill.steward.retraining.readiness import Readiness
+from tidemill.steward.retraining.retraining import Retraining, State
 from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.watching import unwatched
 from tidemill.steward.weighing import Weighing

@@ -19,10 +19,10 @@ from tidemill.data.schema import Role, Schema
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import history, labels
 from tidemill.steward.book import Book, Decision
-from tidemill.steward.checked_trial import CheckedTrial
-from tidemill.steward.comparison import Comparison, Stage
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span, floor
+from tidemill.steward.trial.checked import CheckedTrial
+from tidemill.steward.trial.comparison import Comparison, Stage
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
 from tidemill.steward.watches.performance import Performance
 from tidemill.steward.watching import watched_version, watches

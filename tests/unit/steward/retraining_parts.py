@@ -14,7 +14,7 @@ from tidemill.ledger.record import Answered, Described, Form, Label
 from tidemill.ledger.settings import Fsync, LedgerSettings
 from tidemill.ledger.shipper import Shipper
 from tidemill.ledger.wal import Wal
-from tidemill.steward.command import RetrainSettings
+from tidemill.steward.retraining.command import RetrainSettings
 
 
 def settings(**changes: Any) -> RetrainSettings:

@@ -20,7 +20,7 @@ RUN = Path(WORDS["hydra.run.dir"].strip("'"))
 
 
 def wait(step: str) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 180
     while not (RUN / step).exists():
         assert time.monotonic() < until, step
         time.sleep(0.01)

@@ -9,11 +9,11 @@ import pytest
 from tidemill.bundle.rollout import Desired, Mode
 from tidemill.steward import policy
 from tidemill.steward.book import Decision, Kind
-from tidemill.steward.comparison import Stage
 from tidemill.steward.deciding import Situation, propose
+from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.labels import CONTRADICTED
-from tidemill.steward.paired import Verdict
-from tidemill.steward.retraining import Phase, State
+from tidemill.steward.retraining.retraining import Phase, State
+from tidemill.steward.trial.comparison import Stage
 from tidemill.steward.watch import Reading, Severity
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)

@@ -15,9 +15,9 @@ from tidemill.bundle import checksums, manifest
 from tidemill.bundle.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
-from tidemill.steward.command import Priority
 from tidemill.steward.policy import Authority
 from tidemill.steward.records import Records
+from tidemill.steward.retraining.command import Priority
 from tidemill.steward.steward import Office, Steward
 from tidemill.steward.watch import Severity
 
@@ -55,7 +55,7 @@ def office(served):
 def look(served, hours, given=None, one=None):
     """Look until nothing is left to do, `hours` after the beginning."""
     one = one or Steward(office(served), given or rules())
-    until = time.monotonic() + 30
+    until = time.monotonic() + 180
     while one.look(BEGIN + hours * HOUR) or '"retraining": "' in status_text(served):
         assert time.monotonic() < until
         time.sleep(0.02)

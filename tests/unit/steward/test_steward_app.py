@@ -13,7 +13,8 @@ from tidemill.steward.book import Book, Kind
 SCRIPT = """
 import json, os, random, sys, time, urllib.error, urllib.request
 from pathlib import Path
-from tidemill.serve import key_file, ray_token
+from tidemill.serve.door import key_file
+from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
 import ray
 from ray import serve
@@ -29,7 +30,7 @@ arguments = Arguments(
 )
 key = key_file.create(Path(place) / "keys.json", "me", ["metrics"])[1]
 serve.run(build(arguments), name="steward", route_prefix="/steward")
-until = time.monotonic() + 60
+until = time.monotonic() + 180
 url = f"http://127.0.0.1:{port}/steward"
 try:
     urllib.request.urlopen(url, timeout=10)

@@ -61,7 +61,7 @@ class Life:
     def look(self) -> None:
         """Wait until it has looked."""
         status = self.place / "ledger" / MODEL / "steward" / "status.json"
-        begun, end = time.time(), time.monotonic() + 30
+        begun, end = time.time(), time.monotonic() + 180
         while time.monotonic() < end and not (status.exists() and status.stat().st_mtime > begun):
             time.sleep(0.02)
 

@@ -3,7 +3,7 @@
 Nothing is remembered and nothing is drawn: all replicas choose alike, today and tomorrow. The hash is keyed with a
 secret of the registry's, so that no client can look for keys that go where it wants them to. Each stage of each
 challenger has a hash of its own: what a key did at one share says nothing of where it is sent at the next, so that
-evidence of stages may be multiplied although keys return (steward/tosses.py).
+evidence of stages may be multiplied although keys return (steward/trial/tosses.py).
 """
 
 import functools

@@ -19,9 +19,9 @@ import polars as pl
 
 from tidemill.settings import Objective
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
-from tidemill.steward.limits import NOTHING, log_mean
+from tidemill.steward.evidence.limits import NOTHING, log_mean
+from tidemill.steward.evidence.sampling import Blocks, unpacked
 from tidemill.steward.losses import probabilities_of
-from tidemill.steward.sampling import Blocks, unpacked
 from tidemill.steward.watch import Reading, Severity, Watched
 
 CHECK = "calibration"

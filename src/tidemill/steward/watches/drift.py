@@ -22,12 +22,12 @@ from tidemill.data.bursts import moved, worst
 from tidemill.data.profile import Profile, cells, profile_like
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
-from tidemill.steward import live
-from tidemill.steward.histograms import HistogramEvidence, e_bh
-from tidemill.steward.limits import NOTHING, log_mean
-from tidemill.steward.moves import factor, sets, told
+from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
+from tidemill.steward.evidence.limits import NOTHING, log_mean
+from tidemill.steward.evidence.moves import factor, sets, told
 from tidemill.steward.watch import Reading, Severity, Watched
-from tidemill.steward.windows import Window
+from tidemill.steward.watches.parts import live
+from tidemill.steward.watches.parts.windows import Window
 
 _ROWS = 400
 """At least so many of the latest, and a day's, say how things are now."""

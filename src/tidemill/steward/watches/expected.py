@@ -24,14 +24,14 @@ import polars as pl
 
 from tidemill.settings import Objective
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
-from tidemill.steward import rises, sampling
-from tidemill.steward.covariates import Coder, weights
-from tidemill.steward.detectors import RiseDetector
+from tidemill.steward.evidence import rises, sampling
+from tidemill.steward.evidence.detectors import RiseDetector
+from tidemill.steward.evidence.rises import Rise, microseconds
+from tidemill.steward.evidence.sampling import Thinned
 from tidemill.steward.losses import probabilities_of
 from tidemill.steward.promise import promised
-from tidemill.steward.rises import Rise, microseconds
-from tidemill.steward.sampling import Thinned
 from tidemill.steward.watch import Reading, Severity, Watched
+from tidemill.steward.watches.parts.covariates import Coder, weights
 
 CHECK = "expected"
 _RIDGE = 20.0

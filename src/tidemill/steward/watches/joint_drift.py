@@ -23,12 +23,12 @@ from tidemill.composition import Rule
 from tidemill.data.bursts import moved
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
-from tidemill.steward import live
-from tidemill.steward.classifier import Classifier, Features, codes
-from tidemill.steward.histograms import HistogramEvidence
-from tidemill.steward.limits import NOTHING, log_mean
-from tidemill.steward.samples import Sample, packed, unpacked
+from tidemill.steward.evidence.histograms import HistogramEvidence
+from tidemill.steward.evidence.limits import NOTHING, log_mean
 from tidemill.steward.watch import Reading, Severity, Watched
+from tidemill.steward.watches.parts import live
+from tidemill.steward.watches.parts.classifier import Classifier, Features, codes
+from tidemill.steward.watches.parts.samples import Sample, packed, unpacked
 
 _BINS = 10
 _DAY = 86_400

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
-from tidemill.steward.detectors import RiseDetector
+from tidemill.steward.evidence.detectors import RiseDetector
+from tidemill.steward.evidence.rises import Look, Rise, microseconds, restored
 from tidemill.steward.promise import figures, promised
-from tidemill.steward.rises import Look, Rise, microseconds, restored
-from tidemill.steward.slicing import Cut, cut
 from tidemill.steward.watch import Reading, Severity, Watched
+from tidemill.steward.watches.parts.slicing import Cut, cut
 
 CHECK = "performance"
 _SHIFTED_MOST = 1 - 1e-6

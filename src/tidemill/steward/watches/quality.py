@@ -20,10 +20,10 @@ from tidemill.data.bursts import worst
 from tidemill.data.profile import Profile, merge, profile_like
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share
-from tidemill.steward import live
-from tidemill.steward.episodes import Episodes, largest_rate, rate_gains
-from tidemill.steward.volume import Usual, Volume
+from tidemill.steward.evidence.episodes import Episodes, largest_rate, rate_gains
 from tidemill.steward.watch import LONGEST, Reading, Severity, Watched, quoted
+from tidemill.steward.watches.parts import live
+from tidemill.steward.watches.parts.volume import Usual, Volume
 
 _NAMES = 1_000
 """Never-seen values of a column and period that are kept by name; where there are more, none is named."""

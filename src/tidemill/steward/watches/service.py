@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, Positive, Share
-from tidemill.steward.detectors import RiseDetector
+from tidemill.steward.evidence.detectors import RiseDetector
+from tidemill.steward.evidence.rises import Rise, microseconds, restored
 from tidemill.steward.losses import broken
 from tidemill.steward.records import first_of_requests
-from tidemill.steward.rises import Rise, microseconds, restored
 from tidemill.steward.watch import Reading, Severity, Watched
 
 _REMEDY = {

@@ -50,7 +50,7 @@ def _block(found: dict[str, str]) -> set[int]:
 
 
 def test_no_two_starts_are_given_the_same_ports(alone: None) -> None:
-    script = f"from tidemill.serve import isolation; print(isolation.ports()[{NAMES[0]!r}], flush=True); input()"
+    script = f"from tidemill.serve.door import isolation; print(isolation.ports()[{NAMES[0]!r}], flush=True); input()"
     command = [sys.executable, "-c", script]
     others = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     try:

@@ -235,7 +235,7 @@ def test_the_file_is_its_owners_and_others_who_may_write_it_are_reported(path, c
 
 def test_many_writers_lose_no_key(path):
     code = (
-        "import sys; from pathlib import Path; from tidemill.serve import key_file\n"
+        "import sys; from pathlib import Path; from tidemill.serve.door import key_file\n"
         "for _ in range(5): key_file.create(Path(sys.argv[1]), 'x', [key_file.Scope.ADMIN])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)])

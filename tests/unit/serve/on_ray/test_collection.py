@@ -8,7 +8,7 @@ from tidemill.serve.on_ray.collection import Collection
 TEXT = b"# HELP x_total x\n# TYPE x_total counter\nx_total %d\n"
 SCRIPT = """
 import asyncio, logging, os
-from tidemill.serve import ray_token
+from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
 import ray
 from tidemill.serve.on_ray.collection import Collection

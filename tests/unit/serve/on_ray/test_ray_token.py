@@ -6,7 +6,7 @@ from tidemill.serve.on_ray import ray_token
 _STARTED = """
 import logging, os
 import ray  # before the token is set, as happens when an application is imported
-from tidemill.serve import ray_token
+from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
 ray.init(address="local", include_dashboard=False, num_cpus=1, object_store_memory=100 * 2**20,
          logging_level=logging.ERROR, log_to_driver=False)

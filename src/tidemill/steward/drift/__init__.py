@@ -1,0 +1,1 @@
+"""Two tables, or a table and a bundle's profile, compared: what `tidemill drift` shows."""

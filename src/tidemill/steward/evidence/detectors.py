@@ -1,0 +1,179 @@
+"""Detectors of a rise: evidence that the mean of a stream in [0, 1] went up at some time, and since when.
+
+Shiryaev–Roberts and CUSUM statistics made of e-processes: Shin, Ramdas & Rinaldo, E-detectors: a nonparametric
+framework for sequential change detection (NEJSDS, 2023). The wealth of a bettor who starts at every moment is
+summed (or the largest is taken), so that no one has to say when the change came.
+
+Assumes: given the past, every value's mean is at most the baseline, or, where that is estimated, the same unknown
+constant. Then P(alarm among the first `within` values) ≤ alpha; with `anytime` P(alarm, ever) ≤ alpha.
+Void: where a steady mean is wrong from the start by season (give each hour and weekday a detector), where labels
+come sooner for large losses than for small ones, and for a baseline that is estimated while it falls.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from tidemill.steward.evidence.limits import NOTHING, log_mean, plain, require_positive, require_share, within
+
+RISES = np.log([1.2, 1.4, 1.7, 2.2, 3.5])
+"""Log odds ratios of the alternatives, over which evidence is averaged: .10 to .118, .135, .159, .196 and .28."""
+
+
+class Rule(StrEnum):
+    """How evidence over all starts becomes one number: their sum, or the largest, which is CUSUM's and later."""
+
+    SUM = "sum"
+    LARGEST = "largest"
+
+
+def _nothing() -> np.ndarray:
+    return np.full(len(RISES), NOTHING)
+
+
+@dataclass(kw_only=True, slots=True)
+class RiseDetector:
+    """Alarms when the statistic reaches the threshold; memory and work per value are constant.
+
+    A start at s bets that since s the odds are `RISES` times those before. With an estimated baseline, the bet
+    is made around the running mean, and the statistic is divided by the largest likelihood that any constant
+    mean has (universal inference: Wasserman, Ramdas & Balakrishnan, PNAS 2020); for values other than 0 and 1
+    the likelihood is that of Bernoulli, whose ratios bound from below those of any law on [0, 1] with that mean.
+    The price of not knowing the baseline is paid once, about ½ log(1 + count / burn_in).
+
+    With weights 1 and threshold within / alpha, P(alarm by T) ≤ alpha · T / within, hence an average run length
+    of at least within / (2 alpha), and within / alpha for a given baseline. With `anytime` a start at s weighs
+    within / ((s − 1 + within)(s + within)), which sums to 1, and the threshold is 1 / alpha (Ville, 1939).
+
+    Leading axes of the values are streams followed side by side.
+
+    Attributes:
+        baseline: the mean that may not be exceeded; None: whatever it is, it may not rise.
+        burn_in: first values that only inform the estimated baseline; nothing is detected among them.
+        guess, guess_weight: sum and number of values known beforehand, such as those of the reference profile.
+            They make detection sooner where they are right, and no alarm false where they are wrong.
+        burnt: values of the burn-in that were seen.
+        total, peak: log sum and largest of the bets over starts [..., 5]; peak's start is `since`, counted from 1.
+        price: log likelihood of the running mean's forecasts; seen: sum of values after the burn-in.
+        log_statistic: at the last value; an alarm is a statistic of at least log_threshold.
+    """
+
+    alpha: float
+    within: int
+    anytime: bool = False
+    baseline: float | None = None
+    burn_in: int = 500
+    rule: Rule = Rule.SUM
+    guess: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    guess_weight: float = 0.0
+    count: int = 0
+    burnt: int = 0
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    price: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    total: np.ndarray = field(default_factory=_nothing)
+    peak: np.ndarray = field(default_factory=_nothing)
+    since: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
+    log_statistic: np.ndarray = field(default_factory=lambda: np.asarray(NOTHING))
+
+    def __post_init__(self) -> None:
+        require_share("alpha", self.alpha)
+        require_positive("within", self.within)
+        if self.baseline is not None:
+            require_share("The baseline", self.baseline)
+        for name in ("guess", "seen", "price", "total", "peak", "since", "log_statistic"):
+            setattr(self, name, np.asarray(getattr(self, name)))
+
+    @property
+    def log_threshold(self) -> float:
+        return float(-np.log(self.alpha) if self.anytime else np.log(self.within / self.alpha))
+
+    @property
+    def alarm(self) -> np.ndarray:
+        """Whether the statistic now is at its threshold or above [...]."""
+        return np.asarray(self.log_statistic >= self.log_threshold)
+
+    @property
+    def began(self) -> np.ndarray:
+        """The value, counted from 1, since which a rise is likeliest [...]; 0 before the first bet."""
+        best = np.argmax(self.peak, axis=-1)[..., None]
+        return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
+
+    def update(self, values: Any, counts: Any = 1) -> np.ndarray:
+        """Log statistic after each of the values [..., n]; NOTHING (limits.py) during the burn-in.
+
+        Args:
+            counts: of values, where each entry is the sum of so many that follow each other [n]. Bets then begin and
+                baselines move between entries only, which takes fewer steps and costs about as much delay as an entry.
+
+        Raises:
+            SettingsError: a value lies outside [0, 1].
+        """
+        number = np.asarray(counts, dtype=np.int64)
+        array = within(np.atleast_1d(np.asarray(values, dtype=np.float64)) / number, 0.0, 1.0) * number
+        number = np.broadcast_to(number, array.shape[-1:])
+        before = self.count + np.cumsum(number) - number
+        first = 0 if self.baseline is not None else int(np.searchsorted(before, self.burn_in))
+        self.guess = self.guess + array[..., :first].sum(axis=-1)
+        burnt = int(number[:first].sum())
+        self.guess_weight += burnt
+        self.burnt += burnt
+        self.count += burnt
+        path = np.full(array.shape, NOTHING)
+        if first < array.shape[-1]:
+            path[..., first:] = self._bet(array[..., first:], number[first:])
+            self.log_statistic = path[..., -1]
+        return path
+
+    def _bet(self, array: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Log statistic after each entry, none of them of the burn-in."""
+        number = self.count - self.burnt + np.cumsum(counts)
+        sums = self.seen[..., None] + np.cumsum(array, axis=-1)
+        if self.baseline is None:
+            expected = (0.5 + self.guess[..., None] + sums - array) / (self.guess_weight + 1 + number - counts)
+            forecast = array * np.log(expected) + (counts - array) * np.log1p(-expected)
+            paid = self.price[..., None] + np.cumsum(forecast, axis=-1)
+            known = paid - _best_likelihood(sums, number)
+        else:
+            expected = np.full(array.shape, self.baseline)
+            paid, known = np.zeros(array.shape), np.zeros(array.shape)
+        gain = array[..., None] * RISES - counts[:, None] * np.log1p(expected[..., None] * np.expm1(RISES))
+        gains = np.cumsum(gain, axis=-2)
+        entry = np.log(self._weights(number, counts))[:, None] - (gains - gain)
+        total = _accumulated(np.logaddexp, self.total, entry)
+        peak = _accumulated(np.maximum, self.peak, entry)
+        newer = peak[..., 1:, :] > peak[..., :-1, :]
+        starts = np.where(newer, (self.burnt + 1 + number - counts)[:, None], self.since[..., None, :])
+        self.since = np.maximum.accumulate(starts, axis=-2)[..., -1, :]
+        self.total, self.peak = total[..., -1, :] + gains[..., -1, :], peak[..., -1, :] + gains[..., -1, :]
+        self.seen, self.price = sums[..., -1], paid[..., -1]
+        self.count += int(counts.sum())
+        over_starts = total if self.rule == Rule.SUM else peak
+        return np.asarray(known + log_mean(over_starts[..., 1:, :] + gains))
+
+    def _weights(self, number: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Of the starts at the values of each entry, all or the first of them; `number` values were there after it."""
+        before, starts = number - counts, counts if self.rule == Rule.SUM else np.ones(len(counts))
+        if not self.anytime:
+            return starts
+        return np.asarray(self.within * starts / ((before + self.within) * (before + starts + self.within)))
+
+    def state(self) -> dict[str, Any]:
+        """What makes it again: `RiseDetector(**state)`."""
+        return plain(self)
+
+
+def _accumulated(operation: np.ufunc, before: np.ndarray, entry: np.ndarray) -> np.ndarray:
+    """What was there, then the operation over it and all entries up to each [..., 1 + n, 5]."""
+    begun = np.broadcast_to(before[..., None, :], (*entry.shape[:-2], 1, entry.shape[-1]))
+    return np.asarray(operation.accumulate(np.concatenate([begun, entry], axis=-2), axis=-2))
+
+
+def _best_likelihood(sums: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Largest log likelihood of Bernoulli over all constant means [..., n]."""
+    share = sums / number
+    rest = np.clip(1 - share, 0, 1)
+    smallest = np.finfo(np.float64).tiny
+    entropy = share * np.log(np.maximum(share, smallest)) + rest * np.log(np.maximum(rest, smallest))
+    return np.asarray(number * entropy)

@@ -1,0 +1,150 @@
+"""A rise detector that knows moments: when the rise began, the mean since then, and a period's highest evidence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from tidemill.steward.evidence.bounds import LargeSampleBounds
+from tidemill.steward.evidence.detectors import RISES, RiseDetector
+from tidemill.steward.evidence.limits import NOTHING
+from tidemill.steward.evidence.sampling import BLOCK, Blocks, unpacked
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+FINE = 2 * BLOCK
+"""Values of a period up to which each is an entry of the detector; those behind them are taken in twos, threes, …"""
+
+
+TIGHTEST = 1_000
+"""Values of a period at which its interval is as narrow as it can be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What there is to say at the end of a period.
+
+    log_e: the highest of the period's, at least 0. rows, mean: of the period's values; low, high: bounds of their mean,
+    where an interval was asked for. before: the mean that may not be exceeded,
+    or that up to the likeliest beginning of a rise. since, mean_since: that beginning, and the mean from there on.
+    """
+
+    log_e: float
+    log_threshold: float
+    rows: int
+    mean: float
+    low: float
+    high: float
+    before: float
+    since: datetime | None
+    mean_since: float
+
+    @property
+    def alarm(self) -> bool:
+        return self.log_e >= self.log_threshold
+
+
+@dataclass(kw_only=True, slots=True)
+class Rise:
+    """Follows one stream of values in [0, 1].
+
+    Attributes:
+        interval: 1 minus the level of a confidence sequence for the mean of each period by itself, or None. It is one
+            for large samples, since the mean may move within a period and MeanBounds would then exclude every value.
+        starts: moment of each alternative's likeliest beginning, microseconds since 1970 [5].
+        sums, rows: of the values since these beginnings [5]; total: of all values.
+        highest, period_sum, period_rows: of the present period.
+    """
+
+    detector: RiseDetector
+    interval: float | None = None
+    bounds: LargeSampleBounds | None = None
+    blocks: Blocks = field(default_factory=Blocks)
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES)))
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
+    total: float = 0.0
+    count: int = 0
+    highest: float = NOTHING
+    period_sum: float = 0.0
+    period_rows: int = 0
+
+    def update(self, values: np.ndarray, moments: np.ndarray) -> None:
+        """Takes in values [n] and their moments in microseconds since 1970 [n].
+
+        Raises:
+            SettingsError: a value lies outside [0, 1].
+        """
+        for block in self.blocks.add(values, moments):
+            self._update(*block)
+
+    def _update(self, values: np.ndarray, moments: np.ndarray) -> None:
+        if self.interval is not None:
+            self.bounds = self.bounds or LargeSampleBounds(alpha=self.interval, tightest_at=TIGHTEST)
+            self.bounds.update(values)
+        # A period of millions needs no bet to begin with each of its values.
+        firsts = np.arange(0, len(values), 1 + self.period_rows // FINE)
+        before = self.detector.count
+        path = self.detector.update(np.add.reduceat(values, firsts), np.diff(firsts, append=len(values)))
+        begun = self.detector.since - before - 1  # where in these values; below 0: earlier
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        new = begun >= 0
+        first = np.where(new, begun, 0)
+        self.starts = np.where(new, moments[first], self.starts)
+        self.sums = np.where(new, 0.0, self.sums) + sums[-1] - sums[first]
+        self.rows = np.where(new, 0, self.rows) + len(values) - first
+        self.highest = max(self.highest, float(path.max()))
+        self.total += float(sums[-1])
+        self.count += len(values)
+        self.period_sum += float(sums[-1])
+        self.period_rows += len(values)
+
+    def close(self) -> Look:
+        """Ends the period; of one without values, the evidence is what it was."""
+        for block in self.blocks.rest():
+            self._update(*block)
+        best = int(np.argmax(self.detector.peak))
+        rows, total = int(self.rows[best]), float(self.sums[best])
+        began = bool(self.detector.since[best])
+        past = self.total - total if began else self.total
+        fixed = self.detector.baseline
+        low, high = self.bounds.interval() if self.bounds else (0.0, 1.0)
+        look = Look(
+            log_e=max(self.highest if self.period_rows else float(self.detector.log_statistic), 0.0),
+            log_threshold=self.detector.log_threshold,
+            rows=self.period_rows,
+            mean=self.period_sum / max(self.period_rows, 1),
+            low=max(low, 0.0),
+            high=min(high, 1.0),
+            before=past / max(self.count - (rows if began else 0), 1) if fixed is None else fixed,
+            since=_EPOCH + timedelta(microseconds=int(self.starts[best])) if began else None,
+            mean_since=total / max(rows, 1) if began else 0.0,
+        )
+        self.highest, self.period_sum, self.period_rows, self.bounds = NOTHING, 0.0, 0, None
+        return look
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it: `restored(state)`."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
+        parts = {name: part.state() for name, part in found.items() if hasattr(part, "state")}
+        return {**plain, **parts}
+
+
+def restored(state: Mapping[str, Any]) -> Rise:
+    """What `state` was taken of."""
+    bounds = state["bounds"]
+    parts = {
+        "detector": RiseDetector(**state["detector"]),
+        "bounds": None if bounds is None else LargeSampleBounds(**bounds),
+        "blocks": Blocks(waiting=[unpacked(column) for column in state["blocks"]]),
+    }
+    return Rise(**{**state, **{name: np.asarray(state[name]) for name in ("starts", "sums", "rows")}, **parts})
+
+
+def microseconds(moments: Any) -> np.ndarray:
+    """Moments of rows, a Polars series, as `Rise.update` takes them."""
+    return np.asarray(moments.dt.epoch("us").to_numpy())

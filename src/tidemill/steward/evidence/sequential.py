@@ -1,0 +1,164 @@
+"""Group-sequential bounds: the second mode, for those who fix in advance when the last look is.
+
+Lan & DeMets, Discrete sequential boundaries for clinical trials (Biometrika, 1983): of alpha, a look may spend what
+the spending function gives to the information there was; bounds follow by the recursion of Armitage, McPherson &
+Rowe (JRSS A, 1969). One-sided: cross where z is at the bound or above; for two sides, half of alpha on each.
+
+Assumes: independent increments, samples large enough for a normal z, and that looks were not timed by what they
+showed. Void after the last planned look (a look more has no alpha left), and where betting.py's evidence is. Sooner
+than evidence that holds at all times where all that is known in advance; of no worth where it is not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from tidemill.errors import SettingsError
+from tidemill.steward.evidence.limits import require_share
+
+_NORMAL = NormalDist()
+_POINTS = 240
+_REACH = 8.0  # standard deviations: less than 1e-15 lies beyond
+_tail = np.frompyfunc(lambda z: _NORMAL.cdf(-z), 1, 1)
+
+
+class Spending(StrEnum):
+    """How alpha is spent: little at first (O'Brien & Fleming, 1979) or about evenly (Pocock, 1977)."""
+
+    OBRIEN_FLEMING = "obrien_fleming"
+    POCOCK = "pocock"
+
+
+def spent(spending: Spending, alpha: float, information: float) -> float:
+    """Alpha that may have been spent, one-sided, at a share of the planned information (at most 1)."""
+    share = min(information, 1.0)
+    if spending is Spending.POCOCK:
+        return float(alpha * np.log1p((np.e - 1) * share))
+    return 2 * _NORMAL.cdf(_NORMAL.inv_cdf(alpha / 2) / float(np.sqrt(share)))
+
+
+def z_bounds(information: Sequence[float], *, alpha: float, spending: Spending) -> list[float]:
+    """The bound on z at each look so far.
+
+    Args:
+        information: the share of the planned number of values there was at each look, rising, at most 1.
+
+    Raises:
+        SettingsError: alpha is no share, or the information does not rise from above 0 to at most 1.
+    """
+    require_share("alpha", alpha)
+    if not all(before < after for before, after in pairwise([0.0, *information, 1.0 + 1e-12])):
+        raise SettingsError(
+            "Information rises from look to look, from above 0 to at most 1",
+            observed=f"{list(information)}",
+            remedy="look only when values have come, and not after the planned last look",
+        )
+    bounds: list[float] = []
+    nodes, widths = np.polynomial.legendre.leggauss(_POINTS)
+    density, grid = np.ones(1), np.zeros(1)  # of the score z·√information while no bound was crossed, weighted
+    before, used = 0.0, 0.0
+    for share in information:
+        step, allowed = float(np.sqrt(share - before)), spent(spending, alpha, share)
+        score = _bound(density, grid, step, allowed - used, limit=_REACH * float(np.sqrt(share)))
+        bounds.append(score / float(np.sqrt(share)))
+        low = -_REACH * float(np.sqrt(share))
+        points = low + (nodes + 1) * (score - low) / 2
+        steps = (points[:, None] - grid) / step
+        kernel = np.exp(-np.square(steps) / 2) / (step * np.sqrt(2 * np.pi))
+        density = (kernel @ density) * widths * (score - low) / 2
+        grid, before, used = points, share, allowed
+    return bounds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Looks that are fixed in advance: so many, evenly spread over `horizon` values, with the last one at its end."""
+
+    horizon: int
+    looks: int
+    spending: Spending = Spending.OBRIEN_FLEMING
+
+    def count(self, look: int) -> int:
+        """Values that there are at a look, counted from 1."""
+        return -(-self.horizon * look // self.looks)
+
+
+@dataclass(kw_only=True, slots=True)
+class PlannedTest:
+    """A test of 'the mean is at most `mean`' (rises) or 'at least `mean`' (not rises), at the looks of a plan.
+
+    Attributes:
+        count, total, squares: of the values so far: how many, their sum, the sum of their squares.
+        looked: looks taken. crossed: whether one of them came to its bound.
+        log_e, log_threshold: −log of the p-value at the last look, and of the one at which it would have crossed.
+    """
+
+    mean: float
+    rises: bool
+    alpha: float
+    plan: Plan
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    looked: int = 0
+    crossed: bool = False
+    log_e: float = 0.0
+    log_threshold: float = np.inf
+
+    def __post_init__(self) -> None:
+        if not self.looked:
+            self.log_threshold = -float(np.log(_levels(self.plan, self.alpha)[0]))
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in values [n]; those beyond the horizon count for nothing."""
+        left = values[: self.plan.horizon - self.count]
+        while len(left):
+            part, left = np.split(left, [self.plan.count(self.looked + 1) - self.count])
+            self.count += len(part)
+            self.total += float(part.sum())
+            self.squares += float(np.square(part).sum())
+            if self.count == self.plan.count(self.looked + 1):
+                self._look()
+
+    def _look(self) -> None:
+        mean = self.total / self.count
+        deviation = float(np.sqrt(max(self.squares / self.count - mean**2, 0.0) / self.count))
+        further = mean - self.mean if self.rises else self.mean - mean
+        z = further / deviation if deviation else float(np.sign(further)) * _REACH
+        level = _levels(self.plan, self.alpha)[self.looked]
+        p_value = max(_NORMAL.cdf(-z), 1e-300)
+        self.log_e, self.log_threshold = -float(np.log(p_value)), -float(np.log(level))
+        self.crossed |= p_value <= level
+        self.looked += 1
+
+    def state(self) -> dict[str, Any]:
+        """As JSON holds it: `again(state)`."""
+        names = ("count", "total", "squares", "looked", "crossed", "log_e", "log_threshold")
+        return {name: getattr(self, name) for name in names}
+
+    def again(self, state: Mapping[str, Any]) -> "PlannedTest":
+        """The test that `state` was taken of, by this one's plan."""
+        return replace(self, **state)
+
+
+@lru_cache(16)
+def _levels(plan: Plan, alpha: float) -> list[float]:
+    """The p-value at which each look crosses."""
+    information = [plan.count(look) / plan.horizon for look in range(1, plan.looks + 1)]
+    return [_NORMAL.cdf(-bound) for bound in z_bounds(information, alpha=alpha, spending=plan.spending)]
+
+
+def _bound(density: np.ndarray, grid: np.ndarray, step: float, probability: float, *, limit: float) -> float:
+    """The score that is crossed for the first time at this look with the probability, by bisection."""
+    low, high = -limit, limit
+    for _ in range(45):
+        middle = (low + high) / 2
+        crossed = float(density @ _tail((middle - grid) / step).astype(np.float64))
+        low, high = (middle, high) if crossed > probability else (low, middle)
+    return high

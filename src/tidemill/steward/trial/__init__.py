@@ -1,0 +1,1 @@
+"""A challenger against the champion: in shadow, as canary and on probation."""

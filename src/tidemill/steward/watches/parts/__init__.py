@@ -1,0 +1,1 @@
+"""What watches are made of, and nothing else needs."""
