@@ -55,7 +55,8 @@ def small_table(rows: int = 400) -> pl.DataFrame:
 def make_small(folder: Path, objective: Objective) -> Small:
     import torch
 
-    from tidemill.bundle import export, manifest
+    from tidemill.bundle import manifest
+    from tidemill.bundle.export import export
     from tidemill.bundle.folder import write
     from tidemill.bundle.runtime import Runtime
     from tidemill.composition import build

@@ -28,7 +28,7 @@ from typing import cast
 
 import polars as pl
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.sources import flights
 from tidemill.settings import DataSettings
 

@@ -16,7 +16,7 @@ from load import request
 from servers import ask
 from small_model import NAME
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 
 REFUSALS = 8.0  # seconds that a refusal may take to be reported
 

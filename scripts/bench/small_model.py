@@ -169,7 +169,7 @@ def _train(table: Path, registry: Path, seed: int) -> None:
 
 
 def _promote(model: Model, version: str) -> None:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
 
     registry = Registry(model.registry)
     if registry.aliases(NAME).get("champion") != version:

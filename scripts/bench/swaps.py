@@ -28,7 +28,7 @@ from offers import REFUSALS, slow, spoil
 from servers import ours
 from small_model import NAME, Model, prepare, prepare_other, rows_body
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 
 PORT = 8420
 PAUSE = 1.2  # seconds between swaps

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import polars as pl
 
-from tidemill.bundle import gate
-from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry import gate
+from tidemill.bundle.registry.gate import Contender, Verdict
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset
 from tidemill.data.raw import Raw

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill import garbage, secrets
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import dataset
 from tidemill.data.dataset import Opened
 from tidemill.errors import TidemillError

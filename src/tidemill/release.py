@@ -15,10 +15,12 @@ import polars as pl
 from plotly.graph_objects import Figure
 
 from tidemill import secrets
-from tidemill.bundle import export, folder, gate, manifest
-from tidemill.bundle.export import Exported
-from tidemill.bundle.gate import Contender, Verdict
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle import folder, manifest
+from tidemill.bundle.export import export
+from tidemill.bundle.export.export import Exported
+from tidemill.bundle.registry import gate
+from tidemill.bundle.registry.gate import Contender, Verdict
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.champion import challenge
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset, tell

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from test_serve import Server, begin
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.serve.door import key_file
 from tidemill.serve.door.inference.servicer import SERVICE
 from tidemill.serve.door.keys import Scope

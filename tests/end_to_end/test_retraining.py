@@ -15,7 +15,7 @@ import pytest
 from chain import MODEL, QUICK, ROOT, Run, train
 
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.composition import build
 from tidemill.data.raw import from_rows
 from tidemill.ledger.ledger import Ledger

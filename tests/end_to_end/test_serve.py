@@ -26,7 +26,7 @@ import polars as pl
 import pytest
 
 from tidemill import cli
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_rows, from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings

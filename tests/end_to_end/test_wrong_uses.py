@@ -22,7 +22,7 @@ import pytest
 from warm import ROOT, Warm
 
 from tidemill import cli
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 import yaml
 
-from tidemill.bundle.gate import Contender, Verdict
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.gate import Contender, Verdict
+from tidemill.bundle.registry.registry import Registry
 from tidemill.champion import challenge
 from tidemill.composition import build
 from tidemill.data import dataset

@@ -14,7 +14,7 @@ from typing import Any
 
 from tidemill.bulk.inputs import Chunk, File
 from tidemill.bulk.worker import Done, Work, Worker
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
 from tidemill.extras import install
 from tidemill.serve.door import isolation

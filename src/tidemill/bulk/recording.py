@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from tidemill.bundle.manifest import Manifest
-from tidemill.bundle.rollout import Desired
+from tidemill.bundle.registry.rollout import Desired
 from tidemill.data import values
 from tidemill.data.raw import Raw
 from tidemill.data.schema import Column

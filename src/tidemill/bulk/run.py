@@ -21,7 +21,7 @@ from tidemill.bulk.unseen import Unseen
 from tidemill.bulk.worker import Work
 from tidemill.bundle import checksums, manifest, signing
 from tidemill.bundle.folder import PROFILE
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 
 FORMAT = 1

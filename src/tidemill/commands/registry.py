@@ -11,7 +11,7 @@ from tidemill.commands.output import say, table
 from tidemill.errors import listed
 
 if TYPE_CHECKING:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +174,7 @@ def _json(value: object) -> str:
 
 
 def _promote(parsed: argparse.Namespace) -> None:
-    from tidemill.bundle.registry import Alias
+    from tidemill.bundle.registry.registry import Alias
 
     version = _open(parsed).promote(parsed.model, parsed.version, Alias(parsed.to), by=_user(), reason=parsed.reason)
     say(f"{parsed.model}: {parsed.to} is version {version}")
@@ -191,7 +191,7 @@ def _sign(parsed: argparse.Namespace) -> None:
 
 
 def _rollout(parsed: argparse.Namespace) -> None:
-    from tidemill.bundle.rollout import Mode
+    from tidemill.bundle.registry.rollout import Mode
 
     registry = _open(parsed)
     mode, by, reason = Mode(parsed.mode), _user(), parsed.reason
@@ -221,7 +221,7 @@ def _does(registry: "Registry", model: str) -> dict[str, str]:
 
 
 def _open(parsed: argparse.Namespace) -> "Registry":
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
 
     return Registry(parsed.registry)
 

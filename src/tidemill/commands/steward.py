@@ -109,7 +109,7 @@ def _run(parsed: argparse.Namespace) -> None:
 
 
 def _status(parsed: argparse.Namespace) -> None:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
     from tidemill.steward import acting, book, status
 
     ledger, generation = _about(parsed), Registry(parsed.registry).desired(parsed.model).generation
@@ -156,7 +156,7 @@ def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
     from tidemill.steward import promise
 
     if status is None:
-        from tidemill.bundle.registry import Registry
+        from tidemill.bundle.registry.registry import Registry
         from tidemill.ledger.settings import LedgerSettings
         from tidemill.steward.status import unwatched
 
@@ -221,7 +221,7 @@ def _doing(one: "Decision") -> str:
 
 
 def _approve(parsed: argparse.Namespace) -> None:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
     from tidemill.errors import LedgerError, listed
     from tidemill.steward import acting, status
     from tidemill.steward.book import Book, Decision, Kind
@@ -273,7 +273,7 @@ def _why_not(number: int, made: "Sequence[Decision]") -> str:
 
 
 def _labels(parsed: argparse.Namespace) -> None:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
     from tidemill.steward.labels import take_files
 
     ledger = _about(parsed)
@@ -283,7 +283,7 @@ def _labels(parsed: argparse.Namespace) -> None:
 
 
 def _metrics(parsed: argparse.Namespace) -> None:
-    from tidemill.bundle.registry import Registry
+    from tidemill.bundle.registry.registry import Registry
     from tidemill.steward import labels, policy
 
     ledger = _about(parsed, without=("work", "once"))

@@ -13,7 +13,7 @@ from tidemill.report.standing import sentence
 
 if TYPE_CHECKING:
     from tidemill.bundle.manifest import Manifest
-    from tidemill.bundle.rollout import Change
+    from tidemill.bundle.registry.rollout import Change
 
 _DECIDED = re.compile(r"(?P<who>.+), decision (?P<number>\d+)")
 """How `steward.acting.signature` signs a change."""

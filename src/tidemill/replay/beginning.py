@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import infer, sources, typed
 from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, fit

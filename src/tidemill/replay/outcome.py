@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.bundle.answers import Answers
-from tidemill.bundle.registry import Alias, Change, Registry
-from tidemill.bundle.rollout import Action
+from tidemill.bundle.registry.registry import Alias, Change, Registry
+from tidemill.bundle.registry.rollout import Action
 from tidemill.data.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger import tables

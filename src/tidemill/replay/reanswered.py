@@ -6,7 +6,7 @@ import polars as pl
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.results import Answered

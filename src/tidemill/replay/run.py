@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tidemill.bundle.manifest import Identity
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.bundle.gate import Verdict
+from tidemill.bundle.registry.gate import Verdict
 from tidemill.data.findings import Finding
 from tidemill.data.schema import Schema
 from tidemill.data.target import Labels, Target

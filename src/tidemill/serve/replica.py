@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import RequestError, TidemillError
 from tidemill.ledger.ledger import Ledger
 from tidemill.serve.answering import fitting

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tidemill.bundle import rollout
-from tidemill.bundle.registry import Registry
-from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
+from tidemill.bundle.registry import rollout
+from tidemill.bundle.registry.registry import Registry
+from tidemill.bundle.registry.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.steward.book import Decision, Kind
 from tidemill.steward.policy import Policy
 

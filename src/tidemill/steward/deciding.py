@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from tidemill.bundle.rollout import Desired
+from tidemill.bundle.registry.rollout import Desired
 from tidemill.steward import labels
 from tidemill.steward.acting import in_force
 from tidemill.steward.book import Decision, Kind

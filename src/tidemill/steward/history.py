@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from tidemill.bundle import rollout
-from tidemill.bundle.registry import Registry
-from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
+from tidemill.bundle.registry import rollout
+from tidemill.bundle.registry.registry import Registry
+from tidemill.bundle.registry.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.errors import RegistryError
 from tidemill.steward import acting
 from tidemill.steward.book import Decision, Kind

@@ -12,7 +12,7 @@ from typing import cast
 import polars as pl
 
 from tidemill.bundle.manifest import Identity
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data import sources, values
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.bundle.registry import Registry
-from tidemill.bundle.rollout import Desired
-from tidemill.bundle.store import explained, open_store
+from tidemill.bundle.registry.registry import Registry
+from tidemill.bundle.registry.rollout import Desired
+from tidemill.bundle.registry.store import explained, open_store
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward.book import Decision

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tidemill.bundle.registry import Registry
-from tidemill.bundle.rollout import Desired
-from tidemill.bundle.store import explained, open_store
+from tidemill.bundle.registry.registry import Registry
+from tidemill.bundle.registry.rollout import Desired
+from tidemill.bundle.registry.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
 from tidemill.ledger.settings import Cover, LedgerSettings

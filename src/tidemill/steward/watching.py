@@ -9,7 +9,7 @@ from typing import Any
 
 from tidemill.bundle import folder
 from tidemill.bundle.manifest import Identity
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.composition import build, component
 from tidemill.data.schema import Schema
 from tidemill.errors import BundleError, SettingsError, listed

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.bundle.registry import Registry
-from tidemill.bundle.rollout import Desired, Mode
+from tidemill.bundle.registry.registry import Registry
+from tidemill.bundle.registry.rollout import Desired, Mode
 from tidemill.data.schema import Role, Schema
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import history, labels

@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from torch import nn
 
-from tidemill.bundle.parity import torch_answers
+from tidemill.bundle.export.parity import torch_answers
 from tidemill.composition import component
 from tidemill.data.dataset import Dataset
 from tidemill.data.schema import Role, Schema

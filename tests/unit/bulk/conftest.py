@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from bulk_files import store
 from tidemill import cli
 from tidemill.bulk.worker import Work, Worker
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.errors import SettingsError
 
@@ -204,7 +204,7 @@ def begun(registry, capsys):
         from tidemill.bulk import inputs
         from tidemill.bulk.folder import Folder
         from tidemill.bulk.run import Job, _run
-        from tidemill.bundle.registry import Registry
+        from tidemill.bundle.registry.registry import Registry
 
         job = Job(inputs=(str(path),), output=out, rows_per_part=100)
         bundle = Registry(registry).fetch("small", "1")

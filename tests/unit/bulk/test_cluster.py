@@ -19,7 +19,7 @@ from tidemill.bulk.folder import Folder
 from tidemill.bulk.run import Job, Model, _chunks, run
 from tidemill.bulk.worker import Work
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.errors import SettingsError, SourceError
 

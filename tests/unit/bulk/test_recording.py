@@ -11,7 +11,7 @@ from bulk_files import store, with_others
 
 from tidemill import cli
 from tidemill.bulk import recording
-from tidemill.bundle.registry import Alias, Mode, Registry
+from tidemill.bundle.registry.registry import Alias, Mode, Registry
 from tidemill.data.raw import from_table
 from tidemill.errors import LedgerError
 from tidemill.ledger import tables

@@ -10,7 +10,8 @@ import yaml
 from onnx import TensorProto, helper
 from torch import nn
 
-from tidemill.bundle import golden, joining, manifest, parts, sessions
+from tidemill.bundle import golden, manifest, parts, sessions
+from tidemill.bundle.export import joining
 from tidemill.bundle.runtime import Runtime
 from tidemill.bundle.sessions import Placed
 from tidemill.composition import build

@@ -10,8 +10,8 @@ import pytest
 
 from tidemill import cli
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.registry import Alias, Registry
-from tidemill.bundle.rollout import Action, change
+from tidemill.bundle.registry.registry import Alias, Registry
+from tidemill.bundle.registry.rollout import Action, change
 
 METRIC = {"name": "accuracy", "value": 0.7201, "lower": 0.7178, "upper": 0.7224, "higher_is_better": True}
 LOSS = {"loss": "log_loss", "difference": 0.02, "lower": 0.01, "upper": 0.03, "level": 0.95, "rows": 900}

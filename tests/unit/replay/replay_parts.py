@@ -18,7 +18,7 @@ import yaml
 
 from onnx_weights import tensors
 from tidemill.bundle import checksums, golden, manifest
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.runtime import Runtime
 from tidemill.composition import build
 from tidemill.data.schema import Column, Role, Schema

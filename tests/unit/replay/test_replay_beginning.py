@@ -11,7 +11,7 @@ import pytest
 from replay_parts import BEGIN, ROOT, data_settings, records, registry_of, target, worse
 
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import sources
 from tidemill.data.maturity import Maturity
 from tidemill.data.schema import Role

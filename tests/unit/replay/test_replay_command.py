@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidemill import cli
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.bundle.gate import Verdict
+from tidemill.bundle.registry.gate import Verdict
 from tidemill.data.findings import Finding, Severity
 from tidemill.data.profile import profile
 from tidemill.data.schema import Column, Role, Schema

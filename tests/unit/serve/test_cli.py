@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tidemill import cli
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.commands import registry as registry_command
 from tidemill.serve.on_ray import local
 

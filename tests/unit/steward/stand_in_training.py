@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 
 WORDS = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
 RUN = Path(WORDS["hydra.run.dir"].strip("'"))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tidemill.bundle.rollout import Desired, Mode
+from tidemill.bundle.registry.rollout import Desired, Mode
 from tidemill.steward import policy
 from tidemill.steward.book import Decision, Kind
 from tidemill.steward.deciding import Situation, propose

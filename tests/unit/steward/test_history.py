@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tidemill.bundle import rollout
-from tidemill.bundle.rollout import Action, Alias
+from tidemill.bundle.registry import rollout
+from tidemill.bundle.registry.rollout import Action, Alias
 from tidemill.steward.book import Decision, Kind
 from tidemill.steward.history import compared_since, led
 

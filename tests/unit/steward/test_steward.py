@@ -12,7 +12,7 @@ import pytest
 from served import HOUR, MODEL, NOW, Served, bundle
 
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.rollout import Mode as Rollout
+from tidemill.bundle.registry.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
 from tidemill.steward.book import Book, Kind, readings
 from tidemill.steward.policy import Authority

@@ -11,7 +11,7 @@ from served import HOUR, MODEL, Served
 from test_notices import hook
 from test_steward import BEGIN, TRAINER, kinds, look, office, rules, status_text
 
-from tidemill.bundle.rollout import Mode
+from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError, RegistryError, TrainingError
 from tidemill.ledger.columns import LABELS
 from tidemill.steward import labels, policy

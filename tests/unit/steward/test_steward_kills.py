@@ -14,7 +14,7 @@ import pytest
 import yaml
 from served import HOUR, MODEL, NOW, Served
 
-from tidemill.bundle.rollout import Mode
+from tidemill.bundle.registry.rollout import Mode
 from tidemill.steward.book import Book, Kind
 
 TRAINER = str(Path(__file__).with_name("trainer.py"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from served import MODEL, bundle
 
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from tidemill.bundle.rollout import Desired, Mode
+from tidemill.bundle.registry.rollout import Desired, Mode
 from tidemill.serve.hooks.observer import Refused, Swapped
 
 V = TypeVar("V")

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from tidemill.bundle.rollout import Mode
+from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import LedgerError, RequestError, listed
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Form, Label, Role

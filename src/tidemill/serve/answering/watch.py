@@ -12,7 +12,7 @@ import logging
 import time
 from typing import Generic
 
-from tidemill.bundle.rollout import Alias, Desired, Mode
+from tidemill.bundle.registry.rollout import Alias, Desired, Mode
 from tidemill.errors import RegistryError, TidemillError
 from tidemill.serve.answering.held import Held, Refusal, Replica, Report, Source, V
 from tidemill.serve.answering.threads import in_thread

@@ -12,7 +12,7 @@ from typing import Any
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.door.inference.servicer import Servicer
 from tidemill.serve.hooks import profiling

@@ -14,7 +14,7 @@ import numpy as np
 
 from tidemill.bundle import golden
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_rows
 from tidemill.errors import BundleError
 from tidemill.serve.arguments import Arguments

@@ -2,7 +2,7 @@
 
 from tidemill.bundle import sessions, signing
 from tidemill.bundle.manifest import Manifest
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.ledger import covers
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.door import key_file

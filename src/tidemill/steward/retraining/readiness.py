@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import QualityError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward.evidence import power

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.bundle.manifest import Manifest
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import QualityError, SchemaError, SettingsError, TrainingError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward.evidence import power

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from serving_parts import OTHERS, ROW, Got, Stand, arguments, call, entries, followed, post, standing, started, varied
 
-from tidemill.bundle.registry import Alias, Mode, Registry
+from tidemill.bundle.registry.registry import Alias, Mode, Registry
 from tidemill.data.raw import from_rows
 from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger

@@ -14,8 +14,8 @@ import pytest
 
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Alias, Registry
-from tidemill.bundle.rollout import Mode
+from tidemill.bundle.registry.registry import Alias, Registry
+from tidemill.bundle.registry.rollout import Mode
 from tidemill.data.raw import from_table
 from tidemill.errors import BundleError, RegistryError, SchemaError
 from tidemill.serve.answering import fitting, watch

@@ -17,7 +17,7 @@ import pytest
 from serving_parts import ROW, arguments, call, post, started
 
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
 from tidemill.serve.door import key_file, openapi
 from tidemill.serve.door.inference import servicer

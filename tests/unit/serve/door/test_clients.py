@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from serving_parts import ROW, arguments, call, post, started
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.door import key_file

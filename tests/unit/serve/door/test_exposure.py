@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from serving_parts import arguments, call, started
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError, SettingsError
 from tidemill.serve.door import exposure
 

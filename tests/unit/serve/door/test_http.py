@@ -14,7 +14,7 @@ import pytest
 from serving_parts import ROW, Got, arguments, call, listening, post, started
 
 from tidemill import cli
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
 from tidemill.serve.replica import Replica
 from tidemill.serve.wire import arrow

@@ -16,7 +16,7 @@ import pytest
 from ray.serve._private import constants, grpc_util, haproxy_templates
 from serving_parts import arguments, call, post, started
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 from tidemill.serve.door import isolation
 from tidemill.serve.door.inference import servicer

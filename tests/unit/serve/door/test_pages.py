@@ -9,7 +9,7 @@ import pytest
 from serving_parts import OTHERS, arguments, call, started, varied
 
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.schema import Column, Role
 from tidemill.serve.door import key_file, openapi, pages
 from tidemill.settings import Kind

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from serving_parts import arguments, call, started
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.door import key_file

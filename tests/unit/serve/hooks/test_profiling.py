@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from serving_parts import ROW, arguments, call, post, started
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.data.profile import Profile, answers_table, profile_like
 from tidemill.data.raw import from_table
 from tidemill.ledger.frames import packed

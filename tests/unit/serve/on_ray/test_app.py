@@ -16,8 +16,8 @@ import pytest
 from ray.serve._private import haproxy_templates
 from serving_parts import arguments, call, post, started
 
-from tidemill.bundle import store
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry import store
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import BundleError, RegistryError, RequestError, SettingsError
 from tidemill.serve.door import isolation
 from tidemill.serve.door.inference.servicer import PEER

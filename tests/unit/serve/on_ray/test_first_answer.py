@@ -13,8 +13,8 @@ from serving_parts import arguments, followed, running, varied
 
 from tidemill import cli
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry import Alias, Registry
-from tidemill.bundle.rollout import Mode
+from tidemill.bundle.registry.registry import Alias, Registry
+from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError
 from tidemill.ledger.record import Form, Role
 from tidemill.serve.door import key_file

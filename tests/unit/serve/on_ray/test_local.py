@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import RayActorError
 from serving_parts import arguments, running
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError, RegistryError, SettingsError
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.on_ray import first_answer, local, preflight, ray_start

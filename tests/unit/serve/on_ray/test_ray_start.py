@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import ray.exceptions
 
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError, RegistryError
 from tidemill.serve.on_ray import ingress, ray_start
 

@@ -19,7 +19,7 @@ from retraining_parts import START, ledger, record_answers, settings
 
 from tidemill import training
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.registry import Registry
+from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import TrainingError
 from tidemill.ledger.settings import Cover
 from tidemill.steward.retraining import retraining, running

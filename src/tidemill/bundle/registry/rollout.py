@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tidemill.bundle.store import is_version
+from tidemill.bundle.registry.store import is_version
 from tidemill.composition import Conflict, build
 from tidemill.errors import RegistryError, SettingsError
 

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 from torch import nn
 
-from tidemill.bundle import golden, joining, parity
+from tidemill.bundle import golden
+from tidemill.bundle.export import joining, parity
+from tidemill.bundle.export.parity import Parity
 from tidemill.bundle.golden import Golden
 from tidemill.bundle.manifest import Interface
-from tidemill.bundle.parity import Parity
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.raw import Raw
 from tidemill.data.schema import Schema

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tidemill.bundle import checksums, manifest, rollout, signing, tosses
-from tidemill.bundle.rollout import Action, Alias, Change, Desired, Mode
-from tidemill.bundle.store import explained, is_version, open_store
+from tidemill.bundle import checksums, manifest, signing
+from tidemill.bundle.registry import rollout, tosses
+from tidemill.bundle.registry.rollout import Action, Alias, Change, Desired, Mode
+from tidemill.bundle.registry.store import explained, is_version, open_store
 from tidemill.errors import RegistryError, listed
 from tidemill.settings import PlainName
 

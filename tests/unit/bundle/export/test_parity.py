@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tidemill.bundle import parity
+from tidemill.bundle.export import parity
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.raw import from_table
 from tidemill.errors import ExportError

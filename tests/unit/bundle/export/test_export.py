@@ -6,8 +6,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from tidemill.bundle import graph, joining
+from tidemill.bundle import graph
 from tidemill.bundle.answers import tensor_name
+from tidemill.bundle.export import joining
 from tidemill.data.raw import from_table
 from tidemill.data.target import Target
 from tidemill.errors import BundleError, ExportError

@@ -6,7 +6,7 @@ stays: with another one, keys would change sides.
 
 import secrets
 
-from tidemill.bundle.store import Store
+from tidemill.bundle.registry.store import Store
 
 _NAME = "tosses.key"
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tidemill import cli
-from tidemill.bundle import checksums, manifest, rollout, store
+from tidemill.bundle import checksums, manifest
 from tidemill.bundle.manifest import Interface
-from tidemill.bundle.registry import Alias, Registry
-from tidemill.bundle.rollout import Action, Desired, Mode
+from tidemill.bundle.registry import rollout, store
+from tidemill.bundle.registry.registry import Alias, Registry
+from tidemill.bundle.registry.rollout import Action, Desired, Mode
 from tidemill.data.schema import Column, Schema
 from tidemill.data.target import Target
 from tidemill.errors import BundleError, RegistryError

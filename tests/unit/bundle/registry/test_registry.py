@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tidemill.bundle import checksums, manifest, store
+from tidemill.bundle import checksums, manifest
 from tidemill.bundle.manifest import Interface
-from tidemill.bundle.registry import Alias, Registry
+from tidemill.bundle.registry import store
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data.schema import Column, Schema
 from tidemill.data.target import Target
 from tidemill.errors import BundleError, RegistryError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidemill.bundle.gate import Contender, Verdict, bar, decide
+from tidemill.bundle.registry.gate import Contender, Verdict, bar, decide
 from tidemill.data.target import Target
 from tidemill.evaluation.comparison import compare
 from tidemill.evaluation.results import Baseline
@@ -151,7 +151,7 @@ def test_a_test_needs_rows(rows: int) -> None:
 
 
 def test_the_gate_does_without_torch() -> None:
-    code = "import sys, tidemill.bundle.gate; print('torch' in sys.modules, 'sklearn' in sys.modules)"
+    code = "import sys, tidemill.bundle.registry.gate; print('torch' in sys.modules, 'sklearn' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["False", "False"]
 
