@@ -50,6 +50,8 @@ def test_only_labels_that_were_known_are_learnt_from(path: Path) -> None:
     found, before = cut(settings(path), Known(column="known"), SINCE, None)
     assert found.lag == timedelta(hours=5)
     assert learnt_from(found, before) == 72 - 5, "that of 19:00 came at midnight"
+    said = settings(path, ignored=[], label_time="known")
+    assert cut(said, Known(), SINCE, None)[0] == found, "data.label_time says it as well"
 
 
 @pytest.mark.parametrize("target", ["grade", "value"])

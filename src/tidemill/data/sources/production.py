@@ -29,6 +29,8 @@ AGE_WEIGHT = "age_weight"
 
 MAKES_MOMENTS = True
 """The base is read through `sources.open`, which makes them; the records get theirs here."""
+WAITS_FOR_LABELS = True
+"""Of the base, as things stood at its own end; the records were old enough for whoever exported them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,6 +97,8 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
                 remedy=f"set data.{name}=null and data.split.method=time",
             )
     options = build(Options, known, "data.options")
+    if options.label_time is None and settings.label_time is not None:
+        options = dataclasses.replace(options, label_time=settings.label_time, mature_share=settings.mature_share)
     others = {name: value for name, value in settings.options.items() if name not in known}
     base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
     return options, values.cleaned(base)  # as the records' texts are, which keys are compared with
@@ -122,7 +126,8 @@ def _labelled(
         _LOG.warning("%s", " ".join(found.sentences()))
         options = dataclasses.replace(options, until=(now - found.age).isoformat())
     chosen = at.is_not_null() if latest is None else at < latest
-    return base.filter(chosen.fill_null(False)).drop(name), options
+    base = base.filter(chosen.fill_null(False))
+    return base if name == settings.label_time else base.drop(name), options
 
 
 def _column(base: pl.LazyFrame, settings: DataSettings, name: str) -> Column:
