@@ -74,6 +74,47 @@ def test_blank_lines_are_no_rows_but_in_one_column_missing_values(
     assert table(written(tmp_path / "one.csv", "a\n1\n\n2\n"))["a"].to_list() == ["1", None, "2"]
 
 
+SHORT = 'a,b,c\n1,2,\n3\n"x, y",5\n"two\nlines",6,7\n8,9\n"x, y",,\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (SHORT, "3 lines (lines 3, 4, 7)"),
+        (SHORT.replace("\n3\n", "\n\n3\n"), "3 lines (lines 4, 5, 8)"),
+        (SHORT.encode("utf-16"), "3 lines (lines 3, 4, 7)"),
+        (SHORT.replace("\n", "\r\n"), "3 lines (lines 3, 4, 7)"),
+        ("sep=;\n" + SHORT.replace(",", ";"), "3 lines (lines 4, 5, 8)"),
+        ('size,y,z\nplain,yes,\n5" pipe,no,1\n7\n"9"" pipe, long",yes,2\n', "one line (line 4)"),
+        ("a,b\n" + "1\n" * 9, "9 lines (lines 2, 3, 4, 5, 6 …)"),
+    ],
+)
+def test_lines_that_end_too_early_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | bytes, lines: str
+) -> None:
+    path = written(tmp_path / "t.csv", content)
+    rows = table(path)
+    assert f"{path} has fewer fields than its {rows.width} columns in {lines}; " in caplog.text
+    assert rows[rows.columns[-1]].null_count() > 0
+
+
+def test_lines_that_end_too_early_are_named_in_a_compressed_file_and_only_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path / "t.csv.gz", gzip.compress(SHORT.encode()))
+    table(path)
+    table(path)
+    assert caplog.text.count("in 3 lines (lines 3, 4, 7)") == 1
+
+
+@pytest.mark.parametrize("content", ['a,b,c\n1,,\n"x, y",2,\n"",,""\n', "a\n1\n\n2\n", "a,b\n1,\n\n2,3\n"])
+def test_whole_lines_with_missing_values_are_not_short(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    table(written(tmp_path / "t.csv", content))
+    assert "fewer fields" not in caplog.text
+
+
 def test_old_line_ends_are_line_ends(tmp_path: Path) -> None:
     assert table(written(tmp_path / "t.csv", "a,b\r1,2\r3,4\r")).rows() == [("1", "2"), ("3", "4")]
 
