@@ -3,12 +3,15 @@
 import gzip
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.exceptions import PanicException
-from table_settings import settings_for
+from table_settings import TABLE, settings_for
 
 from tidemill.bulk import lines
 from tidemill.data import infer, sources, typed
@@ -197,6 +200,50 @@ def test_a_panic_of_polars_is_an_error_like_any_other(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pl.LazyFrame, "collect", panic)
     with pytest.raises(SourceError, match=r"it gave up: called .*store the table anew"):
         sources.collect(frame)
+
+
+READ = """
+import sys
+from pathlib import Path
+import yaml
+from tidemill.composition import build
+from tidemill.data import sources
+from tidemill.errors import SourceError
+from tidemill.settings import DataSettings
+values = yaml.safe_load(Path(sys.argv[1]).read_text())
+for file in sys.argv[2:]:
+    try:
+        print(sources.open(build(DataSettings, {**values, "path": file}, "data")).collect_schema().names())
+    except SourceError as error:
+        print(error, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("backtrace", ["0", "1"])
+def test_what_rust_writes_of_a_panic_does_not_reach_the_console(tmp_path: Path, backtrace: str) -> None:
+    import pyarrow as pa
+
+    union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])])
+    spans = pa.array([pa.MonthDayNano([1, 2, 3]), None], pa.month_day_nano_interval())
+    for name, column in (("union", union), ("spans", spans), ("fine", pa.array([1, 2]))):
+        table = pa.table({name: column})
+        with pa.OSFile(str(tmp_path / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    latin = written(tmp_path / "latin.csv", "caf\xe9,x\n1,2\n".encode("latin-1"))
+    files = [str(tmp_path / f"{name}.arrow") for name in ("union", "spans", "fine")]
+
+    def read(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *options, "-c", READ, str(TABLE), *files, str(latin)]
+        environment = {**os.environ, "RUST_BACKTRACE": backtrace}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+
+    quiet = read()
+    assert quiet.stdout.splitlines() == ["['fine']", "['caf\xe9', 'x']"]
+    lines = quiet.stderr.splitlines()
+    assert len(lines) == 3, "two errors, and a warning of ours, which is not kept back for good"
+    assert all("it gave up" in line and "Remedy: store the table anew" in line for line in lines[:2])
+    assert "latin.csv is not UTF-8" in lines[2]
+    assert "panicked at" in read("-W", "default").stderr, "for who looks into it"
 
 
 def test_folders_that_are_named_by_values_are_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from tidemill.composition import component
+from tidemill.data.sources._panics import untold
 from tidemill.errors import SourceError
 from tidemill.settings import DataSettings
 
@@ -112,7 +113,8 @@ def reading(place: str | None = None) -> Iterator[None]:
         SourceError: something inside failed.
     """
     try:
-        yield
+        with untold():
+            yield
     except FAILURES as error:
         raise unreadable(error, place) from error
 

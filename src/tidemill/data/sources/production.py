@@ -16,6 +16,7 @@ import polars as pl
 from tidemill.composition import build
 from tidemill.data import facts, kinds, made_moments, maturity, parsing, schema_file, sources, values
 from tidemill.data.schema import Column
+from tidemill.data.sources._panics import untold
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings, Kind, Positive, instant
@@ -183,7 +184,8 @@ def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings)
 def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFrame:
     """The file's rows, each column of them in the base table, the target among them."""
     try:
-        records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
+        with untold():
+            records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
     except sources.FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
     records = sources.collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))
