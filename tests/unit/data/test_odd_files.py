@@ -110,6 +110,11 @@ def test_lines_that_end_too_early_are_named_in_a_compressed_file_and_only_once(
     assert caplog.text.count("in 3 lines (lines 3, 4, 7)") == 1
 
 
+def test_a_long_quoted_text_is_no_short_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(written(tmp_path / "t.csv", f'a,b\n"{"long, " * 50_000}",\n1\n'))
+    assert "one line (line 3)" in caplog.text
+
+
 @pytest.mark.parametrize("content", ['a,b,c\n1,,\n"x, y",2,\n"",,""\n', "a\n1\n\n2\n", "a,b\n1,\n\n2,3\n"])
 def test_whole_lines_with_missing_values_are_not_short(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str

@@ -137,7 +137,10 @@ def short_lines(lines: Iterable[str], separator: str, width: int, above: int) ->
             short = line.count(separator) < width - 1 and not line.isspace()
         else:
             records = csv.reader(chain([line], rest), delimiter=separator)
-            short = len(next(records)) < width
+            try:
+                short = len(next(records)) < width
+            except csv.Error:  # longer than Python's reader takes, say: Polars has read it
+                short = False
             number += records.line_num - 1
         if short:
             count += 1
@@ -153,8 +156,7 @@ def report_short(file: str, count: int, first: list[int], width: int) -> None:
     lines = ", ".join(map(str, first[:LINES])) + (" …" if count > LINES else "")
     logger.warning(
         "%s has fewer fields than its %s columns in %s (%s); the fields that are not there are read as missing. "
-        "If values were lost, mend these lines, or copy the file again where it ends too early; "
-        "if they stand in wrong columns, set data.options.separator.",
+        "If values were lost, mend these lines, or copy the file again where it ends too early.",
         file,
         width,
         f"{count:,} lines" if count > 1 else "one line",
