@@ -185,10 +185,11 @@ def _keep(quarantined: list[pl.DataFrame], file: Path) -> int:
 
 def _shown(schema: Schema) -> str:
     shown = schema.columns[:SHOWN_COLUMNS]
-    width = max(len(column.name) for column in shown)
+    names = [column.name if column.name.isprintable() else repr(column.name) for column in shown]
+    width = max(map(len, names))
     texts = [
-        f"  {column.name:<{width}}  {column.kind:<11}  {column.role}{f' ({column.reason})' if column.reason else ''}"
-        for column in shown
+        f"  {name:<{width}}  {column.kind:<11}  {column.role}{f' ({column.reason})' if column.reason else ''}"
+        for name, column in zip(names, shown, strict=True)
     ]
     more = len(schema.columns) - len(shown)
     return "\n".join([*texts, *([f"  and {more:,} more columns, in the file"] if more else [])])
