@@ -29,7 +29,8 @@ CERTAIN = 4.0
 """Standard deviations of that share under equal delays."""
 SHOWN = 3
 """Classes that a message lists."""
-_MOMENT, _CAME, _LABEL = "moment", "known", "label"
+LABEL = "label"
+_MOMENT, _CAME = "moment", "known"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,14 +85,14 @@ def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSet
         return None
     goal = schema.with_role(Role.TARGET)[0]
     at, time = _moment(schema, settings.label_time, "label_time"), _moment(schema, _time(schema, settings), "time")
-    rows = _rows(frames["data.path"], time, at, goal)
+    rows = read(frames["data.path"], time, at, goal)
     end = _end(rows)
     found, why = None, ""
     try:
         share = settings.mature_share or SHARE
         remedy = "train later, when more labels have come; or set a lower data.mature_share, or null to learn from all "
         remedy += "that have a label: some bias is the price"
-        found = maturity.measure(rows, _LABEL, end + timedelta(microseconds=1), share, remedy=remedy)
+        found = maturity.measure(rows, LABEL, end + timedelta(microseconds=1), share, remedy=remedy)
     except QualityError as error:
         if settings.mature_share is not None:
             raise
@@ -102,7 +103,7 @@ def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSet
         frames={name: _chosen(frame, time, at, goal, until) for name, frame in frames.items()},
         end=end,
         rows=rows.height,
-        unlabelled=rows[_LABEL].null_count(),
+        unlabelled=rows[LABEL].null_count(),
         maturity=found,
         why=why,
         waits=_waits(rows, end - (found.age if found else timedelta())),
@@ -192,21 +193,21 @@ def _moment(schema: Schema, name: str, key: str) -> Column:
     return column
 
 
-def _rows(frame: pl.LazyFrame, time: Column, at: Column, goal: Column) -> pl.DataFrame:
+def read(frame: pl.LazyFrame, time: Column, at: Column, goal: Column) -> pl.DataFrame:
     """Of each record its `moment`, the moment at which its label came (`known`, never before it), and `label` as text;
     both are null where there is no label. Records without a moment are left out."""
     stored = frame.collect_schema()
-    columns = {_MOMENT: time, _CAME: at, _LABEL: goal}
-    read = {name: values.read(column, stored[column.name]) for name, column in columns.items()}
-    rows = collect(frame.select(**read)).drop_nulls(_MOMENT)
-    there = pl.all_horizontal(pl.col(_LABEL, _CAME).is_not_null())
+    columns = {_MOMENT: time, _CAME: at, LABEL: goal}
+    found = {name: values.read(column, stored[column.name]) for name, column in columns.items()}
+    rows = collect(frame.select(**found)).drop_nulls(_MOMENT)
+    there = pl.all_horizontal(pl.col(LABEL, _CAME).is_not_null())
     came = pl.when(there).then(pl.max_horizontal(_CAME, _MOMENT)).alias(_CAME)
-    label = pl.col(_LABEL).cast(pl.String)
-    if goal.kind is Kind.NUMERIC and rows[_LABEL].n_unique() > CLASSES:
-        label = part_of(_LABEL, parts(rows[_LABEL].drop_nulls()))
+    label = pl.col(LABEL).cast(pl.String)
+    if goal.kind is Kind.NUMERIC and rows[LABEL].n_unique() > CLASSES:
+        label = part_of(LABEL, parts(rows[LABEL].drop_nulls()))
     elif goal.kind is Kind.NUMERIC:
-        label = values.category(_LABEL, rows.schema[_LABEL])
-    return rows.with_columns(came, label.alias(_LABEL))
+        label = values.category(LABEL, rows.schema[LABEL])
+    return rows.with_columns(came, label.alias(LABEL))
 
 
 def _end(rows: pl.DataFrame) -> datetime:
@@ -227,18 +228,18 @@ def _chosen(frame: pl.LazyFrame, time: Column, at: Column, goal: Column, age: ti
     labelled = frame.filter(values.present(goal, stored[goal.name]).is_not_null())
     if age is None or at.name not in stored:
         return labelled
-    until = _end(_rows(frame, time, at, goal)) - age
+    until = _end(read(frame, time, at, goal)) - age
     return labelled.filter((values.read(time, stored[time.name]) < until).fill_null(True))
 
 
 def _waits(rows: pl.DataFrame, until: datetime) -> tuple[Waits, ...]:
     """By class, of the records of before; of all, where these have too few labels."""
-    came = rows.drop_nulls([_CAME, _LABEL]).with_columns(delay=pl.col(_CAME) - pl.col(_MOMENT))
+    came = rows.drop_nulls([_CAME, LABEL]).with_columns(delay=pl.col(_CAME) - pl.col(_MOMENT))
     old = came.filter(pl.col(_MOMENT) <= until)
     came = old if old.height >= FEW else came
     ranked = came.with_columns(rank=pl.col("delay").rank("average"))
-    by_class = ranked.group_by(_LABEL).agg(pl.len(), pl.col("rank").mean(), pl.col("delay").median())
-    by_class = by_class.filter(pl.col("len").is_between(FEW, came.height - FEW)).sort(_LABEL)
+    by_class = ranked.group_by(LABEL).agg(pl.len(), pl.col("rank").mean(), pl.col("delay").median())
+    by_class = by_class.filter(pl.col("len").is_between(FEW, came.height - FEW)).sort(LABEL)
     found = []
     for label, records, rank, median in by_class.iter_rows():
         others = came.height - records

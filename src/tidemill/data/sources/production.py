@@ -14,7 +14,7 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import build
-from tidemill.data import facts, kinds, made_moments, maturity, parsing, schema_file, sources, values
+from tidemill.data import facts, kinds, label_times, made_moments, maturity, parsing, schema_file, sources, values
 from tidemill.data.schema import Column
 from tidemill.data.sources._panics import untold
 from tidemill.data.sources.files import existing_file
@@ -111,7 +111,7 @@ def _labelled(
     """The rows whose label was known, without the column that says when, and the options with `until` found out."""
     known = _column(base, settings, name)
     stored = base.collect_schema()
-    at, moment = values.read(known, stored[name]), values.read(time, stored[time.name])
+    at = values.read(known, stored[name])
     latest = None if options.labels_before is None else instant(options.labels_before)
     if options.until is None and options.mature_share is not None:
         if settings.target is None or settings.target not in stored:
@@ -120,10 +120,12 @@ def _labelled(
                 observed=f"data.target = {settings.target!r}",
                 remedy="set data.target, or data.options.mature_share=null",
             )
-        rows = sources.collect(base.select(moment.alias("moment"), at.alias("known"), pl.col(settings.target)))
+        goal = _columns(base, [settings.target], settings)[settings.target]
+        goal = goal if goal.kind is Kind.NUMERIC else Column(name=goal.name, kind=Kind.CATEGORICAL)  # "yes" stays "yes"
+        rows = label_times.read(base, time, known, goal)
         now: datetime = latest or rows["known"].max()  # type: ignore[assignment]
         remedy = "train later, when more labels have come; or lower data.options.mature_share: some bias is the price"
-        found = maturity.measure(rows, settings.target, now, options.mature_share, remedy=remedy)
+        found = maturity.measure(rows, label_times.LABEL, now, options.mature_share, remedy=remedy)
         _LOG.warning("%s", " ".join(found.sentences()))
         options = dataclasses.replace(options, until=(now - found.age).isoformat())
     chosen = at.is_not_null() if latest is None else at < latest
