@@ -6,7 +6,18 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from tidemill.composition import component
-from tidemill.data import infer, joint, maturity, sources, target, typed, values, when
+from tidemill.data import (
+    infer,
+    joint,
+    made_moments,
+    maturity,
+    proposals,
+    sources,
+    target,
+    typed,
+    values,
+    when,
+)
 from tidemill.data.maturity import Maturity
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed
@@ -148,7 +159,9 @@ def _proposed(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known
     said = f"; not {late}, known only after the prediction" if late else ""
     if found:
         return f"if a record is made at {found[0]!r}, set data.time={found[0]}{said}"
-    return f"name the column that says when a record is made{said}; {when.IN_PARTS}: without it nothing has an order"
+    parts = proposals.moment([column.name for column in schema.columns], made_moments.declared(settings))
+    parts = f"{when.IN_PARTS}: without it nothing has an order" if parts is None else parts
+    return f"name the column that says when a record is made{said}; {parts}"
 
 
 def _default(settings: DataSettings, moments: pl.Series) -> datetime:

@@ -162,6 +162,13 @@ def test_a_moment_after_the_prediction_is_never_proposed(tmp_path: Path) -> None
     assert cut(data_settings(file, target="cancelled", time="booked"), HOUR, None, None)[0].last
 
 
+def test_a_moment_in_parts_is_proposed_as_it_is_made(tmp_path: Path) -> None:
+    table = pl.read_parquet(stays(tmp_path)).with_columns(year=2013, month=pl.lit("May"), day=pl.col("week") % 28 + 1)
+    table.write_parquet(tmp_path / "stays.parquet")
+    with pytest.raises(ReplayError, match=r"'data\.moments\.date=\{year: year, month: month, day: day\}'"):
+        cut(data_settings(tmp_path / "stays.parquet", target="cancelled"), HOUR, None, None)
+
+
 def test_the_column_that_says_when_labels_came_is_never_proposed(tmp_path: Path) -> None:
     file = stays(tmp_path, left=pl.duration(days=3))
     with pytest.raises(ReplayError) as found:
