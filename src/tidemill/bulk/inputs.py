@@ -20,6 +20,7 @@ from tidemill.bulk import lines
 from tidemill.data import made_moments
 from tidemill.data.schema import Schema
 from tidemill.data.sources import FAILURES, _folders, collect, files, unreadable
+from tidemill.data.sources._panics import untold
 from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import DataSettings
 
@@ -223,7 +224,8 @@ def _is_random_access(path: str) -> bool:
 def _named(path: str) -> Iterator[None]:
     """Errors name the file, and what is said here instead of in the settings of training."""
     try:
-        yield
+        with untold():
+            yield
     except (SourceError, SettingsError) as error:
         observed = error.observed if path in error.observed else f"{path}: {error.observed}"
         rule, remedy = error.rule, error.remedy

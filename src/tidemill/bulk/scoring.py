@@ -21,6 +21,7 @@ from tidemill.data import made_moments, typed
 from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import FAILURES, collect, unreadable
+from tidemill.data.sources._panics import untold
 from tidemill.errors import SourceError, TidemillError
 from tidemill.serve.wire.arrow import text_bytes
 from tidemill.settings import Kind, Objective
@@ -91,10 +92,11 @@ class Scorer:
 
     def __call__(self, chunk: Chunk) -> Scored:
         try:
-            table, broken = self._table(chunk)
-            _check_texts(table)
-            schema = Schema(columns=(_NUMBER, *chunk.schema.columns), time_is_input=chunk.schema.time_is_input)
-            read = typed.apply(table.lazy(), schema)
+            with untold():
+                table, broken = self._table(chunk)
+                _check_texts(table)
+                schema = Schema(columns=(_NUMBER, *chunk.schema.columns), time_is_input=chunk.schema.time_is_input)
+                read = typed.apply(table.lazy(), schema)
         except (TidemillError, *FAILURES) as caught:
             error = caught if isinstance(caught, TidemillError) else unreadable(caught)
             where = f"{chunk.path}, rows {chunk.first} and after: "

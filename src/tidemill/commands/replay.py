@@ -30,7 +30,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of shuffled labels (default: %(default)s)")
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
-        "--label-time", metavar="COLUMN", help="when a record's label becomes known; not for the flights"
+        "--label-time",
+        metavar="COLUMN",
+        help="when a record's label becomes known (default: data.label_time); not for the flights",
     )
     known.add_argument("--label-delay", type=_delay, metavar="HOURS", help="or so long after the record")
     share = "a record is learnt from, and weighed, when it is so old that this share of the labels of every class have "

@@ -72,7 +72,7 @@ def _about(parsed: argparse.Namespace, *, without: tuple[str, ...] = ("policy", 
     needless = [f"--{name}" for name in without if getattr(parsed, name)]
     if needless:
         parsed.wrong(f"{', '.join(needless)} says nothing about this action: leave it out")
-    return LedgerSettings(path=parsed.ledger)
+    return LedgerSettings.at(parsed.ledger)
 
 
 def _run(parsed: argparse.Namespace) -> None:
@@ -160,7 +160,7 @@ def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
         from tidemill.ledger.settings import LedgerSettings
         from tidemill.steward.status import unwatched
 
-        return unwatched(LedgerSettings(path=parsed.ledger), parsed.model, Registry(parsed.registry))
+        return unwatched(LedgerSettings.at(parsed.ledger), parsed.model, Registry(parsed.registry))
     name, trial = parsed.model, status["trial"]
     lines = [f"{name}: version {status['champion']} is champion, challenger {status['challenger'] or 'none'}."]
     if trial is not None:

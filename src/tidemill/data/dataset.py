@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from tidemill import secrets
-from tidemill.data import fingerprint, infer, quality, repeats, schema_file, sources, splits, target, typed
+from tidemill.data import fingerprint, infer, label_times, quality, repeats, schema_file, sources, splits, target, typed
 from tidemill.data.findings import Finding, Severity, lines
 from tidemill.data.schema import Role, Schema
 from tidemill.data.splits import Splits
@@ -88,7 +88,9 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
     goal_column = schema.only(Role.TARGET)
     if goal_column is None:
         raise _no_target([column.name for column in schema.columns])
-    read = {name: typed.apply(table, schema) for name, table in opened.tables.items()}
+    late = None if sources.waits_for_labels(settings) else label_times.settle(opened.tables, schema, settings)
+    tables = opened.tables if late is None else late.frames
+    read = {name: typed.apply(table, schema) for name, table in tables.items()}
     count = _keep([table.quarantined for table in read.values()], folder / "quarantine.parquet")
     goal = target.fit(read["data.path"].table[goal_column.name], settings)
     whole = {name: part.table for name, part in read.items()}
@@ -106,7 +108,7 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
         f"{count:,}",
     )
     LOG.info("Target: %s, %s%s", goal.name, goal.objective, f": {', '.join(goal.classes[:20])}" if goal.classes else "")
-    findings = quality.check(parts, read, schema, settings, goal)
+    findings = quality.check(parts, read, schema, settings, goal, late)
     tell(findings)
     quality.stop_on_errors(findings)
     return Dataset(
@@ -183,10 +185,11 @@ def _keep(quarantined: list[pl.DataFrame], file: Path) -> int:
 
 def _shown(schema: Schema) -> str:
     shown = schema.columns[:SHOWN_COLUMNS]
-    width = max(len(column.name) for column in shown)
+    names = [column.name if column.name.isprintable() else repr(column.name) for column in shown]
+    width = max(map(len, names))
     texts = [
-        f"  {column.name:<{width}}  {column.kind:<11}  {column.role}{f' ({column.reason})' if column.reason else ''}"
-        for column in shown
+        f"  {name:<{width}}  {column.kind:<11}  {column.role}{f' ({column.reason})' if column.reason else ''}"
+        for name, column in zip(names, shown, strict=True)
     ]
     more = len(schema.columns) - len(shown)
     return "\n".join([*texts, *([f"  and {more:,} more columns, in the file"] if more else [])])

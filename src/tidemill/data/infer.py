@@ -80,7 +80,7 @@ def check_names(settings: DataSettings, names: list[str]) -> None:
 
 
 def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], settings: DataSettings) -> list[Column]:
-    used = [name for name in names if roles.get(name) is not Role.IGNORED]
+    used = [name for name in names if roles.get(name) is not Role.IGNORED or name == settings.label_time]
     found = _with_marks_of_test(facts.count(frame, used, settings.missing_marks), settings)
     if used and found[used[0]].rows == 0:
         raise SchemaError("A table must have rows", observed="0 rows", remedy="check data.path, data.query, data.limit")
@@ -107,6 +107,8 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         role = roles.get(name, Role.FEATURE)
         if role is Role.TARGET:
             column = _classes_kept(column, fact, settings)
+        if name == settings.label_time:
+            column = replace(column, reason="says when the label came (data.label_time)")
         gaps = fact.present < fact.rows or bool(column.missing_marks)
         column = replace(column, role=role, missing_allowed=gaps, made_of=made.get(name, column.made_of))
         columns.append(_fit_for_role(remarks.with_marks(column, fact), fact))
@@ -225,6 +227,7 @@ def _roles(settings: DataSettings, names: list[str]) -> dict[str, Role]:
     named = [(getattr(settings, key), role, f"data.{key}") for role, key in single.items() if getattr(settings, key)]
     named += [(name, Role.SENSITIVE, "data.sensitive") for name in settings.sensitive]
     named += [(name, Role.IGNORED, "data.ignored") for name in settings.ignored]
+    named += [(settings.label_time, Role.IGNORED, "data.label_time")] if settings.label_time else []
     roles: dict[str, Role] = {}
     for name, role, key in named:
         _present(name, names, key)

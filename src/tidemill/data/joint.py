@@ -15,8 +15,10 @@ import polars as pl
 
 from tidemill.data import leaks, when
 from tidemill.data.findings import Finding, Severity
-from tidemill.data.tables import SEED, Tables, sample
-from tidemill.settings import Kind, Objective
+from tidemill.data.schema import Schema
+from tidemill.data.tables import SEED, Tables, sample, with_null
+from tidemill.data.target import Target
+from tidemill.settings import DataSettings, Kind, Objective
 
 ROWS = 10_000
 PAIRS = 1_000
@@ -37,16 +39,42 @@ def check(tables: Tables) -> Iterator[Finding]:
     scores = leaks.scores(tables)
     yield from leaks.check(tables, scores)
     singles = {score.column: score.value for score in scores}
+    strongest = _strongest(tables, singles)
+    if strongest is not None:
+        yield _finding(tables, *strongest, singles)
+    yield from when.suggest(tables, _known_late(tables, singles, strongest))
+
+
+def moments(table: pl.DataFrame, schema: Schema, settings: DataSettings, target: Target) -> list[str]:
+    """Columns that may be `data.time`, the likeliest first; none that gives the target away, alone or with another.
+
+    Args:
+        table: typed, whole.
+    """
+    parts = {"train": with_null(table), "validation": table.clear(), "test": table.clear()}
+    tables = Tables(**parts, quarantined=(), schema=schema, settings=settings, target=target)
+    singles = {score.column: score.value for score in leaks.scores(tables)}
+    return when.candidates(tables.train, schema, _known_late(tables, singles, _strongest(tables, singles)))
+
+
+def _strongest(tables: Tables, singles: dict[str, float]) -> tuple[float, tuple[str, str], str] | None:
+    """The pair that gives the target away most, its score, and the column of it that does it; None where none does."""
     found = list(pairs(tables, singles))
     strong = [(score, pair) for score, pair in found if _gives_away(score, pair, singles)]
-    giver = None
-    if strong:
-        score, pair = max(strong)
-        moments = {column.name for column in tables.schema.inputs if column.kind is Kind.TIMESTAMP}
-        giver = _giver(pair, found, singles, moments)
-        yield _finding(tables, score, pair, giver, singles)
+    if not strong:
+        return None
+    score, pair = max(strong)
+    stamps = {column.name for column in tables.schema.inputs if column.kind is Kind.TIMESTAMP}
+    return score, pair, _giver(pair, found, singles, stamps)
+
+
+def _known_late(
+    tables: Tables, singles: dict[str, float], strongest: tuple[float, tuple[str, str], str] | None
+) -> set[str]:
+    """Columns that give the target away: whatever they say was known only after the prediction."""
     threshold = tables.settings.quality.leak_threshold
-    yield from when.suggest(tables, {name for name, value in singles.items() if value >= threshold} | {giver or ""})
+    alone = {name for name, value in singles.items() if value >= threshold}
+    return alone if strongest is None else alone | {strongest[2]}
 
 
 def pairs(tables: Tables, singles: dict[str, float]) -> Iterator[tuple[float, tuple[str, str]]]:

@@ -7,8 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from tidemill.data import column_checks, joint, personal, quarantine, repeats, row_checks, sentinels, shifts
+from tidemill.data import (
+    column_checks,
+    joint,
+    label_times,
+    personal,
+    quarantine,
+    repeats,
+    row_checks,
+    sentinels,
+    shifts,
+)
 from tidemill.data.findings import Finding, Severity
+from tidemill.data.label_times import Late
 from tidemill.data.schema import Schema
 from tidemill.data.splits import Splits
 from tidemill.data.tables import Tables, with_null
@@ -38,12 +49,14 @@ def check(
     schema: Schema,
     settings: DataSettings,
     target: Target | None = None,
+    late: Late | None = None,
 ) -> list[Finding]:
     """All findings, errors first. The test split is inspected, which it records, and stays sealed.
 
     Args:
         read: the tables as they were read, with the rows that the schema's rules kept out, by the setting that named
             each.
+        late: what is known of the moments of labels, where a column says them.
     """
 
     def findings(test: pl.DataFrame) -> list[Finding]:
@@ -57,7 +70,9 @@ def check(
         )
         return [finding for run in CHECKS for finding in run(tables)]
 
-    return sorted(splits.test.inspect("data checks", findings), key=lambda finding: _ORDER.index(finding.severity))
+    found = splits.test.inspect("data checks", findings)
+    found += [] if late is None else label_times.check(late, settings)
+    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
 
 def stop_on_errors(findings: Sequence[Finding]) -> None:

@@ -200,6 +200,8 @@ def _category(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | N
         return pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
     if dtype.is_decimal():
         return _one_spelling(value.cast(pl.String))
+    if dtype == pl.Duration:
+        return value.dt.to_string("iso")
     return None if unreadable(dtype) else value.cast(pl.String)
 
 

@@ -11,6 +11,7 @@ from tidemill.settings import Kind, SplitMethod
 
 ROWS = 10_000
 LISTED = 5
+IN_PARTS = "where the table has it in parts (year, month, day), make it of them with data.moments"
 
 
 def candidates(table: pl.DataFrame, schema: Schema, excluded: set[str]) -> list[str]:
@@ -63,6 +64,5 @@ def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
         remedy=f"if a record is made at {found[0]!r}, run once more with data.time={found[0]} "
         "data.split.method=time and compare the figures: those are what later records will get"
         if found
-        else "name the moment at which a prediction is made as data.time and set data.split.method=time; "
-        "where the table has it in parts (year, month, day), make it of them with data.moments",
+        else "name the moment at which a prediction is made as data.time and set data.split.method=time; " + IN_PARTS,
     )

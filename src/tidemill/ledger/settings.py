@@ -98,6 +98,14 @@ class LedgerSettings:
                 remedy="name a folder on this machine's disk; ledger.path may be an object store",
             )
 
+    @classmethod
+    def at(cls, path: str) -> "LedgerSettings":
+        """For whoever reads a ledger, or adds to it beside its server, and knows its place alone.
+
+        Of an object store's ledger the segments lie in a folder of that name here.
+        """
+        return cls(path=path, wal="ledger/wal" if _remote(path) else None)
+
     def __repr__(self) -> str:
         """Without what opens an object store: it may come into a log."""
         return f"LedgerSettings({hidden({each.name: getattr(self, each.name) for each in fields(self) if each.repr})})"

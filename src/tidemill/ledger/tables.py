@@ -165,7 +165,7 @@ def served(path: str, model: str) -> LedgerSettings:
     Raises:
         LedgerError: as for `scan`.
     """
-    settings = LedgerSettings(path=path, wal="ledger/wal") if "://" in path else LedgerSettings(path=path)
+    settings = LedgerSettings.at(path)
     note = settings.segments(model) / NOTE
     if note.exists():
         here = msgspec.json.decode(note.read_bytes(), type=_Note).settings

@@ -19,7 +19,7 @@ SHARE = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """Without column and delay the source must say it (`labelled_at` in data/sources/).
+    """Without column and delay `data.label_time` says it, or else the source (`labelled_at` in data/sources/).
 
     share: of the labels of every class: a record is learnt from when it is so old that so many have come.
     """
@@ -43,8 +43,8 @@ def add(frame: pl.LazyFrame, settings: DataSettings, schema: Schema, known: Know
     moment = values.read(time, frame.collect_schema()[time.name])
     if known.delay is not None:
         return frame.with_columns((moment + known.delay).alias(KNOWN))
-    if known.column is not None:
-        told = _column(frame, schema, known.column)
+    if (name := known.column or settings.label_time) is not None:
+        told = _column(frame, schema, name)
     else:
         frame, told = _joined(frame, settings, schema)
     return frame.with_columns(pl.when(told.is_not_null()).then(pl.max_horizontal(told, moment)).alias(KNOWN))

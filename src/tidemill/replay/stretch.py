@@ -6,7 +6,18 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from tidemill.composition import component
-from tidemill.data import infer, maturity, sources, values
+from tidemill.data import (
+    infer,
+    joint,
+    made_moments,
+    maturity,
+    proposals,
+    sources,
+    target,
+    typed,
+    values,
+    when,
+)
 from tidemill.data.maturity import Maturity
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed
@@ -16,6 +27,7 @@ from tidemill.settings import DataSettings, Kind
 
 _MOMENT = "moment\0"
 _KNOWN_AT = "label_known_at"
+_INPUTS = (Role.FEATURE, Role.TIME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +84,7 @@ def cut(settings: DataSettings, known: Known, since: datetime | None, until: dat
     """
     frame = sources.open(settings)
     schema = infer.infer(frame, settings)
-    time, goal = _time(schema, settings), schema.with_role(Role.TARGET)[0]
+    time, goal = _time(frame, schema, settings, known), schema.with_role(Role.TARGET)[0]
     read = values.read(time, frame.collect_schema()[time.name]).alias(_MOMENT)
     table = labels.add(frame, settings, schema, known).with_columns(read)
     moments = sources.collect(table.select(_MOMENT)).to_series().drop_nulls().sort()
@@ -111,33 +123,45 @@ def _unknown(early: int, since: datetime) -> ReplayError:
     )
 
 
-def _maturity(early: pl.DataFrame, target: str, known: Known, since: datetime) -> Maturity:
+def _maturity(early: pl.DataFrame, goal: str, known: Known, since: datetime) -> Maturity:
     """As far as could be known at `since`. With a fixed delay there is nothing to estimate."""
     if known.delay is not None:
         return Maturity(age=known.delay, share=1.0)
-    rows = early.select(pl.col(_MOMENT).alias("moment"), pl.col(KNOWN).alias("known"), target)
+    rows = early.select(pl.col(_MOMENT).alias("moment"), pl.col(KNOWN).alias("known"), goal)
     remedy = "choose a later --from, or accept more bias with a lower --mature-share"
-    return maturity.measure(rows, target, since, known.share, remedy=remedy)
+    return maturity.measure(rows, goal, since, known.share, remedy=remedy)
 
 
-def _time(schema: Schema, settings: DataSettings) -> Column:
-    time = schema.only(Role.TIME)
-    if time is None or time.kind is not Kind.TIMESTAMP:
-        there = listed(column.name for column in schema.columns if column.kind is Kind.TIMESTAMP)
-        raise ReplayError(
-            "A replay goes by the moment of each record, a column of timestamps that data.time names",
-            observed=f"data.time={settings.time}" + (f", and {time.name!r} is {time.kind}" if time else ""),
-            remedy=f"set data.time to one of {there}"
-            if there
-            else "add such a column: without it nothing has an order",
-        )
+def _time(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: Known) -> Column:
     if schema.only(Role.TARGET) is None:
         raise ReplayError(
             "A replay needs labels, in the column that data.target names",
             observed=f"data.target={settings.target}",
             remedy=f"set data.target to one of {listed(column.name for column in schema.columns)}",
         )
+    time = schema.only(Role.TIME)
+    if time is None or time.kind is not Kind.TIMESTAMP:
+        raise ReplayError(
+            "A replay goes by the moment of each record, a column of timestamps that data.time names",
+            observed=f"data.time={settings.time}" + (f", and {time.name!r} is {time.kind}" if time else ""),
+            remedy=_proposed(frame, schema, settings, known),
+        )
     return time
+
+
+def _proposed(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: Known) -> str:
+    """What to set data.time to. A moment that lies after the prediction is never proposed."""
+    table = typed.apply(frame, schema).table
+    labels = target.fit(table[schema.with_role(Role.TARGET)[0].name], settings)
+    found = [name for name in joint.moments(table, schema, settings, labels) if name != known.column]
+    stamps = [column.name for column in schema.columns if column.kind is Kind.TIMESTAMP and column.role in _INPUTS]
+    late = listed((name for name in stamps if name not in found), quoted=True)
+    said = f"; not {late}, known only after the prediction" if late else ""
+    if found:
+        return f"if a record is made at {found[0]!r}, set data.time={found[0]}{said}"
+    parts = proposals.moment([column.name for column in schema.columns], made_moments.declared(settings))
+    parts = f"{when.IN_PARTS}: without it nothing has an order" if parts is None else parts
+    return f"name the column that says when a record is made{said}; {parts}"
 
 
 def _default(settings: DataSettings, moments: pl.Series) -> datetime:

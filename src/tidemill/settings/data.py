@@ -134,6 +134,11 @@ class DataSettings:
     """The moment a prediction is made. Later timestamps in features are errors."""
     time_is_input: bool
     """Whether the model may use `data.time` (its calendar parts) as a feature."""
+    label_time: str | None
+    """When a record's label became known; never a feature. Needs `data.time`."""
+    mature_share: Annotated[float, Share] | None
+    """With `label_time`: records so young that this share of the labels of every class had not come by the table's end
+    are left out; null: only records without a label are."""
     group: str | None
     """Rows of one group never fall into two splits (method=grouped)."""
     weight: str | None
@@ -161,6 +166,8 @@ class DataSettings:
         name, column = needed.get(split.method, ("", ""))
         if column is None and self.schema is None:
             yield Conflict(name, column, f"must name a column, for data.split.method={split.method}")
+        if self.label_time is not None and self.time is None and self.schema is None:
+            yield Conflict("label_time", self.label_time, "needs data.time, the moment of each record")
         begins, ends = split.validation_from, split.test_from
         if self.quality.duplicates is Duplicates.GROUP and split.method is not SplitMethod.RANDOM:
             yield Conflict("quality.duplicates", "group", f"needs data.split.method=random, not {split.method}")

@@ -17,6 +17,7 @@ from tidemill.data import sources, values
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema
 from tidemill.data.sources import FAILURES, _delimited
+from tidemill.data.sources._panics import untold
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
@@ -206,8 +207,9 @@ def _read(
     classes = feedback.classes_of(identity)
     try:
         content = file.read_bytes()
-        table = keys.named(_READERS[file.suffix.lower()](file))
-        table = _as_in_training(values.cleaned(table.lazy()).collect(), schema)
+        with untold():
+            table = keys.named(_READERS[file.suffix.lower()](file))
+            table = _as_in_training(values.cleaned(table.lazy()).collect(), schema)
     except SourceError as error:
         raise LedgerError(error.rule, observed=f"{file}: {error.observed}", remedy=f"give {_FORM}") from error
     except (*FAILURES, KeyError) as error:

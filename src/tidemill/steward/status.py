@@ -49,7 +49,7 @@ def told(
 def read(ledger: LedgerSettings, model: str) -> bytes | None:
     """What a steward's last look at a model came to; None where none has looked."""
     assert ledger.path is not None
-    with explained(ledger.path):
+    with explained(ledger.path, "ledger"):
         return open_store(ledger.path).read(model, FILE)
 
 

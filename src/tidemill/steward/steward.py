@@ -76,7 +76,7 @@ class Steward:
         self._ready: tuple[object, Readiness] | None = None
         self._waits = ""
         assert office.ledger.path is not None
-        with explained(office.ledger.path):
+        with explained(office.ledger.path, "ledger"):
             self._store = open_store(office.ledger.path)
             self._store.filesystem.makedirs(f"{self._store.root}/{office.model}/steward", exist_ok=True)
 

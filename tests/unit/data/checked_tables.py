@@ -60,6 +60,8 @@ def data_settings(
             "positive",
             "key",
             "time",
+            "label_time",
+            "mature_share",
             "group",
             "weight",
         )

@@ -71,6 +71,15 @@ def test_the_console_says_what_to_do_beside_each_warning(
         assert after.split("  what to do: ")[1].startswith(finding.remedy)
 
 
+def test_a_name_with_a_line_break_is_shown_in_one_line(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="tidemill")
+    file.write_text(file.read_text().replace("kind", '"first\nsecond"', 1))
+    dataset.load(settings_for(file, target="bought"), tmp_path)
+    assert "\n  'first\\nsecond'  categorical  feature" in caplog.text
+
+
 def test_a_wide_table_fills_no_screen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, draw = tmp_path / "wide.csv", random.Random(0)
     rows = [[draw.choice(["", "", "", f"{draw.gauss(0, 1):.3f}"]) for _ in range(300)] for _ in range(100)]

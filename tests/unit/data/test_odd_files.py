@@ -3,12 +3,15 @@
 import gzip
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 from polars.exceptions import PanicException
-from table_settings import settings_for
+from table_settings import TABLE, settings_for
 
 from tidemill.bulk import lines
 from tidemill.data import infer, sources, typed
@@ -72,6 +75,52 @@ def test_blank_lines_are_no_rows_but_in_one_column_missing_values(
     quoted = table(written(tmp_path / "q.csv", 'a,b\r\n1,"one\r\n\r\ntwo"\r\n\r\n2,x\r\n'))
     assert quoted["b"].to_list() == ["one\r\n\r\ntwo", "x"]
     assert table(written(tmp_path / "one.csv", "a\n1\n\n2\n"))["a"].to_list() == ["1", None, "2"]
+
+
+SHORT = 'a,b,c\n1,2,\n3\n"x, y",5\n"two\nlines",6,7\n8,9\n"x, y",,\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (SHORT, "3 lines (lines 3, 4, 7)"),
+        (SHORT.replace("\n3\n", "\n\n3\n"), "3 lines (lines 4, 5, 8)"),
+        (SHORT.encode("utf-16"), "3 lines (lines 3, 4, 7)"),
+        (SHORT.replace("\n", "\r\n"), "3 lines (lines 3, 4, 7)"),
+        ("sep=;\n" + SHORT.replace(",", ";"), "3 lines (lines 4, 5, 8)"),
+        ('size,y,z\nplain,yes,\n5" pipe,no,1\n7\n"9"" pipe, long",yes,2\n', "one line (line 4)"),
+        ("a,b\n" + "1\n" * 9, "9 lines (lines 2, 3, 4, 5, 6 …)"),
+    ],
+)
+def test_lines_that_end_too_early_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | bytes, lines: str
+) -> None:
+    path = written(tmp_path / "t.csv", content)
+    rows = table(path)
+    assert f"{path} has fewer fields than its {rows.width} columns in {lines}; " in caplog.text
+    assert rows[rows.columns[-1]].null_count() > 0
+
+
+def test_lines_that_end_too_early_are_named_in_a_compressed_file_and_only_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path / "t.csv.gz", gzip.compress(SHORT.encode()))
+    table(path)
+    table(path)
+    assert caplog.text.count("in 3 lines (lines 3, 4, 7)") == 1
+
+
+def test_a_long_quoted_text_is_no_short_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(written(tmp_path / "t.csv", f'a,b\n"{"long, " * 50_000}",\n1\n'))
+    assert "one line (line 3)" in caplog.text
+
+
+@pytest.mark.parametrize("content", ['a,b,c\n1,,\n"x, y",2,\n"",,""\n', "a\n1\n\n2\n", "a,b\n1,\n\n2,3\n"])
+def test_whole_lines_with_missing_values_are_not_short(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    table(written(tmp_path / "t.csv", content))
+    assert "fewer fields" not in caplog.text
 
 
 def test_old_line_ends_are_line_ends(tmp_path: Path) -> None:
@@ -156,6 +205,50 @@ def test_a_panic_of_polars_is_an_error_like_any_other(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pl.LazyFrame, "collect", panic)
     with pytest.raises(SourceError, match=r"it gave up: called .*store the table anew"):
         sources.collect(frame)
+
+
+READ = """
+import sys
+from pathlib import Path
+import yaml
+from tidemill.composition import build
+from tidemill.data import sources
+from tidemill.errors import SourceError
+from tidemill.settings import DataSettings
+values = yaml.safe_load(Path(sys.argv[1]).read_text())
+for file in sys.argv[2:]:
+    try:
+        print(sources.open(build(DataSettings, {**values, "path": file}, "data")).collect_schema().names())
+    except SourceError as error:
+        print(error, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("backtrace", ["0", "1"])
+def test_what_rust_writes_of_a_panic_does_not_reach_the_console(tmp_path: Path, backtrace: str) -> None:
+    import pyarrow as pa
+
+    union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])])
+    spans = pa.array([pa.MonthDayNano([1, 2, 3]), None], pa.month_day_nano_interval())
+    for name, column in (("union", union), ("spans", spans), ("fine", pa.array([1, 2]))):
+        table = pa.table({name: column})
+        with pa.OSFile(str(tmp_path / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    latin = written(tmp_path / "latin.csv", "caf\xe9,x\n1,2\n".encode("latin-1"))
+    files = [str(tmp_path / f"{name}.arrow") for name in ("union", "spans", "fine")]
+
+    def read(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *options, "-c", READ, str(TABLE), *files, str(latin)]
+        environment = {**os.environ, "RUST_BACKTRACE": backtrace}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+
+    quiet = read()
+    assert quiet.stdout.splitlines() == ["['fine']", "['caf\xe9', 'x']"]
+    lines = quiet.stderr.splitlines()
+    assert len(lines) == 3, "two errors, and a warning of ours, which is not kept back for good"
+    assert all("it gave up" in line and "Remedy: store the table anew" in line for line in lines[:2])
+    assert "latin.csv is not UTF-8" in lines[2]
+    assert "panicked at" in read("-W", "default").stderr, "for who looks into it"
 
 
 def test_folders_that_are_named_by_values_are_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -135,6 +135,16 @@ def test_a_whole_data_set_comes_out_of_it(tmp_path: Path) -> None:
     assert (data.splits.train.height, data.splits.validation.height, data.splits.test.rows) == (120, 31, 49)
 
 
+def test_late_numbers_of_a_text_base_are_looked_at_in_quarters(tmp_path: Path) -> None:
+    """A repair is known to be done sooner where it cost little: as text, each number would be a class of its own."""
+    days = range(400)
+    base = table(days).with_columns(cost=pl.Series([float(day * 37 % 100) + day / 1000 for day in days]))
+    base = base.with_columns(known=pl.col("at") + pl.duration(days=pl.col("cost").floor()))
+    asked = {"label_time": "known", "labels_before": (START + timedelta(days=400)).isoformat(), "mature_share": 0.95}
+    found = opened(production(tmp_path, base, None, text=True, target="cost", options=asked))
+    assert 300 <= found.height <= 303, "those older than 95% of the slowest quarter take, 98 days, not of all: 95"
+
+
 def late(days: range, wait: int = 20) -> pl.DataFrame:
     """ "yes" is known at once, "no" after some days."""
     known = pl.when(pl.col("bought") == "yes").then(pl.col("at")).otherwise(pl.col("at") + pl.duration(days=wait))

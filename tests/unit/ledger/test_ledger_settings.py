@@ -47,3 +47,9 @@ def test_places(tmp_path: Path) -> None:
 def test_they_survive_the_pipe_to_the_shipping_process() -> None:
     settings = LedgerSettings(path="ledger", columns={"age": Cover.HASH}, retention_days=3, storage_options={"a": "b"})
     assert msgspec.json.decode(msgspec.json.encode(settings), type=LedgerSettings) == settings
+
+
+def test_a_ledger_is_read_by_its_place_alone() -> None:
+    assert LedgerSettings.at("s3://bucket/ledger").table("shop", "labels") == "s3://bucket/ledger/shop/labels"
+    assert LedgerSettings.at("ledger") == LedgerSettings(path="ledger")
+    assert LedgerSettings.at("file:///data/ledger") == LedgerSettings(path="file:///data/ledger")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from replay_parts import BEGIN, data_settings, records
@@ -49,6 +50,8 @@ def test_only_labels_that_were_known_are_learnt_from(path: Path) -> None:
     found, before = cut(settings(path), Known(column="known"), SINCE, None)
     assert found.lag == timedelta(hours=5)
     assert learnt_from(found, before) == 72 - 5, "that of 19:00 came at midnight"
+    said = settings(path, ignored=[], label_time="known")
+    assert cut(said, Known(), SINCE, None)[0] == found, "data.label_time says it as well"
 
 
 @pytest.mark.parametrize("target", ["grade", "value"])
@@ -110,7 +113,7 @@ def learnt_from(found: Stretch, before: Before) -> int:
 @pytest.mark.parametrize(
     ("changes", "known", "since", "until", "said"),
     [
-        ({"time": None}, HOUR, None, None, r"data\.time=None.*set data\.time to one of at"),
+        ({"time": None}, HOUR, None, None, r"data\.time=None.*if a record is made at 'at', set data\.time=at"),
         ({"time": "size"}, HOUR, None, None, r"'size' is numeric.*data\.time"),
         ({"target": None}, HOUR, None, None, r"data\.target=None.*one of .*grade"),
         ({}, HOUR, BEGIN, None, r"--from lies within.*2013-04-01 00:00.*go from 2013-04-01 00:00 to 2013-04-09 23:00"),
@@ -129,6 +132,48 @@ def test_what_cannot_be_replayed(
 ) -> None:
     with pytest.raises(ReplayError, match=said):
         cut(settings(path, **changes), known, since, until)
+
+
+def stays(folder: Path, **more: pl.Expr) -> Path:
+    """Bookings by week of arrival, and the day on which it was known whether the guests came: on arrival, or before."""
+    random = np.random.default_rng(1)
+    arrival, cancelled = random.integers(0, 364, 10_000), random.random(10_000) < 0.4
+    known = np.where(cancelled, arrival - random.integers(30, 200, 10_000), arrival)
+    table = pl.DataFrame({"week": arrival // 7, "price": random.normal(size=10_000), "cancelled": cancelled})
+    start = pl.lit(BEGIN)
+    table = table.with_columns(
+        status_date=start + pl.duration(days=pl.Series(known)),
+        **{name: start + pl.duration(days=pl.Series(arrival)) + one for name, one in more.items()},
+    )
+    table.write_parquet(folder / "stays.parquet")
+    return folder / "stays.parquet"
+
+
+def test_a_moment_after_the_prediction_is_never_proposed(tmp_path: Path) -> None:
+    file = stays(tmp_path)
+    with pytest.raises(ReplayError) as alone:
+        cut(data_settings(file, target="cancelled"), HOUR, None, None)
+    assert "data.time=status_date" not in alone.value.remedy and "data.moments" in alone.value.remedy
+    assert "not 'status_date', known only after the prediction" in alone.value.remedy
+    file = stays(tmp_path, paid=pl.duration(days=-300), booked=pl.duration(days=-303))
+    with pytest.raises(ReplayError) as several:
+        cut(data_settings(file, target="cancelled"), HOUR, None, None)
+    assert "if a record is made at 'booked', set data.time=booked" in several.value.remedy
+    assert cut(data_settings(file, target="cancelled", time="booked"), HOUR, None, None)[0].last
+
+
+def test_a_moment_in_parts_is_proposed_as_it_is_made(tmp_path: Path) -> None:
+    table = pl.read_parquet(stays(tmp_path)).with_columns(year=2013, month=pl.lit("May"), day=pl.col("week") % 28 + 1)
+    table.write_parquet(tmp_path / "stays.parquet")
+    with pytest.raises(ReplayError, match=r"'data\.moments\.date=\{year: year, month: month, day: day\}'"):
+        cut(data_settings(tmp_path / "stays.parquet", target="cancelled"), HOUR, None, None)
+
+
+def test_the_column_that_says_when_labels_came_is_never_proposed(tmp_path: Path) -> None:
+    file = stays(tmp_path, left=pl.duration(days=3))
+    with pytest.raises(ReplayError) as found:
+        cut(data_settings(file, target="cancelled", ignored=["status_date"]), Known(column="left"), None, None)
+    assert "data.time=left" not in found.value.remedy
 
 
 def test_a_column_that_is_not_there(path: Path) -> None:

@@ -162,6 +162,14 @@ def keyed(served, keys, columns=None):
         ledger.answered([entry])
 
 
+def test_lines_of_a_label_file_that_end_too_early_are_named(served, tmp_path, capsys, caplog):
+    keyed(served, [7, "008"], {})
+    file = tmp_path / "labels.csv"
+    file.write_text("key,label,at\n7,no,2026-01-01T00:00:00Z\n008,yes\n")
+    assert cli.main(["steward", "labels", str(file), *about(served)]) == 0, capsys.readouterr().err
+    assert f"{file} has fewer fields than its 3 columns in one line (line 3)" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["key", "id"])
 @pytest.mark.parametrize("columns", [{}, {"id": "hash"}])
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])

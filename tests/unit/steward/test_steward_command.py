@@ -58,6 +58,22 @@ def test_one_look_tells_how_things_stand_and_what_was_decided(served, capsys):
     assert whole["readings"][0]["check"] == "labels" and whole["readings"][0]["remedy"]
 
 
+@pytest.mark.parametrize("words", [["status"], ["decisions"], ["metrics"], ["--once"]])
+def test_a_ledger_in_an_object_store_needs_no_folder_of_segments(served, capsys, words):
+    """Segments are the server's; `memory` stands for any store (here each look finds it empty)."""
+    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", f"memory:///{words[0]}"]
+    once = ["--work", str(served.place / "work")] if words == ["--once"] else []
+    assert cli.main(["steward", *words, *about, *once]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert any(text in said for text in ("No steward has watched m yet", "Nothing was decided", "No labelled", "Watch"))
+
+
+def test_a_ledger_out_of_reach_is_named_as_a_ledger(served, capsys):
+    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", "nowhere://bucket/ledger"]
+    assert cli.main(["steward", "status", *about]) == 1
+    assert "LedgerError: The ledger can be reached, read and written. Got: nowhere://" in capsys.readouterr().err
+
+
 def test_the_status_of_what_nobody_watches_says_so(served, capsys):
     assert cli.main(["steward", "status", *where(served)]) == 0
     told = capsys.readouterr().out

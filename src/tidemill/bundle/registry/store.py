@@ -25,7 +25,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from tidemill.bundle import checksums
-from tidemill.errors import RegistryError
+from tidemill.errors import LedgerError, RegistryError
 
 Stamp = Callable[[Path, str], None]
 """Writes a version's number into the copy of a bundle and sums its files up again."""
@@ -239,15 +239,19 @@ class LocalStore(Store):
 
 
 @contextlib.contextmanager
-def explained(place: str) -> Iterator[None]:
-    """Turn what file systems raise (a full disk, no permission, no network) into an error that names the place."""
+def explained(place: str, name: str = "registry") -> Iterator[None]:
+    """Turn what file systems raise (a full disk, no permission, no network) into an error that names the place.
+
+    Args:
+        name: what lies there: registry or ledger.
+    """
     try:
         yield
     except (OSError, ValueError, ImportError) as error:
-        raise RegistryError(
-            "The registry can be reached, read and written",
+        raise (RegistryError if name == "registry" else LedgerError)(
+            f"The {name} can be reached, read and written",
             observed=f"{place}: {_first(error)}",
-            remedy="check the path, its permissions and the free space; the registry is as it was before",
+            remedy=f"check the path, its permissions and the free space; the {name} is as it was before",
         ) from error
 
 

@@ -3,7 +3,7 @@
 To add one: a module `tidemill/data/sources/<name>.py`, or one of your own by its dotted name. A source whose labels
 become known later than its records may say when: `labelled_at(settings) -> pl.LazyFrame` of key and `labelled_at`; and
 `REPLAYED_FROM`, where a replay of it begins if nobody says. `MAKES_MOMENTS = True` marks one that adds what
-`data.moments` declares itself.
+`data.moments` declares itself; `WAITS_FOR_LABELS = True` one that leaves out what `data.label_time` says is too young.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from tidemill.composition import component
+from tidemill.data.sources._panics import untold
 from tidemill.errors import SourceError
 from tidemill.settings import DataSettings
 
@@ -40,6 +41,12 @@ def open(settings: DataSettings) -> pl.LazyFrame:
         )
     frame = frame if settings.limit is None else frame.head(settings.limit)
     return frame if getattr(source, "MAKES_MOMENTS", False) else _with_moments(frame, settings)
+
+
+def waits_for_labels(settings: DataSettings) -> bool:
+    """Whether the source itself leaves out records whose labels came too late for `data.label_time`."""
+    source = component("tidemill.data.sources", settings.source, having="read", key="data.source")
+    return bool(getattr(source, "WAITS_FOR_LABELS", False))
 
 
 def _with_moments(frame: pl.LazyFrame, settings: DataSettings) -> pl.LazyFrame:
@@ -106,7 +113,8 @@ def reading(place: str | None = None) -> Iterator[None]:
         SourceError: something inside failed.
     """
     try:
-        yield
+        with untold():
+            yield
     except FAILURES as error:
         raise unreadable(error, place) from error
 

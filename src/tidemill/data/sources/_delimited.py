@@ -4,26 +4,20 @@ Separator, byte-order mark and encoding are found by looking. Names lose the whi
 they are read (`data/values.py`), as those of every other format.
 """
 
-import codecs
-import gzip
 import io
 import logging
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import IO, cast
+from dataclasses import dataclass, replace
 
-import fsspec
 import polars as pl
 
 from tidemill.data.sources import _mending
+from tidemill.data.sources._stored import HEAD, head_of, lines_of, look, text_of
 from tidemill.errors import SourceError, listed
 from tidemill.settings import DataSettings
 
 SEPARATORS = ",;\t|"
-HEAD = 1 << 16
-BINARY = {b"PAR1": "Parquet", b"PK\x03\x04": "a ZIP or Excel file", b"ARROW1": "Arrow", b"\xd0\xcf\x11\xe0": "Excel"}
+_ROWS = "rows\0"
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +30,11 @@ def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
     Raises:
         SourceError: not text, no header line, names that are empty or there twice, lines that do not fit.
     """
-    found = _look(file, settings.options.get("encoding"))
+    found = look(file, settings.options.get("encoding"))
     content = None
     if found.encoding not in ("utf-8", "utf8", "utf-8-sig") or found.blank_lines or found.old_line_ends:
-        content = _text(file, found)
-    head = _head(file) if content is None else content[: max(HEAD, content.find("\n") + 1)]
+        content = text_of(file, found)
+    head = head_of(file) if content is None else content[: max(HEAD, content.find("\n") + 1)]
     options, header = _settled(file, head, settings)
     frame = _scanned(file, options)
     if content is not None:
@@ -50,13 +44,16 @@ def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
         frame = _scanned(io.BytesIO(content.encode()), replace(options, skipped=0))
     if found.here and options not in found.passed:
         try:
-            frame.select(pl.all().count()).collect()
+            counts = frame.select(pl.all().count(), pl.len().alias(_ROWS)).collect().row(0)
         except pl.exceptions.PolarsError:
             width = frame.collect_schema().len()
-            content = _mending.rewritten(file, _text(file, found), options.separator, options.skipped, width)
+            content = _mending.rewritten(file, text_of(file, found), options.separator, options.skipped, width)
             frame = _scanned(io.BytesIO(content.encode()), replace(options, skipped=0))
         else:
             found.passed.append(options)
+            if len(counts) > 2 and counts[-2] < counts[-1]:  # a line that is too short lacks the last value at least
+                short = _mending.short_lines(lines_of(file, found), options.separator, len(counts) - 1, options.skipped)
+                _mending.report_short(file, *short, width=len(counts) - 1)
     if options.names is None and len(header) == frame.collect_schema().len():
         # Polars leaves a doubled quotation mark doubled in a name
         frame = frame.rename(dict(zip(frame.collect_schema().names(), header, strict=True)))
@@ -71,20 +68,6 @@ class _Options:
     skipped: int
     """Lines above the header."""
     names: list[str] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
-    """What a look through a whole file found.
-
-    here: whether it could be looked through. passed: options with which Polars read it to its end.
-    """
-
-    encoding: str
-    here: bool = False
-    blank_lines: bool = False
-    old_line_ends: bool = False
-    passed: list[_Options] = field(default_factory=list)
 
 
 def _settled(file: str, head: str, settings: DataSettings) -> tuple[_Options, list[str]]:
@@ -129,105 +112,6 @@ def _scanned(source: str | io.BytesIO, options: _Options) -> pl.LazyFrame:
         new_columns=options.names,
         glob=False,
     )
-
-
-def _look(file: str, encoding: str | None) -> _Found:
-    """Of a file that did not change since, what was found then."""
-    if not _readable_here(file):
-        return _Found(encoding=encoding or "utf-8")
-    state = Path(file).stat()
-    return _looked_through(file, encoding, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _looked_through(file: str, encoding: str | None, size: int, changed: int) -> _Found:
-    """Encoding: by byte-order mark, else UTF-8 where every byte fits it, else Windows' Latin-1 (cp1252).
-
-    Only local files are looked through; for others Polars reports a byte that is not UTF-8.
-    """
-    feeds = returns = 0
-    blank = False
-    with _open(file) as stream:
-        block = stream.read(HEAD)
-        for magic, kind in BINARY.items():
-            if block.startswith(magic):
-                raise _not_text(file, kind)
-        if encoding is None and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            encoding = "utf-16"
-        if encoding is None and b"\0" in block:
-            raise _not_text(file, "binary data")
-        if encoding not in (None, "utf-8", "utf8", "utf-8-sig"):
-            return _Found(encoding=encoding, here=True, blank_lines=True)  # decoded in memory anyway
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        last = b""
-        try:
-            while block:
-                decoder.decode(block)
-                joint = last + block
-                blank = blank or b"\n\n" in joint or b"\n\r\n" in joint
-                feeds, returns = feeds + block.count(b"\n"), returns + block.count(b"\r")
-                last, block = block[-2:], stream.read(1 << 22)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            if encoding is not None:
-                raise SourceError(
-                    f"Every byte of the table must be {encoding}",
-                    observed=f"{file}: {error.reason} (byte 0x{error.object[error.start]:02x})",
-                    remedy="correct data.options.encoding",
-                ) from error
-            logger.warning(
-                "%s is not UTF-8 (byte 0x%02x); it is read as Latin-1 (cp1252). "
-                "If letters look wrong, set data.options.encoding.",
-                file,
-                error.object[error.start],
-            )
-            return _Found(encoding="cp1252", here=True, blank_lines=True)
-    return _Found(encoding="utf-8", here=True, blank_lines=blank, old_line_ends=returns > 0 and feeds == 0)
-
-
-def _readable_here(file: str) -> bool:
-    return "://" not in file and not file.endswith(".zst")
-
-
-def _open(file: str) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(file, "rb")) if file.endswith(".gz") else Path(file).open("rb")
-
-
-def _text(file: str, found: _Found) -> str:
-    with fsspec.open(file, "rb", compression="infer") as stream:
-        content = stream.read()
-    try:
-        text: str = content.decode(found.encoding)
-    except LookupError as error:
-        raise SourceError(
-            "data.options.encoding must be a text encoding",
-            observed=repr(found.encoding),
-            remedy="for example utf-8, latin-1, cp1252 or utf-16",
-        ) from error
-    except UnicodeDecodeError as error:
-        if found.encoding != "cp1252":
-            raise SourceError(
-                f"Every byte of the table must be {found.encoding}",
-                observed=f"{file}: {error.reason} at byte {error.start}",
-                remedy="correct data.options.encoding",
-            ) from error
-        text = content.decode("latin-1")  # cp1252 leaves five bytes undefined
-    text = text.removeprefix("\ufeff")
-    return text.replace("\r", "\n") if found.old_line_ends else text
-
-
-def _head(file: str) -> str:
-    if _readable_here(file):
-        with _open(file) as stream:
-            head = stream.read(HEAD)
-            while b"\n" not in head and (more := stream.read(HEAD)):  # thousands of names
-                head += more
-    else:  # Polars fetches the first lines only; no separator, no quotes: one column of whole lines
-        lines = pl.scan_csv(
-            file, separator="\x1f", quote_char=None, has_header=False, infer_schema=False, n_rows=100, glob=False
-        )
-        head = "\n".join(line or "" for line in lines.collect().to_series()).encode()
-    return head.decode("utf-8", errors="ignore").removeprefix("\ufeff")
 
 
 def _separator(head: str) -> str:
@@ -283,10 +167,3 @@ def _check_header(file: str, head: str, separator: str, skipped: int) -> None:
             observed=f"{file} has {listed(twice, quoted=True)} more than once",
             remedy=remedy,
         )
-
-
-def _not_text(file: str, kind: str) -> SourceError:
-    remedy = "set data.format to what it is, or save the table as CSV"
-    if "ZIP" in kind:
-        remedy = "unzip it, or save the sheet as CSV, then name that file"
-    return SourceError("A CSV file must be text", observed=f"{file} is {kind}", remedy=remedy)

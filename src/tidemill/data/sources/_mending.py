@@ -5,12 +5,16 @@ import io
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from tidemill.errors import SourceError
 
 SHOWN = 80
 """Characters of a line in a message."""
+
+LINES = 5
+"""Numbers of lines in a message."""
 
 _STRAY = re.compile(r'[^,;\t|\r\n"]"')
 
@@ -93,6 +97,7 @@ def rewritten(file: str, text: str, separator: str, above: int, width: int) -> s
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=separator, lineterminator="\n")
     text = below(text, above)
+    short = []
     for line, record in numbered(text, separator, strict=True, above=above):
         if len(record) > width:
             raise SourceError(
@@ -102,7 +107,10 @@ def rewritten(file: str, text: str, separator: str, above: int, width: int) -> s
                 remedy="mend the line (a value that holds the separator is put in quotation marks), "
                 "or set data.options.separator",
             )
+        if len(record) < width:
+            short.append(line)
         writer.writerow(record + [""] * (width - len(record)))
+    report_short(file, len(short), short, width)
     if found := _STRAY.search(text):
         line = text.count("\n", 0, found.start() + 1)
         logger.warning(
@@ -113,6 +121,47 @@ def rewritten(file: str, text: str, separator: str, above: int, width: int) -> s
             shown(below(text, line).split("\n")[0]),
         )
     return out.getvalue()
+
+
+def short_lines(lines: Iterable[str], separator: str, width: int, above: int) -> tuple[int, list[int]]:
+    """How many records have fewer fields than the table has columns, and the lines in which the first ones begin.
+
+    Args:
+        lines: of the file, from its first on. above: lines that are no part of the table.
+    """
+    rest = islice(lines, above, None)
+    count, first, number = 0, [], above
+    for line in rest:
+        begins = number = number + 1
+        if '"' not in line:
+            short = line.count(separator) < width - 1 and not line.isspace()
+        else:
+            records = csv.reader(chain([line], rest), delimiter=separator)
+            try:
+                short = len(next(records)) < width
+            except csv.Error:  # longer than Python's reader takes, say: Polars has read it
+                short = False
+            number += records.line_num - 1
+        if short:
+            count += 1
+            if count <= LINES:
+                first.append(begins)
+    return count, first
+
+
+def report_short(file: str, count: int, first: list[int], width: int) -> None:
+    """Say that fields are taken as missing because their lines end before them."""
+    if not count:
+        return
+    lines = ", ".join(map(str, first[:LINES])) + (" …" if count > LINES else "")
+    logger.warning(
+        "%s has fewer fields than its %s columns in %s (%s); the fields that are not there are read as missing. "
+        "If values were lost, mend these lines, or copy the file again where it ends too early.",
+        file,
+        width,
+        f"{count:,} lines" if count > 1 else "one line",
+        f"line{'' if count == 1 else 's'} {lines}",
+    )
 
 
 def without_blank_lines(file: str, text: str) -> str:

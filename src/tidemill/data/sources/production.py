@@ -14,8 +14,9 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import build
-from tidemill.data import facts, kinds, made_moments, maturity, parsing, schema_file, sources, values
+from tidemill.data import facts, kinds, label_times, made_moments, maturity, parsing, schema_file, sources, values
 from tidemill.data.schema import Column
+from tidemill.data.sources._panics import untold
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings, Kind, Positive, instant
@@ -29,6 +30,8 @@ AGE_WEIGHT = "age_weight"
 
 MAKES_MOMENTS = True
 """The base is read through `sources.open`, which makes them; the records get theirs here."""
+WAITS_FOR_LABELS = True
+"""Of the base, as things stood at its own end; the records were old enough for whoever exported them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,6 +98,8 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
                 remedy=f"set data.{name}=null and data.split.method=time",
             )
     options = build(Options, known, "data.options")
+    if options.label_time is None and settings.label_time is not None:
+        options = dataclasses.replace(options, label_time=settings.label_time, mature_share=settings.mature_share)
     others = {name: value for name, value in settings.options.items() if name not in known}
     base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
     return options, values.cleaned(base)  # as the records' texts are, which keys are compared with
@@ -106,7 +111,7 @@ def _labelled(
     """The rows whose label was known, without the column that says when, and the options with `until` found out."""
     known = _column(base, settings, name)
     stored = base.collect_schema()
-    at, moment = values.read(known, stored[name]), values.read(time, stored[time.name])
+    at = values.read(known, stored[name])
     latest = None if options.labels_before is None else instant(options.labels_before)
     if options.until is None and options.mature_share is not None:
         if settings.target is None or settings.target not in stored:
@@ -115,14 +120,17 @@ def _labelled(
                 observed=f"data.target = {settings.target!r}",
                 remedy="set data.target, or data.options.mature_share=null",
             )
-        rows = sources.collect(base.select(moment.alias("moment"), at.alias("known"), pl.col(settings.target)))
+        goal = _columns(base, [settings.target], settings)[settings.target]
+        goal = goal if goal.kind is Kind.NUMERIC else Column(name=goal.name, kind=Kind.CATEGORICAL)  # "yes" stays "yes"
+        rows = label_times.read(base, time, known, goal)
         now: datetime = latest or rows["known"].max()  # type: ignore[assignment]
         remedy = "train later, when more labels have come; or lower data.options.mature_share: some bias is the price"
-        found = maturity.measure(rows, settings.target, now, options.mature_share, remedy=remedy)
+        found = maturity.measure(rows, label_times.LABEL, now, options.mature_share, remedy=remedy)
         _LOG.warning("%s", " ".join(found.sentences()))
         options = dataclasses.replace(options, until=(now - found.age).isoformat())
     chosen = at.is_not_null() if latest is None else at < latest
-    return base.filter(chosen.fill_null(False)).drop(name), options
+    base = base.filter(chosen.fill_null(False))
+    return base if name == settings.label_time else base.drop(name), options
 
 
 def _column(base: pl.LazyFrame, settings: DataSettings, name: str) -> Column:
@@ -178,7 +186,8 @@ def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings)
 def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFrame:
     """The file's rows, each column of them in the base table, the target among them."""
     try:
-        records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
+        with untold():
+            records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
     except sources.FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
     records = sources.collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))

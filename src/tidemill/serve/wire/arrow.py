@@ -1,7 +1,8 @@
 """POST /predict as an Arrow IPC stream: columns in, columns out, for many rows at once.
 
 In: one column for each of the model's, under its name, in any flat type that fits its kind: integers and floats of any
-width, booleans, text (dictionary-encoded too), timestamps of any unit and zone, dates; null is missing.
+width, decimals, booleans, text (dictionary-encoded too), timestamps of any unit and zone, dates, and times of day and
+durations (numbers of seconds); null is missing.
 Out: `id`, then `probability_<class>` for each class and `label`, or `value`, `lower` and `upper`; and `version` where
 rows went to several.
 
@@ -21,6 +22,7 @@ from tidemill.data import schema
 from tidemill.data.plain import texts_of
 from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
 from tidemill.data.refusals import unreadable
+from tidemill.data.values import category
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
 from tidemill.serve.wire.ask import Ask, Part
@@ -66,8 +68,8 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
             400, "A request's body is an Arrow IPC stream", str(error)[:200], "send record batches"
         ) from error
     except Refused as error:
-        rule = "A column of a request is of numbers, booleans, text, dates or timestamps"
-        raise refused(422, rule, str(error), "send one value a row") from error
+        rule = "A column of a request is of numbers, booleans, text, dates, times or timestamps"
+        raise refused(422, rule, str(error), "send one value a row; numbers as int64, float64 or decimal128") from error
     others = given.keys() - reader.inputs
     for name in others.difference(reader.others):
         reader.checked([{name: None}])
@@ -207,4 +209,8 @@ def _moments(values: pl.Series, column: schema.Column) -> np.ndarray:
 
 
 def _plain(values: pl.Series) -> list[Any]:
+    if values.dtype.is_decimal():
+        return values.to_frame().select(category(values.name, values.dtype)).to_series().to_list()
+    if values.dtype == pl.Duration:
+        return (values.dt.total_microseconds() / 1e6).to_list()
     return (values.cast(pl.String) if values.dtype.is_temporal() else values).to_list()

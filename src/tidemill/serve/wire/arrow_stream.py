@@ -15,15 +15,15 @@ from functools import lru_cache
 
 _MARK = 0xFFFFFFFF  # begins every message
 _SCHEMA, _DICTIONARY, _RECORDS = 1, 2, 3  # kinds of message
-_TEXT, _TIMESTAMP, _LARGE_TEXT, _TEXT_VIEW = 5, 10, 20, 24
+_TEXT, _DECIMAL, _TIMESTAMP, _LARGE_TEXT, _TEXT_VIEW = 5, 7, 10, 20, 24
 _TEXTS = {_TEXT, _LARGE_TEXT, _TEXT_VIEW}
 TYPES = {
-    1: "null", 2: "int", 3: "float", 4: "binary", _TEXT: "text", 6: "bool", 7: "decimal", 8: "date", 9: "time",
+    1: "null", 2: "int", 3: "float", 4: "binary", _TEXT: "text", 6: "bool", _DECIMAL: "decimal", 8: "date", 9: "time",
     _TIMESTAMP: "timestamp", 11: "interval", 12: "list", 13: "struct", 14: "union", 15: "fixed-size binary",
     16: "fixed-size list", 17: "map", 18: "duration", 19: "binary", _LARGE_TEXT: "text", 21: "list",
     22: "run-end encoded", 23: "binary", _TEXT_VIEW: "text",
 }  # fmt: skip
-_READ = {1, 2, 3, 6, 8, _TIMESTAMP, *_TEXTS}
+_READ = {1, 2, 3, 6, _DECIMAL, 8, 9, _TIMESTAMP, 18, *_TEXTS}
 _MESSAGES = 1024
 """Batches of a stream; each costs time, however few rows it has."""
 _LONG = struct.Struct("<q")
@@ -182,6 +182,8 @@ def _schema(metadata: bytes) -> tuple[int, bool, tuple[int, ...], tuple[int, ...
             raise Refused(f"column {name[:60]!r}: {observed}")
         shared = shared or encoded or kind == _TEXT_VIEW
         type_ = _table(metadata, field, 3)
+        if kind == _DECIMAL and (_int(metadata, type_, 2, 128) > 128 or _int(metadata, type_, 1, 0) < 0):
+            raise Refused(f"column {name[:60]!r}: decimal of more than 128 bits, or of a negative scale")
         if kind == _TIMESTAMP and _slot(metadata, type_, 1):
             zones.append(_table(metadata, type_, 1))
     return len(places), shared, tuple(zones), tuple(dictionaries)
@@ -232,6 +234,12 @@ def _slot(metadata: bytes, table: int, number: int) -> int:
         return 0
     place: int = _USHORT.unpack_from(metadata, vtable + 4 + 2 * number)[0]
     return table + place if place else 0
+
+
+def _int(metadata: bytes, table: int, number: int, default: int) -> int:
+    place = _slot(metadata, table, number)
+    found: int = _INT32.unpack_from(metadata, place)[0] if place else default
+    return found
 
 
 def _table(metadata: bytes, table: int, number: int) -> int:

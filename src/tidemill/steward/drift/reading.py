@@ -6,7 +6,7 @@ Nothing is set aside: what breaks a rule of training is what is looked for.
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -62,14 +62,11 @@ def of_table(path: str) -> Reference:
 
 def _nothing_set(path: str) -> DataSettings:
     """Training's settings of a table of which nobody says anything but where it is."""
-    names = ("schema", "target", "key", "time", "group", "weight", "test_path", "validation_path", "limit")
+    unset: dict[str, Any] = dict.fromkeys(each.name for each in fields(DataSettings))
     columns: dict[str, Any] = {name: {} for name in ("kinds", "missing_marks", "formats", "moments", "options")}
     limits = SimpleNamespace(ranges={}, domains={})
-    settings = SimpleNamespace(
-        **dict.fromkeys(names), **columns, source="files", path=path, format="auto", sensitive=[], ignored=[],
-        time_is_input=False, quality=limits,
-    )  # fmt: skip
-    return cast(DataSettings, settings)
+    said = {"source": "files", "path": path, "format": "auto", "sensitive": [], "ignored": [], "time_is_input": False}
+    return cast(DataSettings, SimpleNamespace(**{**unset, **columns, **said, "quality": limits}))
 
 
 def opened(path: str) -> pl.LazyFrame:

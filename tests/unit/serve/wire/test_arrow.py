@@ -3,6 +3,7 @@ import datetime as dt
 import io
 import random
 import struct
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tidemill.bundle.manifest import Identity
+from tidemill.data import typed
 from tidemill.data.raw import EXACT, MISSING_TIMESTAMP
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
@@ -122,6 +124,24 @@ def test_text_in_every_form(type_):
     assert one("c", array).tolist() == ["a", "", "", "東 and more than twelve bytes", "", "a"]
 
 
+def test_decimals_times_of_day_and_durations_are_read_as_in_training():
+    """A Parquet file has them too: numbers are what they are, and spans of time their seconds."""
+    columns = {
+        "n": pa.array([Decimal("1.50"), Decimal("-2")], pa.decimal128(10, 2)),
+        "m": pa.array([90_000, None], pa.duration("ms")),
+        "c": pa.array([Decimal("3.00"), None], pa.decimal128(10, 2)),
+        "k": pa.array([Decimal("7.0"), Decimal("8.5")], pa.decimal128(10, 1)),
+    }
+    found = decode(columns)
+    training = typed.apply(pl.read_ipc_stream(stream(columns)).lazy(), Schema(columns=READER.columns[:2]))
+    assert found.raw["n"].tolist() == training.table["n"].to_list() == [1.5, -2.0]
+    assert found.raw["c"].tolist() == ["3", ""] and training.table["c"].to_list() == ["3", None]
+    assert found.raw["m"][0] == 90 and np.isnan(found.raw["m"][1])
+    assert found.others == {"k": ["7", "8.5"]}
+    assert one("m", pa.array([dt.time(1, 2, 3)], pa.time64("us"))).tolist() == [3723.0]
+    assert one("c", pa.array([dt.timedelta(seconds=90)], pa.duration("us"))).tolist() == ["PT1M30S"]
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Rome", "+05:30", "No/Such_Place"])
 def test_timestamps_of_any_unit_and_zone(unit, zone):
@@ -180,11 +200,13 @@ def test_compressed_buffers(compression):
         ({"n": pa.array([1.0]), "m": pa.array([2**64 - 1], pa.uint64())}, 422, "within ±2^53"),
         ({"n": pa.array([1.0, 1.0]), "t": pa.array([0, 2**62], pa.timestamp("ms"))}, 422, "row 1, column 't': 46116"),
         ({"n": pa.array([1.0]), "t": pa.array([-(2**31)], pa.int32()).cast(pa.date32())}, 422, "row 0, column 't': -1"),
-        ({"n": pa.array([[1.0]])}, 422, "numbers, booleans, text, dates or timestamps. Got: column 'n': list"),
+        ({"n": pa.array([[1.0]])}, 422, "numbers, booleans, text, dates, times or timestamps. Got: column 'n': list"),
         ({"n": pa.array([{"a": 1}])}, 422, "column 'n': struct"),
         ({"n": pa.array([b"a"])}, 422, "column 'n': binary"),
         ({"n": pa.array([1, 1]).dictionary_encode()}, 422, "column 'n': dictionary of int"),
-        ({"n": pa.array([dt.time(1)])}, 422, "column 'n': time"),
+        ({"n": pa.array([Decimal("1.5")], pa.decimal256(50, 2))}, 422, "'n': decimal of more than 128 bits"),
+        ({"n": pa.array([Decimal("15E2")], pa.decimal128(5, -2))}, 422, "float64 or decimal128"),
+        ({"n": pa.array([1.0]), "b": pa.array([dt.time(1)])}, 422, "row 0, column 'b': time. Remedy: send true or"),
         ({"n": pa.array([1.0] * 101)}, 413, "at most 100 rows and 20000 bytes. Got: 101 rows"),
         ({"n": pa.array([1.0]), "c": pa.array(["x" * 20_000])}, 413, "bytes"),
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["n", "n"]), 400, "two columns are called 'n'"),
