@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load import request
+from parts.load import request
+from parts.servers import ServerError, ask, ours, started
+from parts.small_model import NAME, Model, Rows, prepare, probabilities, rows_body, tensors_body
 from peers.catalogue import HERE, PEERS, Peer, install
-from servers import ServerError, ask, ours, started
-from small_model import NAME, Model, Rows, prepare, probabilities, rows_body, tensors_body
 
 PORT, GRPC, PEER = 8450, 8451, 8454
 ROWS = 64  # Triton's largest batch here

@@ -3,11 +3,11 @@
     python scripts/bench/drift.py [--cache FOLDER] [--seconds 140] [--months 600]
 
 Everything runs on one core, Evidently too (in a virtual environment that is made under FOLDER), and is measured by its
-CPU time, so that what else the machine does matters little. Tables are those of
-drifting.py. A month is 720 hourly looks at 50 columns, 100 new rows each, at the last week and the last day, or at the
-last hour alone; an alarm is a column named by e-BH at any of these looks. What else holds alarms back in the watch (a
-smallest effect, training's bursts) is left out here: evidence alone keeps the rate. Seeds are fixed; rates stand with
-Clopper–Pearson bounds of 95%.
+CPU time, so that what else the machine does matters little. The tables are those of parts/drifting.py. A month is 720
+hourly looks at 50 columns, 100 new rows each, at the last week and the last day, or at the last hour alone; an alarm is
+a column named by e-BH at any of these looks. What else holds alarms back in the watch (a smallest effect, training's
+bursts) is left out here: evidence alone keeps the rate. Seeds are fixed; rates stand with Clopper–Pearson bounds of
+95%.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
 def speed() -> dict[str, float]:
     """Seconds to count a live table over the reference's bins and to weigh every column: the best of five."""
     import polars as pl
-    from drifting import table
+    from parts.drifting import table
 
     from tidemill.data.profile import cells, profile, profile_like
     from tidemill.data.schema import Column, Schema
@@ -106,7 +106,7 @@ def evidently(place: Path, batches: int) -> dict[str, Any]:
 def months(widths: tuple[int, ...], most: int, seconds: float) -> dict[str, float]:
     """In how many months without drift a column is named, by looks at the last so many hours."""
     import numpy as np
-    from crossings import rate_bounds
+    from parts.crossings import rate_bounds
 
     from tidemill.steward.histograms import e_bh
 

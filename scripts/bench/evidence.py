@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from crossings import (
+from parts.crossings import (
     ALPHA,
     LENGTH,
     Draw,
@@ -37,7 +37,7 @@ from crossings import (
     split,
     staged,
 )
-from whole_trials import VOID, whole_trials
+from parts.whole_trials import VOID, whole_trials
 
 from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.detectors import Rule

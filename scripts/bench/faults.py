@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from load import Load, Result, request, run
-from servers import Server, ours, wait_until
-from small_model import NAME, prepare, rows_body
+from parts.load import Load, Result, request, run
+from parts.servers import Server, ours, wait_until
+from parts.small_model import NAME, prepare, rows_body
 
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings

@@ -4,10 +4,10 @@
 
 The server runs as users start it, behind HAProxy, with keys and the ledger. First come requests that schemathesis makes
 of the served OpenAPI document, each answer held against the document; then mutated bodies, compressed, binary and Arrow
-ones among them (mutations.py); gRPC messages with wrong bytes; and bytes that are no HTTP (wire.py). The mutated bodies
-come again at the end, when the process has no reason left to grow; and small bodies that stand for much
-(multiplying.py), with a bound on memory and on how long /health waits beside each. Afterwards the model's rows must
-get the graph's own answers from the same process. Schemathesis is installed into a virtual environment under FOLDER.
+ones among them (parts/mutations.py); gRPC messages with wrong bytes; and bytes that are no HTTP (parts/wire.py). The
+mutated bodies come again at the end, when the process has no reason left to grow; and small bodies that stand for much
+(multiplying.py), with a bound on memory and on how long /health waits beside each. Afterwards the model's rows must get
+the graph's own answers from the same process. Schemathesis is installed into a virtual environment under FOLDER.
 
 Of schemathesis' checks three are left out: a deadline of 1e-300 s is a valid request with the answer 504, which we
 count ourselves; the document cannot say that `keys` has as many entries as `rows`; and our own key, sent beside a wrong
@@ -28,12 +28,12 @@ from typing import Any
 
 import multiplying
 import numpy as np
-from load import Load, request, run
-from mutations import INFER, Seeds, message, mutated, requests
+from parts.load import Load, request, run
+from parts.mutations import INFER, Seeds, message, mutated, requests
+from parts.servers import ask, ours, resident
+from parts.small_model import NAME, Model, prepare, probabilities, rows_body
+from parts.wire import garbage, send
 from peers.catalogue import Peer, install
-from servers import ask, ours, resident
-from small_model import NAME, Model, prepare, probabilities, rows_body
-from wire import garbage, send
 
 PORT, GRPC = 8440, 8441
 SECONDS = 2.0  # for a body to arrive

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from load import Load, request, run
-from mutations import ARROW, INFER, LENGTH
-from servers import Server, ask, ours
-from small_model import NAME, prepare, rows_body
+from parts.load import Load, request, run
+from parts.mutations import ARROW, INFER, LENGTH
+from parts.servers import Server, ask, ours
+from parts.small_model import NAME, prepare, rows_body
 
 _ENTRY, _ROWS = 2**19, 8192
 PORT, GRPC = 8450, 8451

@@ -16,9 +16,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from load import Load, Result, request, run
-from servers import Server, ours, resident
-from small_model import prepare, rows_body
+from parts.load import Load, Result, request, run
+from parts.servers import Server, ours, resident
+from parts.small_model import prepare, rows_body
 
 PORT = 8410
 TARGETS = {"accepted_p99_growth": 1.5, "refused_p99_ms": 50.0, "memory_growth": 0.05, "other_answers": 0}

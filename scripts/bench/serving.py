@@ -2,12 +2,13 @@
 
     python scripts/bench/serving.py [--cache FOLDER] [--peers bare,triton,…] [--seconds 6] [--repetitions 3]
 
-Raw-column JSON to a small perceptron (small_model.py). Each server runs alone, is started anew in every repetition, and
-must give ONNX Runtime's own answers before it is measured; the medians over the repetitions count. The load comes from
-one process (load.py), and all share the same cores. Peers are installed into virtual environments under FOLDER, which
-takes some minutes once; one that cannot be installed or started stands in the table with the reason, and then the
-targets are not met. The request ledger of ours is on, but in the line that says off; each kind of load begins when what
-the one before left has been shipped, and warms up until its own records are: so each pays for its own, all the time.
+Raw-column JSON to a small perceptron (parts/small_model.py). Each server runs alone, is started anew in every
+repetition, and must give ONNX Runtime's own answers before it is measured; the medians over the repetitions count. The
+load comes from one process (parts/load.py), and all share the same cores. Peers are installed into virtual environments
+under FOLDER, which takes some minutes once; one that cannot be installed or started stands in the table with the
+reason, and then the targets are not met. The request ledger of ours is on, but in the line that says off; each kind of
+load begins when what the one before left has been shipped, and warms up until its own records are: so each pays for its
+own, all the time.
 """
 
 import argparse
@@ -25,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load import Load, request, run
+from parts.load import Load, request, run
+from parts.servers import Server, ServerError, ask, ours, started
+from parts.small_model import Model, Rows, arrow_body, prepare, probabilities, rows_body
 from peers.catalogue import PEERS, install
-from servers import Server, ServerError, ask, ours, started
-from small_model import Model, Rows, arrow_body, prepare, probabilities, rows_body
 
 PORT = 8400
 SHIPPED = 120.0  # seconds

@@ -3,8 +3,8 @@
     python scripts/bench/steward.py [--cache FOLDER] [--rate 1000] [--hours 1 3]
 
 Answers, shadows and labels are written straight into a ledger's tables, with the answers that two real versions give to
-the rows of small_model.py; then `tidemill steward --once` takes all of it in, as a process of its own, from start to
-exit. With all watches of the default policy; once without a challenger, once with one in shadow.
+the rows of parts/small_model.py; then `tidemill steward --once` takes all of it in, as a process of its own, from start
+to exit. With all watches of the default policy; once without a challenger, once with one in shadow.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from deltalake import write_deltalake
-from small_model import NAME, Model, prepare
+from parts.small_model import NAME, Model, prepare
 
 from tidemill.ledger.columns import ANSWERS, LABELS
 from tidemill.ledger.settings import LedgerSettings

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load import Load, request, run
-from offers import REFUSALS, slow, spoil
-from servers import ours
-from small_model import NAME, Model, prepare, prepare_other, rows_body
+from parts.load import Load, request, run
+from parts.offers import REFUSALS, slow, spoil
+from parts.servers import ours
+from parts.small_model import NAME, Model, prepare, prepare_other, rows_body
 
 from tidemill.bundle.registry import Registry
 
@@ -72,9 +72,9 @@ def main() -> None:
             log = place / "offers"
             given = {"registry": str(fresh.registry), "port": PORT, "log": str(log), "bad": BAD}
             given |= {"count": chosen.swaps, "pause": PAUSE}
-            offers = Path(__file__).with_name("offers.py")
-            command = [sys.executable, str(offers), json.dumps(given)]
-            other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            command = [sys.executable, "-m", "parts.offers", json.dumps(given)]
+            here = Path(__file__).parent
+            other = subprocess.Popen(command, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert other.stdin and other.stdout
             other.stdout.readline()
             begun = time.perf_counter()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers import ServerError
-from small_model import Rows, records_body, rows_body, tensors_body
+from parts.servers import ServerError
+from parts.small_model import Rows, records_body, rows_body, tensors_body
 
 HERE = Path(__file__).parent
 ONNXRUNTIME = "onnxruntime==1.*"

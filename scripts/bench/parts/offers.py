@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from load import request
-from servers import ask
-from small_model import NAME
+from parts.load import request
+from parts.servers import ask
+from parts.small_model import NAME
 
 from tidemill.bundle.registry import Registry
 

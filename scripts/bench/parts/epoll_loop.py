@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from load import Load, OnAnswer, Result
+    from parts.load import Load, OnAnswer, Result
 
 LOOPBACK = "127.0.0.1"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from load import request
-from small_model import NAME, Rows, tensors_body
+from parts.load import request
+from parts.small_model import NAME, Rows, tensors_body
 
 ARROW = "application/vnd.apache.arrow.stream"
 INFER = f"/v2/models/{NAME}/infer"
