@@ -51,7 +51,7 @@ PUBLISHED = 0.8533
 """Accuracy of the no-change predictor, one step late, on all rows."""
 TARGETS = {
     "no_change_on_all_rows": {"at_least": PUBLISHED, "at_most": PUBLISHED},
-    "loop_over_frozen_at_least": {"above": 0.0},
+    "loop_over_frozen_lower": {"above": 0.0},
     "loop_over_calendar": {"above": 0.0},
     "loop_over_no_change": {"above": 0.0},
 }
@@ -275,7 +275,7 @@ def main() -> None:
     first = {name: found["accuracy"] for name, found in tables["1 step late"].items()}
     figures = {
         "no_change_on_all_rows": round(unchanged, 4),
-        "loop_over_frozen_at_least": tables["1 step late"]["loop"]["over_frozen"],
+        "loop_over_frozen_lower": tables["1 step late"]["loop"]["over_frozen"],
         "loop_over_calendar": first["loop"] - first["calendar, 2 weeks"],
         "loop_over_no_change": first["loop"] - first["no change"],
         "streams": tables,

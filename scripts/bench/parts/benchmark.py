@@ -56,7 +56,7 @@ def report(file: str, figures: Mapping[str, Any], targets: Mapping[str, Mapping[
             holds = value is not None and math.isfinite(value) and _HOLDS[word](value, bound)
             met = met and holds
             shown = "not measured" if value is None else f"{value:g}"
-            print(f"{name:32}{shown:>14}   {_SIGNS[word]} {bound:<8g}{'yes' if holds else 'NO'}")
+            print(f"{name:32}{shown:>14}   {_SIGNS[word]} {bound:<10g}{'yes' if holds else 'NO'}")
     print(json.dumps({"bench": Path(file).stem, "figures": _plain(figures), "targets": targets, "met": met}))
 
 

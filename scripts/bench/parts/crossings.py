@@ -12,7 +12,7 @@ from tidemill.steward.paired import DifferenceEvidence, Question, weighted_diffe
 
 ALPHA = 0.05
 LENGTH = 10_000
-CHUNK = 20  # streams at a time: what they take fits a cache
+CHUNK = 20  # streams at a time, at most: what they take fits a cache
 Draw = Callable[[np.random.Generator, int], np.ndarray]  # generator, streams → values [streams, values]
 Lag = Callable[[np.random.Generator, np.ndarray], np.ndarray]  # generator, values → lags in records, like values
 Follow = Callable[[np.ndarray], tuple[np.ndarray, float]]  # values → log evidence [streams, values], its threshold
@@ -26,8 +26,9 @@ def crossing(path: np.ndarray, threshold: float) -> np.ndarray:
 
 def firsts(draw: Draw, follow: Follow, repetitions: int, seed: int = 0) -> np.ndarray:
     """First crossings of so many streams."""
-    chunks = range(-(-repetitions // CHUNK))
-    found = [crossing(*follow(draw(np.random.default_rng([seed, number]), CHUNK))) for number in chunks]
+    size = min(CHUNK, repetitions)
+    chunks = range(-(-repetitions // size))
+    found = [crossing(*follow(draw(np.random.default_rng([seed, number]), size))) for number in chunks]
     return np.concatenate(found)[:repetitions]
 
 
@@ -126,15 +127,15 @@ def alarm_times(draw: Draw, lag: Lag, follow: Follow, repetitions: int, *, wait:
 
     wait: labels are weighed in the order of their records, so many records later; 0 weighs them as they come.
     """
-    found = []
-    for number in range(-(-repetitions // CHUNK)):
+    found, size = [], min(CHUNK, repetitions)
+    for number in range(-(-repetitions // size)):
         rng = np.random.default_rng([1, number])
-        values = draw(rng, CHUNK)
+        values = draw(rng, size)
         record = np.arange(1, values.shape[1] + 1)
         come = record + (np.full(values.shape, wait) if wait else lag(rng, values))
         order = np.argsort(come, axis=1, kind="stable")
         place = crossing(*follow(np.take_along_axis(values, order, axis=1)))
         times = np.take_along_axis(come, order, axis=1)
         at = np.minimum(place, values.shape[1]).astype(int) - 1
-        found.append(np.where(np.isfinite(place), times[np.arange(CHUNK), at], np.inf))
+        found.append(np.where(np.isfinite(place), times[np.arange(size), at], np.inf))
     return np.concatenate(found)[:repetitions]

@@ -79,13 +79,17 @@ PEERS = {
 }
 
 
+def installed(place: Path) -> bool:
+    return (place / "installed").exists()
+
+
 def install(peer: Peer, place: Path) -> None:
     """Make the peer's virtual environment, unless it is there.
 
     Raises:
         ServerError: it cannot be installed.
     """
-    if (place / "installed").exists():
+    if installed(place):
         return
     steps = [
         [sys.executable, "-m", "venv", "--clear", str(place)],
