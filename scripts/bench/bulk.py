@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 from parts.benchmark import Options, report
@@ -66,7 +66,12 @@ def bare(bundle: Path, path: Path, output: Path, threads: int, rows: int) -> Non
     described = manifest.read(bundle)
     columns = described.schema.inputs
     keys = [column.name for column in described.schema.with_role(Role.KEY)]
-    kinds = {"numeric": pl.Float64, "boolean": pl.Boolean, "categorical": pl.String, "timestamp": pl.Datetime("us")}
+    kinds: dict[str, Any] = {
+        "numeric": pl.Float64,
+        "boolean": pl.Boolean,
+        "categorical": pl.String,
+        "timestamp": pl.Datetime("us"),
+    }
     casts = [pl.col(column.name).cast(kinds[column.kind]) for column in columns]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -149,7 +154,7 @@ def check_equal(ours: Path, theirs: Path, rows: int) -> None:
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the model of a quick run")
+    parser = Options(__doc__)
     parser.add_argument("--registry", default="registry")
     parser.add_argument("--model", default="flights")
     parser.add_argument("--rows", type=int, default=1_000_000)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parts.benchmark import NOT_INSTALLED, Options, report
+from parts.benchmark import NOT_INSTALLED, Options, Targets, report
 from parts.load import request
 from parts.servers import ServerError, ask, free_port, ours, started
 from parts.small_model import NAME, Model, Rows, prepare, probabilities, rows_body, tensors_body
@@ -38,7 +38,7 @@ WAYS = {
 }
 METADATA = ("inputs", "outputs")
 FURTHEST = 1e-6
-TARGETS = {
+TARGETS: Targets = {
     "ways_compared": {"at_least": 8},
     "different_outputs": {"at_most": 0},
     "different_metadata": {"at_most": 0},
@@ -49,7 +49,7 @@ _RATE = re.compile(r"Throughput: ([\d.]+) infer/sec")
 
 
 def main() -> None:
-    chosen = Options(__doc__, cache="the model and peers").chosen()
+    chosen = Options(__doc__).chosen()
     model = prepare(chosen.cache / "model")
     there = set()
     for name, peer in {"client": CLIENT, "triton": PEERS["triton"], "mlserver": PEERS["mlserver"]}.items():

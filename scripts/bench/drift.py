@@ -34,7 +34,7 @@ TARGETS = {"compared_seconds": {"at_most": 0.15}, "false_rate_upper": {"at_most"
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="Evidently")
+    parser = Options(__doc__)
     parser.add_argument("--rows", type=int, default=200_000, help="of the tables that are compared")
     parser.add_argument("--seconds", type=float, default=140.0, help="for each window's months, at most")
     parser.add_argument("--months", type=int, default=600, help="for each window, at most")
@@ -64,7 +64,7 @@ def main() -> None:
     print(f"\n{'rows until a shifted column is named, of 50':<46}{'median':>10}{'90%':>10}{'missed':>8}")
     for name, delay in delays.items():
         print(f"{name:<46}{delay['median']:>10,.0f}{delay['90%']:>10,.0f}{delay['missed']:>8.2f}")
-    figures = {
+    figures: dict[str, Any] = {
         "compared_seconds": ours["seconds"],
         "false_rate_upper": max(found["high"] for found in false.values()),
     }
@@ -140,9 +140,10 @@ def power(repetitions: int) -> dict[str, dict[str, float]]:
 
     threshold = np.log(COLUMNS / ALPHA)
     inner = np.quantile(np.random.default_rng(9).normal(size=200_000), np.arange(1, 20) / 20)
-    cells = lambda values: np.apply_along_axis(  # noqa: E731
-        lambda row: np.bincount(np.searchsorted(inner, row), minlength=20), -1, values
-    )
+
+    def cells(values: np.ndarray) -> Any:
+        return np.apply_along_axis(lambda row: np.bincount(np.searchsorted(inner, row), minlength=20), -1, values)
+
     found: dict[str, dict[str, float]] = {}
     for shift in SHIFTS:
         rng = np.random.default_rng(int(1_000 * shift))

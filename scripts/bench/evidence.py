@@ -1,11 +1,11 @@
 """How often evidence is wrong when one looks after every value, and how soon it is right, by simulation.
 
-    python scripts/bench/evidence.py [--repetitions 2000] [--river PYTHON]
+    python scripts/bench/evidence.py [--cache FOLDER] [--repetitions 2000] [--river PYTHON]
     python scripts/bench/evidence.py --quick [--river PYTHON]
 
 Rates stand with Clopper–Pearson bounds of 95%; seeds are fixed. River's detectors run on the same streams, in a virtual
-environment that is made for them unless --river names a Python that has River. A quick run draws four streams of each
-kind, which shows nothing but that the code runs, and does without River unless it is named.
+environment that is made under FOLDER unless --river names a Python that has River. A quick run draws four streams of
+each kind, which shows nothing but that the code runs, and does without River unless it is there or named.
 """
 
 import json
@@ -99,7 +99,7 @@ def daily_looks(repetitions: int, days: int = 30, rows: int = 100) -> Iterator[t
 
     def z(values: np.ndarray) -> np.ndarray:
         sums, squares = values.cumsum(axis=1)[:, last], np.square(values).cumsum(axis=1)[:, last]
-        return np.abs(sums) / np.sqrt(squares)
+        return np.asarray(np.abs(sums) / np.sqrt(squares))
 
     def evidence(values: np.ndarray) -> tuple[np.ndarray, float]:
         sides = [MeanEvidence(mean=0.0, rises=rises, low=-1.0).update(values) for rises in (True, False)]
@@ -159,13 +159,20 @@ def where_void(repetitions: int) -> Iterator[tuple[str, np.ndarray]]:
     yield "weighed after the longest delay", alarm_times(bernoulli(0.1), lag, detected(), repetitions, wait=2_000)
 
 
-def river(python: Path | None, changed: np.ndarray, steady: np.ndarray) -> dict[str, Any]:
+def with_river(place: Path, *, may_install: bool) -> Path | None:
+    """A Python that has River, in a virtual environment at the place; None where it is not to be made."""
+    python = place / "bin" / "python"
+    if not python.exists():
+        if not may_install:
+            return None
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", RIVER], check=True)
+    return python
+
+
+def river(python: Path, changed: np.ndarray, steady: np.ndarray) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        if python is None:
-            subprocess.run([sys.executable, "-m", "venv", folder / "river"], check=True)
-            python = folder / "river" / "bin" / "python"
-            subprocess.run([python, "-m", "pip", "install", "--quiet", RIVER], check=True)
         for name, streams in (("changed", changed), ("steady", steady)):
             np.save(folder / f"{name}.npy", streams.astype(np.uint8))
         files = [str(folder / name) for name in ("changed.npy", "steady.npy", "answers.json")]
@@ -174,13 +181,13 @@ def river(python: Path | None, changed: np.ndarray, steady: np.ndarray) -> dict[
     return answers
 
 
-def against_river(repetitions: int, python: Path | None, *, install: bool) -> dict[str, dict[str, float]]:
+def against_river(repetitions: int, python: Path | None) -> dict[str, dict[str, float]]:
     """.10 → .15 at 5,000 of 10,000, and streams that stay at .10, equal up to there."""
     drawn = np.random.default_rng(2).random((repetitions, LENGTH))
     steady = drawn < 0.1
     changed = np.concatenate([steady[:, :CHANGE], drawn[:, CHANGE:] < 0.15], axis=1)
-    answers = river(python, changed, steady) if install or python is not None else {}
-    ours = {
+    answers = river(python, changed, steady) if python is not None else {}
+    ours: dict[str, Follow] = {
         "tidemill": detected(),
         "tidemill, ever": detected(anytime=True, within=CHANGE),
         "tidemill, CUSUM": detected(rule=Rule.LARGEST),
@@ -240,11 +247,12 @@ def main() -> None:
     void = rates("false alarm, labels of losses late", where_void(number))
     delays = delay_curves(number)
     labels = labels_needed(number)
-    table = against_river(number, arguments.river, install=not arguments.quick)
+    python = arguments.river or with_river(arguments.cache / "river", may_install=not arguments.quick)
+    table = against_river(number, python)
     ours, adwin = table["tidemill"], table.get("ADWIN")
     if adwin is None:
         print(f"River: {NOT_INSTALLED}")
-    figures = {
+    figures: dict[str, Any] = {
         "false_rate": max(rate for rate, _, _ in wrong.values()),
         "whole_trials_rate": max(rate for name, (rate, _, _) in trials.items() if VOID not in name),
         "daily_rate_lower": max(low for name, (_, low, _) in daily.items() if name != FIXED),

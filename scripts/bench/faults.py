@@ -69,7 +69,7 @@ def _started(pid: int) -> int | None:
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the model")
+    parser = Options(__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=5.0, help="seconds between kills (default: %(default)s)")
     parser.add_argument("--closed", type=float, default=5.0, help="seconds of the closed loop (default: %(default)s)")

@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import Any
 
 import multiplying
 import numpy as np
-from parts.benchmark import NOT_INSTALLED, Options, report
+from parts.benchmark import NOT_INSTALLED, Options, Targets, report
 from parts.load import Load, request, run
 from parts.mutations import INFER, Seeds, message, mutated, requests
 from parts.servers import ask, free_port, ours, resident
@@ -44,7 +44,7 @@ SECONDS = 2.0  # for a body to arrive
 HANG = 10.0  # seconds without an answer
 _AT_ONCE = 8  # connections with bytes that are no HTTP: most of their time they wait
 _NONE = ("status_500", "hangs", "restarts", "wrong_errors", "smuggled", "schema_failures", "wrong_afterwards")
-TARGETS = {
+TARGETS: Targets = {
     "requests": {"at_least": 10_000},
     **{name: {"at_most": 0} for name in _NONE},
     "memory_growth_mib": {"at_most": 64},
@@ -80,7 +80,7 @@ class Seen:
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the model and schemathesis")
+    parser = Options(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bodies", type=int, default=4000, help="mutated requests, sent twice (default: %(default)s)")
     parser.add_argument("--examples", type=int, default=120, help="for each operation (default: %(default)s)")
@@ -109,7 +109,7 @@ def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, A
         seeds = Seeds(model.rows, _warm(model, key, chosen.warm))
         first_replicas, before = server.replicas(), {}
         bodies = list(requests(seeds, chosen.seed, chosen.bodies, X_API_Key=key))
-        for name, step in {
+        steps: dict[str, Callable[[], None]] = {
             "schemathesis": lambda: _schemathesis(chosen, place, key, seen),
             "bodies": lambda: _bodies(bodies, "bodies", seen),
             "memory": lambda: before.update({pid: resident(pid) for pid in server.replicas()}),
@@ -117,7 +117,8 @@ def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, A
             "wire": lambda: _wire(model, key, chosen.seed, chosen.bodies // 10, seen),
             "unloaded": lambda: _unloaded(first, key, seen),
             "bodies again": lambda: _bodies(bodies, "bodies again", seen),
-        }.items():
+        }
+        for name, step in steps.items():
             step()
             print(name, dict(seen.by.get(name, {})), flush=True)
         after = {pid: resident(pid) for pid in server.replicas()}
@@ -210,7 +211,7 @@ def _fault(asked: bytes, status: int, head: bytes, body: bytes) -> str | None:
 
 def _grpc(model: Model, key: str, seed: int, count: int, seen: Seen) -> None:
     """Messages with wrong bytes, and with right bytes and wrong values. Ray's gRPC, HAProxy's HTTP/2, our servicer."""
-    import grpc
+    import grpc  # type: ignore[import-untyped]
 
     chance = random.Random(seed)
     right = [message(model.rows[at : at + 3]) for at in range(0, 60, 3)]

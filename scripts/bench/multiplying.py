@@ -96,7 +96,8 @@ def effect(each: Multiplying, server: Server, ports: tuple[int, int], key: str, 
     for pid in server.replicas():
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
     before = {pid: peak(pid) for pid in server.replicas()}
-    ended, statuses = threading.Event(), []
+    ended = threading.Event()
+    statuses: list[str] = []
     attack = threading.Thread(target=_attack, args=(each, ports, key, ended, statuses))
     attack.start()
     time.sleep(0.2)
@@ -134,7 +135,7 @@ def main() -> None:
     from tidemill.serve import key_file
     from tidemill.serve.keys import Scope
 
-    parser = Options(__doc__, cache="the model")
+    parser = Options(__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each body (default: %(default)s)")
     chosen = parser.chosen(seconds=0.2)
     model = prepare(chosen.cache / "model")
@@ -162,7 +163,7 @@ def _attack(each: Multiplying, ports: tuple[int, int], key: str, ended: threadin
         while not ended.is_set():
             statuses.append(str(ask(ports[0], sent, 60.0)[0]))
         return
-    import grpc
+    import grpc  # type: ignore[import-untyped]
 
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"127.0.0.1:{ports[1]}", options=options) as channel:

@@ -16,13 +16,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from parts.benchmark import Options, report
+from parts.benchmark import Options, Targets, report
 from parts.load import Load, Result, request, run
 from parts.servers import Server, free_port, ours, resident
 from parts.small_model import prepare, rows_body
 
 PORT = free_port()
-TARGETS = {
+TARGETS: Targets = {
     "accepted_p99_growth": {"at_most": 1.5},
     "refused_p99_ms": {"at_most": 50.0},
     "memory_growth": {"at_most": 0.05},
@@ -68,7 +68,7 @@ def _mean(values: list[int]) -> float:
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the model")
+    parser = Options(__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--others", type=float, default=10.0, help="seconds of the loads before and after")
     parser.add_argument("--rows", type=int, default=64, help="of a request (default: %(default)s)")

@@ -8,7 +8,6 @@ Adult). Each run is `python train.py +experiment=…`; its score is read from th
 small tables of the same columns up, and trains one epoch on each.
 """
 
-import gzip
 import json
 import statistics
 import subprocess
@@ -99,8 +98,7 @@ def make_up(folder: Path, rows: int = 400) -> Path:
     adult = pl.concat([numbers.select(ADULT_NUMBERS), texts], how="horizontal")
     tables = {"california_housing": numbers.select(CALIFORNIA), "adult_train": adult[100:], "adult_test": adult[:100]}
     for name, table in tables.items():
-        with gzip.open(folder / f"{name}.csv.gz", "wb") as stream:
-            table.write_csv(stream)
+        table.write_csv(folder / f"{name}.csv.gz", compression="gzip")
     return folder
 
 

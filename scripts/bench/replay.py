@@ -83,10 +83,11 @@ def main() -> None:
     parser = Options(__doc__)
     parser.add_argument("words", nargs="*", metavar="SETTING", help="more of train.py's, like training.threads=1")
     parser.add_argument("--parts", default="year,faults,shuffled")
-    parser.add_argument("--folder", type=Path, help="new or empty (default: one that is made)")
+    parser.add_argument("--folder", type=Path, help="new or empty (default: one made under --cache)")
     parser.add_argument("--policy", type=Path, help="over the replay's own, which trains each month")
     chosen = parser.chosen(parts="year")
-    folder = (chosen.folder or Path(tempfile.mkdtemp(prefix="tidemill-replay-"))).absolute()
+    chosen.cache.mkdir(parents=True, exist_ok=True)
+    folder = (chosen.folder or Path(tempfile.mkdtemp(prefix="replay-", dir=chosen.cache))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     words = [*chosen.words, *(["--policy", str(chosen.policy.absolute())] if chosen.policy else [])]
     words += ["--check"] if chosen.quick else []

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parts.benchmark import NOT_INSTALLED, Options, report
+from parts.benchmark import NOT_INSTALLED, Options, Targets, report
 from parts.load import Load, request, run
 from parts.servers import Server, ServerError, ask, free_port, ours, started
 from parts.small_model import Model, Rows, arrow_body, prepare, probabilities, rows_body
@@ -59,7 +59,7 @@ SCENARIOS = (
     Scenario("64 rows × 8, Arrow", 64, 8, (OURS,), arrow=True),
 )
 MAIN, SINGLE, MANY, BULK = (scenario.name for scenario in SCENARIOS)
-TARGETS = {
+TARGETS: Targets = {
     "of_bare": {"at_least": 0.8},
     "over_triton": {"at_least": 2.0},
     "over_mlserver": {"at_least": 3.0},
@@ -90,7 +90,7 @@ class Measured:
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the model and peers")
+    parser = Options(__doc__)
     parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s")
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -157,7 +157,8 @@ def _measure(server: Server, load: Load, scenario: Scenario, found: Measured) ->
     before = server.cpu_seconds()
     result = run(load)
     sent = max(1.0, (load.warmup + load.seconds) / load.seconds * len(result.accepted))
-    names, parts = server.tree(), defaultdict(float)
+    names = server.tree()
+    parts: dict[str, float] = defaultdict(float)
     for pid, seconds in server.cpu_seconds().items():
         parts[_part(names.get(pid, ""))] += (seconds - before.get(pid, 0.0)) / sent * 1e6
     if scenario.name == MAIN:

@@ -36,11 +36,11 @@ TARGETS = {"seconds_per_hour": {"at_most": 30.0}, "memory_growth": {"at_most": 1
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the model, and each ledger while it is looked at")
+    parser = Options(__doc__)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--hours", type=int, nargs=2, default=(1, 3))
     chosen = parser.chosen(rate=1)
-    model = prepare(chosen.cache.absolute() / "model")
+    model = prepare(chosen.cache / "model")
     short, long = chosen.hours
     runs: dict[str, tuple[float, float]] = {}
     for name, hours, challenged in (("alone", short, False), ("shadow", short, True), ("longer", long, False)):

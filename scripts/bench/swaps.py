@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parts.benchmark import Options, report
+from parts.benchmark import Options, Targets, report
 from parts.load import Load, request, run
 from parts.offers import slow, spoil
 from parts.servers import free_port, ours
@@ -36,7 +36,7 @@ WINDOW = 1.0  # seconds until a replica must have followed
 WRITTEN = 0.5  # seconds from a change in the registry until the process that made it has written that down
 BAD = {"3": "corrupt", "4": "unsigned", "5": "wrong schema", "6": "slow to load"}
 SLOW = "6"
-TARGETS = {
+TARGETS: Targets = {
     "failed": {"at_most": 0},
     "wrong_version": {"at_most": 0},
     "wrong_answers": {"at_most": 0},
@@ -49,7 +49,7 @@ Seen = tuple[float, float, int, int, bytes]
 
 
 def main() -> None:
-    parser = Options(__doc__, cache="the models")
+    parser = Options(__doc__)
     parser.add_argument("--swaps", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.4, help="of the closed loop's rate (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=1.2, help="seconds between swaps (default: %(default)s)")

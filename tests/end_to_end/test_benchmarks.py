@@ -1,11 +1,8 @@
 """Every benchmark still starts, ends and says what it measured; how fast anything is, is not looked at here."""
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +15,15 @@ WORDS = {"above", "at_least", "at_most", "below"}
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """One folder for what benchmarks keep: the first of them trains the small models that others use, too.
-
-    Its path is short, since Ray keeps its sockets in it, and theirs may have 107 bytes.
-    """
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        yield {**os.environ, "TMPDIR": folder}
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first of them trains the small models that others use, too."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
-def test_a_quick_run_ends_with_its_figures(file: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    words = [sys.executable, str(file), "--quick"]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+def test_a_quick_run_ends_with_its_figures(file: Path, cache: Path, tmp_path: Path) -> None:
+    words = [sys.executable, str(file), "--quick", "--cache", str(cache)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     *table, last = done.stdout.splitlines()
     assert table, "a table for people comes first"

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+Targets = Mapping[str, Mapping[str, float]]
+"""Figure → {"above", "at_least", "at_most" or "below": bound}."""
 NOT_INSTALLED = "not installed, and --quick installs nothing"
 """What the table says of a peer that a quick run leaves out."""
 _HOLDS = {"above": operator.gt, "at_least": operator.ge, "at_most": operator.le, "below": operator.lt}
@@ -23,14 +25,14 @@ _SIGNS = {"above": ">", "at_least": "≥", "at_most": "≤", "below": "<"}
 
 
 class Options(argparse.ArgumentParser):
-    """A benchmark's command line. doc: its module's docstring. cache: what `--cache FOLDER` keeps, if there is any."""
+    """A benchmark's command line. doc: its module's docstring."""
 
-    def __init__(self, doc: str | None, cache: str = "") -> None:
+    def __init__(self, doc: str | None) -> None:
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_argument("--quick", action="store_true", help="small sizes, and no peer that is not installed")
-        if cache:
-            place = Path(tempfile.gettempdir()) / "tidemill-bench"
-            self.add_argument("--cache", type=Path, default=place, help=f"keeps {cache} (default: %(default)s)")
+        place = Path(tempfile.gettempdir()) / "tidemill-bench"
+        kept = "keeps small models and peers for later runs, of those benchmarks that have any (default: %(default)s)"
+        self.add_argument("--cache", type=Path, default=place, help=kept)
 
     def chosen(self, **quick: Any) -> argparse.Namespace:
         """The options given. quick: the defaults of a quick run."""
@@ -38,16 +40,12 @@ class Options(argparse.ArgumentParser):
         if found.quick:
             self.set_defaults(**quick)
             found = self.parse_args()
+        found.cache = found.cache.absolute()
         return found
 
 
-def report(file: str, figures: Mapping[str, Any], targets: Mapping[str, Mapping[str, float]]) -> None:
-    """Print whether each target is met, then the last line.
-
-    Args:
-        file: the benchmark's `__file__`.
-        targets: figure → {"above", "at_least", "at_most" or "below": bound}.
-    """
+def report(file: str, figures: Mapping[str, Any], targets: Targets) -> None:
+    """Print whether each target is met, then the last line. file: the benchmark's `__file__`."""
     met = True
     print()
     for name, bounds in targets.items():

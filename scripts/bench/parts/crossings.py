@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
+from tidemill.steward.betting import MeanEvidence
 from tidemill.steward.detectors import RiseDetector
 from tidemill.steward.histograms import HistogramEvidence
 from tidemill.steward.paired import DifferenceEvidence, Question, weighted_differences
@@ -76,10 +77,16 @@ def followed(first: Draw, then: Draw) -> Draw:
     return lambda rng, streams: np.concatenate([first(rng, streams), then(rng, streams)], axis=1)
 
 
+def _betting(evidence: DifferenceEvidence, test: str) -> MeanEvidence:
+    found = evidence.tests[test]
+    assert isinstance(found, MeanEvidence), "these questions plan no looks"
+    return found
+
+
 def compared(question: Question, test: str, reach: float = 1.0) -> Follow:
     def follow(values: np.ndarray) -> tuple[np.ndarray, float]:
         evidence = DifferenceEvidence(question=question, reach=reach)
-        return evidence.tests[test].update(values), -np.log(question.alpha)
+        return _betting(evidence, test).update(values), -np.log(question.alpha)
 
     return follow
 
@@ -89,8 +96,8 @@ def staged(question: Question, test: str, *, first: int, reach: float) -> Follow
 
     def follow(values: np.ndarray) -> tuple[np.ndarray, float]:
         stage = DifferenceEvidence(question=question)
-        before = stage.tests[test].update(values[:, :first])
-        after = stage.next_stage(reach=reach).tests[test].update(values[:, first:])
+        before = _betting(stage, test).update(values[:, :first])
+        after = _betting(stage.next_stage(reach=reach), test).update(values[:, first:])
         return np.concatenate([before, after], axis=1), -np.log(question.alpha)
 
     return follow
