@@ -131,7 +131,7 @@ def measure(name: str, found: Measured, model: Model, chosen: argparse.Namespace
     """Start the server, compare its answers with ONNX Runtime's, and put it under each scenario's load."""
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
         first = _request(name, model.rows[:1])
-        with _server(name, model, first, chosen.cache, Path(place)) as server:
+        with _server(name, model, first, chosen, Path(place)) as server:
             found.ready.append(server.ready_seconds)
             for scenario in SCENARIOS:
                 if name not in (scenario.servers or (name,)) or (name == OFF and scenario.name != MAIN):
@@ -189,11 +189,16 @@ def _part(process: str) -> str:
     return next((part for name, part in parts.items() if name in process), "rest")
 
 
-def _server(name: str, model: Model, first: bytes, cache: Path, place: Path) -> AbstractContextManager[Server]:
+def _server(
+    name: str, model: Model, first: bytes, chosen: argparse.Namespace, place: Path
+) -> AbstractContextManager[Server]:
     log = place / "log"
-    if name in (OURS, OFF):
-        return ours(model, PORT, first, log, *([NO_LEDGER] if name == OFF else [f"ledger.path={place}/ledger"]))
-    return _peer(name, model, first, cache, log)
+    if name not in (OURS, OFF):
+        return _peer(name, model, first, chosen.cache, log)
+    ledger = [NO_LEDGER] if name == OFF else [f"ledger.path={place}/ledger"]
+    return ours(
+        model, PORT, first, log, *ledger, *(["ledger.ship_seconds=0.5"] if chosen.quick and name == OURS else [])
+    )
 
 
 @contextmanager

@@ -35,5 +35,4 @@ def test_a_quick_run_ends_with_its_figures(file: Path, cache: Path, tmp_path: Pa
         value = found["figures"][name]
         assert value is None or type(value) in (int, float), f"{name}: {value}"
         assert bounds and bounds.keys() <= WORDS and all(type(bound) in (int, float) for bound in bounds.values())
-    measured = [value for value in found["figures"].values() if value is not None]
-    assert measured, "something was measured"
+    assert any(found["figures"][name] is not None for name in found["targets"]), "something was measured"
