@@ -9,16 +9,15 @@ where a verdict also stands without any one client. The last rows are the price:
 that is truly better is promoted, all clients being honest. Rates have Clopper-Pearson bounds of 95%; seeds are fixed.
 """
 
-import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import Pool
 
 import numpy as np
 import polars as pl
-from crossings import ALPHA, rate_bounds
-from whole_trials import OTHER, TRIED, Simulated
+from parts.benchmark import Options, report
+from parts.crossings import ALPHA, rate_bounds
+from parts.whole_trials import OTHER, TRIED, Simulated
 
 from tidemill.serve.answering import choice
 from tidemill.steward import policy
@@ -33,6 +32,12 @@ ERROR, DISAGREE = 0.15, 0.08
 STAGES = ((Stage.SHADOW, 0.0), (Stage.CANARY, 0.1), (Stage.CANARY, 0.5))
 PROBATION = ((Stage.PROBATION, 0.0),)
 GAIN = 0.02
+WRONG = (
+    "promoted: one client labels for an equal challenger, also without any one",
+    "dropped: one client labels against an equal new champion, also without any one",
+    "promoted: all are honest, an equal challenger, also without any one",
+)
+"""What may happen with a probability of alpha at most."""
 
 
 def period(
@@ -117,13 +122,11 @@ def cells(repetitions: int) -> Iterator[tuple[str, str, list[tuple[bool, bool, f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=500)
-    parser.add_argument("--quick", action="store_true", help="four repetitions")
-    parsed = parser.parse_args()
-    repetitions = 4 if parsed.quick else parsed.repetitions
+    options = Options(__doc__)
+    options.add_argument("--repetitions", type=int, default=500)
+    repetitions = options.chosen(repetitions=2).repetitions
     figures: dict[str, float] = {}
-    print(f"{'':50}{'':24}{'promoted':>20}{'dropped or taken back':>24}{'records (median)':>18}")
+    print(f"{'':50}{'':24}{'promoted':>22}{'dropped or taken back':>24}{'records (median)':>18}")
     for name, how, found in cells(repetitions):
         better, worse, records = (np.array(part) for part in zip(*found, strict=True))
         shown = []
@@ -131,21 +134,10 @@ def main() -> None:
             low, high = rate_bounds(int(wrong.sum()), repetitions)
             shown.append(f"{wrong.mean():.3f} ({low:.3f}-{high:.3f})")
             figures[f"{what}: {name}, {how}"] = float(wrong.mean())
-        median = float(np.median(records))
+        median = figures[f"records: {name}, {how}"] = float(np.median(records))
         taken = f"{median:,.0f}" if np.isfinite(median) else "never"
-        if better.mean() > 0.5:
-            figures[f"records: {name}, {how}"] = median
-        print(f"{name:50}{how:24}{shown[0]:>20}{shown[1]:>24}{taken:>18}")
-    targets = {
-        f"{what}: {name}, also without any one": ALPHA
-        for what, name in (
-            ("promoted", "one client labels for an equal challenger"),
-            ("dropped", "one client labels against an equal new champion"),
-            ("promoted", "all are honest, an equal challenger"),
-        )
-    }
-    met = all(figures[name] <= most for name, most in targets.items())
-    print(json.dumps({"bench": "dishonest", "figures": figures, "targets": targets, "met": met}))
+        print(f"{name:50}{how:24}{shown[0]:>22}{shown[1]:>24}{taken:>18}", flush=True)
+    report(__file__, figures, dict.fromkeys(WRONG, {"at_most": ALPHA}))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """kill -9 of a replica every five seconds for a minute, under load: what fails, and what the ledger holds afterwards.
 
-    python scripts/bench/faults.py [--cache FOLDER] [--seconds 60] [--replicas 3] [--share 0.3]
+    python scripts/bench/faults.py [--cache FOLDER] [--seconds 60] [--every 5] [--replicas 3] [--share 0.3]
+    python scripts/bench/faults.py --quick
 
 Requests come in an open loop at a share of what a closed loop gets through, and each answer's id is kept. Failures are
 held against the requests that were under way when a replica was killed. Afterwards every id that came back must stand
-in the ledger's table of answers exactly once.
+in the ledger's table of answers exactly once. A quick run has two replicas, and kills one each second for three
+seconds.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -19,32 +20,37 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from load import Load, Result, request, run
-from servers import Server, ours, wait_until
-from small_model import NAME, prepare, rows_body
+from parts.benchmark import Options, report
+from parts.load import Load, Result, request, run
+from parts.servers import Server, free_port, ours, wait_until
+from parts.small_model import NAME, prepare, rows_body
 
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
 
-PORT = 8430
-EVERY = 5.0  # seconds between kills
+PORT = free_port()
 AFTER = 2.0  # seconds after a kill in which a failure counts as its doing
 SHIPPED = 90.0  # seconds that the ledger may take to hold everything
-TARGETS = {"failed_beyond_hands": 0, "missing_in_ledger": 0, "twice_in_ledger": 0}
+TARGETS = {
+    "failed_beyond_hands": {"at_most": 0},
+    "missing_in_ledger": {"at_most": 0},
+    "twice_in_ledger": {"at_most": 0},
+    "kills": {"at_least": 1},
+}
 
 
 class Killer(threading.Thread):
-    """Kills the replica that has lived longest, every `EVERY` seconds, while another one is there to go on."""
+    """Kills the replica that has lived longest, every so many seconds, while another one is there to go on."""
 
-    def __init__(self, server: Server, seconds: float) -> None:
+    def __init__(self, server: Server, seconds: float, every: float) -> None:
         super().__init__(daemon=True)
-        self._server, self._end = server, time.perf_counter() + seconds
+        self._server, self._end, self._every = server, time.perf_counter() + seconds, every
         self.kills: list[float] = []
         self.skipped = 0
 
     def run(self) -> None:
-        while time.perf_counter() + EVERY < self._end:
-            time.sleep(EVERY)
+        while time.perf_counter() + self._every < self._end:
+            time.sleep(self._every)
             ages = {pid: _started(pid) for pid in self._server.replicas()}
             alive = sorted((pid for pid, begun in ages.items() if begun is not None), key=lambda pid: ages[pid] or 0)
             if len(alive) < 2:
@@ -63,13 +69,13 @@ def _started(pid: int) -> int | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cache = Path(tempfile.gettempdir()) / "tidemill-bench"
-    parser.add_argument("--cache", type=Path, default=cache, help="of the model (default: %(default)s)")
+    parser = Options(__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between kills (default: %(default)s)")
+    parser.add_argument("--closed", type=float, default=5.0, help="seconds of the closed loop (default: %(default)s)")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.3, help="of the closed loop's rate (default: %(default)s)")
-    chosen = parser.parse_args()
+    chosen = parser.chosen(seconds=3.0, every=1.0, closed=0.5, replicas=2)
     model = prepare(chosen.cache / "model")
     requests = [request("/predict", rows_body([row])) for row in model.rows]
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
@@ -78,9 +84,9 @@ def main() -> None:
         with ours(model, PORT, requests[0], Path(place) / "log", *settings) as server:
             if not wait_until(lambda: len(server.replicas()) == chosen.replicas, 60.0):
                 raise SystemExit(f"{len(server.replicas())} of {chosen.replicas} replicas came up")
-            full = run(Load(port=PORT, requests=requests, seconds=5.0)).rate
+            full = run(Load(port=PORT, requests=requests, seconds=chosen.closed)).rate
             load = Load(port=PORT, requests=requests, seconds=chosen.seconds, rate=chosen.share * full, warmup=0.0)
-            result, killer, ids, spans, failures = under_kills(server, load)
+            result, killer, ids, spans, failures = under_kills(server, load, chosen.every)
             wait_until(lambda: not missing(ledger, ids), SHIPPED)
         figures = judge(killer.kills, spans, failures) | in_ledger(ledger, ids)
     figures |= {"rate": round(chosen.share * full, 1), "answers": len(ids), "kills": len(killer.kills)}
@@ -89,7 +95,7 @@ def main() -> None:
 
 
 def under_kills(
-    server: Server, load: Load
+    server: Server, load: Load, every: float
 ) -> tuple[Result, Killer, list[str], list[tuple[float, float]], list[tuple[float, float, str]]]:
     """The load while replicas die: ids answered, when each request was under way, and which of them failed and how."""
     ids: list[str] = []
@@ -105,7 +111,7 @@ def under_kills(
         else:
             failures.append((now - latency, now, str(status) if status else head.decode()))
 
-    killer = Killer(server, load.seconds)
+    killer = Killer(server, load.seconds, every)
     killer.start()
     result = run(load, on_answer)
     killer.join()
@@ -157,10 +163,7 @@ def show(figures: dict[str, Any]) -> None:
         print(f"{number:>6}{kill['under_way']:>12}{kill['failed']:>9}")
     print(f"latency: {figures['ms']}; statuses: {figures['statuses']}; failures were {figures['how'] or 'none'}")
     print(f"the ledger holds {figures['in_ledger']:,} answers")
-    for name, bound in TARGETS.items():
-        print(f"{name:24}{figures[name]!s:>8}   ≤ {bound:<6}{'yes' if figures[name] <= bound else 'NO'}")
-    met = all(figures[name] <= bound for name, bound in TARGETS.items()) and figures["kills"] > 0
-    print(json.dumps({"bench": "faults", "figures": figures, "targets": TARGETS, "met": met}))
+    report(__file__, figures, TARGETS)
 
 
 if __name__ == "__main__":

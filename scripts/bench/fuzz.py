@@ -1,13 +1,15 @@
 """An attacker's morning: ten thousand wrong requests to a real `tidemill serve`, over HTTP, gRPC and bare sockets.
 
     python scripts/bench/fuzz.py [--cache FOLDER] [--seed 0] [--bodies 4000] [--examples 120]
+    python scripts/bench/fuzz.py --quick
 
 The server runs as users start it, behind HAProxy, with keys and the ledger. First come requests that schemathesis makes
 of the served OpenAPI document, each answer held against the document; then mutated bodies, compressed, binary and Arrow
-ones among them (mutations.py); gRPC messages with wrong bytes; and bytes that are no HTTP (wire.py). The mutated bodies
-come again at the end, when the process has no reason left to grow; and small bodies that stand for much
-(multiplying.py), with a bound on memory and on how long /health waits beside each. Afterwards the model's rows must
-get the graph's own answers from the same process. Schemathesis is installed into a virtual environment under FOLDER.
+ones among them (parts/mutations.py); gRPC messages with wrong bytes; and bytes that are no HTTP (parts/wire.py). The
+mutated bodies come again at the end, when the process has no reason left to grow; and small bodies that stand for much
+(multiplying.py), with a bound on memory and on how long /health waits beside each. Afterwards the model's rows must get
+the graph's own answers from the same process. Schemathesis is installed into a virtual environment under FOLDER; a
+quick run does without it unless it is there.
 
 Of schemathesis' checks three are left out: a deadline of 1e-300 s is a valid request with the answer 504, which we
 count ourselves; the document cannot say that `keys` has as many entries as `rows`; and our own key, sent beside a wrong
@@ -21,35 +23,33 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import multiplying
 import numpy as np
-from load import Load, request, run
-from mutations import INFER, Seeds, message, mutated, requests
-from peers.catalogue import Peer, install
-from servers import ask, ours, resident
-from small_model import NAME, Model, prepare, probabilities, rows_body
-from wire import garbage, send
+from parts.benchmark import NOT_INSTALLED, Options, Targets, report
+from parts.load import Load, request, run
+from parts.mutations import INFER, Seeds, message, mutated, requests
+from parts.servers import ask, free_port, ours, resident
+from parts.small_model import NAME, Model, prepare, probabilities, rows_body
+from parts.wire import garbage, send
+from peers.catalogue import Peer, install, installed
 
-PORT, GRPC = 8440, 8441
+PORT, GRPC = free_port(), free_port()
 SECONDS = 2.0  # for a body to arrive
 HANG = 10.0  # seconds without an answer
-TARGETS = {
-    "status_500": 0,
-    "hangs": 0,
-    "restarts": 0,
-    "wrong_errors": 0,
-    "smuggled": 0,
-    "schema_failures": 0,
-    "wrong_afterwards": 0,
-    "memory_growth_mib": 64,
+_AT_ONCE = 8  # connections with bytes that are no HTTP: most of their time they wait
+_NONE = ("status_500", "hangs", "restarts", "wrong_errors", "smuggled", "schema_failures", "wrong_afterwards")
+TARGETS: Targets = {
+    "requests": {"at_least": 10_000},
+    **{name: {"at_most": 0} for name in _NONE},
+    "memory_growth_mib": {"at_most": 64},
     **multiplying.TARGETS,
 }
-AT_LEAST = {"requests": 10_000}
 _TOOL = Peer(title="schemathesis", packages=("schemathesis==4.32.*",), file="")
 _LEFT_OUT = "not_a_server_error,positive_data_acceptance,ignored_auth"
 _PARSERS = (b"Invalid HTTP request received.", b"<html><body><h1>400 Bad request</h1>")  # uvicorn's and HAProxy's own
@@ -65,7 +65,7 @@ class Seen:
     faults: int = 0
     hangs: int = 0
     smuggled: int = 0
-    schema_failures: int = 0
+    schema_failures: int | None = None  # until schemathesis has run
     wrong: list[str] = field(default_factory=list)
 
     def answer(self, section: str, status: int | str, wrong: str | None = None) -> None:
@@ -80,17 +80,21 @@ class Seen:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cache = Path(tempfile.gettempdir()) / "tidemill-bench"
-    parser.add_argument("--cache", type=Path, default=cache, help="model and schemathesis (default: %(default)s)")
+    parser = Options(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bodies", type=int, default=4000, help="mutated requests, sent twice (default: %(default)s)")
     parser.add_argument("--examples", type=int, default=120, help="for each operation (default: %(default)s)")
-    chosen = parser.parse_args()
+    parser.add_argument("--warm", type=float, default=5.0, help="seconds of right requests at first")
+    parser.add_argument("--each", type=float, default=2.0, help="seconds for each multiplying body")
+    chosen = parser.chosen(bodies=100, examples=2, warm=0.5, each=0.2)
     model = prepare(chosen.cache / "model")
-    install(_TOOL, chosen.cache / "schemathesis")
+    if not chosen.quick:
+        install(_TOOL, chosen.cache / "schemathesis")
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
-        show(attack(model, chosen, Path(place)))
+        figures = attack(model, chosen, Path(place))
+    for text in figures["wrong"]:
+        print(text)
+    report(__file__, figures, TARGETS)
 
 
 def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, Any]:
@@ -102,10 +106,10 @@ def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, A
     settings = [f"ledger.path={place}/ledger", f"keys={place}/keys.json", f"limits.seconds={SECONDS}"]
     seen = Seen()
     with ours(model, PORT, first, place / "log", *settings, "--grpc-port", str(GRPC)) as server:
-        seeds = Seeds(model.rows, _warm(model, key))
+        seeds = Seeds(model.rows, _warm(model, key, chosen.warm))
         first_replicas, before = server.replicas(), {}
         bodies = list(requests(seeds, chosen.seed, chosen.bodies, X_API_Key=key))
-        for name, step in {
+        steps: dict[str, Callable[[], None]] = {
             "schemathesis": lambda: _schemathesis(chosen, place, key, seen),
             "bodies": lambda: _bodies(bodies, "bodies", seen),
             "memory": lambda: before.update({pid: resident(pid) for pid in server.replicas()}),
@@ -113,11 +117,12 @@ def attack(model: Model, chosen: argparse.Namespace, place: Path) -> dict[str, A
             "wire": lambda: _wire(model, key, chosen.seed, chosen.bodies // 10, seen),
             "unloaded": lambda: _unloaded(first, key, seen),
             "bodies again": lambda: _bodies(bodies, "bodies again", seen),
-        }.items():
+        }
+        for name, step in steps.items():
             step()
             print(name, dict(seen.by.get(name, {})), flush=True)
         after = {pid: resident(pid) for pid in server.replicas()}
-        multiplied = multiplying.figures(multiplying.measured(server, (PORT, GRPC), key, 2.0))
+        multiplied = multiplying.figures(multiplying.measured(server, (PORT, GRPC), key, chosen.each))
         restarts = len({*first_replicas} ^ after.keys())
         found = _figures(seen, before, after) | multiplied
         return found | {"restarts": restarts, "wrong_afterwards": _wrong(model, key)}
@@ -130,30 +135,33 @@ def _key(file: Path) -> str:
     return key_file.create(file, "fuzz", list(Scope))[1]
 
 
-def _warm(model: Model, key: str) -> list[str]:
+def _warm(model: Model, key: str, seconds: float) -> list[str]:
     """Ids of answers, after enough of them that memory no longer grows by itself."""
     asked = [request("/predict", rows_body([row]), X_API_Key=key) for row in model.rows]
-    run(Load(port=PORT, requests=asked, connections=8, seconds=5.0, warmup=0.0))
+    run(Load(port=PORT, requests=asked, connections=8, seconds=seconds, warmup=0.0))
     content = json.loads(ask(PORT, request("/predict", rows_body(model.rows[:50]), X_API_Key=key))[1])
     return [each["id"] for each in content["predictions"]] + ["0-0", "ffffffffffff1-99"]
 
 
 def _schemathesis(chosen: argparse.Namespace, place: Path, key: str, seen: Seen) -> None:
     """Its report in the form HAR has every request and answer; its exit status and its report say what failed."""
-    har, report = place / "har.json", place / "report.json"
+    if not installed(chosen.cache / "schemathesis"):
+        print(f"schemathesis: {NOT_INSTALLED}")
+        return
+    har, outcomes = place / "har.json", place / "report.json"
     url = f"http://127.0.0.1:{PORT}/openapi.json"
     command = [str(chosen.cache / "schemathesis/bin/schemathesis"), "--no-color", "run", url, "-H", f"X-API-Key: {key}"]
     command += ["--seed", str(chosen.seed), "--max-examples", str(chosen.examples), "--exclude-checks", _LEFT_OUT]
     command += ["--phases", "examples,coverage,fuzzing", "--request-timeout", str(HANG), "--continue-on-failure"]
     command += ["--exclude-operation-id", "repositoryUnload", "--no-shrink", "--report", "har,json"]
-    command += ["--report-har-path", str(har), "--report-json-path", str(report)]
+    command += ["--report-har-path", str(har), "--report-json-path", str(outcomes)]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=1800, check=False)
-    if not report.exists():
+    if not outcomes.exists():
         raise SystemExit(f"schemathesis did not run: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     for entry in json.loads(har.read_text())["log"]["entries"]:
         seen.answer("schemathesis", entry["response"]["status"])
-    outcome = json.loads(report.read_text())
-    seen.schema_failures += outcome["test_cases"]["unique_failures"] + outcome["test_cases"]["errored"]
+    outcome = json.loads(outcomes.read_text())
+    seen.schema_failures = outcome["test_cases"]["unique_failures"] + outcome["test_cases"]["errored"]
     if outcome["test_cases"]["unique_failures"]:
         print(done.stdout[done.stdout.find("FAILURES") :][:6000])
 
@@ -203,7 +211,7 @@ def _fault(asked: bytes, status: int, head: bytes, body: bytes) -> str | None:
 
 def _grpc(model: Model, key: str, seed: int, count: int, seen: Seen) -> None:
     """Messages with wrong bytes, and with right bytes and wrong values. Ray's gRPC, HAProxy's HTTP/2, our servicer."""
-    import grpc
+    import grpc  # type: ignore[import-untyped]
 
     chance = random.Random(seed)
     right = [message(model.rows[at : at + 3]) for at in range(0, 60, 3)]
@@ -224,12 +232,14 @@ def _grpc(model: Model, key: str, seed: int, count: int, seen: Seen) -> None:
 
 
 def _wire(model: Model, key: str, seed: int, count: int, seen: Seen) -> None:
-    for each in garbage(rows_body(model.rows[:1]), f"X-API-Key: {key}\r\n", seed, count):
-        outcome = send(each, PORT, HANG)
+    sent = garbage(rows_body(model.rows[:1]), f"X-API-Key: {key}\r\n", seed, count)
+    with ThreadPool(_AT_ONCE) as pool:
+        outcomes = pool.map(lambda each: send(each, PORT, HANG), sent)
+    for outcome in outcomes:
         seen.hangs += outcome.hung
         seen.smuggled += outcome.smuggled
         for status in outcome.statuses or ("closed or waiting",):
-            seen.answer("wire", status, f"{each.name}: {status}" if status in (500, 502) else None)
+            seen.answer("wire", status, f"{outcome.name}: {status}" if status in (500, 502) else None)
 
 
 def _unloaded(first: bytes, key: str, seen: Seen) -> None:
@@ -271,24 +281,6 @@ def _figures(seen: Seen, before: dict[int, int], after: dict[int, int]) -> dict[
         "statuses": {name: dict(counter) for name, counter in seen.by.items()},
         "wrong": seen.wrong[:20],
     }
-
-
-def _lines(figures: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    for name, bound in AT_LEAST.items():
-        yield f"{name:24}{figures[name]!s:>10}   ≥ {bound}", figures[name] >= bound
-    for name, bound in TARGETS.items():
-        yield f"{name:24}{figures[name]!s:>10}   ≤ {bound}", figures[name] <= bound
-
-
-def show(figures: dict[str, Any]) -> None:
-    for text in figures["wrong"]:
-        print(text)
-    met = True
-    for line, holds in _lines(figures):
-        print(f"{line:48}{'yes' if holds else 'NO'}")
-        met = met and holds
-    targets = {"at_least": AT_LEAST, "at_most": TARGETS}
-    print(json.dumps({"bench": "fuzz", "figures": figures, "targets": targets, "met": met}))
 
 
 if __name__ == "__main__":

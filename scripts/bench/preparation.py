@@ -1,13 +1,14 @@
 """Rows per second of the preparation against scikit-learn's ColumnTransformer doing the same, on the flights table.
 
-    python scripts/bench/preparation.py
+    python scripts/bench/preparation.py [--rows 336776] [--turns 10]
+    python scripts/bench/preparation.py --quick
 
 Both are fitted on the same training rows, found to give the same numbers, and then take turns over the whole table:
 ours from a Polars frame to float32 and int64 matrices, scikit-learn's from a pandas frame to its matrix. The best of
-ten turns counts. Then the time of one call with one row, as a server makes it.
+the turns counts. Then the time of one call with one row, as a server makes it. A quick run takes one turn over
+10,000 flights.
 """
 
-import json
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import polars as pl
+from parts.benchmark import Options, report
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -38,8 +40,7 @@ from tidemill.settings import (
     TimestampSettings,
 )
 
-TURNS = 10
-TARGET = 5
+TARGETS = {"ratio": {"at_least": 5.0}}
 TIME = "scheduled_departure"
 PARTS = {CalendarPart.MINUTE_OF_DAY: 1440, CalendarPart.WEEKDAY: 7, CalendarPart.DAY_OF_YEAR: 366}
 SETTINGS = PreparationSettings(
@@ -104,10 +105,10 @@ def check_equal(preparation: Preparation, ours: pl.DataFrame, theirs: np.ndarray
         assert pairs["code"].is_unique().all() and pairs["other"].is_unique().all()
 
 
-def take_turns(jobs: dict[str, Callable[[], object]]) -> dict[str, float]:
+def take_turns(jobs: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
     """The shortest time of each job, in seconds."""
     best = dict.fromkeys(jobs, float("inf"))
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, job in jobs.items():
             start = time.perf_counter()
             job()
@@ -132,7 +133,12 @@ def microseconds_per_call() -> float:
 
 
 def main() -> None:
-    table = flights_table()
+    parser = Options(__doc__)
+    parser.add_argument("--rows", type=int, default=336_776, help="of the year's flights, spread over it")
+    parser.add_argument("--turns", type=int, default=10)
+    chosen = parser.chosen(rows=10_000, turns=1)
+    whole = flights_table()
+    table = whole.gather_every(max(1, whole.height // chosen.rows))
     train = table.filter(pl.col(TIME) < pl.datetime(2013, 6, 1))
     preparation = fit(train, schema_of(table), SETTINGS)
     numbers = [name for name, kind in table.schema.items() if kind == pl.Float64]
@@ -148,7 +154,8 @@ def main() -> None:
             "tidemill, run_table": lambda: preparation.run_table(table),
             "tidemill, from_table and run": lambda: preparation.run(from_table(table, preparation.inputs)),
             "scikit-learn": lambda: transformer.transform(frame),
-        }
+        },
+        chosen.turns,
     )
     rows = {name: table.height / second for name, second in seconds.items()}
     print(f"{table.height:,} flights: {len(numbers)} numeric, {len(texts)} categorical, 1 timestamp column")
@@ -164,9 +171,7 @@ def main() -> None:
         "ratio": round(ratio, 2),
         "microseconds_per_call": round(call),
     }
-    print(
-        json.dumps({"bench": "preparation", "figures": figures, "targets": {"ratio": TARGET}, "met": ratio >= TARGET})
-    )
+    report(__file__, figures, TARGETS)
 
 
 if __name__ == "__main__":

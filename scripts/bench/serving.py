@@ -1,17 +1,18 @@
 """Requests per second and latencies of `tidemill serve` against other servers of the same ONNX file, on this machine.
 
     python scripts/bench/serving.py [--cache FOLDER] [--peers bare,triton,…] [--seconds 6] [--repetitions 3]
+    python scripts/bench/serving.py --quick
 
-Raw-column JSON to a small perceptron (small_model.py). Each server runs alone, is started anew in every repetition, and
-must give ONNX Runtime's own answers before it is measured; the medians over the repetitions count. The load comes from
-one process (load.py), and all share the same cores. Peers are installed into virtual environments under FOLDER, which
-takes some minutes once; one that cannot be installed or started stands in the table with the reason, and then the
-targets are not met. The request ledger of ours is on, but in the line that says off; each kind of load begins when what
-the one before left has been shipped, and warms up until its own records are: so each pays for its own, all the time.
+Raw-column JSON to a small perceptron (parts/small_model.py). Each server runs alone, is started anew in every
+repetition, and must give ONNX Runtime's own answers before it is measured; the medians over the repetitions count. The
+load comes from one process (parts/load.py), and all share the same cores. Peers are installed into virtual environments
+under FOLDER, which takes some minutes once; one that cannot be installed or started stands in the table with the
+reason, and then the targets are not met. The request ledger of ours is on, but in the line that says off; each kind of
+load begins when what the one before left has been shipped, and warms up until its own records are: so each pays for its
+own, all the time. A quick run takes half a second for each load, and only the peers that lie under FOLDER already.
 """
 
 import argparse
-import json
 import os
 import re
 import statistics
@@ -21,18 +22,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load import Load, request, run
-from peers.catalogue import PEERS, install
-from servers import Server, ServerError, ask, ours, started
-from small_model import Model, Rows, arrow_body, prepare, probabilities, rows_body
+from parts.benchmark import NOT_INSTALLED, Options, Targets, report
+from parts.load import Load, request, run
+from parts.servers import Server, ServerError, ask, free_port, ours, started
+from parts.small_model import Model, Rows, arrow_body, prepare, probabilities, rows_body
+from peers.catalogue import PEERS, install, installed
 
-PORT = 8400
+PORT = free_port()
 SHIPPED = 120.0  # seconds
-STEADY = 8.0  # seconds of load, until what is recorded is also shipped
 OURS, OFF = "ours", "ours, ledger off"
 NO_LEDGER = "ledger.path=null"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -57,18 +59,20 @@ SCENARIOS = (
     Scenario("64 rows × 8, Arrow", 64, 8, (OURS,), arrow=True),
 )
 MAIN, SINGLE, MANY, BULK = (scenario.name for scenario in SCENARIOS)
-AT_LEAST = {
-    "of_bare": 0.8,
-    "over_triton": 2.0,
-    "over_mlserver": 3.0,
-    "over_litserve": 4.0,
-    "over_bentoml": 4.0,
-    "over_ray": 15.0,
-    "rows_of_bare": 0.8,
-    "arrow_rows_of_bare": 0.9,
-    "ledger_on_of_off": 0.9,
+TARGETS: Targets = {
+    "of_bare": {"at_least": 0.8},
+    "over_triton": {"at_least": 2.0},
+    "over_mlserver": {"at_least": 3.0},
+    "over_litserve": {"at_least": 4.0},
+    "over_bentoml": {"at_least": 4.0},
+    "over_ray": {"at_least": 15.0},
+    "rows_of_bare": {"at_least": 0.8},
+    "arrow_rows_of_bare": {"at_least": 0.9},
+    "ledger_on_of_off": {"at_least": 0.9},
+    "p50_ms_of_one_connection": {"at_most": 0.4},
+    "p99_of_the_lowest_peer": {"at_most": 1.0},
+    "failed": {"at_most": 0},
 }
-AT_MOST = {"p50_ms_of_one_connection": 0.4, "p99_of_the_lowest_peer": 1.0}
 
 
 @dataclass
@@ -86,26 +90,31 @@ class Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cache = Path(tempfile.gettempdir()) / "tidemill-bench"
-    parser.add_argument("--cache", type=Path, default=cache, help="model and peers (default: %(default)s)")
+    parser = Options(__doc__)
     parser.add_argument("--peers", default=",".join(PEERS), help="of %(default)s")
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--repetitions", type=int, default=3)
-    chosen = parser.parse_args()
+    parser.add_argument("--steady", type=float, default=8.0, help="of load, until what is recorded is also shipped")
+    chosen = parser.chosen(seconds=0.5, repetitions=1, steady=0.5)
     peers = [name for name in chosen.peers.split(",") if name]
     if unknown := set(peers) - set(PEERS):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
     print("Preparing the model and the peers …", flush=True)
     model = prepare(chosen.cache / "model")
     measured = {name: Measured() for name in (OURS, OFF, *peers)}
+    if chosen.quick:
+        measured[OFF].reason = "a quick run starts ours once"
     for name in peers:
-        _explained(measured[name], lambda name=name: install(PEERS[name], chosen.cache / name))
+        if chosen.quick and not installed(chosen.cache / name):
+            measured[name].reason = NOT_INSTALLED
+        else:
+            _explained(measured[name], partial(install, PEERS[name], chosen.cache / name))
     for repetition in range(chosen.repetitions):
         for name, found in measured.items():
             if found.reason is None:
                 print(f"repetition {repetition + 1}: {TITLES[name]}", flush=True)
-                _explained(found, lambda name=name, found=found: measure(name, found, model, chosen))
+                step = partial(measure, name, found, model, chosen)
+                _explained(found, step) if name in PEERS else step()
     figures = compare(measured)
     show(measured, figures)
 
@@ -122,7 +131,7 @@ def measure(name: str, found: Measured, model: Model, chosen: argparse.Namespace
     """Start the server, compare its answers with ONNX Runtime's, and put it under each scenario's load."""
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
         first = _request(name, model.rows[:1])
-        with _server(name, model, first, chosen.cache, Path(place)) as server:
+        with _server(name, model, first, chosen, Path(place)) as server:
             found.ready.append(server.ready_seconds)
             for scenario in SCENARIOS:
                 if name not in (scenario.servers or (name,)) or (name == OFF and scenario.name != MAIN):
@@ -139,7 +148,7 @@ def measure(name: str, found: Measured, model: Model, chosen: argparse.Namespace
                     requests=requests,
                     connections=scenario.connections,
                     seconds=chosen.seconds,
-                    warmup=STEADY if name == OURS else Load.warmup,
+                    warmup=chosen.steady if name == OURS else Load.warmup,
                 )
                 _measure(server, load, scenario, found)
 
@@ -148,7 +157,8 @@ def _measure(server: Server, load: Load, scenario: Scenario, found: Measured) ->
     before = server.cpu_seconds()
     result = run(load)
     sent = max(1.0, (load.warmup + load.seconds) / load.seconds * len(result.accepted))
-    names, parts = server.tree(), defaultdict(float)
+    names = server.tree()
+    parts: dict[str, float] = defaultdict(float)
     for pid, seconds in server.cpu_seconds().items():
         parts[_part(names.get(pid, ""))] += (seconds - before.get(pid, 0.0)) / sent * 1e6
     if scenario.name == MAIN:
@@ -179,11 +189,16 @@ def _part(process: str) -> str:
     return next((part for name, part in parts.items() if name in process), "rest")
 
 
-def _server(name: str, model: Model, first: bytes, cache: Path, place: Path) -> AbstractContextManager[Server]:
+def _server(
+    name: str, model: Model, first: bytes, chosen: argparse.Namespace, place: Path
+) -> AbstractContextManager[Server]:
     log = place / "log"
-    if name in (OURS, OFF):
-        return ours(model, PORT, first, log, *([NO_LEDGER] if name == OFF else [f"ledger.path={place}/ledger"]))
-    return _peer(name, model, first, cache, log)
+    if name not in (OURS, OFF):
+        return _peer(name, model, first, chosen.cache, log)
+    ledger = [NO_LEDGER] if name == OFF else [f"ledger.path={place}/ledger"]
+    return ours(
+        model, PORT, first, log, *ledger, *(["ledger.ship_seconds=0.5"] if chosen.quick and name == OURS else [])
+    )
 
 
 @contextmanager
@@ -221,7 +236,7 @@ def _median(values: list[float]) -> float | None:
 
 
 def compare(measured: dict[str, Measured]) -> dict[str, float | None]:
-    """The figures that have targets; None where a server could not be measured."""
+    """The figures that have targets, and ratios to all peers; None where a server could not be measured."""
     rate = {name: _median(found.rates[MAIN]) for name, found in measured.items()}
     p99 = [value for name, found in measured.items() if name in PEERS and (value := _median(found.p99[MAIN]))]
     own, bare = measured[OURS], measured.get("bare", Measured())
@@ -239,11 +254,11 @@ def compare(measured: dict[str, Measured]) -> dict[str, float | None]:
         "ledger_on_of_off": ratio(rate[OURS], rate[OFF]),
         "p50_ms_of_one_connection": single and round(single, 3),
         "p99_of_the_lowest_peer": ratio(_median(own.p99[MAIN]), min(p99, default=None)),
+        "failed": sum(found.failed for found in measured.values()),
     }
 
 
 def show(measured: dict[str, Measured], figures: dict[str, float | None]) -> None:
-    """The table, then the line of JSON."""
     print(f"\n{'':28}{'requests':>20}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'server µs/request':>19}")
     for scenario in SCENARIOS:
         for name, found in measured.items():
@@ -260,17 +275,8 @@ def show(measured: dict[str, Measured], figures: dict[str, float | None]) -> Non
     print(
         f"ours, one row: µs of CPU by process {measured[OURS].parts_us}; without the ledger {measured[OFF].parts_us}\n"
     )
-    met = True
-    for name, value in figures.items():
-        bound = AT_LEAST.get(name, AT_MOST.get(name))
-        if bound is not None:
-            holds = value is not None and (value >= bound if name in AT_LEAST else value <= bound)
-            met = met and holds
-            print(f"{name:28}{value!s:>10}   {'≥' if name in AT_LEAST else '≤'} {bound:<6}{'yes' if holds else 'NO'}")
-    met = met and not any(found.failed for found in measured.values())
     raw: dict[str, Any] = {name: _plain(found) for name, found in measured.items()}
-    content = {"bench": "serving", "figures": {**figures, "ready_s": measured[OURS].ready, "servers": raw}}
-    print(json.dumps({**content, "targets": {"at_least": AT_LEAST, "at_most": AT_MOST}, "met": met}))
+    report(__file__, {**figures, "ready_s": measured[OURS].ready, "servers": raw}, TARGETS)
 
 
 def _plain(found: Measured) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """A hundred changes of version under constant load, with bad bundles offered in between: who answered what, and when.
 
     python scripts/bench/swaps.py [--cache FOLDER] [--swaps 100] [--share 0.4]
+    python scripts/bench/swaps.py --quick
 
 Requests come in an open loop at a share of what a closed loop gets through. Each answer's version must have been
 desired within a second before it, and its probabilities must be those of that very version. Swaps are promotions and
 rollbacks in the registry, by another process. Offered in between: a corrupt, an unsigned and a wrong-schema bundle,
-which must be refused by name, and one that takes long to load, which serves once it is ready; until then the one
-before it does. The calm is measured half before and half after, for as long together and in the same way: what is rare
-in a calm, like the compaction of the ledger, belongs to both.
+which must be refused by name, and one that takes long to load, which serves once it is ready; until then the one before
+it does. The calm is measured half before and half after, for as long together and in the same way: what is rare in a
+calm, like the compaction of the ledger, belongs to both. A quick run has five swaps, and offers each bad bundle once.
 """
 
-import argparse
 import bisect
 import json
 import subprocess
@@ -23,45 +23,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load import Load, request, run
-from offers import REFUSALS, slow, spoil
-from servers import ours
-from small_model import NAME, Model, prepare, prepare_other, rows_body
+from parts.benchmark import Options, Targets, report
+from parts.load import Load, request, run
+from parts.offers import slow, spoil
+from parts.servers import free_port, ours
+from parts.small_model import NAME, Model, prepare, prepare_other, rows_body
 
 from tidemill.bundle.registry.registry import Registry
 
-PORT = 8420
-PAUSE = 1.2  # seconds between swaps
+PORT = free_port()
 WINDOW = 1.0  # seconds until a replica must have followed
 WRITTEN = 0.5  # seconds from a change in the registry until the process that made it has written that down
-BALLAST = 128  # MiB
 BAD = {"3": "corrupt", "4": "unsigned", "5": "wrong schema", "6": "slow to load"}
 SLOW = "6"
-TARGETS = {"failed": 0, "wrong_version": 0, "wrong_answers": 0, "bad_taken": 0, "p99_during_over_calm": 2.0}
+TARGETS: Targets = {
+    "failed": {"at_most": 0},
+    "wrong_version": {"at_most": 0},
+    "wrong_answers": {"at_most": 0},
+    "bad_taken": {"at_most": 0},
+    "p99_during_over_calm": {"at_most": 2.0},
+}
 
 Seen = tuple[float, float, int, int, bytes]
 """When it came, its latency, which request, its status and body."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cache = Path(tempfile.gettempdir()) / "tidemill-bench"
-    parser.add_argument("--cache", type=Path, default=cache, help="of the model (default: %(default)s)")
+    parser = Options(__doc__)
     parser.add_argument("--swaps", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.4, help="of the closed loop's rate (default: %(default)s)")
-    chosen = parser.parse_args()
+    parser.add_argument("--pause", type=float, default=1.2, help="seconds between swaps (default: %(default)s)")
+    parser.add_argument("--times", type=int, default=2, help="that each bad bundle is offered (default: %(default)s)")
+    parser.add_argument("--each", type=float, default=4.0, help="seconds of load for each offer (default: %(default)s)")
+    parser.add_argument("--closed", type=float, default=5.0, help="seconds of the closed loop (default: %(default)s)")
+    parser.add_argument("--ballast", type=int, default=128, help="MiB of the bundle that takes long to load")
+    chosen = parser.chosen(swaps=5, pause=0.3, times=1, each=1.0, closed=0.5, ballast=16)
     model = prepare(chosen.cache / "model")
     requests = [request("/predict", rows_body([row])) for row in model.rows]
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as text:
         place = Path(text)
         fresh = Model(model.folder, place / "registry")
         keys = _keys(place)
-        _fill(fresh, model, place, keys[0])
+        _fill(fresh, model, place, keys[0], chosen.ballast)
         settings = [f"ledger.path={place}/ledger", f"public_key={keys[1]}"]
         with ours(fresh, PORT, requests[0], place / "log", *settings):
-            full = run(Load(port=PORT, requests=requests, seconds=5.0)).rate
+            full = run(Load(port=PORT, requests=requests, seconds=chosen.closed)).rate
             load = {"port": PORT, "requests": requests, "rate": chosen.share * full}
-            seconds = chosen.swaps * (PAUSE + 0.1) + 2 * len(BAD) * REFUSALS / 2
+            seconds = chosen.swaps * (chosen.pause + 0.1) + chosen.times * len(BAD) * chosen.each
             seen: list[Seen] = []
 
             def on_answer(number: int, status: int, head: bytes, body: bytes, latency: float) -> None:
@@ -71,10 +79,10 @@ def main() -> None:
             seen.clear()
             log = place / "offers"
             given = {"registry": str(fresh.registry), "port": PORT, "log": str(log), "bad": BAD}
-            given |= {"count": chosen.swaps, "pause": PAUSE}
-            offers = Path(__file__).with_name("offers.py")
-            command = [sys.executable, str(offers), json.dumps(given)]
-            other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            given |= {"count": chosen.swaps, "pause": chosen.pause, "times": chosen.times}
+            command = [sys.executable, "-m", "parts.offers", json.dumps(given)]
+            here = Path(__file__).parent
+            other = subprocess.Popen(command, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert other.stdin and other.stdout
             other.stdout.readline()
             begun = time.perf_counter()
@@ -150,17 +158,14 @@ def show(figures: dict[str, Any], events: list[dict[str, Any]]) -> None:
         print(f"{name:10}" + "".join(f"{milliseconds[key]:>9.2f}" for key in ("p50", "p99", "max")))
     for what, told in figures["told"].items():
         print(f"{what}: {told}")
-    for name, bound in TARGETS.items():
-        print(f"{name:24}{figures[name]!s:>8}   ≤ {bound:<6}{'yes' if figures[name] <= bound else 'NO'}")
-    met = all(figures[name] <= bound for name, bound in TARGETS.items())
-    print(json.dumps({"bench": "swaps", "figures": figures, "targets": TARGETS, "met": met}))
+    report(__file__, figures, TARGETS)
 
 
-def _fill(fresh: Model, model: Model, place: Path, private_key: Path) -> None:
-    """Versions 1 and 2 signed, then the bad ones."""
+def _fill(fresh: Model, model: Model, place: Path, private_key: Path, ballast: int) -> None:
+    """Versions 1 and 2 signed, then the bad ones. ballast: MiB."""
     registry = Registry(fresh.registry)
     sources = [model.bundle("1"), model.bundle("2"), model.bundle("2"), model.bundle("2"), prepare_other(model)]
-    sources.append(slow(place / "slow", model.bundle("1"), BALLAST))
+    sources.append(slow(place / "slow", model.bundle("1"), ballast))
     for source in sources:
         version = registry.add(NAME, source)
         if BAD.get(version) != "unsigned":

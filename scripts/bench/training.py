@@ -1,14 +1,13 @@
 """How many rows a second training passes over: our path, Lightning with a DataLoader, and a bare loop.
 
-An MLP (32 → 128 → 128 → 1) on 32 float columns, batches of 512, on the CPU; same network, loss, optimiser, schedule
-and clipping in all three. Rounds alternate between the ways and the best round of each counts, so that other work
-on the machine does not decide. The last line is JSON.
-
     python scripts/bench/training.py [--rows 200000] [--rounds 5] [--threads 1]
+    python scripts/bench/training.py --quick
+
+An MLP (32 → 128 → 128 → 1) on 32 float columns, batches of 512, on the CPU; same network, loss, optimiser, schedule
+and clipping in all three, with the settings of conf/training. Rounds alternate between the ways and the best round of
+each counts, so that other work on the machine does not decide. A quick run is one round of 10,000 rows.
 """
 
-import argparse
-import json
 import logging
 import tempfile
 import time
@@ -17,19 +16,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_dir
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from omegaconf import OmegaConf
+from parts.benchmark import Options, report
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tidemill.composition import build
 from tidemill.models import heads
-from tidemill.settings import Accelerator, ClassWeights, Objective, Precision, TrainingSettings
+from tidemill.settings import Objective, TrainingSettings
 from tidemill.training.fit import fit
 from tidemill.training.schedule import rate
 from tidemill.training.tensors import Tensors
 
 COLUMNS, WIDTH, BATCH = 32, 128, 512
-TARGETS = {"over_dataloader": 1.8, "of_raw_loop": 0.7}
+CONF = Path(__file__).parents[2] / "conf"
+TARGETS = {"over_dataloader": {"at_least": 1.8}, "of_raw_loop": {"at_least": 0.7}}
 
 
 class Network(nn.Module):
@@ -45,24 +49,15 @@ class Network(nn.Module):
 
 
 def settings(threads: int) -> TrainingSettings:
-    return TrainingSettings(
-        max_epochs=1,
-        batch_size=BATCH,
-        learning_rate=1e-3,
-        weight_decay=1e-4,
-        warmup_epochs=0.1,
-        cosine=True,
-        gradient_clip=1.0,
-        patience=10,
-        class_weights=ClassWeights.NONE,
-        accelerator=Accelerator.CPU,
-        devices=1,
-        precision=Precision.FULL,
-        compile=False,
-        threads=threads,
-        progress=False,
-        resume=None,
-    )
+    """Training as conf/ has it, one epoch of the same work for every way."""
+    work = ["max_epochs=1", f"batch_size={BATCH}", "warmup_epochs=0.1", "class_weights=none"]
+    work += ["accelerator=cpu", "precision=32-true", f"threads={threads}", "progress=false"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(
+            compose("training/default", [f"training.{word}" for word in work]), resolve=True
+        )
+    assert isinstance(config, dict)
+    return build(TrainingSettings, config["training"], "training")
 
 
 def ours(split: Tensors, validation: Tensors, chosen: TrainingSettings) -> float:
@@ -98,7 +93,7 @@ class Plain(LightningModule):
         return heads.loss(self.network(numeric, categorical), target, Objective.BINARY)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=1.0, weight_decay=1e-4, fused=True)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=1.0, weight_decay=self.chosen.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self.steps, self.chosen))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -119,7 +114,7 @@ def dataloader(split: Tensors, validation: Tensors, chosen: TrainingSettings) ->
         accelerator="cpu",
         devices=1,
         max_epochs=1,
-        gradient_clip_val=1.0,
+        gradient_clip_val=chosen.gradient_clip,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -132,7 +127,7 @@ def dataloader(split: Tensors, validation: Tensors, chosen: TrainingSettings) ->
 
 def raw(split: Tensors, validation: Tensors, chosen: TrainingSettings) -> float:
     network = Network()
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=chosen.weight_decay, fused=True)
     began = time.perf_counter()
     order = torch.split(torch.randperm(len(split)), BATCH)
     for step, index in enumerate(order):
@@ -142,7 +137,8 @@ def raw(split: Tensors, validation: Tensors, chosen: TrainingSettings) -> float:
         loss = heads.loss(network(rows.numeric, rows.categorical), rows.target, Objective.BINARY)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if chosen.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), chosen.gradient_clip)
         optimizer.step()
     with torch.no_grad():
         for start in range(0, len(validation), BATCH):
@@ -158,11 +154,11 @@ def table(rows: int) -> Tensors:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of torch; 1 also measures well on a busy machine")
-    chosen = parser.parse_args()
+    chosen = parser.chosen(rows=10_000, rounds=1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
@@ -188,8 +184,7 @@ def main() -> None:
     print(f"\n{'way':12}{'rows/s':>12}")
     for name, value in speed.items():
         print(f"{name:12}{value:>12,.0f}")
-    met = all(figures[name] >= target for name, target in TARGETS.items())
-    print(json.dumps({"bench": "training", "figures": figures, "targets": TARGETS, "met": met}))
+    report(__file__, figures, TARGETS)
 
 
 if __name__ == "__main__":

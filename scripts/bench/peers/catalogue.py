@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers import ServerError
-from small_model import Rows, records_body, rows_body, tensors_body
+from parts.servers import ServerError
+from parts.small_model import Rows, records_body, rows_body, tensors_body
 
 HERE = Path(__file__).parent
 ONNXRUNTIME = "onnxruntime==1.*"
@@ -79,13 +79,17 @@ PEERS = {
 }
 
 
+def installed(place: Path) -> bool:
+    return (place / "installed").exists()
+
+
 def install(peer: Peer, place: Path) -> None:
     """Make the peer's virtual environment, unless it is there.
 
     Raises:
         ServerError: it cannot be installed.
     """
-    if (place / "installed").exists():
+    if installed(place):
         return
     steps = [
         [sys.executable, "-m", "venv", "--clear", str(place)],

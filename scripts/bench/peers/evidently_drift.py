@@ -18,7 +18,7 @@ from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from drifting import table
+from parts.drifting import table
 
 
 def compared(reference: pd.DataFrame, live: pd.DataFrame) -> tuple[float, float]:

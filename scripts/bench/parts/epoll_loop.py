@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from load import Load, OnAnswer, Result
+    from parts.load import Load, OnAnswer, Result
 
 LOOPBACK = "127.0.0.1"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
@@ -255,7 +255,8 @@ class Loop:
 
 def _unchunked(data: bytes) -> bytes | None:
     """The body of a chunked answer, or None while it is not whole."""
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while (end := data.find(b"\r\n", at)) >= 0:
         size = int(data[at:end].split(b";")[0], 16)
         if len(data) < end + 2 + size + 2:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 import polars as pl
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAME = "small"
 ROWS = 20_000
 ASKED = 256  # rows that requests are made of

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from load import request
-from servers import ask
-from small_model import NAME
+from parts.load import request
+from parts.servers import ask
+from parts.small_model import NAME
 
 from tidemill.bundle.registry.registry import Registry
 
@@ -31,11 +31,14 @@ class Careless(Registry):
         pass
 
 
-def swap(registry: Path, port: int, log: Path, count: int, pause: float, bad: dict[str, str]) -> None:
-    """`count` swaps between versions 1 and 2, by promotion and by rollback; bad: version → what is wrong with it."""
+def swap(registry: Path, port: int, log: Path, count: int, pause: float, bad: dict[str, str], times: int) -> None:
+    """`count` swaps between versions 1 and 2, by promotion and by rollback.
+
+    bad: version → what is wrong with it; each is offered so many times.
+    """
     good, careless = Registry(registry), Careless(registry)
-    every = max(1, count // (2 * len(bad) + 1)) if bad else count + 1
-    left = list(bad) * 2
+    left = list(bad) * times
+    every = max(1, count // (len(left) + 1)) if left else count + 1
     champion = "1"
     with log.open("w", buffering=1) as lines:
         for number in range(count):
@@ -101,4 +104,5 @@ if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     print("ready", flush=True)  # starting Python takes a core for a second, which is no part of a swap
     sys.stdin.readline()
-    swap(Path(given["registry"]), given["port"], Path(given["log"]), given["count"], given["pause"], given["bad"])
+    given |= {name: Path(given[name]) for name in ("registry", "log")}
+    swap(**given)

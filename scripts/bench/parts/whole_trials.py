@@ -9,7 +9,7 @@ from multiprocessing import Pool
 
 import numpy as np
 import polars as pl
-from crossings import ALPHA
+from parts.crossings import ALPHA
 
 from tidemill.serve.answering import choice
 from tidemill.steward import policy

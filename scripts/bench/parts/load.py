@@ -1,6 +1,7 @@
 """A load generator for HTTP/1.1 on this machine: keep-alive connections on one epoll loop, exact latencies.
 
-    python scripts/bench/load.py http://127.0.0.1:8000/predict BODY.json --connections 32 --seconds 5 [--rate 2000]
+    cd scripts/bench
+    python -m parts.load http://127.0.0.1:8000/predict BODY.json --connections 32 --seconds 5 [--rate 2000]
 
 Without `--rate` the loop is closed: each connection asks again as soon as it is answered. With it the loop is open:
 requests are due at a fixed rate, wait for a free connection where there is none, and their latency counts from when
@@ -17,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-from epoll_loop import LOOPBACK, Loop
+from parts.epoll_loop import LOOPBACK, Loop
 
 OnAnswer = Callable[[int, int, bytes, bytes, float], None]
 """(index in `Load.requests`, status, head, body, seconds) of every answer, those of the warm-up too; its time delays

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from load import request
-from small_model import NAME, Rows, tensors_body
+from parts.load import request
+from parts.small_model import NAME, Rows, tensors_body
 
 ARROW = "application/vnd.apache.arrow.stream"
 INFER = f"/v2/models/{NAME}/infer"
@@ -105,8 +105,8 @@ class Seeds:
                 labels[0]["at"] = "2024-02-29T12:00:00+01:00"
             return "/feedback", {"labels": labels}
         content = json.loads(tensors_body(rows, two_dimensions=chance.random() < 0.5))
-        more = {"id": "r", "outputs": [{"name": "label"}], "parameters": {"timeout": 10**7, "key": "k"}}
-        return INFER, content | (more if chance.random() < 0.5 else {})
+        options = {"id": "r", "outputs": [{"name": "label"}], "parameters": {"timeout": 10**7, "key": "k"}}
+        return INFER, content | (options if chance.random() < 0.5 else {})
 
 
 def requests(seeds: Seeds, seed: int, count: int, **headers: str) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from epoll_loop import LOOPBACK
+from parts.epoll_loop import LOOPBACK
 
 MARK = "/smuggled"
 """A path that no request of ours asks for: whoever answers it took the inside of a body for a request."""

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
+from tidemill.steward.evidence.betting import MeanEvidence
 from tidemill.steward.evidence.detectors import RiseDetector
 from tidemill.steward.evidence.histograms import HistogramEvidence
 from tidemill.steward.evidence.paired import DifferenceEvidence, Question, weighted_differences
 
 ALPHA = 0.05
 LENGTH = 10_000
-CHUNK = 20  # streams at a time: what they take fits a cache
+CHUNK = 20  # streams at a time, at most: what they take fits a cache
 Draw = Callable[[np.random.Generator, int], np.ndarray]  # generator, streams → values [streams, values]
 Lag = Callable[[np.random.Generator, np.ndarray], np.ndarray]  # generator, values → lags in records, like values
 Follow = Callable[[np.ndarray], tuple[np.ndarray, float]]  # values → log evidence [streams, values], its threshold
@@ -26,8 +27,9 @@ def crossing(path: np.ndarray, threshold: float) -> np.ndarray:
 
 def firsts(draw: Draw, follow: Follow, repetitions: int, seed: int = 0) -> np.ndarray:
     """First crossings of so many streams."""
-    chunks = range(-(-repetitions // CHUNK))
-    found = [crossing(*follow(draw(np.random.default_rng([seed, number]), CHUNK))) for number in chunks]
+    size = min(CHUNK, repetitions)
+    chunks = range(-(-repetitions // size))
+    found = [crossing(*follow(draw(np.random.default_rng([seed, number]), size))) for number in chunks]
     return np.concatenate(found)[:repetitions]
 
 
@@ -75,10 +77,16 @@ def followed(first: Draw, then: Draw) -> Draw:
     return lambda rng, streams: np.concatenate([first(rng, streams), then(rng, streams)], axis=1)
 
 
+def _betting(evidence: DifferenceEvidence, test: str) -> MeanEvidence:
+    found = evidence.tests[test]
+    assert isinstance(found, MeanEvidence), "these questions plan no looks"
+    return found
+
+
 def compared(question: Question, test: str, reach: float = 1.0) -> Follow:
     def follow(values: np.ndarray) -> tuple[np.ndarray, float]:
         evidence = DifferenceEvidence(question=question, reach=reach)
-        return evidence.tests[test].update(values), -np.log(question.alpha)
+        return _betting(evidence, test).update(values), -np.log(question.alpha)
 
     return follow
 
@@ -88,8 +96,8 @@ def staged(question: Question, test: str, *, first: int, reach: float) -> Follow
 
     def follow(values: np.ndarray) -> tuple[np.ndarray, float]:
         stage = DifferenceEvidence(question=question)
-        before = stage.tests[test].update(values[:, :first])
-        after = stage.next_stage(reach=reach).tests[test].update(values[:, first:])
+        before = _betting(stage, test).update(values[:, :first])
+        after = _betting(stage.next_stage(reach=reach), test).update(values[:, first:])
         return np.concatenate([before, after], axis=1), -np.log(question.alpha)
 
     return follow
@@ -126,15 +134,15 @@ def alarm_times(draw: Draw, lag: Lag, follow: Follow, repetitions: int, *, wait:
 
     wait: labels are weighed in the order of their records, so many records later; 0 weighs them as they come.
     """
-    found = []
-    for number in range(-(-repetitions // CHUNK)):
+    found, size = [], min(CHUNK, repetitions)
+    for number in range(-(-repetitions // size)):
         rng = np.random.default_rng([1, number])
-        values = draw(rng, CHUNK)
+        values = draw(rng, size)
         record = np.arange(1, values.shape[1] + 1)
         come = record + (np.full(values.shape, wait) if wait else lag(rng, values))
         order = np.argsort(come, axis=1, kind="stable")
         place = crossing(*follow(np.take_along_axis(values, order, axis=1)))
         times = np.take_along_axis(come, order, axis=1)
         at = np.minimum(place, values.shape[1]).astype(int) - 1
-        found.append(np.where(np.isfinite(place), times[np.arange(CHUNK), at], np.inf))
+        found.append(np.where(np.isfinite(place), times[np.arange(size), at], np.inf))
     return np.concatenate(found)[:repetitions]
