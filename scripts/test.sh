@@ -15,4 +15,4 @@ if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi
 "$bin/mypy"
 "$bin/lint-imports"
 "$bin/python" scripts/scan.py secrets
-"$bin/python" -m pytest --numprocesses 2 --dist loadfile
+"$bin/python" -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder

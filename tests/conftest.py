@@ -131,6 +131,13 @@ def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa:
     return Network()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process; so do all that start Ray, which two at once keep from starting in time."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes by their length: compressed ones hold the time, and every process must call its tests the same."""
     return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) else None

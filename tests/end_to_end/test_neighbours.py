@@ -19,7 +19,7 @@ from tidemill.serve.door.inference.servicer import SERVICE
 from tidemill.serve.door.keys import Scope
 from tidemill.serve.wire.inference import messages
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 CALLS = 1000
 SHADOWED = ("msgspec", "numpy", "polars", "selectors", "tidemill")
 

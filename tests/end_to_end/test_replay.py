@@ -14,7 +14,7 @@ from chain import MODEL, QUICK, ROOT, aims_at, shop
 
 from tidemill.replay.run import OUTCOME, PAGE, SENT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 TABLE = [
     "+experiment=table",

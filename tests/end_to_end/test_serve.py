@@ -35,7 +35,7 @@ from tidemill.serve.door.inference.servicer import SERVICE
 from tidemill.serve.wire import protocol
 from tidemill.serve.wire.inference import messages
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 ROW = {"open": True, "city": "Zürich", "size": 61.5}
 

@@ -23,11 +23,14 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.errors import SettingsError, SourceError
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 SCRIPT = """
 import json, sys
 from pathlib import Path
 from tidemill.bulk.run import Job, Model, run
 from tidemill.errors import SchemaError
+
 
 registry, path, out = sys.argv[1:]
 model = Model(registry=registry, name="small")

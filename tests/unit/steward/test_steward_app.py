@@ -10,6 +10,8 @@ import own_ray
 from tidemill.serve.on_ray import ray_token
 from tidemill.steward.book import Book, Kind
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 SCRIPT = """
 import json, os, random, sys, time, urllib.error, urllib.request
 from pathlib import Path
@@ -19,6 +21,7 @@ os.environ |= ray_token.environment()
 import ray
 from ray import serve
 from tidemill.steward.app import Arguments, build
+
 
 place = sys.argv[1]
 port = random.randrange(20_000, 32_000)  # one that the system gives out may be taken by another of Ray's processes

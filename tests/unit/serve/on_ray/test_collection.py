@@ -5,6 +5,8 @@ import pytest
 import own_ray
 from tidemill.serve.on_ray.collection import Collection
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 TEXT = b"# HELP x_total x\n# TYPE x_total counter\nx_total %d\n"
 SCRIPT = """
 import asyncio, logging, os
@@ -12,6 +14,7 @@ from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
 import ray
 from tidemill.serve.on_ray.collection import Collection
+
 TEXT = b"# HELP x_total x\\n# TYPE x_total counter\\nx_total %d\\n"
 ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 * 2**20,
          logging_level=logging.ERROR, log_to_driver=False, namespace="collection")

@@ -3,6 +3,8 @@ import pytest
 import own_ray
 from tidemill.serve.on_ray import ray_token
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 _STARTED = """
 import logging, os
 import ray  # before the token is set, as happens when an application is imported
@@ -11,6 +13,7 @@ os.environ |= ray_token.environment()
 ray.init(address="local", include_dashboard=False, num_cpus=1, object_store_memory=100 * 2**20,
          logging_level=logging.ERROR, log_to_driver=False)
 import grpc
+
 channel = grpc.insecure_channel(ray.get_runtime_context().gcs_address)
 ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
 for token in (None, "0" * 64, os.environ["RAY_AUTH_TOKEN"]):

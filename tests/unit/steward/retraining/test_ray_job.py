@@ -8,12 +8,14 @@ from test_retraining_once import Place, champion, place
 import own_ray
 from tidemill.serve.on_ray import ray_token
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 __all__ = ["champion", "place"]
 HERE = Path(__file__).parent
 SCRIPT = """
 import json, logging, os, random, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
 import ray
@@ -22,6 +24,7 @@ context = ray.init(address="local", include_dashboard=True, dashboard_host="127.
                    num_cpus=1, object_store_memory=100 * 2**20, logging_level=logging.ERROR, log_to_driver=False)
 from test_retraining_once import Place, concluded, until
 from tidemill.errors import TrainingError
+
 place = Place(folder=Path(sys.argv[2]), bundle=Path(sys.argv[3]))
 one, other = (place.retraining(runner="ray", ray_address=f"http://{context.dashboard_url}") for _ in range(2))
 

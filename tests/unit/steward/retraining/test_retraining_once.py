@@ -160,8 +160,9 @@ def test_a_version_that_was_registered_before_the_kill_is_found(place: Place) ->
 
 def test_a_killed_steward_leaves_a_training_that_the_next_one_takes_over(place: Place) -> None:
     code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path; from test_retraining_once import Place\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]\n"
+        "from test_retraining_once import Place\n"
         "Place(folder=Path(sys.argv[2]), bundle=Path(sys.argv[3])).retraining().advance()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
