@@ -143,7 +143,7 @@ def _ray(address: Address, cpus: int, say: Callable[[str], None]) -> Iterator[An
     own = {OWN_SECRET: secrets.token_hex(16), isolation.TOKEN: ""}
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment() | own)
     if address.haproxy:
-        private = Path(tempfile.mkdtemp(prefix="tidemill-"))
+        private = Path(tempfile.mkdtemp(prefix="tidemill-", dir=isolation.temporary_folder()))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
         ports = isolation.ports((address.port, address.grpc or 0))
         os.environ.update(ports | ingress.places(private) | ingress.launcher(private))
