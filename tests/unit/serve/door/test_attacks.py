@@ -24,6 +24,7 @@ from tidemill.serve.door.inference import servicer
 from tidemill.serve.on_ray import ingress
 from tidemill.serve.replica import Replica
 from tidemill.serve.wire import compression, feedback, protocol
+from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference import messages
 from tidemill.serve.wire.reader import Reader
 
@@ -151,10 +152,11 @@ def test_what_is_looked_for_among_names_is_short(small_multiclass: Any, monkeypa
 
     monkeypatch.setattr(difflib, "get_close_matches", watched)
     predictor = Predictor(small_multiclass.folder)
-    identity, reader = predictor.manifest.identity, Reader(predictor.manifest.schema)
+    manifest = predictor.manifest
+    rules, reader = LabelRules.of(manifest.identity, manifest.schema), Reader(manifest.schema)
     label = {"labels": [{"id": "0-0", "label": "x" * 10_000}]}
     with pytest.raises(RequestError, match="one of the model's classes"):
-        feedback.decode(json.dumps(label).encode(), identity, protocol.Limits(), 0)
+        feedback.decode(json.dumps(label).encode(), rules, protocol.Limits(), 0)
     keys = {"row": [], **{f"rows{number}": 1 for number in range(10_000)}}
     with pytest.raises(RequestError, match="unknown key 'rows9'"):
         protocol.decode(json.dumps(keys).encode(), reader, protocol.Limits())

@@ -181,9 +181,7 @@ def test_sockets_lie_where_their_paths_are_short_enough(monkeypatch: pytest.Monk
     monkeypatch.setattr(tempfile, "tempdir", "/tmp/bench-abcdefgh")
     assert isolation.temporary_folder() == Path("/tmp")
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(
-        SettingsError, match=r"at most 11 bytes, or in /tmp.*bench-abcdefgh.*set TMPDIR to"
-    ):
+    with pytest.raises(SettingsError, match=r"at most 11 bytes, or in /tmp.*bench-abcdefgh.*set TMPDIR to"):
         isolation.temporary_folder()
 
 
