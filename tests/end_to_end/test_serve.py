@@ -79,7 +79,7 @@ class Server:
         return rest
 
 
-def begin(registry: Registry, *more: str, folder: Path | None = None) -> Server:
+def begin(registry: Registry, *more: str, folder: Path | None = None, user: int | None = None) -> Server:
     port, grpc_port = free_port(), free_port()
     process = subprocess.Popen(
         command(registry, port, "--grpc-port", str(grpc_port), *more),
@@ -88,6 +88,7 @@ def begin(registry: Registry, *more: str, folder: Path | None = None) -> Server:
         text=True,
         start_new_session=True,
         cwd=folder,
+        **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
     )
     said = ""
     while "Ctrl-C" not in said:

@@ -110,7 +110,7 @@ def test_values_of_a_regression(label, value):
         ({"labels": [{"id": ID, "label": True}]}, 422, "label true"),
         ({"labels": [{"id": ID, "label": 1}]}, 422, "label 1"),
         ({"labels": [{"id": ID, "label": ["yes"]}]}, 422, r'label \["yes"\]'),
-        ({"labels": [{"id": ID, "label": "no", "at": "soon"}]}, 422, 'The time of a label is when it came true.*at "soon"'),
+        ({"labels": [{"id": ID, "label": "no", "at": "soon"}]}, 422, 'when it came true.*at "soon"'),
         ({"labels": [{"id": ID, "label": "no", "at": 5}]}, 422, "at 5"),
         (
             {"labels": [{"id": ID, "label": "no", "at": "0001-01-01T00:00:00Z"}]},
