@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tidemill.errors import SettingsError
-from tidemill.settings import from_config, instant
+from tidemill.settings import from_config
 
 CONF = Path(__file__).parents[2] / "conf"
 BY_TIME = ["data.split.method=time", "data.time=when"]
@@ -80,7 +80,3 @@ def test_what_cannot_work_is_refused(overrides: list[str], said: str) -> None:
 )
 def test_what_can_work_is_not(overrides: list[str]) -> None:
     from_config(composed(*overrides))
-
-
-def test_an_instant_without_an_offset_is_utc() -> None:
-    assert instant("2013-06-01") == instant("2013-06-01T02:00:00+02:00")

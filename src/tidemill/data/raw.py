@@ -21,7 +21,6 @@ import numpy as np
 
 from tidemill.data import plain, refusals
 from tidemill.data.epochs import EPOCHS
-from tidemill.data.plain import EPOCH as EPOCH
 from tidemill.data.refusals import EXACT as EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError

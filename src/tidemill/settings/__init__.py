@@ -52,7 +52,6 @@ from tidemill.settings.rules import (
     Share,
     ShareOrEnd,
     ShareOrNone,
-    instant,
 )
 from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
 
@@ -96,7 +95,6 @@ __all__ = [
     "WandbMode",
     "addable",
     "from_config",
-    "instant",
     "known_keys",
     "with_model",
     "without_model",

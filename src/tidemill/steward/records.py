@@ -179,12 +179,6 @@ def first_arrival(rows: pl.DataFrame) -> datetime:
     return rows["at"].min()  # type: ignore[return-value]
 
 
-def floor(moment: datetime, period: timedelta) -> datetime:
-    """The beginning of the period that a moment lies in; periods are counted from 1970-01-01 UTC."""
-    epoch = datetime.fromtimestamp(0, tz=moment.tzinfo)
-    return moment - (moment - epoch) % period
-
-
 def first_of_requests(rows: pl.DataFrame, last: str | None) -> np.ndarray:
     """Which rows are the first of their request [rows]. last: the request of the row before."""
     requests = rows["request"]

@@ -19,7 +19,8 @@ from tidemill.data.schema import Column
 from tidemill.data.sources._panics import untold
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
-from tidemill.settings import DataSettings, Kind, Positive, instant
+from tidemill.moments import instant
+from tidemill.settings import DataSettings, Kind, Positive
 from tidemill.settings.rules import Instant, Share
 
 _LOG = logging.getLogger(__name__)

@@ -12,15 +12,15 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from tidemill.data.raw import EPOCH, MISSING_TIMESTAMP, Raw
+from tidemill.data.raw import MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, TidemillError
+from tidemill.moments import from_microseconds
 from tidemill.serve.wire import depth
 from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.reader import Reader, Records
@@ -206,7 +206,7 @@ def _value(value: Any, kind: Kind) -> Any:
         return value or None
     if kind is Kind.TIMESTAMP:
         moment = int(value)
-        return None if moment == MISSING_TIMESTAMP else (EPOCH + timedelta(microseconds=moment)).isoformat()
+        return None if moment == MISSING_TIMESTAMP else from_microseconds(moment).isoformat()
     if np.isnan(value):
         return None
     return bool(value) if kind is Kind.BOOLEAN else float(value)
