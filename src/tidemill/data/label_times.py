@@ -13,7 +13,7 @@ import polars as pl
 
 from tidemill.data import maturity, values
 from tidemill.data.delays import CLASSES, FEW, part_of, parts
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.maturity import Maturity, days
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import collect
@@ -160,15 +160,8 @@ def _young(found: Maturity, end: datetime) -> str:
 
 def _finding(late: Late, severity: Severity, message: str, remedy: str) -> Finding:
     young = late.maturity.young.records if late.maturity else late.rows
-    return Finding(
-        check="label_delay",
-        severity=severity,
-        column=late.column,
-        message=message,
-        rows=young,
-        share=young / max(late.rows, 1),
-        remedy=remedy,
-    )
+    found = noticed("label_delay", severity, late.column, young, young / max(late.rows, 1))
+    return found(message=message, remedy=remedy)
 
 
 def _time(schema: Schema, settings: DataSettings) -> str:
