@@ -10,10 +10,11 @@ from dataclasses import replace
 import polars as pl
 
 from tidemill.data import agreement, notations, remarks, values
+from tidemill.data.epochs import EPOCHS
 from tidemill.data.facts import READABLE, Facts
-from tidemill.data.raw import EXACT
+from tidemill.data.plain import EXACT
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column
-from tidemill.data.sources import collect
 from tidemill.settings import Kind
 
 WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -97,7 +98,7 @@ def _stored(name: str, fact: Facts, wanted: Kind | None, stated: Column | None) 
     marks = tuple(fact.marks)
     if wanted is not None:
         pattern = _epoch(fact) if wanted is Kind.TIMESTAMP and dtype.is_numeric() else None
-        pattern = stated.format if stated is not None and pattern and stated.format in values.EPOCHS else pattern
+        pattern = stated.format if stated is not None and pattern and stated.format in EPOCHS else pattern
         column = Column(name=name, kind=wanted, format=pattern, missing_marks=marks)
         values.read(column, dtype)  # refuses what cannot be
         return column

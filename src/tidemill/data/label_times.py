@@ -15,8 +15,8 @@ from tidemill.data import maturity, values
 from tidemill.data.delays import CLASSES, FEW, part_of, parts
 from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.maturity import Maturity, days
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import collect
 from tidemill.errors import QualityError, SettingsError
 from tidemill.settings import DataSettings, Kind
 

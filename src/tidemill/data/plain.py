@@ -13,6 +13,8 @@ from tidemill.moments import instant, microseconds
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
 WHITE_SPACE += "\u202f\u205f\u3000"
 """Unicode's property White_Space. A zero-width space is none."""
+EXACT = 2**53
+"""The largest whole number up to which float64 holds every whole number."""
 
 _REMEMBERED = 10_000  # texts
 _LONG = 200  # characters of a text that is worth remembering

@@ -12,6 +12,8 @@ from tidemill.ledger.record import Label
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.serve.wire import feedback
 
+_OTHERS = ("label", "value", "at")
+
 
 class FileKeys:
     """The keys of one model's records, as files have them and as its ledger has them.
@@ -22,18 +24,15 @@ class FileKeys:
 
     def __init__(self, ledger: LedgerSettings, model: str, column: str | None) -> None:
         self.column = column
-        self.texts: dict[str, pl.DataType] = (
-            {} if column in (None, "label", "value", "at") else {str(column): pl.String()}
-        )
-        """How CSV is read: "007" is no number. A column that is called as others of a file must come as `key`."""
         self._ledger, self._model = ledger, model
 
     def named(self, table: pl.DataFrame) -> pl.DataFrame:
         """The table with its keys in a column `key`, under whichever of the two names they came.
 
-        Where the model's own column is called `id`, a value there is an answer's id if it is written like one.
+        Where the model's own column is called `id`, a value there is an answer's id if it is written like one; one that
+        is called as others of a file must come as `key`.
         """
-        if "key" in table.columns or self.column not in self.texts or self.column not in table.columns:
+        if "key" in table.columns or self.column in _OTHERS or self.column not in table.columns:
             return table
         if self.column != "id":
             return table.rename({self.column: "key"})

@@ -6,25 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import polars as pl
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data import sources, values
+from tidemill.data import values
+from tidemill.data.panics import untold
+from tidemill.data.reading import FAILURES, collect
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema
-from tidemill.data.sources import FAILURES, _delimited
-from tidemill.data.sources._panics import untold
+from tidemill.data.sources import _delimited
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
 from tidemill.ledger import columns, tables
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.wire import feedback
-from tidemill.settings import DataSettings, Kind, Objective
+from tidemill.settings import Kind, Objective
 from tidemill.steward.file_keys import FileKeys
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
@@ -35,10 +34,9 @@ _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _COLUMNS = ("id", "key", "label", "value", "at")
 CONTRADICTED = "contradicted labels"
 """The check that says how many answers have had labels of different content."""
-_AS_TRAINING = cast(DataSettings, SimpleNamespace(options={}))
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": lambda file: pl.read_parquet(file),
-    ".csv": lambda file: sources.collect(_delimited.scan(str(file), _AS_TRAINING)),
+    ".csv": lambda file: collect(_delimited.scan(str(file), _delimited.Options())),
     ".jsonl": lambda file: pl.read_ndjson(file),
     ".ndjson": lambda file: pl.read_ndjson(file),
 }

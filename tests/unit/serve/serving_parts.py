@@ -35,7 +35,7 @@ from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observing import Observers
 from tidemill.serve.replica import Replica
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind
 
 ROW = {"open": True, "city": "Zürich", "size": 61.5}

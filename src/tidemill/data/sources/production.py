@@ -13,10 +13,12 @@ from typing import Annotated
 
 import polars as pl
 
-from tidemill.composition import build
+from tidemill.composition import Rule, build
 from tidemill.data import facts, kinds, label_times, made_moments, maturity, parsing, schema_file, sources, values
+from tidemill.data.epochs import EPOCHS
+from tidemill.data.panics import untold
+from tidemill.data.reading import FAILURES, collect
 from tidemill.data.schema import Column
-from tidemill.data.sources._panics import untold
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.moments import instant
@@ -35,24 +37,27 @@ WAITS_FOR_LABELS = True
 """Of the base, as things stood at its own end; the records were old enough for whoever exported them."""
 
 
-@dataclass(kw_only=True, slots=True)
+_Base = Rule("what data.source was, like files: the source of the base table", lambda value: value != "production")
+
+
+@dataclass(kw_only=True)
 class Options:
-    base: str
-    until: Annotated[str, Instant] | None
+    base: Annotated[str, _Base]
+    until: Annotated[str, Instant] | None = None
     """Rows of the base table from this moment on are left out; null takes it whole."""
-    label_time: str | None
+    label_time: str | None = None
     """A column of the base table that says when each row's label became known; it is no column of what is read."""
-    labels_before: Annotated[str, Instant] | None
+    labels_before: Annotated[str, Instant] | None = None
     """With label_time: rows whose label became known at this moment or later, or never, are left out; null: those
     without a label alone."""
-    mature_share: Annotated[float, Share] | None
+    mature_share: Annotated[float, Share] | None = None
     """With label_time, and no `until`: rows so young that this share of the labels of every class had not come by
     `labels_before` (or the newest label) are left out; null: every row with a label."""
-    records: str | None
+    records: str | None = None
     """A Parquet file of labelled records, with columns of the base table; null: none yet."""
-    window_days: Annotated[float, Positive] | None
+    window_days: Annotated[float, Positive] | None = None
     """Only rows of this many days before the newest one; null: all."""
-    half_life_days: Annotated[float, Positive] | None
+    half_life_days: Annotated[float, Positive] | None = None
     """A row so much older than the newest one counts half; null: all count alike."""
 
     @property
@@ -84,13 +89,8 @@ def read(settings: DataSettings) -> pl.LazyFrame:
 
 
 def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
-    known = {field.name: settings.options.get(field.name) for field in dataclasses.fields(Options)}
-    if known["base"] in (None, "production"):
-        raise SettingsError(
-            "data.source=production adds to a base table, which data.options.base names the source of",
-            observed=f"data.options.base = {known['base']!r}",
-            remedy="set it to what data.source was, like data.options.base=files",
-        )
+    names = [field.name for field in dataclasses.fields(Options)]
+    options = build(Options, {name: it for name, it in settings.options.items() if name in names}, "data.options")
     for name in ("validation_path", "test_path"):
         if (path := getattr(settings, name)) is not None:
             raise SettingsError(
@@ -98,10 +98,9 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
                 observed=f"data.{name} = {path!r}",
                 remedy=f"set data.{name}=null and data.split.method=time",
             )
-    options = build(Options, known, "data.options")
     if options.label_time is None and settings.label_time is not None:
         options = dataclasses.replace(options, label_time=settings.label_time, mature_share=settings.mature_share)
-    others = {name: value for name, value in settings.options.items() if name not in known}
+    others = {name: value for name, value in settings.options.items() if name not in names}
     base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
     return options, values.cleaned(base)  # as the records' texts are, which keys are compared with
 
@@ -189,9 +188,9 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
     try:
         with untold():
             records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
-    except sources.FAILURES as error:
+    except FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
-    records = sources.collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))
+    records = collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))
     there = base.collect_schema().names()
     if unknown := [name for name in records.columns if name not in there]:
         raise _unfit(f"{file} has {unknown[0]!r}; the base table has {listed(there)}")
@@ -236,8 +235,8 @@ def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -
 def _written(column: Column) -> pl.Expr:
     """Typed values as text in the notation of the base table's column."""
     value = pl.col(column.name)
-    if column.kind is Kind.TIMESTAMP and column.format in values.EPOCHS:
-        return (value.dt.epoch("us") / values.EPOCHS[column.format]).cast(pl.String)
+    if column.kind is Kind.TIMESTAMP and column.format in EPOCHS:
+        return (value.dt.epoch("us") / EPOCHS[column.format]).cast(pl.String)
     if column.kind is Kind.TIMESTAMP:
         return value.dt.strftime(max(str(column.format).split(parsing.OR), key=len).replace("%#z", "%z"))
     text = value.cast(pl.String)
@@ -249,7 +248,7 @@ def _aged(table: pl.LazyFrame, time: Column, settings: DataSettings, options: Op
     if options.window_days is None and options.half_life_days is None:
         return table
     moment = values.read(time, stored[time.name])
-    newest = sources.collect(table.select(moment.max())).item()
+    newest = collect(table.select(moment.max())).item()
     if options.window_days is not None and isinstance(newest, datetime):
         table = table.filter(moment >= newest - timedelta(days=options.window_days))
     if options.half_life_days is None:

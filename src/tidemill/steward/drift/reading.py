@@ -17,8 +17,9 @@ from tidemill.bundle import folder, manifest
 from tidemill.data import values
 from tidemill.data.infer import infer
 from tidemill.data.profile import Profile, profile
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import collect, files
+from tidemill.data.sources import files
 from tidemill.errors import BundleError, SchemaError, SettingsError, SourceError
 from tidemill.settings import DataSettings
 
@@ -70,7 +71,7 @@ def _nothing_set(path: str) -> DataSettings:
 
 
 def opened(path: str) -> pl.LazyFrame:
-    return files.read(cast(DataSettings, SimpleNamespace(path=path, format="auto", options={})))
+    return files.table(path, "auto", files.Options())
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ import polars as pl
 
 from tidemill.bundle import manifest
 from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column
-from tidemill.data.sources import collect
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 from tidemill.steward.drift import reading as shift_reading

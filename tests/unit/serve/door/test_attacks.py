@@ -26,6 +26,7 @@ from tidemill.serve.replica import Replica
 from tidemill.serve.wire import compression, feedback, protocol
 from tidemill.serve.wire.inference import messages
 from tidemill.serve.wire.reader import Reader
+from tidemill.serve.wire.refusals import Limits
 
 SERVICE = "/inference.GRPCInferenceService"
 UNLOAD = "/v2/repository/models/small/unload"
@@ -89,7 +90,7 @@ def test_grpc_reads_no_more_than_it_must_before_it_looks_for_a_key() -> None:
     """It had read 2 GiB of anybody's, and a message takes four times its size to be understood."""
     for haproxy in (True, False):
         most = int(ingress.environment(haproxy=haproxy)["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"])
-        assert protocol.Limits().bytes < most <= 2 * protocol.Limits().bytes
+        assert Limits().bytes < most <= 2 * Limits().bytes
 
 
 def test_an_unready_server_answers_as_the_document_says(small_multiclass: Any) -> None:
@@ -154,10 +155,10 @@ def test_what_is_looked_for_among_names_is_short(small_multiclass: Any, monkeypa
     identity, reader = predictor.manifest.identity, Reader(predictor.manifest.schema)
     label = {"labels": [{"id": "0-0", "label": "x" * 10_000}]}
     with pytest.raises(RequestError, match="one of the model's classes"):
-        feedback.decode(json.dumps(label).encode(), identity, protocol.Limits(), 0)
+        feedback.decode(json.dumps(label).encode(), identity, Limits(), 0)
     keys = {"row": [], **{f"rows{number}": 1 for number in range(10_000)}}
     with pytest.raises(RequestError, match="unknown key 'rows9'"):
-        protocol.decode(json.dumps(keys).encode(), reader, protocol.Limits())
+        protocol.decode(json.dumps(keys).encode(), reader, Limits())
     assert len(looked) == 2 and max(looked) <= 100
 
 

@@ -7,7 +7,7 @@ from tidemill.bundle.manifest import Identity
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Label
 from tidemill.serve.wire import feedback
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Objective
 
 ID = "0123456789ab1f-0"

@@ -24,7 +24,7 @@ from tidemill.serve.door.inference.calls import Backend, Call
 from tidemill.serve.door.key_file import Key
 from tidemill.serve.door.traffic import LONG
 from tidemill.serve.wire.inference import framing, messages
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 log = logging.getLogger("ray.serve")
 PEER = ":peer"

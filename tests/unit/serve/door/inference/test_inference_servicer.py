@@ -20,7 +20,7 @@ from tidemill.serve.wire.ask import Part
 from tidemill.serve.wire.inference import documents, messages, responses
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 
 class Backend:
