@@ -6,6 +6,7 @@ import pytest
 
 from tidemill.bundle.predictor import Predictor
 from tidemill.data.schema import Column
+from tidemill.errors import RequestError
 from tidemill.serve.door import openapi
 from tidemill.serve.door.openapi_schemas import ID, label, row
 from tidemill.serve.hooks.metrics import path_label
@@ -122,7 +123,7 @@ def test_what_is_said_of_rows_is_what_is_done(document, predictor):
         try:
             reader.checked([changed])
             taken = True
-        except protocol.RequestError:
+        except RequestError:
             taken = False
         assert (valid, taken) == (right, right), change
     assert not schema_takes(document, {"rows": [{}]}), "open is always needed"

@@ -274,7 +274,7 @@ def test_messages_leave_the_default_pool_alone():
 
     with pytest.raises(KeyError):
         descriptor_pool.Default().FindMessageTypeByName("inference.ModelInferRequest")
-    with pytest.raises(AttributeError, match=r"'tidemill\.serve\.inference\.messages' has no message 'NoSuchRequest'"):
+    with pytest.raises(AttributeError, match=r"wire\.inference\.messages' has no message 'NoSuchRequest'"):
         _ = messages.NoSuchRequest
 
 
