@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import polars as pl
 
-from tidemill.data import agreement, notations, remarks, values
+from tidemill.data import agreement, facts, notations, remarks, values
 from tidemill.data.epochs import EPOCHS
 from tidemill.data.facts import READABLE, Facts
 from tidemill.data.plain import EXACT
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column
+from tidemill.errors import TidemillError, listed
 from tidemill.settings import Kind
 
 WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -60,6 +61,22 @@ def decide(
         else:
             decided[name] = None if name in wanted else remarks.nearly(columns[-1], equal[0], found[name], most)
     return decided | agreement.settle(frame, best, decided, found, stated)
+
+
+def moments(frame: pl.LazyFrame, name: str, error: type[TidemillError], *, setting: str, remedy: str) -> Column:
+    """How a column of moments is read, that `setting` names.
+
+    Raises:
+        error: there is no such column, or its values are no moments.
+    """
+    there = frame.collect_schema()
+    if name not in there:
+        raise error(f"{setting} names a column", observed=f"{name!r}; the table has {listed(there)}", remedy=remedy)
+    found = decide(frame, facts.count(frame, [name]), {}, [name])[name]
+    if found is None or found.kind is not Kind.TIMESTAMP:
+        observed = f"{name!r} is {found.kind if found else there[name]}"
+        raise error(f"{setting} names a column of timestamps", observed=observed, remedy=remedy)
+    return found
 
 
 def _remarked(column: Column, fact: Facts, read: int) -> Column:

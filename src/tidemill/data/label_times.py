@@ -22,7 +22,8 @@ from tidemill.settings import DataSettings, Kind
 
 LOG = logging.getLogger(__name__)
 SHARE = 0.95
-"""Of the labels of every class, where delays are only looked at."""
+"""Of the labels of every class, where no setting says it: odds between classes are off by at most a twentieth then,
+which costs a log loss of at most 0.0004."""
 EFFECT = 0.05
 """How far from 1/2 the share of pairs in which a class has the later label must be for delays to depend on labels."""
 CERTAIN = 4.0

@@ -109,7 +109,8 @@ def _labelled(
     base: pl.LazyFrame, time: Column, settings: DataSettings, options: Options, name: str
 ) -> tuple[pl.LazyFrame, Options]:
     """The rows whose label was known, without the column that says when, and the options with `until` found out."""
-    known = _column(base, settings, name)
+    remedy = "name the column that says when each label became known, or set data.options.label_time=null"
+    known = kinds.moments(base, name, SettingsError, setting="data.options.label_time", remedy=remedy)
     stored = base.collect_schema()
     at = values.read(known, stored[name])
     latest = None if options.labels_before is None else instant(options.labels_before)
@@ -131,24 +132,6 @@ def _labelled(
     chosen = at.is_not_null() if latest is None else at < latest
     base = base.filter(chosen.fill_null(False))
     return base if name == settings.label_time else base.drop(name), options
-
-
-def _column(base: pl.LazyFrame, settings: DataSettings, name: str) -> Column:
-    """How the column of the labels' moments is read."""
-    if name not in (there := base.collect_schema().names()):
-        raise SettingsError(
-            "data.options.label_time names a column of the base table",
-            observed=f"{name!r}; the table has {', '.join(there[:20])}",
-            remedy="correct the name, or set data.options.label_time=null",
-        )
-    found = kinds.decide(base, facts.count(base, [name]), {}, [name])[name]
-    if found is None or found.kind is not Kind.TIMESTAMP:
-        raise SettingsError(
-            "data.options.label_time names a column of timestamps",
-            observed=f"{name!r} is {found.kind if found else base.collect_schema()[name]}",
-            remedy="name the column that says when each label became known",
-        )
-    return found
 
 
 def _time(base: pl.LazyFrame, settings: DataSettings, options: Options) -> Column | None:
