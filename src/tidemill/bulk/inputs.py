@@ -18,10 +18,10 @@ import polars as pl
 from tidemill.bulk import lines
 from tidemill.data import made_moments
 from tidemill.data.panics import untold
-from tidemill.data.reading import FAILURES, collect, unreadable
+from tidemill.data.reading import FAILURES, collect, reworded, unreadable
 from tidemill.data.schema import Schema
 from tidemill.data.sources import _folders, files
-from tidemill.errors import SettingsError, SourceError
+from tidemill.errors import SourceError
 
 HEAD = 10_000
 """Rows looked at before the work begins."""
@@ -222,14 +222,8 @@ def _is_random_access(path: str) -> bool:
 def _named(path: str) -> Iterator[None]:
     """Errors name the file, and what is said here instead of in the settings of training."""
     try:
-        with untold():
+        with untold(), reworded(path, _WORDS):
             yield
-    except (SourceError, SettingsError) as error:
-        observed = error.observed if path in error.observed else f"{path}: {error.observed}"
-        rule, remedy = error.rule, error.remedy
-        for word, ours in _WORDS.items():
-            rule, remedy = rule.replace(word, ours), remedy.replace(word, ours)
-        raise SourceError(rule, observed=observed, remedy=remedy) from error
     except FAILURES as error:
         reported = unreadable(error, path)
         remedy = "check that the file is whole"

@@ -2,14 +2,14 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import polars as pl
 from polars.exceptions import PanicException
 
 from tidemill.data.panics import untold
-from tidemill.errors import SourceError
+from tidemill.errors import SettingsError, SourceError
 
 
 def collect(frame: pl.LazyFrame) -> pl.DataFrame:
@@ -77,3 +77,20 @@ def unreadable(error: BaseException, place: str | None = None) -> SourceError:
         observed=where + said,
         remedy=remedy or "check data.path and data.format, and that the file is whole",
     )
+
+
+@contextmanager
+def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
+    """Errors of the sources speak of training's settings: here they name `place`, and say other words, in their order.
+
+    Raises:
+        SourceError: something inside did, or a SettingsError.
+    """
+    try:
+        yield
+    except (SourceError, SettingsError) as error:
+        observed = error.observed if place in error.observed else f"{place}: {error.observed}"
+        rule, remedy = error.rule, error.remedy
+        for word, other in words.items():
+            rule, remedy = rule.replace(word, other), remedy.replace(word, other)
+        raise SourceError(rule, observed=observed, remedy=remedy) from error

@@ -18,7 +18,7 @@ from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema
 from tidemill.data.sources import _delimited
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
-from tidemill.ledger import columns, tables
+from tidemill.ledger import columns
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
@@ -138,7 +138,7 @@ def take_files(
     """
     key = schema.only(SchemaRole.KEY) if schema is not None else None
     keys = FileKeys(ledger, model, key.name if key else None)
-    read = [_read(file, ledger, model, identity, schema, keys) for file in files]
+    read = [_read(file, identity, schema, keys) for file in files]
     table = Table(ledger.table(model, "labels"), ledger.storage_options)
     found = {piece.writer: piece for piece in read if piece.rows.height}  # by content: one given twice counts once
     return table.add(list(found.values())) if found else 0
@@ -199,9 +199,7 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.group_by(key).agg(pl.col("loss", "squares", "labelled").sum()).sort(key)
 
 
-def _read(
-    file: Path, ledger: LedgerSettings, model: str, identity: Identity, schema: Schema | None, keys: FileKeys
-) -> Piece:
+def _read(file: Path, identity: Identity, schema: Schema | None, keys: FileKeys) -> Piece:
     classes = feedback.classes_of(identity)
     try:
         content = file.read_bytes()
@@ -214,16 +212,6 @@ def _read(
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
     labels = _labels(table, file, classes, keys)
     rows = columns.labelled(keys.kept(labels))
-    given = tables.answers(ledger, model).select("id").join(rows.lazy().select("id"), on="id", how="semi")
-    unknown = ~rows["id"].is_in(given.unique().collect(engine="streaming")["id"].implode())
-    if unknown.any():
-        first, others = unknown.arg_true()[0], unknown.sum() - 1
-        more = f" (and {others:,} more)" if others else ""
-        raise LedgerError(
-            "The id of a label is that of an answer in the ledger",
-            observed=f"{file}, row {first + 1}: id {rows['id'][first]!r}, which {model} never answered{more}",
-            remedy="correct the id or leave the row out; an answer is there some seconds after it was given",
-        )
     keys.check(file, labels, rows)
     return Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)
 

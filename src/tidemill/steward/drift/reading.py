@@ -3,9 +3,8 @@
 Nothing is set aside: what breaks a rule of training is what is looked for.
 """
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,8 +19,16 @@ from tidemill.data.profile import Profile, profile
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import files
-from tidemill.errors import BundleError, SchemaError, SettingsError, SourceError
+from tidemill.errors import BundleError, SchemaError
 from tidemill.settings import DataSettings
+
+WORDS = {
+    "data.path must exist": "A table that is named must exist",
+    "data.path and data.format, and ": "",
+    "data.path": "its name",
+    "data.format": "its ending",
+}
+"""Errors of the sources speak of training's settings; these are the words here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,21 +79,6 @@ def _nothing_set(path: str) -> DataSettings:
 
 def opened(path: str) -> pl.LazyFrame:
     return files.table(path, "auto", files.Options())
-
-
-@contextlib.contextmanager
-def named(path: str) -> Iterator[None]:
-    """Errors of the sources speak of training's settings."""
-    try:
-        yield
-    except (SourceError, SettingsError) as error:
-        words = {"data.path and data.format, and ": "", "data.path": "its name", "data.format": "its ending"}
-        said = [error.rule, error.remedy]
-        for word, ours in words.items():
-            said = [text.replace(word, ours) for text in said]
-        rule = said[0].replace("its name must exist", "A table that is named must exist")
-        observed = error.observed if path in error.observed else f"{path}: {error.observed}"
-        raise SourceError(rule, observed=observed, remedy=said[1]) from error
 
 
 def open_minded(column: Column) -> Column:
