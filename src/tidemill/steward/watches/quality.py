@@ -85,8 +85,7 @@ class Quality:
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
-        inputs = {column.name for column in watched.manifest.schema.inputs}
-        self._columns = live.watched(inputs, watched.profile["inputs"], settings.unwatched)
+        self._columns = live.watched(watched, settings.unwatched, moments=True)
         read = {entry.name for entry in watched.manifest.interface.inputs}
         rows = watched.profile["inputs"]["rows"]
         self._checks = [

@@ -8,14 +8,17 @@ import polars as pl
 from tidemill.data.bursts import comparable
 from tidemill.data.values import DTYPES
 from tidemill.settings import Kind
+from tidemill.steward.watch import Watched
 
 
-def watched(manifest_inputs: Collection[str], profile: Mapping[str, Any], unwatched: Collection[str]) -> dict[str, Any]:
-    """The reference's columns that requests hold and that are to be watched."""
+def watched(version: Watched, unwatched: Collection[str], *, moments: bool) -> dict[str, Any]:
+    """The reference's columns that requests hold and that are to be watched. moments: timestamps among them."""
+    inputs = {column.name for column in version.manifest.schema.inputs}
     return {
         name: comparable(entry)
-        for name, entry in profile["columns"].items()
-        if name in manifest_inputs and name not in unwatched and entry["kind"] in DTYPES
+        for name, entry in version.profile["inputs"]["columns"].items()
+        if name in inputs and name not in unwatched and entry["kind"] in DTYPES
+        if moments or entry["kind"] != Kind.TIMESTAMP
     }
 
 
