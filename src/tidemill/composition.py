@@ -205,13 +205,15 @@ def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Prob
         if name not in hints:
             near = difflib.get_close_matches(str(name), list(hints), n=1, cutoff=0.5)
             near_key = dot + near[0] if near else None
-            known = f"no such key, there are {', '.join(hints)}"
+            known = f"no such key, there are {', '.join(hints) or 'none'}"
             problems.append(_Problem(f"{dot}{name}", repr(mapping[name]), known, near_key))
     values: dict[str, Any] = {}
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    defaulted = {field.name for field in fields if field.default is not dataclasses.MISSING}
     for name, hint in hints.items():
         if name in mapping:
             values[name] = _value(hint, mapping[name], dot + name, problems)
-        else:
+        elif name not in defaulted:
             problems.append(_Problem(dot + name, "nothing", "must be set"))
     if problems:
         return None  # type: ignore[return-value]

@@ -20,7 +20,7 @@ from tidemill import secrets
 from tidemill.composition import nearest_key
 from tidemill.errors import SettingsError, TidemillError
 from tidemill.settings import known_keys
-from tidemill.training import CHECKPOINT
+from tidemill.settings.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
 
 LOG = logging.getLogger(__name__)

@@ -55,6 +55,27 @@ class Opened:
     answers: Answers
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """All that manifest and report tell of a run."""
+
+    data: Dataset
+    learned: Learned
+    exported: Exported
+    opened: Opened
+    evaluation: Evaluation
+    verdict: Verdict
+
+    @property
+    def rows(self) -> dict[str, int]:
+        splits = self.data.splits
+        return {
+            "train": splits.train.height,
+            "validation": splits.validation.height,
+            "test": self.opened.table.height,
+        }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Released:
     """A version in the registry, with what its report shows and the figures drawn for it."""
@@ -91,8 +112,9 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     compared = challenge(settings, registry, data, opened.table, new, evaluation.baselines)
     decided = gate.bar(compared, tuple(finding.message for finding in data.findings if finding.bars))
     verdict = replace(decided, reasons=(*decided.reasons, *standing.advice(evaluation.baselines)))
-    described = _manifest(settings, data, learned, exported, opened, evaluation, verdict, run_folder)
-    content = _content(described, settings, data, learned, opened, evaluation, verdict, command)
+    judged = _Judged(data, learned, exported, opened, evaluation, verdict)
+    described = _manifest(settings, judged, run_folder)
+    content = _content(settings, judged, described, command)
     figures = gallery.figures(content)
     folder.write(
         run_folder / STAGED,
@@ -164,34 +186,21 @@ def _importance(settings: Settings, data: Dataset, learned: Learned, exported: E
     )
 
 
-def _manifest(
-    settings: Settings,
-    data: Dataset,
-    learned: Learned,
-    exported: Exported,
-    opened: Opened,
-    evaluation: Evaluation,
-    verdict: Verdict,
-    run_folder: Path,
-) -> manifest.Manifest:
-    splits = data.splits
+def _manifest(settings: Settings, judged: _Judged, run_folder: Path) -> manifest.Manifest:
+    data, learned, test = judged.data, judged.learned, judged.data.splits.test
     return manifest.compose(
         settings.name,
-        exported.interface,
+        judged.exported.interface,
         data.target,
         data={
             "fingerprint": data.fingerprint,
             "source": _source(settings.data),
             "split": settings.data.split,
-            "rows": {
-                "train": splits.train.height,
-                "validation": splits.validation.height,
-                "test": opened.table.height,
-            },
+            "rows": judged.rows,
             "quarantined": data.quarantined,
             "dropped": data.dropped,
-            "test_opened": splits.test.opened,
-            "test_inspected": splits.test.inspected,
+            "test_opened": test.opened,
+            "test_inspected": test.inspected,
         },
         results={
             "run": str(run_folder.absolute()),
@@ -202,35 +211,28 @@ def _manifest(
             "seconds": learned.fit.seconds,
             "device": learned.fit.device,
             "calibration": learned.calibration,
-            "test": evaluation,
-            "parity": exported.parity,
-            "gate": verdict,
+            "test": judged.evaluation,
+            "parity": judged.exported.parity,
+            "gate": judged.verdict,
         },
         settings=secrets.hidden(dataclasses.asdict(settings)),
     )
 
 
-def _content(
-    described: manifest.Manifest,
-    settings: Settings,
-    data: Dataset,
-    learned: Learned,
-    opened: Opened,
-    evaluation: Evaluation,
-    verdict: Verdict,
-    command: str,
-) -> ReportContent:
+def _content(settings: Settings, judged: _Judged, described: manifest.Manifest, command: str) -> ReportContent:
+    data, learned, opened, evaluation = judged.data, judged.learned, judged.opened, judged.evaluation
+    parity = dataclasses.asdict(judged.exported.parity)
     return ReportContent(
         name=settings.name,
         version=None,  # the registry gives it when the bundle, report included, is whole
         created=described.identity.created,
-        source=described.data["source"],
+        source=_source(settings.data),
         settings=described.settings,
         schema=data.schema,
         target=data.target,
         findings=data.findings,
         split=str(settings.data.split.method),
-        rows=described.data["rows"],
+        rows=judged.rows,
         quarantined=data.quarantined,
         profile=profile(data.splits.train, data.schema),
         history=learned.fit.history,
@@ -239,8 +241,8 @@ def _content(
         evaluation=evaluation,
         level=settings.evaluation.level,
         calibration=_calibration(learned.calibration, opened, evaluation),
-        parity={name: value for name, value in described.results["parity"].items() if not isinstance(value, list)},
-        verdict=verdict,
+        parity={name: value for name, value in parity.items() if not isinstance(value, tuple)},
+        verdict=judged.verdict,
         command=command,
         versions={"tidemill": described.code.tidemill, **described.code.dependencies},
     )

@@ -34,8 +34,8 @@ from tidemill.serve.wire import arrow, protocol
 from tidemill.serve.wire.inference import tensors
 from tidemill.serve.wire.inference.messages import ModelInferRequest
 from tidemill.serve.wire.inference.requests import Decoder
-from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader, Unplain
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import DataSettings, Kind, Objective, PreparationSettings
 
 ROOT = Path(__file__).parents[2]

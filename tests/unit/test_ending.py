@@ -11,7 +11,7 @@ from polars.exceptions import PanicException
 
 from tidemill import ending
 from tidemill.errors import SourceError
-from tidemill.training import CHECKPOINT
+from tidemill.settings.training import CHECKPOINT
 from tidemill.training.sweep import RESULT
 
 

@@ -2,7 +2,10 @@
 
 import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,54 @@ def named() -> set[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "install":
                 found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
     return found
+
+
+def imported() -> dict[str, str]:
+    """Every package outside of Python's own that the code imports, at once or where it is used, with a file that does.
+
+    One that is tried, and done without where it is absent, is left out.
+    """
+    found = {}
+    for file in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tried = {
+            id(inside)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Try) and any("ImportError" in ast.dump(one) for one in node.handlers)
+            for statement in node.body
+            for inside in ast.walk(statement)
+        }
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            roots = {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "tidemill"}
+            found |= dict.fromkeys(roots if id(node) not in tried else (), str(file.relative_to(ROOT)))
+    return found
+
+
+def declared(requirements: Iterable[str]) -> set[str]:
+    """Names of distributions as PyPI compares them."""
+    return {_normal(re.split(r"[\[<>=!;~ ]", one)[0]) for one in requirements}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_the_code_imports_is_declared_and_has_a_tested_version() -> None:
+    extra = PROJECT["optional-dependencies"]
+    needed = declared(PROJECT["dependencies"])
+    optional = {name: declared(extra[name]) for name in extra if name != "dev"}
+    brings = packages_distributions()
+    constrained = declared(line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    for module, file in imported().items():
+        packages = {_normal(name) for name in brings[module]}
+        there = packages & needed.union(*optional.values())
+        assert there, f"{file} imports {module}, which no dependency and no extra of pyproject.toml brings"
+        assert there & constrained, f"constraints.txt names no version of {' or '.join(there)}"
+        if not packages & needed:
+            assert extras.MODULES.get(module) is not None, f"{module} comes with an extra: name it in extras.MODULES"
+            assert packages & optional[extras.MODULES[module]]
 
 
 def test_every_extra_that_is_named_exists() -> None:

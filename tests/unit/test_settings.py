@@ -89,7 +89,7 @@ def test_an_unknown_model_lists_the_models_there_are() -> None:
 )
 def test_what_errors_advise_about_columns_and_options_can_be_typed(word: str) -> None:
     from_config(compose(addable(word)))
-    from_config(compose("+experiment=flights_live", addable(word)))
+    from_config(compose("+experiment=flights_live", "data.source=files", "~data.options.origin_delay", addable(word)))
 
 
 def test_options_that_are_set_already_can_be_set() -> None:

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tidemill.errors import SettingsError
-from tidemill.settings import from_config, instant
+from tidemill.settings import from_config
 
 CONF = Path(__file__).parents[2] / "conf"
 BY_TIME = ["data.split.method=time", "data.time=when"]
@@ -82,5 +82,57 @@ def test_what_can_work_is_not(overrides: list[str]) -> None:
     from_config(composed(*overrides))
 
 
-def test_an_instant_without_an_offset_is_utc() -> None:
-    assert instant("2013-06-01") == instant("2013-06-01T02:00:00+02:00")
+FLIGHTS = ["data.source=flights"]
+AGAIN = ["data=production"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+data.options.seperator=';'"], "data.options.seperator = ';': no such key, there are separator, encoding"),
+        (["+data.options.seperator=';'"], "did you mean data.options.separator?"),
+        (["+data.options.separator=0"], "data.options.separator = '0': must be one character that stands between"),
+        (["+data.options.separator=::"], "data.options.separator = '::': must be one character that stands between"),
+        (["+data.options.encoding=klingon"], "data.options.encoding = 'klingon': must be a text encoding"),
+        (["+data.options.encoding=hex"], "data.options.encoding = 'hex': must be a text encoding"),
+        (["+data.options.columns=a"], "data.options.columns = 'a': must be a list"),
+        (["+data.options.skip_lines=-1"], "data.options.skip_lines = -1: must be 0 or greater"),
+        ([*FLIGHTS, "+data.options.origin_delay=off"], "data.options.origin_delay = 'off': must be true or false"),
+        ([*FLIGHTS, "+data.options.origin=true"], "did you mean data.options.origin_delay?"),
+        (["data.source=sql", "+data.options.limit=3"], "data.options.limit = 3: no such key, there are none"),
+        (["data.source=production"], "data.options.base = nothing: must be set"),
+        ([*AGAIN, "data.options.base=production"], "data.options.base = 'production': must be what data.source was"),
+        ([*AGAIN, "data.options.window_days=0"], "data.options.window_days = 0.0: must be greater than 0"),
+        ([*AGAIN, "+data.options.window_day=3"], "did you mean data.options.window_days?"),
+        ([*AGAIN, "+data.options.separator=0"], "data.options.separator = '0': must be one character"),
+    ],
+)
+def test_an_option_that_its_source_does_not_take_is_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_config(composed(*overrides))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+data.options.separator=';'", "+data.options.skip_lines=2", "+data.options.columns=[a,1]"],
+        [*AGAIN, "+data.options.encoding=latin-1"],
+        [*AGAIN, "data.options.base=flights", "+data.options.origin_delay=true"],
+    ],
+)
+def test_options_of_a_source_are_taken(overrides: list[str]) -> None:
+    from_config(composed(*overrides))
+
+
+def test_a_source_of_one_s_own_may_say_which_options_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "own_sources"
+    package.mkdir()
+    for name, more in (("open", ""), ("closed", "@dataclass(kw_only=True)\nclass Options:\n    year: int\n")):
+        text = f"from dataclasses import dataclass\ndef read(settings): ...\n{more}"
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    from_config(composed("data.source=own_sources.open", "+data.options.anything=1"))
+    from_config(composed("data.source=own_sources.closed", "+data.options.year=2013"))
+    with pytest.raises(SettingsError, match=r"did you mean data\.options\.year\?"):
+        from_config(composed("data.source=own_sources.closed", "+data.options.years=2013"))

@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import fsspec
 import polars as pl
 
 from tidemill.bulk import lines
 from tidemill.data import made_moments
+from tidemill.data.panics import untold
+from tidemill.data.reading import FAILURES, collect, reworded, unreadable
 from tidemill.data.schema import Schema
-from tidemill.data.sources import FAILURES, _folders, collect, files, unreadable
-from tidemill.data.sources._panics import untold
-from tidemill.errors import SettingsError, SourceError
-from tidemill.settings import DataSettings
+from tidemill.data.sources import _folders, files
+from tidemill.errors import SourceError
 
 HEAD = 10_000
 """Rows looked at before the work begins."""
@@ -136,8 +135,7 @@ def look(path: str, number: int) -> File:
 
 def _scan(path: str, kind: str) -> pl.LazyFrame:
     """As training reads it. Some files are held in memory whole from here on: see `_delimited` and `files`."""
-    settings = cast(DataSettings, SimpleNamespace(path=path, format=kind, options={}))
-    return in_folders(files._SCANS["jsonl" if kind == "json" else kind](path, settings), path)
+    return in_folders(files.SCANS["jsonl" if kind == "json" else kind](path, files.Options()), path)
 
 
 def in_folders(frame: pl.LazyFrame, path: str) -> pl.LazyFrame:
@@ -224,14 +222,8 @@ def _is_random_access(path: str) -> bool:
 def _named(path: str) -> Iterator[None]:
     """Errors name the file, and what is said here instead of in the settings of training."""
     try:
-        with untold():
+        with untold(), reworded(path, _WORDS):
             yield
-    except (SourceError, SettingsError) as error:
-        observed = error.observed if path in error.observed else f"{path}: {error.observed}"
-        rule, remedy = error.rule, error.remedy
-        for word, ours in _WORDS.items():
-            rule, remedy = rule.replace(word, ours), remedy.replace(word, ours)
-        raise SourceError(rule, observed=observed, remedy=remedy) from error
     except FAILURES as error:
         reported = unreadable(error, path)
         remedy = "check that the file is whole"

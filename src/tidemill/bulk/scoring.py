@@ -18,10 +18,10 @@ from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.data import made_moments, typed
+from tidemill.data.panics import untold
 from tidemill.data.raw import Raw, from_table
+from tidemill.data.reading import FAILURES, collect, unreadable
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import FAILURES, collect, unreadable
-from tidemill.data.sources._panics import untold
 from tidemill.errors import SourceError, TidemillError
 from tidemill.serve.wire.arrow import text_bytes
 from tidemill.settings import Kind, Objective

@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tidemill.commands.arguments import above_0, moment
 from tidemill.commands.output import say, table
 
 _SCOPES = ("predict", "feedback", "feedback-all", "metrics", "admin")
@@ -15,9 +16,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     created = actions.add_parser("create", help="make a key; its text is printed once and kept nowhere")
     created.add_argument("--name", required=True, help="the client who uses it: labels hold for its own answers")
     created.add_argument("--scopes", type=_scopes, default="predict,feedback", help=f"some of {','.join(_SCOPES)}")
-    created.add_argument("--rate", type=_above_0, help="requests a second, in each replica (default: any)")
+    created.add_argument("--rate", type=above_0, help="requests a second, in each replica (default: any)")
     created.add_argument("--burst", type=int, help="requests at once after a rest (default: a second's)")
-    created.add_argument("--expires", type=_moment, metavar="DATE", help="in UTC, like 2027-01-01 (default: never)")
+    created.add_argument("--expires", type=moment, metavar="DATE", help="in UTC, like 2027-01-01 (default: never)")
     listed = actions.add_parser("list", help="all keys, without what could be presented")
     revoked = actions.add_parser("revoke", help="take a key out; servers notice within about a second")
     revoked.add_argument("id", help="as `list` shows it: the part between tm_ and the second _")
@@ -69,11 +70,11 @@ def _revoke(parsed: argparse.Namespace) -> None:
     say(f"The key {key.id} of {key.name!r} is no longer valid")
 
 
-def _expiry(moment: datetime | None) -> str:
-    if moment is None:
+def _expiry(end: datetime | None) -> str:
+    if end is None:
         return "never"
-    text = moment.astimezone(UTC).isoformat(timespec="minutes").removesuffix("+00:00").removesuffix("T00:00")
-    return text if moment > datetime.now(UTC) else f"{text} (expired)"
+    text = end.astimezone(UTC).isoformat(timespec="minutes").removesuffix("+00:00").removesuffix("T00:00")
+    return text if end > datetime.now(UTC) else f"{text} (expired)"
 
 
 def _scopes(text: str) -> list[str]:
@@ -82,21 +83,3 @@ def _scopes(text: str) -> list[str]:
         if scope not in _SCOPES:
             raise argparse.ArgumentTypeError(f"{scope!r} is not one of {', '.join(_SCOPES)}")
     return scopes
-
-
-def _above_0(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number greater than 0")
-    return value
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2027-01-01") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from tidemill.commands.arguments import count
 from tidemill.commands.output import say
 
 
@@ -26,8 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="a new folder, or that of the run to resume"
     )
-    parser.add_argument("--workers", type=_positive, help="processes, or actors on a cluster (default: one per core)")
-    parser.add_argument("--rows-per-part", type=_positive, default=100_000, help="(default: %(default)s)")
+    parser.add_argument("--workers", type=count, help="processes, or actors on a cluster (default: one per core)")
+    parser.add_argument("--rows-per-part", type=count, default=100_000, help="(default: %(default)s)")
     parser.add_argument(
         "--keep",
         nargs="*",
@@ -87,9 +88,3 @@ def _predict(parsed: argparse.Namespace) -> None:
 
 def _place(ledger: str) -> str:
     return ledger if "://" in ledger else str(Path(ledger).expanduser().absolute())
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
-    return int(text)

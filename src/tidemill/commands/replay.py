@@ -1,9 +1,11 @@
 """`tidemill replay`: a stretch of the past through the whole loop, and a page that shows what came of it."""
 
 import argparse
-from datetime import UTC, datetime, timedelta
+import math
+from datetime import timedelta
 from pathlib import Path
 
+from tidemill.commands.arguments import count, moment, number
 from tidemill.commands.output import say
 
 
@@ -15,8 +17,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "training ends there and traffic begins, in UTC (default: after the first third of the records, at midnight; "
     )
     begin += "2013-04-01 for the flights)"
-    parser.add_argument("--from", dest="since", type=_moment, metavar="DATE", help=begin)
-    parser.add_argument("--until", type=_moment, metavar="DATE", help="traffic ends there (default: with the table)")
+    parser.add_argument("--from", dest="since", type=moment, metavar="DATE", help=begin)
+    parser.add_argument("--until", type=moment, metavar="DATE", help="traffic ends there (default: with the table)")
     parser.add_argument("--speed", type=_speed, default=None, help="simulated days a second, or max (default: max)")
     parser.add_argument(
         "--fault",
@@ -43,8 +45,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     policy = "of the steward, with the keys that differ from the policy.yaml that a replay writes into its folder"
     parser.add_argument("--policy", type=Path, metavar="FILE", help=policy)
     parser.add_argument("--start", metavar="REGISTRY", help="begin with the champion there, instead of training one")
-    parser.add_argument("--rows", type=_positive, default=1, help="records in one request (default: %(default)s)")
-    parser.add_argument("--connections", type=_positive, default=16, help="(default: %(default)s)")
+    parser.add_argument("--rows", type=count, default=1, help="records in one request (default: %(default)s)")
+    parser.add_argument("--connections", type=count, default=16, help="(default: %(default)s)")
     parser.add_argument("--no-wait", action="store_true", help="let time run on while the steward weighs or trains")
     parser.add_argument("--no-steward", action="store_true", help="only serve and send: nothing is decided")
     parser.add_argument(
@@ -85,47 +87,14 @@ def run(parsed: argparse.Namespace) -> None:
     replay(plan, say)
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2013-04-01") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _delay(text: str) -> timedelta:
-    try:
-        delay = timedelta(hours=float(text))
-    except (ValueError, OverflowError):
-        delay = timedelta(-1)
-    if delay < timedelta():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours, 0 or more")
-    return delay
+    return timedelta(hours=number(text, "a number of hours, 0 or more", lambda value: 0 <= value < 24e9))
 
 
 def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
-    return share
+    return number(text, "a share between 0 and 1", lambda value: 0 < value < 1)
 
 
 def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number greater than 0 nor max")
-    return speed
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number greater than 0")
-    return int(text)
+    rule = "a number greater than 0, or max"
+    return None if text == "max" else number(text, rule, lambda value: 0 < value < math.inf)

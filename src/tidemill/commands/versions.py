@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from tidemill.commands.output import table
 from tidemill.data.schema import Role
 from tidemill.evaluation.results import MAIN, Baseline, Comparison, Metric, Standing
+from tidemill.moments import instant
 from tidemill.report.numerals import interval, metric_name, value_of, with_interval
 from tidemill.report.standing import sentence
 
@@ -64,7 +65,7 @@ def told(found: Mapping[str, Any]) -> str:
 def moment(text: str) -> str:
     """ISO 8601 as a person reads it; what is none stays."""
     try:
-        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return f"{instant(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
         return text
 

@@ -11,8 +11,8 @@ import polars as pl
 
 from tidemill.data import parsing, values
 from tidemill.data.facts import Facts
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column
-from tidemill.data.sources import collect
 from tidemill.settings import Kind
 from tidemill.settings.overrides import override
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.tables import Tables, counted, named, sample
 from tidemill.settings import Kind, Objective
 
@@ -25,23 +25,13 @@ def missing(tables: Tables) -> Iterator[Finding]:
         empty = train[name].null_count()
         share = empty / train.height
         if empty == train.height:
-            yield Finding(
-                check="all_missing",
-                severity=Severity.ERROR,
-                column=name,
+            yield noticed("all_missing", Severity.ERROR, name, empty, 1.0)(
                 message=f"{name!r} has no value in any of the {empty:,} training rows",
-                rows=empty,
-                share=1.0,
                 remedy=f"add {name} to data.ignored, or give rows that have it",
             )
         elif share > limit:
-            yield Finding(
-                check="missing",
-                severity=Severity.WARNING,
-                column=name,
+            yield noticed("missing", Severity.WARNING, name, empty, share)(
                 message=f"{name!r} is missing in {share:.1%} of the training rows (limit {limit:.1%})",
-                rows=empty,
-                share=share,
                 remedy=f"mend its source, add {name} to data.ignored, or raise data.quality.max_missing",
             )
 
@@ -58,13 +48,9 @@ def constant(tables: Tables) -> Iterator[Finding]:
         if share >= NEARLY_CONSTANT:
             always = rows == len(values)
             often = "in every training row" if always else f"in all but {len(values) - rows:,} of {len(values):,} rows"
-            yield Finding(
-                check="constant" if always else "nearly_constant",
-                severity=Severity.WARNING if always else Severity.INFO,
-                column=name,
+            severity = Severity.WARNING if always else Severity.INFO
+            yield noticed("constant" if always else "nearly_constant", severity, name, rows, share)(
                 message=f"{name!r} is {usual.cast(pl.String)[0]!r} {often}",
-                rows=rows,
-                share=share,
                 remedy=f"add {name} to data.ignored if other values do not matter in use",
             )
 
@@ -79,13 +65,9 @@ def infinite(tables: Tables) -> Iterator[Finding]:
         for split, table in tables.splits.items():
             rows = int(table[column.name].is_infinite().sum())
             if rows:
-                yield Finding(
-                    check="infinite",
-                    severity=Severity.ERROR if is_target else Severity.WARNING,
-                    column=column.name,
+                severity = Severity.ERROR if is_target else Severity.WARNING
+                yield noticed("infinite", severity, column.name, rows, rows / table.height)(
                     message=f"{column.name!r} is infinite in {rows:,} rows of {split}",
-                    rows=rows,
-                    share=rows / table.height,
                     remedy=f"mend the source, or set data.quality.ranges.{column.name} to have these rows quarantined",
                 )
 
@@ -100,14 +82,9 @@ def far_out(tables: Tables) -> Iterator[Finding]:
             margin = FAR * (high - low)
             far = values[(values < low - margin) | (values > high + margin)] if margin > 0 else values[:0]
         if len(far):
-            yield Finding(
-                check="far_out",
-                severity=Severity.INFO,
-                column=name,
+            yield noticed("far_out", Severity.INFO, name, len(far), len(far) / tables.train.height)(
                 message=f"{name!r} has {len(far):,} values far out, between {far.min():g} and {far.max():g}; "
                 f"98% lie between {low:g} and {high:g}",
-                rows=len(far),
-                share=len(far) / tables.train.height,
                 remedy=f"if these mean 'missing' or are wrong, set data.quality.ranges.{name}",
             )
 
@@ -123,14 +100,10 @@ def unseen(tables: Tables) -> Iterator[Finding]:
             if not rows:
                 continue
             names = "; it names its rows, or is free text" if share > 0.5 else ""
-            yield Finding(
-                check="unseen_categories",
-                severity=Severity.WARNING if share >= UNSEEN else Severity.INFO,
-                column=name,
+            severity = Severity.WARNING if share >= UNSEEN else Severity.INFO
+            yield noticed("unseen_categories", severity, name, rows, share)(
                 message=f"{name!r} has categories that training lacks, in {rows:,} rows ({share:.2%}) of "
                 f"{split}{names}",
-                rows=rows,
-                share=share,
                 remedy=f"expect little of {name} in these rows; if it names rows, add it to data.ignored",
             )
 
@@ -149,13 +122,8 @@ def target(tables: Tables) -> Iterator[Finding]:
     total = int(counts["rows"].sum())
     if counts.height < 2:
         only = f"is always {counts['value'][0]!r}" if counts.height else "has no value"
-        yield Finding(
-            check="constant_target",
-            severity=Severity.ERROR,
-            column=name,
+        yield noticed("constant_target", Severity.ERROR, name, total, 1.0)(
             message=f"the target {name!r} {only} in the {tables.train.height:,} training rows",
-            rows=total,
-            share=1.0,
             remedy="name another data.target, or give rows with other values",
         )
     elif tables.target.objective is not Objective.REGRESSION:
@@ -163,14 +131,9 @@ def target(tables: Tables) -> Iterator[Finding]:
         if small.height:
             rows = int(small["rows"].sum())
             listed = ", ".join(f"{value!r} {count:,}" for value, count in small.tail(5).iter_rows())
-            yield Finding(
-                check="rare_classes",
-                severity=Severity.WARNING,
-                column=name,
+            yield noticed("rare_classes", Severity.WARNING, name, rows, rows / total)(
                 message=f"{small.height} of {counts.height} classes of {name!r} are rare: {listed} "
                 f"of {total:,} training rows",
-                rows=rows,
-                share=rows / total,
                 remedy="set data.split.method=stratified and training.class_weights=balanced, or merge rare classes",
             )
 

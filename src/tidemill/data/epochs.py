@@ -44,11 +44,13 @@ def instant(ticks: "pl.Expr", column: Column) -> "pl.Expr":
     """Numbers in the column's unit since 1970; in microseconds where it has none. Null where another unit is meant."""
     import polars as pl
 
+    from tidemill.data.parsing import TIMESTAMP
+
     unit = EPOCHS.get(column.format or "", 1)
     taken = (ticks.cast(pl.Float64).abs() < 2.0**63 / unit) & ~_in_other_unit(ticks, column)
     if column.format not in EPOCHS:
         taken &= ticks == ticks.floor()
-    return (pl.when(taken).then(ticks) * unit).cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
+    return (pl.when(taken).then(ticks) * unit).cast(pl.Int64, strict=False).cast(TIMESTAMP)
 
 
 def _in_other_unit(ticks: "pl.Expr", column: Column) -> "pl.Expr":

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
 
 SHOWN = 5
@@ -33,6 +34,13 @@ class Finding:
     share: float
     remedy: str
     bars: bool = False
+
+
+def noticed(
+    check: str, severity: Severity, column: str | None, rows: int, share: float, *, bars: bool = False
+) -> "partial[Finding]":
+    """What a check found; it becomes a finding when it is called with a message and a remedy."""
+    return partial(Finding, check=check, severity=severity, column=column, rows=rows, share=share, bars=bars)
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:

@@ -16,9 +16,10 @@ from tidemill.data import (
     remarks,
     schema_file,
     sources,
-    values,
 )
 from tidemill.data.facts import Facts
+from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
@@ -172,7 +173,7 @@ def _stated(column: Column, settings: DataSettings) -> Column:
 def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[str, str | float], ...]]:
     """What the moments that `sources.open` added are made of."""
     dtypes = frame.collect_schema()
-    moments = [moment for moment in made_moments.declared(settings) if dtypes.get(moment.name) == values.TIMESTAMP]
+    moments = [moment for moment in made_moments.declared(settings) if dtypes.get(moment.name) == TIMESTAMP]
     return {moment.name: made_moments.noted(frame, moment).made_of for moment in moments}
 
 
@@ -180,7 +181,7 @@ def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, C
     """Columns that nothing is learned from. Their kinds are shown to people only, so the first rows tell them."""
     if not names:
         return {}
-    head = sources.collect(frame.select(names).head(SHOWN_ROWS)).lazy()
+    head = collect(frame.select(names).head(SHOWN_ROWS)).lazy()
     decided = kinds.decide(head, facts.count(head, names), {}, [])
     return {
         name: replace(column or Column(name=name, kind=Kind.CATEGORICAL), role=Role.IGNORED, reason=reason)

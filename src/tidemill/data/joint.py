@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data import leaks, when
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.schema import Schema
 from tidemill.data.tables import SEED, Tables, sample, with_null
 from tidemill.data.target import Target
@@ -133,15 +133,11 @@ def _finding(tables: Tables, score: float, pair: tuple[str, str], giver: str, si
     declared = not set(pair).isdisjoint(tables.settings.quality.allow_leaks)
     other = pair[0] if giver == pair[1] else pair[1]
     alone = max(singles[column] for column in pair)
-    return Finding(
-        check="joint_leak",
-        severity=Severity.INFO if declared else Severity.WARNING,
-        column=giver,
+    severity = Severity.INFO if declared else Severity.WARNING
+    return noticed("joint_leak", severity, giver, min(tables.train.height, ROWS), 1.0)(
         message=f"{giver!r} together with {other!r} predicts {tables.target.name!r} with {measure} {score:.3f}, "
         f"where neither alone has more than {alone:.3f}: it may be known only after the prediction"
         + (" (declared honest in data.quality.allow_leaks)" if declared else ""),
-        rows=min(tables.train.height, ROWS),
-        share=1.0,
         remedy=f"run once more with {giver} in data.ignored and compare the figures on test; if its value is only "
         f"known after the prediction, leave it there, and if it is honest, add {giver} to data.quality.allow_leaks",
     )

@@ -9,11 +9,13 @@ from dataclasses import replace
 
 import polars as pl
 
-from tidemill.data import agreement, notations, remarks, values
+from tidemill.data import agreement, facts, notations, remarks, values
+from tidemill.data.epochs import EPOCHS
 from tidemill.data.facts import READABLE, Facts
-from tidemill.data.raw import EXACT
+from tidemill.data.plain import EXACT
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column
-from tidemill.data.sources import collect
+from tidemill.errors import TidemillError, listed
 from tidemill.settings import Kind
 
 WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -61,6 +63,22 @@ def decide(
     return decided | agreement.settle(frame, best, decided, found, stated)
 
 
+def moments(frame: pl.LazyFrame, name: str, error: type[TidemillError], *, setting: str, remedy: str) -> Column:
+    """How a column of moments is read, that `setting` names.
+
+    Raises:
+        error: there is no such column, or its values are no moments.
+    """
+    there = frame.collect_schema()
+    if name not in there:
+        raise error(f"{setting} names a column", observed=f"{name!r}; the table has {listed(there)}", remedy=remedy)
+    found = decide(frame, facts.count(frame, [name]), {}, [name])[name]
+    if found is None or found.kind is not Kind.TIMESTAMP:
+        observed = f"{name!r} is {found.kind if found else there[name]}"
+        raise error(f"{setting} names a column of timestamps", observed=observed, remedy=remedy)
+    return found
+
+
 def _remarked(column: Column, fact: Facts, read: int) -> Column:
     """The column with what is worth saying of how it is read."""
     said = [remarks.notation(column, fact), remarks.unread(column, fact, read)]
@@ -97,7 +115,7 @@ def _stored(name: str, fact: Facts, wanted: Kind | None, stated: Column | None) 
     marks = tuple(fact.marks)
     if wanted is not None:
         pattern = _epoch(fact) if wanted is Kind.TIMESTAMP and dtype.is_numeric() else None
-        pattern = stated.format if stated is not None and pattern and stated.format in values.EPOCHS else pattern
+        pattern = stated.format if stated is not None and pattern and stated.format in EPOCHS else pattern
         column = Column(name=name, kind=wanted, format=pattern, missing_marks=marks)
         values.read(column, dtype)  # refuses what cannot be
         return column

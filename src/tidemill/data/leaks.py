@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.tables import SEED, Tables, counted, sample
 from tidemill.settings import Objective
 
@@ -58,27 +58,18 @@ def check(tables: Tables, found: list[Score]) -> Iterator[Finding]:
     for score in found:
         if score.value >= threshold:
             declared = score.column in allowed
-            yield Finding(
-                check="leak",
-                severity=Severity.INFO if declared else Severity.ERROR,
-                column=score.column,
+            severity = Severity.INFO if declared else Severity.ERROR
+            yield noticed("leak", severity, score.column, tables.train.height, 1.0)(
                 message=f"{score.column!r} alone predicts {tables.target.name!r} by its {score.through} with "
                 f"{measure} {score.value:.4f} (limit {threshold:g})"
                 + (": declared honest in data.quality.allow_leaks" if declared else ""),
-                rows=tables.train.height,
-                share=1.0,
                 remedy=f"if the value is only known after the prediction, put it into data.ignored; "
                 f"if it is honest, add {score.column} to data.quality.allow_leaks",
             )
     if found and found[0].value < threshold:
-        yield Finding(
-            check="strongest_column",
-            severity=Severity.INFO,
-            column=found[0].column,
+        yield noticed("strongest_column", Severity.INFO, found[0].column, tables.train.height, 1.0)(
             message=f"{found[0].column!r} predicts best of all columns alone: {measure} {found[0].value:.3f} "
             f"by its {found[0].through}",
-            rows=tables.train.height,
-            share=1.0,
             remedy="make sure that its value is known at the moment of prediction",
         )
 

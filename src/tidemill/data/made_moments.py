@@ -14,8 +14,8 @@ import polars as pl
 import yaml
 
 from tidemill.data import values
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column
-from tidemill.data.sources import collect
 from tidemill.errors import SchemaError, SettingsError
 from tidemill.settings import DataSettings, Kind
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from tidemill.data import parsing, values
+from tidemill.data.epochs import EPOCHS
 from tidemill.data.schema import Column
 from tidemill.errors import SettingsError
 from tidemill.settings import Kind
@@ -140,7 +141,7 @@ def _masks(columns: Sequence[Column], sample: Sequence[str]) -> list[pl.Series]:
 
 def reading(column: Column, dtype: pl.DataType) -> pl.Expr:
     """As `values.read`, by the column's notation of timestamps alone."""
-    if column.kind is Kind.TIMESTAMP and dtype == pl.String and column.format not in (None, *values.EPOCHS):
+    if column.kind is Kind.TIMESTAMP and dtype == pl.String and column.format not in (None, *EPOCHS):
         return parsing.timestamp(pl.col(column.name), str(column.format)).alias(column.name)
     return values.read(column, dtype)
 
@@ -151,7 +152,7 @@ def stated(name: str, text: str) -> Column:
     Raises:
         SettingsError: it is none of them.
     """
-    if text in values.EPOCHS or re.search(r"%[-_#]?[A-Za-z]", text):
+    if text in EPOCHS or re.search(r"%[-_#]?[A-Za-z]", text):
         return Column(name=name, kind=Kind.TIMESTAMP, format=text)
     dress = _dress([text], any_unit=True)
     digits = text.replace(str(dress.get("unit", "")), "") if dress else text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.schema import Column, Role
 from tidemill.data.tables import Tables, sample
 from tidemill.settings import Kind
@@ -159,14 +159,9 @@ def check(tables: Tables) -> Iterator[Finding]:
             continue
         severity, what, reason, hits, share = found
         allowed = column.name in declared
-        yield Finding(
-            check="personal",
-            severity=Severity.INFO if allowed else severity,
-            column=column.name,
+        yield noticed("personal", Severity.INFO if allowed else severity, column.name, hits, share)(
             message=f"{column.name!r} {'seems to hold' if severity is Severity.ERROR else 'may hold'} {what}: {reason}"
             + (" (declared in data.quality.allow_personal)" if allowed else ""),
-            rows=hits,
-            share=share,
             remedy=f"add {column.name} to data.ignored to drop it, or to data.quality.allow_personal to declare it",
         )
 

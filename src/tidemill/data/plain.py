@@ -6,14 +6,16 @@ Text is read by its Unicode characters: white space around it is no part of it, 
 
 import unicodedata
 from collections.abc import Collection
-from datetime import UTC, datetime
 from functools import lru_cache
+
+from tidemill.moments import instant, microseconds
 
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029"
 WHITE_SPACE += "\u202f\u205f\u3000"
 """Unicode's property White_Space. A zero-width space is none."""
+EXACT = 2**53
+"""The largest whole number up to which float64 holds every whole number."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REMEMBERED = 10_000  # texts
 _LONG = 200  # characters of a text that is worth remembering
 
@@ -79,11 +81,9 @@ def _broken(text: str) -> bool:
 def moment(text: str) -> int | None:
     """Microseconds since 1970 UTC of ISO 8601 text, which is UTC without an offset; None: it is none."""
     try:
-        found = datetime.fromisoformat(text)
+        return microseconds(instant(text))
     except ValueError:
         return None
-    since = (found if found.tzinfo else found.replace(tzinfo=UTC)) - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 @lru_cache(maxsize=1024)

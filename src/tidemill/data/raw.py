@@ -21,8 +21,7 @@ import numpy as np
 
 from tidemill.data import plain, refusals
 from tidemill.data.epochs import EPOCHS
-from tidemill.data.plain import EPOCH as EPOCH
-from tidemill.data.refusals import EXACT as EXACT
+from tidemill.data.plain import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -62,17 +61,15 @@ def from_table(table: "pl.DataFrame", columns: Sequence[Column]) -> Raw:
     """
     import polars as pl
 
-    from tidemill.data.values import TIMESTAMP
+    from tidemill.data.values import DTYPES
 
     raw: Raw = {}
-    dtypes = {Kind.NUMERIC: pl.Float64, Kind.BOOLEAN: pl.Boolean, Kind.CATEGORICAL: pl.String}
     there = set(table.columns)
     for column in columns:
         if column.name not in there:
             raise _not_typed(column, "no such column")
         values = table[column.name]
-        allowed = (TIMESTAMP, pl.Datetime("us")) if column.kind is Kind.TIMESTAMP else (dtypes[column.kind],)
-        if values.dtype not in allowed:
+        if values.dtype != DTYPES[column.kind] and (column.kind, values.dtype) != (Kind.TIMESTAMP, pl.Datetime("us")):
             raise _not_typed(column, str(values.dtype))
         if column.kind is Kind.CATEGORICAL:
             raw[column.name] = values.fill_null("").to_numpy() if values.len() else np.empty(0, dtype=object)

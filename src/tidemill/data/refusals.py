@@ -9,9 +9,6 @@ from tidemill.data.schema import Column
 from tidemill.errors import RequestError
 from tidemill.settings import Kind
 
-EXACT = 2**53
-"""The largest whole number up to which float64 holds every whole number."""
-
 
 def wrong(row: int, rule: str, observed: str, remedy: str) -> RequestError:
     return RequestError(rule, observed=f"row {row}, {observed}", remedy=remedy)

@@ -8,8 +8,8 @@ import polars as pl
 
 from tidemill.data import values
 from tidemill.data.facts import Facts
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role
-from tidemill.data.sources import collect
 from tidemill.settings import Kind
 
 ID_NAME = re.compile(r"(?:^|[_\W])(?:[iI][dD]|ID|uuid|guid|index)$|[a-z]I[dD]$|^Unnamed: ?\d+$")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.tables import Tables, hashes, sample
 from tidemill.settings import Duplicates, SplitMethod
 
@@ -35,13 +35,9 @@ def check(tables: Tables) -> Iterator[Finding]:
     for name, values in found.items():
         rows = len(values) - values.n_unique()
         if rows:
-            yield Finding(
-                check="duplicates",
-                severity=Severity.WARNING if repeated[name] >= MANY else Severity.INFO,
-                column=None,
+            severity = Severity.WARNING if repeated[name] >= MANY else Severity.INFO
+            yield noticed("duplicates", severity, None, rows, repeated[name])(
                 message=f"{rows:,} rows of {name} ({repeated[name]:.2%}) repeat another in all inputs and the target",
-                rows=rows,
-                share=repeated[name],
                 remedy="if they are the same record, set data.quality.duplicates=drop; "
                 "if records are alike by nature, do nothing",
             )
@@ -56,16 +52,11 @@ def check(tables: Tables) -> Iterator[Finding]:
         natural = chance >= share / 2
         copied = share >= COPY and share > 2 * repeated["train"] and not natural
         bars = name == "test" and share > tables.settings.quality.max_repeated and not natural
-        yield Finding(
-            check="duplicates_across",
-            severity=Severity.ERROR if copied else Severity.WARNING if share >= MANY else Severity.INFO,
-            column=None,
+        severity = Severity.ERROR if copied else Severity.WARNING if share >= MANY else Severity.INFO
+        yield noticed("duplicates_across", severity, None, rows, share, bars=bars)(
             message=f"{rows:,} rows of {name} ({share:.2%}) also stand in train, alike in all inputs and the target"
             + _why(tables, natural=natural, copied=copied, bars=bars),
-            rows=rows,
-            share=share,
             remedy=_remedy(tables, name, natural=natural, bars=bars),
-            bars=bars,
         )
 
 

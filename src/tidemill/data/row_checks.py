@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from tidemill.data.classes import absent
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.schema import Role
 from tidemill.data.tables import Tables
 from tidemill.data.target import as_text
@@ -24,13 +24,8 @@ def quarantined(tables: Tables) -> Iterator[Finding]:
     for found in tables.quarantined:
         share = found.rows / found.of
         rule = f"{found.rows:,} of {found.of:,} rows of {found.part} ({share:.2%}) break a rule of the schema"
-        yield Finding(
-            check="quarantined",
-            severity=Severity.ERROR if share > limit else Severity.WARNING,
-            column=None,
+        yield noticed("quarantined", Severity.ERROR if share > limit else Severity.WARNING, None, found.rows, share)(
             message=f"{rule} and were quarantined (limit {limit:.2%}). {'; '.join(found.reasons)}",
-            rows=found.rows,
-            share=share,
             remedy="look at quarantine.parquet in the run's folder; mend the source or the rule, "
             "or raise data.quality.max_quarantined",
         )
@@ -50,25 +45,15 @@ def weights(tables: Tables) -> Iterator[Finding]:
             empty = by_class.filter(pl.col("weight") == 0)
             without = [(f"all rows of class {label!r}", rows) for label, _, rows in empty.iter_rows()]
         for what, rows in without[:FEW_CLASSES]:
-            yield Finding(
-                check="no_weight",
-                severity=Severity.ERROR,
-                column=column.name,
+            yield noticed("no_weight", Severity.ERROR, column.name, rows, rows / table.height)(
                 message=f"the weight {column.name!r} is 0 in {what} of {name} ({rows:,} rows), so they would count "
                 "for nothing",
-                rows=rows,
-                share=rows / table.height,
                 remedy="give them weights above 0, leave these rows out of the table, or do without weights: "
                 f"data.weight=null, and {column.name} in data.ignored",
             )
-    yield Finding(
-        check="weights",
-        severity=Severity.INFO,
-        column=column.name,
+    yield noticed("weights", Severity.INFO, column.name, tables.train.height, 1.0)(
         message=f"the weight {column.name!r} counts in the training loss and in the validation loss that chooses the "
         "best epoch; metrics, baselines, calibration and the gate count every row once",
-        rows=tables.train.height,
-        share=1.0,
         remedy="read the figures as those of rows that all count alike",
     )
 
@@ -83,15 +68,10 @@ def classes(tables: Tables) -> Iterator[Finding]:
     for split, values in absent(tables.splits, name).items():
         listed = ", ".join(map(repr, values[:FEW_CLASSES])) + (" …" if len(values) > FEW_CLASSES else "")
         left_out = "calibration is left out" if split == "validation" else "figures by class are not measured"
-        yield Finding(
-            check="absent_classes",
-            severity=Severity.WARNING,
-            column=name,
+        share = len(values) / max(len(tables.target.classes), 1)
+        yield noticed("absent_classes", Severity.WARNING, name, tables.splits[split].height, share, bars=True)(
             message=f"{split} has no row of the class(es) {listed} of {name!r}, so {left_out}",
-            rows=tables.splits[split].height,
-            share=len(values) / max(len(tables.target.classes), 1),
             remedy="give more rows of these classes, and set data.split.absent_classes=stop again",
-            bars=True,
         )
 
 
@@ -100,13 +80,8 @@ def size(tables: Tables) -> Iterator[Finding]:
     total = sum(table.height for table in tables.splits.values())
     for name, table in tables.splits.items():
         if table.height < FEW:
-            yield Finding(
-                check="few_rows",
-                severity=Severity.WARNING,
-                column=None,
+            yield noticed("few_rows", Severity.WARNING, None, table.height, table.height / total)(
                 message=f"{name} has {table.height:,} rows only; its figures will be uncertain",
-                rows=table.height,
-                share=table.height / total,
                 remedy="give more rows" if name == "train" else f"give more rows, or a larger data.split.{name}",
             )
     settings = tables.settings.split
@@ -116,14 +91,9 @@ def size(tables: Tables) -> Iterator[Finding]:
     if by_share and tables.settings.test_path is None:
         test = tables.test.height / total
         if abs(test - settings.test) > OFF_SHARE * settings.test:
-            yield Finding(
-                check="off_share",
-                severity=Severity.WARNING,
-                column=None,
+            yield noticed("off_share", Severity.WARNING, None, tables.test.height, test)(
                 message=f"the test split has {test:.1%} of the rows, not {settings.test:.1%}: "
                 "groups and equal instants are not divided",
-                rows=tables.test.height,
-                share=test,
                 remedy="accept it, or change data.split",
             )
 
@@ -135,13 +105,8 @@ def keys(tables: Tables) -> Iterator[Finding]:
     values = pl.concat([table[column.name] for table in tables.splits.values()])
     rows = len(values) - values.n_unique()
     if rows:
-        yield Finding(
-            check="duplicate_keys",
-            severity=Severity.WARNING,
-            column=column.name,
+        yield noticed("duplicate_keys", Severity.WARNING, column.name, rows, rows / len(values))(
             message=f"{rows:,} rows have a key in {column.name!r} that another row has, or none",
-            rows=rows,
-            share=rows / len(values),
             remedy="name another data.key: labels that arrive later are joined by it",
         )
 
@@ -157,14 +122,10 @@ def groups(tables: Tables) -> Iterator[Finding]:
         values = tables.splits[name][column.name].drop_nulls()
         shared = values.filter(values.is_in(known))
         if shared.len():
-            yield Finding(
-                check="group_overlap",
-                severity=Severity.ERROR if grouped else Severity.WARNING,
-                column=column.name,
+            severity = Severity.ERROR if grouped else Severity.WARNING
+            yield noticed("group_overlap", severity, column.name, shared.len(), shared.len() / max(len(values), 1))(
                 message=f"{shared.n_unique():,} groups of {column.name!r} stand in train and in {name}, "
                 f"with {shared.len():,} rows of {name}",
-                rows=shared.len(),
-                share=shared.len() / max(len(values), 1),
                 remedy="take these groups out of one table" if grouped else "set data.split.method=grouped",
             )
 
@@ -181,13 +142,8 @@ def future(tables: Tables) -> Iterator[Finding]:
         rows = sum(int((table[column.name] > table[moment.name]).sum()) for table in tables.splits.values())
         if rows:
             declared = column.name in tables.settings.quality.allow_leaks
-            yield Finding(
-                check="future",
-                severity=Severity.INFO if declared else Severity.ERROR,
-                column=column.name,
+            yield noticed("future", Severity.INFO if declared else Severity.ERROR, column.name, rows, rows / total)(
                 message=f"{column.name!r} lies after {moment.name!r}, the moment of prediction, in {rows:,} rows",
-                rows=rows,
-                share=rows / total,
                 remedy=f"add {column.name} to data.ignored; if it is known beforehand, like a schedule, "
                 "add it to data.quality.allow_leaks",
             )
@@ -201,13 +157,8 @@ def order(tables: Tables) -> Iterator[Finding]:
     latest = tables.train[moment.name].top_k(1)
     rows = int((tables.test[moment.name] <= latest).sum())
     if rows:
-        yield Finding(
-            check="time_overlap",
-            severity=Severity.WARNING,
-            column=moment.name,
+        yield noticed("time_overlap", Severity.WARNING, moment.name, rows, rows / tables.test.height)(
             message=f"{rows:,} rows of test are not later than all of train, which ends at {latest.cast(pl.String)[0]}",
-            rows=rows,
-            share=rows / tables.test.height,
             remedy="give a test table of later rows, or leave data.test_path unset",
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.tables import Tables, named
 from tidemill.settings import Kind
 from tidemill.settings.overrides import override
@@ -29,13 +29,8 @@ def check(tables: Tables) -> Iterator[Finding]:
         share = sum(found.values()) / tables.train.height
         shown = " and ".join(f"{value:g} in {rows:,} rows" for value, rows in found.items())
         marks = [f"{value:g}" if value != int(value) else str(int(value)) for value in found]
-        yield Finding(
-            check="sentinel",
-            severity=Severity.WARNING,
-            column=name,
+        yield noticed("sentinel", Severity.WARNING, name, sum(found.values()), share)(
             message=f"{name!r} is {shown} of train ({share:.1%}), far from all its other values: it may mean 'missing'",
-            rows=sum(found.values()),
-            share=share,
             remedy=f"if it does: {override('data.missing_marks', name, marks)}",
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.tables import Tables, counted, named
 from tidemill.settings import Objective, SplitMethod
 
@@ -39,13 +39,8 @@ def target(tables: Tables) -> Iterator[Finding]:
         if found is None:
             continue
         message, difference = found
-        yield Finding(
-            check="target_shift",
-            severity=Severity.WARNING,
-            column=name,
+        yield noticed("target_shift", Severity.WARNING, name, table.height, difference)(
             message=message,
-            rows=table.height,
-            share=difference,
             remedy="look for what changed. "
             + (
                 "Rates that move with time make a model's probabilities old: train on recent rows and retrain often"
@@ -109,13 +104,9 @@ def missing(tables: Tables) -> Iterator[Finding]:
             continue
         listed = ", ".join(f"{names[i]!r} {old[i]:.1%} and {new[i]:.1%}" for i in large[:LISTED])
         more = f" and {len(large) - LISTED:,} more" if len(large) > LISTED else ""
-        yield Finding(
-            check="missing_shift",
-            severity=Severity.WARNING,
-            column=names[large[0]] if len(large) == 1 else None,
+        only = names[large[0]] if len(large) == 1 else None
+        yield noticed("missing_shift", Severity.WARNING, only, table.height, float(difference[large[0]]))(
             message=f"columns missing at another rate in {split} than in train (train and {split}): {listed}{more}",
-            rows=table.height,
-            share=float(difference[large[0]]),
             remedy="look for what changed at their source; if they will be missing like this in use, "
             "train on rows that are, or add them to data.ignored",
         )

@@ -8,19 +8,18 @@ groups drawn again.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from tidemill.data import classes
-from tidemill.data.raw import EPOCH
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sealed import SealedTest
 from tidemill.data.tables import hashes
 from tidemill.data.target import Target
 from tidemill.errors import SplitError, listed
-from tidemill.settings import Kind, Objective, SplitMethod, SplitSettings, instant
+from tidemill.moments import instant, microseconds
+from tidemill.settings import Kind, Objective, SplitMethod, SplitSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +205,7 @@ def _by_time(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Met
     def cut_late(rows: Rows, cut: _Cut) -> tuple[Rows, Rows]:
         if len(rows) == 0:
             return rows, rows
-        start = _nearest_instant(times[rows], cut.share) if cut.start is None else _microseconds(cut.start)
+        start = _nearest_instant(times[rows], cut.share) if cut.start is None else microseconds(instant(cut.start))
         late = times[rows] >= start
         return rows[~late], rows[late]
 
@@ -227,11 +226,6 @@ def _nearest_instant(times: np.ndarray, share: float) -> int:
     if len(instants) > 1:
         instants, first = instants[1:], first[1:]
     return int(instants[np.argmin(np.abs(len(times) - first - share * len(times)))])
-
-
-def _microseconds(start: str) -> int:
-    """The instant in µs since 1970 UTC."""
-    return (instant(start) - EPOCH) // timedelta(microseconds=1)
 
 
 def _role_column(table: pl.DataFrame, schema: Schema, role: Role, method: SplitMethod) -> Column:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from tidemill.data import values
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import collect
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import Kind
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from tidemill.data import epochs, parsing, plain
-from tidemill.data.epochs import EPOCHS as EPOCHS
-from tidemill.data.parsing import TIMESTAMP as TIMESTAMP
-from tidemill.data.refusals import EXACT
+from tidemill.data.epochs import EPOCHS
+from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.plain import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind

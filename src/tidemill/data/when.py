@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.data.schema import Role, Schema
 from tidemill.data.tables import Tables, sample
 from tidemill.settings import Kind, SplitMethod
@@ -54,13 +54,8 @@ def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
     )
     if late:
         message += f"; {', '.join(map(repr, late[:LISTED]))} gives the target away and is no moment of prediction"
-    yield Finding(
-        check="random_split_of_moments",
-        severity=Severity.WARNING,
-        column=found[0] if found else None,
+    yield noticed("random_split_of_moments", Severity.WARNING, found[0] if found else None, tables.train.height, 1.0)(
         message=message,
-        rows=tables.train.height,
-        share=1.0,
         remedy=f"if a record is made at {found[0]!r}, run once more with data.time={found[0]} "
         "data.split.method=time and compare the figures: those are what later records will get"
         if found

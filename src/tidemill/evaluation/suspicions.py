@@ -6,7 +6,7 @@ model nearly perfect, and the model leans on it.
 
 from collections.abc import Iterator, Sequence
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.findings import Finding, Severity, noticed
 from tidemill.evaluation.results import Evaluation, Importance
 
 TOO_GOOD = {"auroc": 0.98, "r2": 0.98}
@@ -35,14 +35,9 @@ def check(evaluation: Evaluation, ignored: Sequence[str], honest: Sequence[str])
     share = leading[0].increase / total
     if leading[0] is evaluation.importance[0] and share >= ONE_COLUMN:
         name = leading[0].column
-        yield Finding(
-            check="one_column",
-            severity=Severity.WARNING,
-            column=name,
+        yield noticed("one_column", Severity.WARNING, name, evaluation.rows, share)(
             message=f"{name!r} carries {share:.0%} of all permutation importance: the model is little more than this "
             "column",
-            rows=evaluation.rows,
-            share=share,
             remedy=_remedy(name, ignored),
         )
 
@@ -54,15 +49,11 @@ def _too_good(
         if evaluation.rows < FEWEST_ROWS or metric.value < TOO_GOOD.get(metric.name, float("inf")):
             continue
         columns = ", ".join(f"{column.column!r} ({column.increase / total:.0%})" for column in leading[:LISTED])
-        yield Finding(
-            check="too_good",
-            severity=Severity.WARNING,
-            column=leading[0].column if leading else None,
+        most = leading[0].column if leading else None
+        yield noticed("too_good", Severity.WARNING, most, evaluation.rows, metric.value)(
             message=f"{metric.name} {metric.value:.4f} on test is seldom honest: something may be known only after the "
             "prediction, or the same records stand in train and in test"
             + (f"; the model leans most on {columns}" if columns else ""),
-            rows=evaluation.rows,
-            share=metric.value,
             remedy=_remedy(leading[0].column, ignored)
             if leading
             else "set evaluation.importance_rows=1000 to see which columns the model leans on",

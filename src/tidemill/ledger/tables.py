@@ -14,6 +14,7 @@ from tidemill.errors import LedgerError
 from tidemill.ledger import covers
 from tidemill.ledger.columns import ANSWERS, LABELS
 from tidemill.ledger.settings import NOTE, Cover, LedgerSettings
+from tidemill.moments import aware
 
 SKEW = timedelta(days=1)
 """By how much a label may seem older than its answer, as clocks differ."""
@@ -196,14 +197,9 @@ def _opened(settings: LedgerSettings, model: str, name: str) -> Any:
 
 def _between(table: pl.LazyFrame, since: datetime | None, until: datetime | None) -> pl.LazyFrame:
     if since is not None:
-        first = aware(since)
+        first = aware(since).astimezone(UTC)
         table = table.filter(pl.col("day") >= first.date(), pl.col("at") >= first)
     if until is not None:
-        last = aware(until)
+        last = aware(until).astimezone(UTC)
         table = table.filter(pl.col("day") <= last.date(), pl.col("at") < last)
     return table
-
-
-def aware(moment: datetime) -> datetime:
-    """In UTC, which is also meant where no offset is given."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

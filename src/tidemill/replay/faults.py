@@ -12,12 +12,13 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 
 from tidemill.data.schema import Schema
 from tidemill.errors import ReplayError, listed
+from tidemill.moments import instant
 from tidemill.settings import Kind
 
 _TEXT = re.compile(
@@ -71,11 +72,10 @@ def parse(text: str) -> Fault:
     if (kind == "renamed") != (old is not None):
         raise _wrong(text, "only a renamed value is given with =FROM/TO:")
     try:
-        begin, end = (datetime.fromisoformat(found[name]) if found[name] else None for name in ("begin", "end"))
+        begin, end = (instant(found[name]) if found[name] else None for name in ("begin", "end"))
     except ValueError as error:
         raise _wrong(text, "give dates like 2013-08-01:") from error
     assert begin is not None
-    begin, end = _utc(begin), _utc(end) if end else None
     if end is not None and end <= begin:
         raise _wrong(text, "let it end after it began:")
     return Fault(kind=kind, column=found["column"], begin=begin, end=end, old=old, new=found["new"])
@@ -131,10 +131,6 @@ def apply(rows: pl.DataFrame, moments: pl.Series, faults: Sequence[Fault]) -> pl
         value = pl.when(lasts).then(fault.value()).otherwise(pl.col(fault.column))
         rows = rows.with_columns(value.cast(rows.schema[fault.column]).alias(fault.column))
     return rows
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _wrong(text: str, hint: str) -> ReplayError:

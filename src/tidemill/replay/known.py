@@ -6,15 +6,14 @@ from datetime import timedelta
 import polars as pl
 
 from tidemill.composition import component
-from tidemill.data import facts, kinds, values
+from tidemill.data import kinds, values
+from tidemill.data.label_times import SHARE
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.errors import ReplayError, listed
+from tidemill.errors import ReplayError
 from tidemill.settings import DataSettings, Kind
 
 KNOWN = "known\0"
 """The column that says it."""
-SHARE = 0.95
-"""Odds between classes are off by at most a twentieth then, which costs a log loss of at most 0.0004."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,20 +50,8 @@ def add(frame: pl.LazyFrame, settings: DataSettings, schema: Schema, known: Know
 
 
 def _column(frame: pl.LazyFrame, schema: Schema, name: str) -> pl.Expr:
-    there = frame.collect_schema()
-    if name not in there:
-        raise ReplayError(
-            "--label-time names a column of the table",
-            observed=f"{name!r}; the table has {listed(there)}",
-            remedy="correct it, or give a fixed delay with --label-delay",
-        )
-    found = kinds.decide(frame, facts.count(frame, [name]), {}, [name])[name]
-    if found is None or found.kind is not Kind.TIMESTAMP:
-        raise ReplayError(
-            "--label-time names a column of timestamps",
-            observed=f"{name!r} is {found.kind if found else there[name]}",
-            remedy="name another one, or give a fixed delay with --label-delay",
-        )
+    remedy = "name another one, or give a fixed delay with --label-delay"
+    found = kinds.moments(frame, name, ReplayError, setting="--label-time", remedy=remedy)
     role = next((column.role for column in schema.columns if column.name == name), Role.IGNORED)
     if role not in (Role.TIME, Role.IGNORED):
         raise ReplayError(
@@ -72,7 +59,7 @@ def _column(frame: pl.LazyFrame, schema: Schema, name: str) -> pl.Expr:
             observed=f"{name!r} is a column of role {role}",
             remedy=f"add data.ignored=[{name}]",
         )
-    return values.read(found, there[name])
+    return values.read(found, frame.collect_schema()[name])
 
 
 def _joined(frame: pl.LazyFrame, settings: DataSettings, schema: Schema) -> tuple[pl.LazyFrame, pl.Expr]:

@@ -8,18 +8,18 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from tidemill.errors import ReplayError
+from tidemill.moments import EPOCH, aware, floor
 
 STATUS = "status.json"
 _POLL = 0.02  # seconds between looks at the status
 _TAKEN_UP = 1.0  # seconds for replicas to take up what was decided, beside their own `watch_seconds`
 _QUIET = 100  # looks without news, after which nothing more is awaited
-_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Pace:
         grace: timedelta,
         patience: float,
         check: Callable[[], None],
-        since: datetime = _ZERO,
+        since: datetime = EPOCH,
     ) -> None:
         self.waited = 0.0
         """Seconds, in all."""
@@ -147,7 +147,7 @@ class Pace:
 
     def _over(self, latest: datetime) -> datetime:
         """The end of the last period that is over."""
-        return _ZERO + (latest - self._grace - _ZERO) // self._period * self._period
+        return floor(latest - self._grace, self._period)
 
     def _still(self, status: Status | None, wanted: datetime) -> ReplayError:
         return ReplayError(
@@ -160,8 +160,4 @@ class Pace:
 
 
 def _has_weighed(status: Status, wanted: datetime) -> bool:
-    return status.retraining is None and status.seen_until is not None and _utc(status.seen_until) >= wanted
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return status.retraining is None and status.seen_until is not None and aware(status.seen_until) >= wanted

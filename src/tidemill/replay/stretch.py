@@ -19,6 +19,7 @@ from tidemill.data import (
     when,
 )
 from tidemill.data.maturity import Maturity
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed
 from tidemill.replay import known as labels
@@ -87,7 +88,7 @@ def cut(settings: DataSettings, known: Known, since: datetime | None, until: dat
     time, goal = _time(frame, schema, settings, known), schema.with_role(Role.TARGET)[0]
     read = values.read(time, frame.collect_schema()[time.name]).alias(_MOMENT)
     table = labels.add(frame, settings, schema, known).with_columns(read)
-    moments = sources.collect(table.select(_MOMENT)).to_series().drop_nulls().sort()
+    moments = collect(table.select(_MOMENT)).to_series().drop_nulls().sort()
     if moments.is_empty():
         raise ReplayError(
             "A replay needs records with moments",
@@ -97,7 +98,7 @@ def cut(settings: DataSettings, known: Known, since: datetime | None, until: dat
     since = since or _default(settings, moments)
     first, last = moments[0], moments[-1]
     _check_dates(first, last, since, until)
-    early = sources.collect(table.filter(pl.col(_MOMENT) < since))
+    early = collect(table.filter(pl.col(_MOMENT) < since))
     if early.filter(pl.col(KNOWN) < since).is_empty():
         raise _unknown(early.height, since)
     stretch = Stretch(

@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from tidemill.moments import from_microseconds
 from tidemill.replay.connections import Answer, Connections
 from tidemill.replay.timeline import Timeline
 from tidemill.settings import Objective
@@ -19,7 +20,6 @@ from tidemill.settings import Objective
 _HOUR = 3_600_000_000  # microseconds
 _DAY = 24 * _HOUR
 _LABELS = 1_000  # in one request
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Pause = Callable[[datetime], Awaitable[None]]
 """Called once in each simulated day, after its first records, with the moment of the newest one."""
@@ -133,7 +133,7 @@ class _Sending:
             self._count(hour * _HOUR, int(end - begin), failed, time.monotonic() - before)
             if begin < end and hour // 24 != day and pause is not None:
                 before = time.monotonic()
-                await pause(_EPOCH + timedelta(microseconds=int(self._moments[end - 1])))
+                await pause(from_microseconds(int(self._moments[end - 1])))
                 paused += time.monotonic() - before
             day = hour // 24 if begin < end else day
 
@@ -164,7 +164,7 @@ class _Sending:
             {
                 "id": identity,
                 "label": self._labels[record],
-                "at": _EPOCH + timedelta(microseconds=int(self._known[place])),
+                "at": from_microseconds(int(self._known[place])),
             }
             for place in turn
             if (identity := self._sent.ids[record := int(self._order[place])]) is not None
@@ -179,7 +179,7 @@ class _Sending:
 
     def _count(self, moment: int, records: int, failed: int, seconds: float) -> None:
         days = self._sent.days
-        day = (_EPOCH + timedelta(microseconds=moment // _DAY * _DAY)).date()
+        day = from_microseconds(moment // _DAY * _DAY).date()
         if not days or days[-1]["day"] != day:
             days.append({"day": day, "records": 0, "failed": 0, "seconds": 0.0})
         for name, value in (("records", records), ("failed", failed), ("seconds", seconds)):

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from tidemill.data.profile import BINS
+from tidemill.moments import from_microseconds
 from tidemill.report.numerals import plain
 from tidemill.settings import Kind
 
@@ -111,6 +112,6 @@ def _most(counts: Mapping[str, int], total: int, more: bool = False) -> str:
 def _moment(microseconds: float) -> datetime:
     """Profiles of damaged data can hold instants that no calendar has."""
     try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
+        return from_microseconds(int(microseconds))
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC) if microseconds > 0 else datetime.min.replace(tzinfo=UTC)

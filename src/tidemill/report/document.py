@@ -3,12 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import Any
 
 import plotly.graph_objects as go
 
-from tidemill.report.markup import Html, join, tag
+from tidemill.report.markup import Html, join, own, page, script, tag
 from tidemill.report.style import template
 
 # Whatever a column is called, the page can neither load nor send anything.
@@ -26,27 +25,8 @@ def render(title: str, top: Html, parts: Iterable[tuple[str, Html]], drawn: Mapp
     body = [tag("section", tag("h2", name, id=_anchor(name)), part) for name, part in parts]
     templates = {"light": template(dark=False), "dark": template(dark=True)}
     scripts = [_data(name, _figure_json(figure)) for name, figure in drawn.items()]
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            tag("title", title),
-            f"<style>{_own('page.css')}</style>",
-            "</head>",
-            "<body>",
-            tag("main", top, tag("nav", *links), join(body)),
-            *scripts,
-            _data("templates", json.dumps(templates)),
-            f"<script>{_plotly()}</script>",
-            f"<script>{_own('page.js')}</script>",
-            "</body>",
-            "</html>\n",
-        ]
-    )
+    ends = [*scripts, _data("templates", json.dumps(templates)), script(_plotly()), script(own("page.js"))]
+    return page(title, POLICY, tag("main", top, tag("nav", *links), join(body)), *ends)
 
 
 class Places:
@@ -82,10 +62,6 @@ def _figure_json(figure: go.Figure) -> str:
 
 def _anchor(title: str) -> str:
     return re.sub(r"[^a-z]+", "-", title.lower()).strip("-")
-
-
-def _own(name: str) -> str:
-    return (files("tidemill.report") / name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str:

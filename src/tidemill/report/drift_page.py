@@ -1,9 +1,8 @@
 """The page of `tidemill drift`: one HTML file in the report's style, without a figure or script."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 
-from tidemill.report.markup import Html, join, table, tag
+from tidemill.report.markup import Html, page, table, tag
 from tidemill.steward.drift.shift import ALPHA, SMALLEST, Comparison, Shift
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -50,32 +49,15 @@ def notes(found: Comparison) -> list[str]:
 def render(found: Comparison) -> str:
     """The whole file."""
     compared = f"{found.rows:,} rows of {found.file} beside {found.rows_before:,} rows of {found.reference}"
-    body = join(
-        [
-            tag("h1", "Drift"),
-            tag("p", compared, class_="soft"),
-            tag("p", verdict(found), class_="verdict refused" if found.drifted else "verdict"),
-            table(HEAD, [_marked(line(shift)) for shift in found.shifts], numbers=(3, 4)),
-            *(tag("p", text, class_="soft") for text in notes(found)),
-        ]
+    body = tag(
+        "main",
+        tag("h1", "Drift"),
+        tag("p", compared, class_="soft"),
+        tag("p", verdict(found), class_="verdict refused" if found.drifted else "verdict"),
+        table(HEAD, [_marked(line(shift)) for shift in found.shifts], numbers=(3, 4)),
+        *(tag("p", text, class_="soft") for text in notes(found)),
     )
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            tag("title", f"Drift of {found.file}"),
-            f"<style>{(files('tidemill.report') / 'page.css').read_text(encoding='utf-8')}</style>",
-            "</head>",
-            "<body>",
-            tag("main", body),
-            "</body>",
-            "</html>\n",
-        ]
-    )
+    return page(f"Drift of {found.file}", _POLICY, body)
 
 
 def _marked(cells: Sequence[str]) -> list[Html | str]:

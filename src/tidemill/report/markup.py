@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 
 
 class Html(str):
@@ -49,3 +50,26 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequen
 def folded(summary: str, *content: object) -> Html:
     """Content that stays closed until it is asked for."""
     return tag("details", tag("summary", summary), *content)
+
+
+def page(title: str, policy: str, *body: str) -> str:
+    """A whole file. policy: of its content, so that it can neither load nor send anything."""
+    head = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n{head}',
+            f"{tag('title', title)}\n<style>{own('page.css')}</style>\n</head>\n<body>",
+            *body,
+            "</body>\n</html>\n",
+        ]
+    )
+
+
+def script(text: str) -> Html:
+    return Html(f"<script>{text}</script>")
+
+
+def own(name: str) -> str:
+    """A file beside this one."""
+    return (files("tidemill.report") / name).read_text(encoding="utf-8")

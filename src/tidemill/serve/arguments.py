@@ -25,7 +25,7 @@ from tidemill.errors import SettingsError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.secrets import hidden, mask
 from tidemill.serve.answering.batcher import Queues
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 
 _LEDGER = "ledger"
 

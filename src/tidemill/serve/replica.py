@@ -27,7 +27,7 @@ from tidemill.serve.hooks import observing
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observer import Refused, Swapped
 from tidemill.serve.hooks.profiling import Profiling
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 log = logging.getLogger("ray.serve")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from tidemill.composition import build, choices, component, keys, nearest_key
-from tidemill.settings import overrides
+from tidemill.settings import options, overrides
 from tidemill.settings.data import (
     AbsentClasses,
     DataSettings,
@@ -52,7 +52,6 @@ from tidemill.settings.rules import (
     Share,
     ShareOrEnd,
     ShareOrNone,
-    instant,
 )
 from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
 
@@ -96,7 +95,6 @@ __all__ = [
     "WandbMode",
     "addable",
     "from_config",
-    "instant",
     "known_keys",
     "with_model",
     "without_model",
@@ -136,7 +134,9 @@ def without_model(config: Mapping[str, Any]) -> Settings:
     """All but the model's own settings, which stay as they were given: to check those, torch must be imported."""
     model = dict(config.get("model") or {})
     named = {"name": str(model.pop("name", "")), "parameters": model}
-    return build(Settings, {**config, "model": named})
+    settings = build(Settings, {**config, "model": named})
+    options.check(settings.data.source, settings.data.options)
+    return settings
 
 
 def with_model(settings: Settings) -> Settings:

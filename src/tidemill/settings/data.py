@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from tidemill.composition import Conflict, Rule
-from tidemill.settings.rules import AtLeastOne, Instant, NotNegative, Share, ShareOrEnd, instant
+from tidemill.moments import instant
+from tidemill.settings.rules import AtLeastOne, Instant, NotNegative, Share, ShareOrEnd
 
 
 class Objective(StrEnum):

@@ -1,8 +1,7 @@
 """Rules that settings in several groups share."""
 
-from datetime import UTC, datetime
-
 from tidemill.composition import Rule
+from tidemill.moments import instant
 
 Positive = Rule("greater than 0", lambda value: value > 0)
 NotNegative = Rule("0 or greater", lambda value: value >= 0)
@@ -16,16 +15,6 @@ PlainName = Rule(
     "letters, digits, '-', '_' and '.', not starting with '.'",
     lambda value: value.strip(".") != "" and value[0] != "." and all(c.isalnum() or c in "-_." for c in value),
 )
-
-
-def instant(text: str) -> datetime:
-    """ISO 8601; without an offset it is UTC.
-
-    Raises:
-        ValueError: it is not.
-    """
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _is_instant(text: str) -> bool:

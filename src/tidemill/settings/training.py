@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from tidemill.settings.rules import AtLeastOne, NotNegative, Positive
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+"""Inside a run's folder; written whole after each epoch."""
 
 
 class Accelerator(StrEnum):

@@ -22,7 +22,7 @@ from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.on_ray import ingress
 from tidemill.serve.wire.ask import Reply
-from tidemill.serve.wire.protocol import Limits, refused
+from tidemill.serve.wire.refusals import Limits, refused
 from tidemill.steward import policy, status
 from tidemill.steward.steward import Office, Steward
 

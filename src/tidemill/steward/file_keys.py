@@ -12,6 +12,8 @@ from tidemill.ledger.record import Label
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.serve.wire import feedback
 
+_OTHERS = ("label", "value", "at")
+
 
 class FileKeys:
     """The keys of one model's records, as files have them and as its ledger has them.
@@ -22,18 +24,15 @@ class FileKeys:
 
     def __init__(self, ledger: LedgerSettings, model: str, column: str | None) -> None:
         self.column = column
-        self.texts: dict[str, pl.DataType] = (
-            {} if column in (None, "label", "value", "at") else {str(column): pl.String()}
-        )
-        """How CSV is read: "007" is no number. A column that is called as others of a file must come as `key`."""
         self._ledger, self._model = ledger, model
 
     def named(self, table: pl.DataFrame) -> pl.DataFrame:
         """The table with its keys in a column `key`, under whichever of the two names they came.
 
-        Where the model's own column is called `id`, a value there is an answer's id if it is written like one.
+        Where the model's own column is called `id`, a value there is an answer's id if it is written like one; one that
+        is called as others of a file must come as `key`.
         """
-        if "key" in table.columns or self.column not in self.texts or self.column not in table.columns:
+        if "key" in table.columns or self.column in _OTHERS or self.column not in table.columns:
             return table
         if self.column != "id":
             return table.rename({self.column: "key"})
@@ -73,19 +72,24 @@ class FileKeys:
             labels: as the file has them; rows: the same as the ledger will.
 
         Raises:
-            LedgerError: a key belongs to no answer.
+            LedgerError: an id or a key belongs to no answer.
         """
-        if "key" not in rows.columns:
+        soon = "an answer is there some seconds after it was given"
+        self._answered("id", file, labels, rows, f"correct the id or leave the row out; {soon}")
+        send = f"send the column {self.column!r} in each row of /predict, or score files that have it with "
+        self._answered("key", file, labels, rows, f"{send}`tidemill predict --record`; {soon}")
+
+    def _answered(self, name: str, file: Path, labels: Sequence[Label], rows: pl.DataFrame, remedy: str) -> None:
+        if name not in rows.columns:
             return
-        given = tables.answers(self._ledger, self._model).select("key").join(rows.lazy(), on="key", how="semi")
-        there = given.unique().collect(engine="streaming")["key"]
-        unknown = rows["key"].is_not_null() & ~rows["key"].is_in(there.implode())
+        given = tables.answers(self._ledger, self._model).select(name).join(rows.lazy(), on=name, how="semi")
+        there = given.unique().collect(engine="streaming")[name]
+        unknown = rows[name].is_not_null() & ~rows[name].is_in(there.implode())
         if unknown.any():
             first, others = unknown.arg_true()[0], unknown.sum() - 1
-            more = f" (and {others:,} more)" if others else ""
+            shown = f"{name} {getattr(labels[first], name)!r}, of which the ledger has no answer"
             raise LedgerError(
-                "The key of a label is that of a record which the model has answered",
-                observed=f"{file}, row {first + 1}: key {labels[first].key!r}, of which the ledger has no answer{more}",
-                remedy=f"send the column {self.column!r} in each row of /predict, or score files that have it with "
-                "`tidemill predict --record`; an answer is there some seconds after it was given",
+                f"The {name} of a label is that of an answer in the ledger",
+                observed=f"{file}, row {first + 1}: {shown}" + (f" (and {others:,} more)" if others else ""),
+                remedy=remedy,
             )

@@ -6,26 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import polars as pl
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data import sources, values
+from tidemill.data import values
+from tidemill.data.panics import untold
+from tidemill.data.reading import FAILURES, collect
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.data.schema import Schema
-from tidemill.data.sources import FAILURES, _delimited
-from tidemill.data.sources._panics import untold
+from tidemill.data.sources import _delimited
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
-from tidemill.ledger import columns, tables
+from tidemill.ledger import columns
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.wire import feedback
 from tidemill.serve.wire.feedback import LabelRules
-from tidemill.settings import DataSettings, Kind, Objective
+from tidemill.settings import Kind, Objective
 from tidemill.steward.file_keys import FileKeys
 from tidemill.steward.losses import make
 from tidemill.steward.policy import LabelSettings, Policy
@@ -36,10 +35,9 @@ _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _COLUMNS = ("id", "key", "label", "value", "at")
 CONTRADICTED = "contradicted labels"
 """The check that says how many answers have had labels of different content."""
-_AS_TRAINING = cast(DataSettings, SimpleNamespace(options={}))
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": lambda file: pl.read_parquet(file),
-    ".csv": lambda file: sources.collect(_delimited.scan(str(file), _AS_TRAINING)),
+    ".csv": lambda file: collect(_delimited.scan(str(file), _delimited.Options())),
     ".jsonl": lambda file: pl.read_ndjson(file),
     ".ndjson": lambda file: pl.read_ndjson(file),
 }
@@ -141,7 +139,7 @@ def take_files(
     """
     key = schema.only(SchemaRole.KEY) if schema is not None else None
     keys = FileKeys(ledger, model, key.name if key else None)
-    read = [_read(file, ledger, model, identity, schema, keys) for file in files]
+    read = [_read(file, identity, schema, keys) for file in files]
     table = Table(ledger.table(model, "labels"), ledger.storage_options)
     found = {piece.writer: piece for piece in read if piece.rows.height}  # by content: one given twice counts once
     return table.add(list(found.values())) if found else 0
@@ -202,9 +200,7 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.group_by(key).agg(pl.col("loss", "squares", "labelled").sum()).sort(key)
 
 
-def _read(
-    file: Path, ledger: LedgerSettings, model: str, identity: Identity, schema: Schema | None, keys: FileKeys
-) -> Piece:
+def _read(file: Path, identity: Identity, schema: Schema | None, keys: FileKeys) -> Piece:
     rules = LabelRules.of(identity, schema if schema is not None else Schema(columns=()))
     try:
         content = file.read_bytes()
@@ -217,16 +213,6 @@ def _read(
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
     labels = _labels(table, file, rules)
     rows = columns.labelled(keys.kept(labels))
-    given = tables.answers(ledger, model).select("id").join(rows.lazy().select("id"), on="id", how="semi")
-    unknown = ~rows["id"].is_in(given.unique().collect(engine="streaming")["id"].implode())
-    if unknown.any():
-        first, others = unknown.arg_true()[0], unknown.sum() - 1
-        more = f" (and {others:,} more)" if others else ""
-        raise LedgerError(
-            "The id of a label is that of an answer in the ledger",
-            observed=f"{file}, row {first + 1}: id {rows['id'][first]!r}, which {model} never answered{more}",
-            remedy="correct the id or leave the row out; an answer is there some seconds after it was given",
-        )
     keys.check(file, labels, rows)
     return Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from tidemill.data.values import TIMESTAMP
+from tidemill.data.parsing import TIMESTAMP
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
@@ -177,12 +177,6 @@ def _reached(ends: pl.DataFrame) -> datetime | None:
 def first_arrival(rows: pl.DataFrame) -> datetime:
     """When the first of some requests arrived."""
     return rows["at"].min()  # type: ignore[return-value]
-
-
-def floor(moment: datetime, period: timedelta) -> datetime:
-    """The beginning of the period that a moment lies in; periods are counted from 1970-01-01 UTC."""
-    epoch = datetime.fromtimestamp(0, tz=moment.tzinfo)
-    return moment - (moment - epoch) % period
 
 
 def first_of_requests(rows: pl.DataFrame, last: str | None) -> np.ndarray:

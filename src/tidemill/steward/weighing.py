@@ -8,7 +8,7 @@ time).
 
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -17,10 +17,11 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.registry.rollout import Desired, Mode
 from tidemill.data.schema import Role, Schema
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.moments import EPOCH, floor
 from tidemill.steward import history, labels
 from tidemill.steward.book import Book, Decision
 from tidemill.steward.policy import Policy
-from tidemill.steward.records import Records, Span, floor
+from tidemill.steward.records import Records, Span
 from tidemill.steward.trial.checked import CheckedTrial
 from tidemill.steward.trial.comparison import Comparison, Stage
 from tidemill.steward.watch import Learner, Reading, Severity, Watch
@@ -69,10 +70,10 @@ class Weighing:
         self._reign: Reign | None = None
         self._records: Records
         self._losses: Any = None
-        self._trial_of = (-1, datetime.fromtimestamp(0, tz=UTC))
+        self._trial_of = (-1, EPOCH)
         self.trial: CheckedTrial | None = None
         self.alarms: dict[str, list[Reading]] = {}
-        self.progress = Progress(since=datetime.fromtimestamp(0, tz=UTC))
+        self.progress = Progress(since=EPOCH)
         self.champion: str | None = None
 
     def enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:

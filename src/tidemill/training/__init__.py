@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from tidemill.errors import TrainingError
-
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
-"""Inside a run's folder; written whole after each epoch."""
+from tidemill.settings.training import CHECKPOINT
 
 
 def checkpoint(place: str | Path, setting: str) -> Path:

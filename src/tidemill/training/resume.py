@@ -18,7 +18,8 @@ from torch import nn
 from tidemill.errors import TrainingError
 from tidemill.models.meaning import Meaning
 from tidemill.settings import Objective, TrainingSettings
-from tidemill.training import CHECKPOINT, checkpoint
+from tidemill.settings.training import CHECKPOINT
+from tidemill.training import checkpoint
 from tidemill.training.tensors import Tensors
 
 FORMAT = 1

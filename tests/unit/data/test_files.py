@@ -11,6 +11,7 @@ import pytest
 from table_settings import settings_for
 
 from tidemill.data import sources
+from tidemill.data.reading import collect
 from tidemill.errors import SettingsError, SourceError
 
 TABLE = pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "ü"]})
@@ -22,7 +23,7 @@ def texts(path: Path, **changes: object) -> dict[str, list[str | None]]:
 
 def refusal(path: object, **changes: object) -> str:
     with pytest.raises((SourceError, SettingsError)) as caught:
-        sources.collect(sources.open(settings_for(path, **changes)))
+        collect(sources.open(settings_for(path, **changes)))
     return str(caught.value)
 
 

@@ -15,6 +15,7 @@ from table_settings import TABLE, settings_for
 
 from tidemill.bulk import lines
 from tidemill.data import infer, sources, typed
+from tidemill.data.reading import collect
 from tidemill.errors import SettingsError, SourceError
 from tidemill.settings import Kind
 
@@ -27,7 +28,7 @@ def written(path: Path, content: str | bytes) -> Path:
 
 
 def table(path: Path, **changes: object) -> pl.DataFrame:
-    return sources.collect(sources.open(settings_for(path, **changes)))
+    return collect(sources.open(settings_for(path, **changes)))
 
 
 def refusal(path: Path, **changes: object) -> str:
@@ -135,7 +136,7 @@ def test_lines_above_the_header_are_told_with_the_setting_that_skips_them(tmp_pa
     assert f"set data.options.skip_lines={len(above)}," in said
     skipped = table(path, options={"skip_lines": len(above)})
     assert skipped.equals(table(written(tmp_path / "p.csv", "\n".join(ROWS))))
-    assert "whole number of lines" in refusal(path, options={"skip_lines": "3"})
+    assert "data.options.skip_lines = '3': must be a whole number" in refusal(path, options={"skip_lines": "3"})
 
 
 def test_names_lose_the_quoting_of_csv(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_panic_of_polars_is_an_error_like_any_other(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(pl.LazyFrame, "collect", panic)
     with pytest.raises(SourceError, match=r"it gave up: called .*store the table anew"):
-        sources.collect(frame)
+        collect(frame)
 
 
 READ = """

@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from checked_tables import split_settings as settings
 from sklearn.model_selection import train_test_split
 
 from tidemill.data.schema import Column, Role, Schema
@@ -15,19 +16,6 @@ from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod, Split
 BINARY = Target(name="y", objective=Objective.BINARY, classes=("a", "b"))
 VALUE = Target(name="y", objective=Objective.REGRESSION, classes=())
 DAY = datetime(2013, 1, 1)
-
-
-def settings(method: SplitMethod, **others: object) -> SplitSettings:
-    values = {
-        "validation": 0.2,
-        "test": 0.2,
-        "seed": 0,
-        "validation_from": None,
-        "test_from": None,
-        "absent_classes": AbsentClasses.STOP,
-        **others,
-    }
-    return SplitSettings(method=method, **values)  # type: ignore[arg-type]
 
 
 def schema(**roles: tuple[Kind, Role]) -> Schema:

@@ -16,7 +16,6 @@ import pytest
 from deltalake import write_deltalake
 from ledger_entries import AT, DAY, ROW, Write, answered, answers, described, in_columns, regression
 
-from tidemill.data.raw import EPOCH
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import frames, record, tables
 from tidemill.ledger.commits import Piece, Table
@@ -24,6 +23,7 @@ from tidemill.ledger.record import Form, Label
 from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.ledger.shipper import Shipper
 from tidemill.ledger.wal import Wal
+from tidemill.moments import microseconds
 from tidemill.settings import Kind
 
 SEEN = dt.datetime(2013, 6, 30, 12, 5, tzinfo=dt.UTC)
@@ -133,7 +133,7 @@ def test_values_of_all_sorts_come_back(settings: LedgerSettings, write: Write) -
     assert frame["color"].to_list() == ["日本\x00語🎈", long, None, None, None, None, "a\nb", None, "red"]
     assert frame["new"].to_list() == [False, None, None, None, None, False, True, None, True]
     moments = [dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)]
-    physical = [(moment - EPOCH) // dt.timedelta(microseconds=1) for moment in moments]
+    physical = [microseconds(moment) for moment in moments]
     seen = frame["seen"].to_physical().to_list()
     assert seen == [*physical, None, 1_372_600_000_000_000, None, *ends, None, ends[0]]
 

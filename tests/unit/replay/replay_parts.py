@@ -1,9 +1,7 @@
 """What the replay's tests share: a small table with times, a bundle that serves it, and a real replica over HTTP."""
 
-import asyncio
 import contextlib
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,10 +11,10 @@ from typing import Any
 import numpy as np
 import onnx
 import polars as pl
-import uvicorn
 import yaml
 
 from onnx_weights import tensors
+from real_servers import by_http
 from tidemill.bundle import checksums, golden, manifest
 from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.runtime import Runtime
@@ -118,16 +116,8 @@ async def served(registry: Registry, ledger: Path) -> AsyncIterator[int]:
     given = {"registry": registry.path, "model": "small", "ledger": {"path": str(ledger), "ship_seconds": 0.1}}
     replica = Replica(Arguments.model_validate({**given, "watch_seconds": 0.05}), "r1")
     await replica.start()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(replica.application, log_level="critical", access_log=False, lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        serving = asyncio.create_task(server.serve([listener]))
-        try:
-            while not server.started:
-                await asyncio.sleep(0.005)
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await serving
-            await replica.stop()
+    try:
+        async with by_http(replica) as port:
+            yield port
+    finally:
+        await replica.stop()

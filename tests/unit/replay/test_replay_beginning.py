@@ -14,6 +14,7 @@ from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import sources
 from tidemill.data.maturity import Maturity
+from tidemill.data.reading import collect
 from tidemill.data.schema import Role
 from tidemill.errors import RegistryError, ReplayError, SchemaError, SettingsError
 from tidemill.replay import beginning
@@ -84,7 +85,7 @@ def test_the_base_table_is_a_file_of_its_own(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "before.parquet").drop("label_known_at").equals(table)
     assert (found.target.name, found.target.classes, found.spread) == ("grade", ("mid", "ä-high"), None)
     assert found.schema["at"].role is Role.TIME
-    read = sources.collect(sources.open(found.data))
+    read = collect(sources.open(found.data))
     assert read.height == 60 and set(read.columns) == set(table.columns)
 
 

@@ -22,9 +22,10 @@ from tidemill.replay.stretch import Stretch
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--from", "April"], "'April' is not a date like 2013-04-01"),
-        (["--speed", "fast"], "'fast' is neither a number greater than 0 nor max"),
-        (["--speed", "-1"], "neither a number greater than 0 nor max"),
+        (["--from", "April"], "'April' is not a date like 2027-01-01"),
+        (["--until", "0001-01-01T00:00+01:00"], "is not a date like 2027-01-01"),
+        (["--speed", "fast"], "'fast' is not a number greater than 0, or max"),
+        (["--speed", "-1"], "not a number greater than 0, or max"),
         (["--rows", "0"], "'0' is not a whole number greater than 0"),
         (["--label-delay", "-1"], "'-1' is not a number of hours, 0 or more"),
         (["--label-delay", "1", "--label-time", "at"], "not allowed with argument"),

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import uvicorn
 
 from onnx_weights import tensors
+from real_servers import by_http
 from tidemill.bundle import checksums, golden, manifest
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.schema import Column, Role, Schema
@@ -35,7 +34,7 @@ from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observing import Observers
 from tidemill.serve.replica import Replica
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind
 
 ROW = {"open": True, "city": "Zürich", "size": 61.5}
@@ -110,25 +109,6 @@ async def started(given: Arguments) -> AsyncIterator[Replica]:
         await replica.stop()
 
 
-@contextlib.asynccontextmanager
-async def listening(replica: Replica) -> AsyncIterator[int]:
-    """The port of a real uvicorn, as Ray runs it in replicas."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            replica.application, log_level="critical", access_log=False, http="httptools", lifespan="off", ws="none"
-        )
-        server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        serving = asyncio.create_task(server.serve([listener]))
-        try:
-            while not server.started:
-                await asyncio.sleep(0.005)
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await serving
-
-
 @dataclass(frozen=True)
 class Running:
     """A replica that answers on a thread of its own. do: runs a coroutine there."""
@@ -149,7 +129,7 @@ def running(given: Arguments) -> Iterator[Running]:
     async def main() -> None:
         loop, end = asyncio.get_running_loop(), asyncio.Event()
         do = lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(60)  # noqa: E731
-        async with started(given) as replica, listening(replica) as port:
+        async with started(given) as replica, by_http(replica) as port:
             begun.set_result(Running(replica, port, do))
             ended.append(lambda: loop.call_soon_threadsafe(end.set))
             await end.wait()

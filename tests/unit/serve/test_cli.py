@@ -142,10 +142,7 @@ def test_a_file_without_keys_says_so(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (
-            ("--scopes", "predict,everything"),
-            "'everything' is not one of predict, feedback, feedback-all",
-        ),
+        (("--scopes", "predict,everything"), "'everything' is not one of predict, feedback, feedback-all, metrics"),
         (("--rate", "0"), "not a number greater than 0"),
         (("--rate", "many"), "not a number greater than 0"),
         (("--expires", "soon"), "'soon' is not a date like 2027-01-01"),

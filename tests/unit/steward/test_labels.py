@@ -118,7 +118,7 @@ def test_classes_in_a_label_file_are_read_as_training_reads_them(served, tmp_pat
         ("labels.csv", "id,label\n0-0,yes\n,yes\n", "labels.csv, row 2, id null. Remedy: send the"),
         ("labels.csv", "id,label\n0-0,yes\nnumber 7,yes\n", 'row 2, id "number 7". Remedy: send the "id" of'),
         ("labels.csv", "id,label\n0-0,yes\n1-0,yess\n", "row 2, label \"yess\". Remedy: did you mean 'yes'? The"),
-        ("labels.csv", "id,label\n0-0,yes\nbeef-0,no\ncafe-0,no\n", "'beef-0', which m never answered (and 1 more)"),
+        ("labels.csv", "id,label\n0-0,yes\nbeef-0,no\ncafe-0,no\n", "'beef-0', of which the ledger has no answer"),
         ("labels.csv", "id,label,at\n0-0,yes,yesterday\n", 'row 1, at "yesterday"'),
         ("labels.csv", "id,label,at\n0-0,yes,9999-12-31T00:00:00Z\n", "after 1900 and no more than a day from now"),
         ("labels.txt", "id,label\n", "KeyError"),

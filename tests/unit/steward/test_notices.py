@@ -4,16 +4,15 @@ import argparse
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from real_servers import answering
 from tidemill import cli
 from tidemill.commands import steward
 from tidemill.steward import notices
@@ -37,37 +36,28 @@ HARM = Reading(
 )
 
 
+@dataclass
 class Hook:
     """A web server that refuses the first `failing` notices and keeps the others."""
 
-    def __init__(self, failing: int = 0) -> None:
-        self.taken: list[Any] = []
-        self.failing = failing
-        hook = self
+    url: str = ""
+    taken: list[Any] = field(default_factory=list)
+    failing: int = 0
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                hook.failing -= 1
-                status = 500 if hook.failing >= 0 else 200
-                if status == 200:
-                    hook.taken.append(json.loads(body))
-                self.send_response(status)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+    def answer(self, method: str, body: bytes) -> tuple[int, bytes]:
+        self.failing -= 1
+        if self.failing >= 0:
+            return 500, b""
+        self.taken.append(json.loads(body))
+        return 200, b""
 
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     made = Hook()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with answering(made.answer) as url:
+        made.url = f"{url}/"
+        yield made
 
 
 def test_decisions_and_alarms_are_told(hook, caplog):

@@ -9,7 +9,7 @@ from served import HOUR, MODEL, NOW, Served
 from tidemill.ledger.columns import LABELS
 from tidemill.steward import records as module
 from tidemill.steward.policy import Clock
-from tidemill.steward.records import Records, Span, floor
+from tidemill.steward.records import Records, Span
 
 BEGIN = NOW - 40 * HOUR
 YEARS = timedelta(days=4000)
@@ -169,11 +169,6 @@ def test_shadows_are_those_of_the_same_requests_once_each(served):
     assert found["true_label"].null_count() == 0
     assert reading(served).shadows(piece, "3").is_empty()
     assert reading(served).shadows(piece.clear(), "2").is_empty()
-
-
-def test_periods_are_counted_from_1970():
-    assert floor(BEGIN + timedelta(minutes=59), HOUR) == BEGIN
-    assert floor(BEGIN, timedelta(hours=24)).hour == 0
 
 
 def label_rows(served, rows):

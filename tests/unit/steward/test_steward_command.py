@@ -68,10 +68,18 @@ def test_a_ledger_in_an_object_store_needs_no_folder_of_segments(served, capsys,
     assert any(text in said for text in ("No steward has watched m yet", "Nothing was decided", "No labelled", "Watch"))
 
 
-def test_a_ledger_out_of_reach_is_named_as_a_ledger(served, capsys):
-    about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", "nowhere://bucket/ledger"]
-    assert cli.main(["steward", "status", *about]) == 1
-    assert "LedgerError: The ledger can be reached, read and written. Got: nowhere://" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [["status"], ["--once"]])
+@pytest.mark.parametrize(
+    ("flag", "error", "name"), [("--ledger", "LedgerError", "ledger"), ("--registry", "RegistryError", "registry")]
+)
+def test_what_is_out_of_reach_is_named(served, capsys, words, flag, error, name):
+    places = {"--registry": str(served.place / "registry"), "--ledger": str(served.ledger.path)}
+    places |= {"--model": MODEL, flag: "nowhere://bucket/there"}
+    work = ["--work", str(served.place / "work")] if words == ["--once"] else []
+    assert cli.main(["steward", *words, *(word for pair in places.items() for word in pair), *work]) == 1
+    said = capsys.readouterr().err
+    assert f"{error}: The {name} can be reached, read and written. Got: nowhere://bucket" in said
+    assert f"free space; the {name} is as it was before" in said
 
 
 def test_the_status_of_what_nobody_watches_says_so(served, capsys):

@@ -11,6 +11,7 @@ from training_parts import network, settings, split
 
 from tidemill.errors import TrainingError
 from tidemill.settings import Objective
+from tidemill.settings.training import CHECKPOINT
 from tidemill.training import resume
 from tidemill.training.fit import fit
 
@@ -160,7 +161,7 @@ def damaged(content):
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     run(tmp_path, settings(max_epochs=1))
-    path = tmp_path / resume.CHECKPOINT
+    path = tmp_path / CHECKPOINT
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(

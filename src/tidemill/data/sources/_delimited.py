@@ -8,21 +8,50 @@ import io
 import logging
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import polars as pl
 
+from tidemill.composition import Rule
 from tidemill.data.sources import _mending
 from tidemill.data.sources._stored import HEAD, head_of, lines_of, look, text_of
 from tidemill.errors import SourceError, listed
-from tidemill.settings import DataSettings
+from tidemill.settings import NotNegative
 
 SEPARATORS = ",;\t|"
+_Separator = Rule(
+    "one character that stands between values, like ; or |",
+    lambda value: len(value) == 1 and value.isascii() and not value.isalnum() and value not in "\"'\r\n",
+)
 _ROWS = "rows\0"
 
 logger = logging.getLogger(__name__)
 
 
-def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+_Encoding = Rule("a text encoding, for example utf-8, latin-1, cp1252 or utf-16", _is_encoding)
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Of CSV; what is not set is found out."""
+
+    separator: Annotated[str, _Separator] | None = None
+    encoding: Annotated[str, _Encoding] | None = None
+    columns: list[str] | None = None
+    """The names of all columns, where the file has no header line."""
+    skip_lines: Annotated[int, NotNegative] = 0
+    """Lines above the header line."""
+
+
+def scan(file: str, options: Options) -> pl.LazyFrame:
     """A lazy frame of text columns.
 
     A local file is read through once before: what Polars would not read is named by its line, or mended in memory.
@@ -30,31 +59,31 @@ def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
     Raises:
         SourceError: not text, no header line, names that are empty or there twice, lines that do not fit.
     """
-    found = look(file, settings.options.get("encoding"))
+    found = look(file, options.encoding)
     content = None
     if found.encoding not in ("utf-8", "utf8", "utf-8-sig") or found.blank_lines or found.old_line_ends:
         content = text_of(file, found)
     head = head_of(file) if content is None else content[: max(HEAD, content.find("\n") + 1)]
-    options, header = _settled(file, head, settings)
-    frame = _scanned(file, options)
+    form, header = _settled(file, head, options)
+    frame = _scanned(file, form)
     if content is not None:
-        content = _mending.below(content, options.skipped)
+        content = _mending.below(content, form.skipped)
         if found.blank_lines and len(header) > 1:  # in a table of one column they are missing values
             content = _mending.without_blank_lines(file, content)
-        frame = _scanned(io.BytesIO(content.encode()), replace(options, skipped=0))
-    if found.here and options not in found.passed:
+        frame = _scanned(io.BytesIO(content.encode()), replace(form, skipped=0))
+    if found.here and form not in found.passed:
         try:
             counts = frame.select(pl.all().count(), pl.len().alias(_ROWS)).collect().row(0)
         except pl.exceptions.PolarsError:
             width = frame.collect_schema().len()
-            content = _mending.rewritten(file, text_of(file, found), options.separator, options.skipped, width)
-            frame = _scanned(io.BytesIO(content.encode()), replace(options, skipped=0))
+            content = _mending.rewritten(file, text_of(file, found), form.separator, form.skipped, width)
+            frame = _scanned(io.BytesIO(content.encode()), replace(form, skipped=0))
         else:
-            found.passed.append(options)
+            found.passed.append(form)
             if len(counts) > 2 and counts[-2] < counts[-1]:  # a line that is too short lacks the last value at least
-                short = _mending.short_lines(lines_of(file, found), options.separator, len(counts) - 1, options.skipped)
+                short = _mending.short_lines(lines_of(file, found), form.separator, len(counts) - 1, form.skipped)
                 _mending.report_short(file, *short, width=len(counts) - 1)
-    if options.names is None and len(header) == frame.collect_schema().len():
+    if form.names is None and len(header) == frame.collect_schema().len():
         # Polars leaves a doubled quotation mark doubled in a name
         frame = frame.rename(dict(zip(frame.collect_schema().names(), header, strict=True)))
     names = frame.collect_schema().names()
@@ -63,32 +92,21 @@ def scan(file: str, settings: DataSettings) -> pl.LazyFrame:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Options:
+class _Form:
     separator: str
     skipped: int
     """Lines above the header."""
     names: list[str] | None
 
 
-def _settled(file: str, head: str, settings: DataSettings) -> tuple[_Options, list[str]]:
-    """How the table is read, by the settings and by its first lines; and the first record."""
-    skipped = settings.options.get("skip_lines", 0)
-    if not isinstance(skipped, int) or isinstance(skipped, bool) or skipped < 0:
-        raise SourceError(
-            "data.options.skip_lines must be a whole number of lines",
-            observed=repr(skipped),
-            remedy="for example data.options.skip_lines=3",
-        )
+def _settled(file: str, head: str, options: Options) -> tuple[_Form, list[str]]:
+    """How the table is read, by its options and by its first lines; and the first record."""
+    skipped, names = options.skip_lines, options.columns
     head = _mending.below(head, skipped)
     named = _mending.separator_line(head)
     if named is not None:
         skipped, head = skipped + 1, _mending.below(head, 1)
-    separator = settings.options.get("separator") or named or _separator(head)
-    if not isinstance(separator, str) or len(separator) != 1:
-        raise SourceError(
-            "data.options.separator must be one character", observed=repr(separator), remedy="for example ';'"
-        )
-    names = settings.options.get("columns")
+    separator = options.separator or named or _separator(head)
     if names is None:
         _check_header(file, head, separator, skipped)
     header = _records(head, separator)[0]
@@ -98,18 +116,17 @@ def _settled(file: str, head: str, settings: DataSettings) -> tuple[_Options, li
             observed=f"{len(names)} names for {len(header)} columns of {file}",
             remedy="add or remove names",
         )
-    names = None if names is None else list(map(str, names))
-    return _Options(separator=separator, skipped=skipped, names=names), header
+    return _Form(separator=separator, skipped=skipped, names=names), header
 
 
-def _scanned(source: str | io.BytesIO, options: _Options) -> pl.LazyFrame:
+def _scanned(source: str | io.BytesIO, form: _Form) -> pl.LazyFrame:
     return pl.scan_csv(
         source,
-        separator=options.separator,
-        skip_lines=options.skipped,
+        separator=form.separator,
+        skip_lines=form.skipped,
         infer_schema=False,
-        has_header=options.names is None,
-        new_columns=options.names,
+        has_header=form.names is None,
+        new_columns=form.names,
         glob=False,
     )
 

@@ -102,12 +102,6 @@ def text_of(file: str, found: Found) -> str:
         content = stream.read()
     try:
         text: str = content.decode(found.encoding)
-    except LookupError as error:
-        raise SourceError(
-            "data.options.encoding must be a text encoding",
-            observed=repr(found.encoding),
-            remedy="for example utf-8, latin-1, cp1252 or utf-16",
-        ) from error
     except UnicodeDecodeError as error:
         if found.encoding != "cp1252":
             raise SourceError(

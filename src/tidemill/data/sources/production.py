@@ -13,13 +13,16 @@ from typing import Annotated
 
 import polars as pl
 
-from tidemill.composition import build
+from tidemill.composition import Rule, build
 from tidemill.data import facts, kinds, label_times, made_moments, maturity, parsing, schema_file, sources, values
+from tidemill.data.epochs import EPOCHS
+from tidemill.data.panics import untold
+from tidemill.data.reading import FAILURES, collect
 from tidemill.data.schema import Column
-from tidemill.data.sources._panics import untold
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
-from tidemill.settings import DataSettings, Kind, Positive, instant
+from tidemill.moments import instant
+from tidemill.settings import DataSettings, Kind, Positive
 from tidemill.settings.rules import Instant, Share
 
 _LOG = logging.getLogger(__name__)
@@ -34,24 +37,27 @@ WAITS_FOR_LABELS = True
 """Of the base, as things stood at its own end; the records were old enough for whoever exported them."""
 
 
-@dataclass(kw_only=True, slots=True)
+_Base = Rule("what data.source was, like files: the source of the base table", lambda value: value != "production")
+
+
+@dataclass(kw_only=True)
 class Options:
-    base: str
-    until: Annotated[str, Instant] | None
+    base: Annotated[str, _Base]
+    until: Annotated[str, Instant] | None = None
     """Rows of the base table from this moment on are left out; null takes it whole."""
-    label_time: str | None
+    label_time: str | None = None
     """A column of the base table that says when each row's label became known; it is no column of what is read."""
-    labels_before: Annotated[str, Instant] | None
+    labels_before: Annotated[str, Instant] | None = None
     """With label_time: rows whose label became known at this moment or later, or never, are left out; null: those
     without a label alone."""
-    mature_share: Annotated[float, Share] | None
+    mature_share: Annotated[float, Share] | None = None
     """With label_time, and no `until`: rows so young that this share of the labels of every class had not come by
     `labels_before` (or the newest label) are left out; null: every row with a label."""
-    records: str | None
+    records: str | None = None
     """A Parquet file of labelled records, with columns of the base table; null: none yet."""
-    window_days: Annotated[float, Positive] | None
+    window_days: Annotated[float, Positive] | None = None
     """Only rows of this many days before the newest one; null: all."""
-    half_life_days: Annotated[float, Positive] | None
+    half_life_days: Annotated[float, Positive] | None = None
     """A row so much older than the newest one counts half; null: all count alike."""
 
     @property
@@ -83,13 +89,8 @@ def read(settings: DataSettings) -> pl.LazyFrame:
 
 
 def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
-    known = {field.name: settings.options.get(field.name) for field in dataclasses.fields(Options)}
-    if known["base"] in (None, "production"):
-        raise SettingsError(
-            "data.source=production adds to a base table, which data.options.base names the source of",
-            observed=f"data.options.base = {known['base']!r}",
-            remedy="set it to what data.source was, like data.options.base=files",
-        )
+    names = [field.name for field in dataclasses.fields(Options)]
+    options = build(Options, {name: it for name, it in settings.options.items() if name in names}, "data.options")
     for name in ("validation_path", "test_path"):
         if (path := getattr(settings, name)) is not None:
             raise SettingsError(
@@ -97,10 +98,9 @@ def _base(settings: DataSettings) -> tuple[Options, pl.LazyFrame]:
                 observed=f"data.{name} = {path!r}",
                 remedy=f"set data.{name}=null and data.split.method=time",
             )
-    options = build(Options, known, "data.options")
     if options.label_time is None and settings.label_time is not None:
         options = dataclasses.replace(options, label_time=settings.label_time, mature_share=settings.mature_share)
-    others = {name: value for name, value in settings.options.items() if name not in known}
+    others = {name: value for name, value in settings.options.items() if name not in names}
     base = sources.open(dataclasses.replace(settings, source=options.base, options=others, limit=None))
     return options, values.cleaned(base)  # as the records' texts are, which keys are compared with
 
@@ -109,7 +109,8 @@ def _labelled(
     base: pl.LazyFrame, time: Column, settings: DataSettings, options: Options, name: str
 ) -> tuple[pl.LazyFrame, Options]:
     """The rows whose label was known, without the column that says when, and the options with `until` found out."""
-    known = _column(base, settings, name)
+    remedy = "name the column that says when each label became known, or set data.options.label_time=null"
+    known = kinds.moments(base, name, SettingsError, setting="data.options.label_time", remedy=remedy)
     stored = base.collect_schema()
     at = values.read(known, stored[name])
     latest = None if options.labels_before is None else instant(options.labels_before)
@@ -131,24 +132,6 @@ def _labelled(
     chosen = at.is_not_null() if latest is None else at < latest
     base = base.filter(chosen.fill_null(False))
     return base if name == settings.label_time else base.drop(name), options
-
-
-def _column(base: pl.LazyFrame, settings: DataSettings, name: str) -> Column:
-    """How the column of the labels' moments is read."""
-    if name not in (there := base.collect_schema().names()):
-        raise SettingsError(
-            "data.options.label_time names a column of the base table",
-            observed=f"{name!r}; the table has {', '.join(there[:20])}",
-            remedy="correct the name, or set data.options.label_time=null",
-        )
-    found = kinds.decide(base, facts.count(base, [name]), {}, [name])[name]
-    if found is None or found.kind is not Kind.TIMESTAMP:
-        raise SettingsError(
-            "data.options.label_time names a column of timestamps",
-            observed=f"{name!r} is {found.kind if found else base.collect_schema()[name]}",
-            remedy="name the column that says when each label became known",
-        )
-    return found
 
 
 def _time(base: pl.LazyFrame, settings: DataSettings, options: Options) -> Column | None:
@@ -188,9 +171,9 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
     try:
         with untold():
             records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
-    except sources.FAILURES as error:
+    except FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
-    records = sources.collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))
+    records = collect(made_moments.fill(records.lazy(), made_moments.declared(settings)))
     there = base.collect_schema().names()
     if unknown := [name for name in records.columns if name not in there]:
         raise _unfit(f"{file} has {unknown[0]!r}; the base table has {listed(there)}")
@@ -235,8 +218,8 @@ def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -
 def _written(column: Column) -> pl.Expr:
     """Typed values as text in the notation of the base table's column."""
     value = pl.col(column.name)
-    if column.kind is Kind.TIMESTAMP and column.format in values.EPOCHS:
-        return (value.dt.epoch("us") / values.EPOCHS[column.format]).cast(pl.String)
+    if column.kind is Kind.TIMESTAMP and column.format in EPOCHS:
+        return (value.dt.epoch("us") / EPOCHS[column.format]).cast(pl.String)
     if column.kind is Kind.TIMESTAMP:
         return value.dt.strftime(max(str(column.format).split(parsing.OR), key=len).replace("%#z", "%z"))
     text = value.cast(pl.String)
@@ -248,7 +231,7 @@ def _aged(table: pl.LazyFrame, time: Column, settings: DataSettings, options: Op
     if options.window_days is None and options.half_life_days is None:
         return table
     moment = values.read(time, stored[time.name])
-    newest = sources.collect(table.select(moment.max())).item()
+    newest = collect(table.select(moment.max())).item()
     if options.window_days is not None and isinstance(newest, datetime):
         table = table.filter(moment >= newest - timedelta(days=options.window_days))
     if options.half_life_days is None:

@@ -1,16 +1,23 @@
 """Tables from a database by query: SQLite and PostgreSQL, through ADBC, so rows arrive as Arrow batches."""
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import polars as pl
 
+from tidemill.composition import build
 from tidemill.errors import SourceError, listed
 from tidemill.extras import install
 from tidemill.settings import DataSettings
 
 EXAMPLES = "sqlite:///file.db or postgresql://user@host/database"
+
+
+@dataclass(kw_only=True)
+class Options:
+    """None: `data.connection` and `data.query` say it all."""
 
 
 def read(settings: DataSettings) -> pl.LazyFrame:
@@ -21,6 +28,7 @@ def read(settings: DataSettings) -> pl.LazyFrame:
     Raises:
         SourceError: a setting or the driver is missing, the database cannot be reached or refuses the query.
     """
+    build(Options, settings.options, "data.options")
     connection, query = settings.connection, settings.query
     if not connection or not query or not query.strip():
         missing = "data.connection" if not connection else "data.query"

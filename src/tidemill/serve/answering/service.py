@@ -25,8 +25,8 @@ from tidemill.serve.answering.shadow import Shadow
 from tidemill.serve.answering.version import Computed, Version
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observing import Observers
-from tidemill.serve.wire import protocol
 from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.refusals import overloaded, refused
 
 log = logging.getLogger("ray.serve")
 
@@ -78,16 +78,14 @@ class Service:
         """
         held = self._held
         if not held.serving:
-            raise protocol.overloaded("A model is served while its registry says so", "it was unloaded", 10)
+            raise overloaded("A model is served while its registry says so", "it was unloaded", 10)
         if number is None:
             return held.champion
         for version in self._batchers:
             if version.number == number:
                 return version
         there = listed(version.number for version in self._batchers)
-        raise protocol.refused(
-            404, "A version that is asked for is in use", f"{number[:40]!r}; in use: {there}", "leave it out"
-        )
+        raise refused(404, "A version that is asked for is in use", f"{number[:40]!r}; in use: {there}", "leave it out")
 
     def admit(self, requests: int) -> None:
         """Pass a request before it is read.
@@ -101,7 +99,7 @@ class Service:
         queues, waiting = self._queues, self.waiting
         if requests > queues.requests or waiting >= queues.waiting:
             rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
-            raise protocol.overloaded(rule, f"{requests} requests and {waiting} rows", 1)
+            raise overloaded(rule, f"{requests} requests and {waiting} rows", 1)
 
     def ask(self, count: int, form: Form, inputs: bytes, client: str | None) -> Ask:
         """A new request of `count` rows; the caller fills in the rest. Nobody can guess its id, to label it."""
@@ -129,12 +127,12 @@ class Service:
             RequestError: 503, they cannot be kept now; 422, they come by keys that the ledger masks.
         """
         if not self._ledger.keeps:
-            raise protocol.refused(404, "Labels are kept where a ledger is set", "there is none", "set ledger.path")
+            raise refused(404, "Labels are kept where a ledger is set", "there is none", "set ledger.path")
         column = self._held.champion.key
         if column is not None and self._ledger.masks(column) and any(label.key is not None for label in labels):
             name = f"ledger.columns.{column.name}"
             remedy = f'send the "id" of a prediction; or serve with {name}=hash, which hides keys and finds them again'
-            raise protocol.refused(422, "Labels come by key where the ledger keeps keys", f"{name}=mask", remedy)
+            raise refused(422, "Labels come by key where the ledger keeps keys", f"{name}=mask", remedy)
         try:
             self._ledger.labelled(list(labels))
         except LedgerError as error:
@@ -203,7 +201,7 @@ class Service:
         if not batcher.offer(ask):
             version.statistics.failed(int((time.monotonic() - ask.arrived) * 1e9))
             observed = f"{batcher.waiting} rows wait"
-            raise protocol.overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
+            raise overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
         ask.answered = asyncio.get_running_loop().create_future()
         return ask.answered
 
@@ -272,7 +270,7 @@ def _keys(ask: Ask, version: Version) -> Sequence[str]:
 
 
 def _unrecorded(error: LedgerError) -> RequestError:
-    refusal = protocol.overloaded(error.rule, error.observed, 5)
+    refusal = overloaded(error.rule, error.observed, 5)
     refusal.remedy, refusal.reason = error.remedy, "ledger"
     return refusal
 

@@ -22,6 +22,7 @@ from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.reader import Reader, Unplain
+from tidemill.serve.wire.refusals import Limits, refused
 
 _MANY = 256
 """Rows with which the cost of a row is measured."""
@@ -53,7 +54,7 @@ class Version:
         threads: int | None = None,
         provider: str = "cpu",
         public_key: Path | None = None,
-        limits: protocol.Limits | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.predictor = Predictor(bundle, threads=threads, provider=provider, public_key=public_key)
         self.identity = self.predictor.manifest.identity
@@ -62,7 +63,7 @@ class Version:
         self.key = keys.column(self.schema)
         self.label_rules = LabelRules.of(self.predictor.manifest.identity, self.schema)
         self.reader = Reader(self.schema)
-        self._limits = limits or protocol.Limits()
+        self._limits = limits or Limits()
         outputs = names(self.identity.objective)
         self.decoder = Decoder(self.schema.inputs, outputs, others=self.reader.others, limits=self._limits)
         self.statistics = Statistics()
@@ -141,7 +142,7 @@ class Version:
     def _raw_of(self, ask: Ask, now: float) -> Raw:
         if ask.deadline is not None and ask.deadline <= now:
             late = f"it had waited {now - ask.arrived:.3f} s"
-            raise protocol.refused(504, "A request is answered before its deadline", late, "allow more time, or retry")
+            raise refused(504, "A request is answered before its deadline", late, "allow more time, or retry")
         return self.raw_of(ask)
 
     def _measured(self) -> Cost:

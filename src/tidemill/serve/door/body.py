@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, MutableMapp
 from typing import Any
 
 from tidemill.serve.door.traffic import LONG, Traffic
-from tidemill.serve.wire import compression, protocol
+from tidemill.serve.wire import compression
+from tidemill.serve.wire.refusals import Limits, refused, too_large
 
 _Message = MutableMapping[str, Any]
 Receive = Callable[[], Coroutine[Any, Any, _Message]]
@@ -21,7 +22,7 @@ class Gone(Exception):  # noqa: N818 — nobody is left to be told
 
 
 async def read(
-    headers: Mapping[bytes, bytes], receive: Receive, limits: protocol.Limits, traffic: Traffic, *, predicts: bool
+    headers: Mapping[bytes, bytes], receive: Receive, limits: Limits, traffic: Traffic, *, predicts: bool
 ) -> bytes:
     """The body, decompressed.
 
@@ -36,9 +37,9 @@ async def read(
     length = headers.get(b"content-length", b"0")
     if not length.isdigit():
         observed = length[:20].decode("latin-1")
-        raise protocol.refused(400, "Content-Length is a number of bytes", repr(observed), "send the body's length")
+        raise refused(400, "Content-Length is a number of bytes", repr(observed), "send the body's length")
     if len(length) > 15 or int(length) > most:
-        raise protocol.too_large(limits, f"{length[:20].decode()} bytes")
+        raise too_large(limits, f"{length[:20].decode()} bytes")
     first = receive()
     try:
         waiting = first.send(None)
@@ -54,7 +55,7 @@ async def read(
         if predicts:
             traffic.admit(traffic.predicting + 1)
     if len(body) > most:  # of a length that was not told
-        raise protocol.too_large(limits, f"{len(body)} bytes")
+        raise too_large(limits, f"{len(body)} bytes")
     encoding = headers.get(b"content-encoding")
     if not encoding:
         return body
@@ -65,7 +66,7 @@ async def read(
 
 
 async def _all(
-    first: Coroutine[Any, Any, _Message], told: int, receive: Receive, limits: protocol.Limits, traffic: Traffic
+    first: Coroutine[Any, Any, _Message], told: int, receive: Receive, limits: Limits, traffic: Traffic
 ) -> bytes:
     """Counted while it comes: by the length that it was said to have, and by what has come beyond that."""
     parts, size, held = [], 0, 0
@@ -78,7 +79,7 @@ async def _all(
                 parts.append(_content(message))
                 size += len(parts[-1])
                 if size > limits.bytes:
-                    raise protocol.too_large(limits, f"more than {limits.bytes} bytes")
+                    raise too_large(limits, f"more than {limits.bytes} bytes")
                 if size > LONG and size > held:
                     held = traffic.hold(held, size)
                 if not _more(message):
@@ -86,7 +87,7 @@ async def _all(
                 message = await receive()
     except TimeoutError as error:
         rule = f"A request's body arrives within {limits.seconds:g} seconds"
-        raise protocol.refused(408, rule, "it did not", "send it faster, or in several requests") from error
+        raise refused(408, rule, "it did not", "send it faster, or in several requests") from error
     finally:
         traffic.held -= held
         first.close()

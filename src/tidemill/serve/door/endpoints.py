@@ -17,6 +17,7 @@ from tidemill.serve.door.keys import Key, Scope
 from tidemill.serve.hooks.metrics import CONTENT_TYPE
 from tidemill.serve.wire import arrow, feedback, protocol
 from tidemill.serve.wire.ask import Ask, Part, Reply
+from tidemill.serve.wire.refusals import Limits, refused
 
 _TIMEOUT = b"x-request-timeout-seconds"
 _VERSION = b"x-model-version"
@@ -42,7 +43,7 @@ class Endpoints:
     def __init__(
         self,
         service: Service,
-        limits: protocol.Limits,
+        limits: Limits,
         metrics: Callable[[], Awaitable[bytes]],
         report: Callable[[], Mapping[str, object]],
         document: Callable[[], bytes],
@@ -109,7 +110,7 @@ class Endpoints:
 
     async def health(self, request: Incoming) -> Reply:
         report = self._report()
-        return Reply(protocol.dumps(report), 200 if report["status"] == "ok" else 503)
+        return Reply(msgspec.json.encode(report), 200 if report["status"] == "ok" else 503)
 
     async def metrics(self, request: Incoming) -> Reply:
         return Reply(await self._metrics(), type=CONTENT_TYPE.encode())
@@ -117,7 +118,7 @@ class Endpoints:
     async def profile(self, request: Incoming) -> Reply:
         if self._profiles is None:
             rule = "Live profiles are made where hours of them are kept"
-            raise protocol.refused(404, rule, "profile_hours=0", "set profile_hours to 1 or more")
+            raise refused(404, rule, "profile_hours=0", "set profile_hours to 1 or more")
         return Reply(await self._profiles())
 
     async def openapi(self, request: Incoming) -> Reply:
@@ -169,4 +170,4 @@ def _encode_arrow(ask: Ask, parts: Sequence[Part]) -> Reply:
 
 def _no_timeout(given: bytes) -> RequestError:
     rule = f"The header {_TIMEOUT.decode()} holds seconds, more than 0 and less than a day"
-    return protocol.refused(400, rule, given[:40].decode("latin-1"), "send a number like 2.5")
+    return refused(400, rule, given[:40].decode("latin-1"), "send a number like 2.5")

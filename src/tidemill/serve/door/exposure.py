@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tidemill.errors import SettingsError
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 _OURS = frozenset(b"%s:%d" % (name, port) for name in (b"127.0.0.1", b"localhost") for port in (8000, 80))
 """What most requests say, so that it costs nothing to look."""

@@ -16,8 +16,9 @@ from tidemill.errors import RequestError
 from tidemill.serve.door import body, exposure
 from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import LONG, Traffic
-from tidemill.serve.wire import compression, protocol
+from tidemill.serve.wire import compression
 from tidemill.serve.wire.ask import Reply
+from tidemill.serve.wire.refusals import Limits, encode_error, refused
 
 log = logging.getLogger("ray.serve")
 
@@ -53,7 +54,7 @@ class Endpoint:
     scope: Scope | None = Scope.ADMIN
     types: tuple[bytes, ...] = ()
     label: str = "other"
-    error_body: Callable[[RequestError], bytes] = protocol.encode_error
+    error_body: Callable[[RequestError], bytes] = encode_error
 
 
 Find = Callable[[str], Endpoint | None]
@@ -74,7 +75,7 @@ class Application:
     def __init__(
         self,
         find: Find,
-        limits: protocol.Limits,
+        limits: Limits,
         keys: Keys | None,
         traffic: Traffic,
         hosts: Collection[str] | None = None,
@@ -118,10 +119,10 @@ class Application:
     async def _reply(self, endpoint: Endpoint | None, scope: _Scope, receive: body.Receive, arrived: float) -> Reply:
         path, method = scope["path"], scope["method"]
         if endpoint is None:
-            raise protocol.refused(404, "A path is one of those in /openapi.json", path[:200], "correct the path")
+            raise refused(404, "A path is one of those in /openapi.json", path[:200], "correct the path")
         if method not in endpoint.methods and not (method == "HEAD" and "GET" in endpoint.methods):
             allowed = ", ".join(endpoint.methods)
-            raise protocol.refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
+            raise refused(405, f"{endpoint.label} takes {allowed}", method[:20], "use the right method")
         headers = dict(scope["headers"])
         key: Key | None = None
         if self._keys is None:
@@ -185,7 +186,7 @@ def _check_type(given: bytes, endpoint: Endpoint) -> None:
     if endpoint.types:
         there = ", ".join(type_.decode() for type_ in endpoint.types)
         observed = given[:100].decode("latin-1") or "an empty one"
-        raise protocol.refused(415, f"The content type is {there}", observed, "send the header Content-Type")
+        raise refused(415, f"The content type is {there}", observed, "send the header Content-Type")
 
 
 def _refusal(error: RequestError, endpoint: Endpoint | None) -> Reply:
@@ -198,11 +199,11 @@ def _refusal(error: RequestError, endpoint: Endpoint | None) -> Reply:
         headers = ((b"www-authenticate", b"Bearer"),)
     elif error.retry_after is not None:
         headers = ((b"retry-after", str(error.retry_after).encode()),)
-    body = endpoint.error_body(error) if endpoint else protocol.encode_error(error)
+    body = endpoint.error_body(error) if endpoint else encode_error(error)
     return Reply(body, error.status, JSON, headers)
 
 
-_FAULT = protocol.dumps(
+_FAULT = msgspec.json.encode(
     {
         "error": {
             "rule": "The server answers every valid request",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import SettingsError
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 TOKEN = "TIDEMILL_SERVER"
 """Environment variable with the token of one start; empty or not there: any caller's requests are answered."""

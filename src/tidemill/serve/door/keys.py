@@ -17,7 +17,7 @@ from pathlib import Path
 from tidemill.errors import RequestError, SettingsError
 from tidemill.serve.door import key_file
 from tidemill.serve.door.key_file import Key, Scope
-from tidemill.serve.wire import protocol
+from tidemill.serve.wire.refusals import refused
 
 log = logging.getLogger("ray.serve")
 
@@ -90,7 +90,7 @@ class Keys:
             raise _unknown(f"the key {key.name!r}, which has expired")
         if scope not in key.scopes:
             observed = f"the key {key.name!r} is good for {', '.join(key.scopes)}, not for {scope}"
-            raise protocol.refused(403, "A key is good for what it is used for", observed, "use another key")
+            raise refused(403, "A key is good for what it is used for", observed, "use another key")
         if entry.interval:
             now = time.monotonic()
             wait = entry.full - now
@@ -153,12 +153,12 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
 
 def _unknown(observed: str) -> RequestError:
     remedy = "send a valid key: Authorization: Bearer tm_…"
-    return protocol.refused(401, "A request presents a key that is valid here", observed, remedy)
+    return refused(401, "A request presents a key that is valid here", observed, remedy)
 
 
 def _too_often(key: Key, seconds: float) -> RequestError:
     rule = f"The key {key.name!r} sends at most {key.rate:g} requests a second"
     remedy = "send again after the seconds that Retry-After gives, or ask for a higher rate"
-    error = protocol.refused(429, rule, "more than that", remedy)
+    error = refused(429, rule, "more than that", remedy)
     error.retry_after = math.ceil(seconds)
     return error

@@ -6,6 +6,8 @@ OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.0.html
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 import tidemill
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
@@ -59,7 +61,7 @@ def document(predictor: Predictor, *, keys: bool = False) -> bytes:
             "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
     info = {"title": f"Predictions of {identity.model}", "version": f"{tidemill.__version__}+{identity.version}"}
-    return protocol.dumps({"openapi": "3.1.0", "info": info, "paths": paths, "components": components})
+    return msgspec.json.encode({"openapi": "3.1.0", "info": info, "paths": paths, "components": components})
 
 
 def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:

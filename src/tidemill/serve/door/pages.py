@@ -12,8 +12,6 @@ from typing import Any
 
 import msgspec
 
-from tidemill.serve.wire import protocol
-
 Document = Mapping[str, Any]
 
 TYPE = b"text/html; charset=utf-8"
@@ -57,7 +55,7 @@ class Pages:
 
     def front(self, document: bytes, host: bytes) -> bytes:
         """`/` as JSON. host: the header by which the service was reached."""
-        return protocol.dumps(self._front(document, host))
+        return msgspec.json.encode(self._front(document, host))
 
     def front_page(self, document: bytes, host: bytes) -> bytes:
         found = self._front(document, host)

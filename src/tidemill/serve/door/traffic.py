@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from tidemill.errors import RequestError
 from tidemill.serve.hooks.metrics import Metrics
-from tidemill.serve.wire.protocol import overloaded
+from tidemill.serve.wire.refusals import overloaded
 
 LONG = 2**16
 """Bytes: bodies up to this are not counted, as the server has so much of each connection in its own hands anyway."""

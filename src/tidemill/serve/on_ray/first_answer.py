@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tidemill.bundle import golden
@@ -129,7 +130,7 @@ def _asked(
     url: str, content: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """Status and body of an answer."""
-    body = None if content is None else protocol.dumps(content)
+    body = None if content is None else msgspec.json.encode(content)
     request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
     try:

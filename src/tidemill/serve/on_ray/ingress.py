@@ -22,7 +22,7 @@ from typing import Any
 
 from tidemill.errors import RequestError
 from tidemill.serve.door import isolation
-from tidemill.serve.wire import protocol
+from tidemill.serve.wire.refusals import encode_error
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -235,7 +235,7 @@ class Door:
 
 
 async def _refuse(error: RequestError, send: _Send) -> None:
-    body = protocol.encode_error(error)
+    body = encode_error(error)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

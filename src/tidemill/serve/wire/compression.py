@@ -2,7 +2,7 @@
 
 import zlib
 
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 SMALLEST = 1024
 """Bytes: a smaller body is not worth the time."""

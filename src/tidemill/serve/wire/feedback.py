@@ -32,7 +32,7 @@ from tidemill.errors import RequestError, listed
 from tidemill.ledger import keys
 from tidemill.ledger.record import Label
 from tidemill.serve.wire import depth
-from tidemill.serve.wire.protocol import Limits, dumps, refused, too_large
+from tidemill.serve.wire.refusals import Limits, refused, too_large
 from tidemill.settings import Kind, Objective
 
 _ID = re.compile(r"[0-9a-f]{1,64}-(0|[1-9][0-9]{0,8})", re.ASCII)
@@ -115,7 +115,7 @@ def decode(body: bytes, rules: LabelRules, limits: Limits, at: int) -> list[Labe
 
 
 def encode(labels: Sequence[Label]) -> bytes:
-    return dumps({"received": len(labels)})
+    return msgspec.json.encode({"received": len(labels)})
 
 
 def _plain(entry: _Entry, index: int, rules: LabelRules, at: int) -> Label:
@@ -285,5 +285,5 @@ def _wrong(place: str, rule: str, observed: str, remedy: str) -> RequestError:
 
 
 def _shown(value: Any) -> str:
-    text = dumps(value).decode()
+    text = msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else text[:57] + "..."

@@ -11,37 +11,23 @@ import difflib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from tidemill.data.raw import EPOCH, MISSING_TIMESTAMP, Raw
+from tidemill.data.raw import MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError, TidemillError
+from tidemill.moments import from_microseconds
 from tidemill.serve.wire import depth
 from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.reader import Reader, Records
+from tidemill.serve.wire.refusals import Limits, refused, too_large
 from tidemill.settings import Kind, Objective
 
 _MORE = 1000
 """Values of a request's JSON besides those of its rows."""
 _KEYS = ("rows", "version", "keys")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one request may hold, and how many seconds its body may take to arrive.
-
-    held: bytes of bodies longer than 64 KiB that a replica has in hand at once, on their way or waiting for answers.
-    """
-
-    rows: int = 10_000
-    bytes: int = 16 * 2**20
-    seconds: float = 10.0
-    held: int = 256 * 2**20
 
 
 class Decoded(msgspec.Struct, frozen=True):
@@ -124,38 +110,12 @@ def _predictions(part: Part, ids: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def encode_error(error: TidemillError) -> bytes:
-    return dumps({"error": {"rule": error.rule, "observed": error.observed, "remedy": error.remedy}})
-
-
 def rows_of(raw: Raw, columns: Sequence[Column], count: int) -> list[dict[str, Any]]:
     """The first rows as they would stand in a request: the inverse of `from_rows` for finite values."""
     return [{column.name: _value(raw[column.name][row], column.kind) for column in columns} for row in range(count)]
 
 
-def dumps(content: object) -> bytes:
-    return _ENCODER.encode(content)
-
-
 _ENCODER = msgspec.json.Encoder()
-
-
-def too_large(limits: Limits, observed: str) -> RequestError:
-    rule = f"A request holds at most {limits.rows} rows and {limits.bytes} bytes"
-    return refused(413, rule, observed, "send the rows in several requests")
-
-
-def refused(status: int, rule: str, observed: str, remedy: str) -> RequestError:
-    error = RequestError(rule, observed=observed, remedy=remedy)
-    error.status = status
-    return error
-
-
-def overloaded(rule: str, observed: str, seconds: float) -> RequestError:
-    """503. seconds: until it may well be otherwise."""
-    error = refused(503, rule, observed, "try again after the seconds that Retry-After gives")
-    error.retry_after = max(1, round(seconds))
-    return error
 
 
 def _keys_of(keys: Sequence[str | int] | None, count: int) -> Sequence[str] | None:
@@ -206,7 +166,7 @@ def _value(value: Any, kind: Kind) -> Any:
         return value or None
     if kind is Kind.TIMESTAMP:
         moment = int(value)
-        return None if moment == MISSING_TIMESTAMP else (EPOCH + timedelta(microseconds=moment)).isoformat()
+        return None if moment == MISSING_TIMESTAMP else from_microseconds(moment).isoformat()
     if np.isnan(value):
         return None
     return bool(value) if kind is Kind.BOOLEAN else float(value)

@@ -3,9 +3,8 @@
 Nothing is set aside: what breaks a rule of training is what is looked for.
 """
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +16,19 @@ from tidemill.bundle import folder, manifest
 from tidemill.data import values
 from tidemill.data.infer import infer
 from tidemill.data.profile import Profile, profile
+from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sources import collect, files
-from tidemill.errors import BundleError, SchemaError, SettingsError, SourceError
+from tidemill.data.sources import files
+from tidemill.errors import BundleError, SchemaError
 from tidemill.settings import DataSettings
+
+WORDS = {
+    "data.path must exist": "A table that is named must exist",
+    "data.path and data.format, and ": "",
+    "data.path": "its name",
+    "data.format": "its ending",
+}
+"""Errors of the sources speak of training's settings; these are the words here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,22 +78,7 @@ def _nothing_set(path: str) -> DataSettings:
 
 
 def opened(path: str) -> pl.LazyFrame:
-    return files.read(cast(DataSettings, SimpleNamespace(path=path, format="auto", options={})))
-
-
-@contextlib.contextmanager
-def named(path: str) -> Iterator[None]:
-    """Errors of the sources speak of training's settings."""
-    try:
-        yield
-    except (SourceError, SettingsError) as error:
-        words = {"data.path and data.format, and ": "", "data.path": "its name", "data.format": "its ending"}
-        said = [error.rule, error.remedy]
-        for word, ours in words.items():
-            said = [text.replace(word, ours) for text in said]
-        rule = said[0].replace("its name must exist", "A table that is named must exist")
-        observed = error.observed if path in error.observed else f"{path}: {error.observed}"
-        raise SourceError(rule, observed=observed, remedy=said[1]) from error
+    return files.table(path, "auto", files.Options())
 
 
 def open_minded(column: Column) -> Column:

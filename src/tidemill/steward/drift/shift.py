@@ -16,8 +16,8 @@ import polars as pl
 
 from tidemill.bundle import manifest
 from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.data.reading import collect, reworded
 from tidemill.data.schema import Column
-from tidemill.data.sources import collect
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 from tidemill.steward.drift import reading as shift_reading
@@ -86,10 +86,10 @@ def compare(reference: str, file: str) -> Comparison:
         BundleError: the folder is no bundle, or its profile is none.
     """
     place = Path(reference)
-    with shift_reading.named(reference):
+    with reworded(reference, shift_reading.WORDS):
         bundled = (place / manifest.NAME).exists()
         known = shift_reading.of_bundle(place) if bundled else shift_reading.of_table(reference)
-    with shift_reading.named(file):
+    with reworded(file, shift_reading.WORDS):
         return _compared(reference, known, file)
 
 

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from tidemill.moments import from_microseconds
 from tidemill.steward.evidence.bounds import LargeSampleBounds
 from tidemill.steward.evidence.detectors import RISES, RiseDetector
 from tidemill.steward.evidence.limits import NOTHING
 from tidemill.steward.evidence.sampling import BLOCK, Blocks, unpacked
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 FINE = 2 * BLOCK
 """Values of a period up to which each is an entry of the detector; those behind them are taken in twos, threes, …"""
@@ -120,7 +118,7 @@ class Rise:
             low=max(low, 0.0),
             high=min(high, 1.0),
             before=past / max(self.count - (rows if began else 0), 1) if fixed is None else fixed,
-            since=_EPOCH + timedelta(microseconds=int(self.starts[best])) if began else None,
+            since=from_microseconds(int(self.starts[best])) if began else None,
             mean_since=total / max(rows, 1) if began else 0.0,
         )
         self.highest, self.period_sum, self.period_rows, self.bounds = NOTHING, 0.0, 0, None

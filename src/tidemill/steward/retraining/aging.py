@@ -14,6 +14,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.values import DTYPES
 from tidemill.ledger import record, tables
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.moments import aware
 from tidemill.settings import Kind
 
 ROWS_AT_ONCE = 250_000
@@ -87,7 +88,7 @@ class Answers:
         received = tables.labels(self._settings, self._model, since - tables.SKEW)
         labels = tables.matched(received, read).join(read.select("id", "moment"), on="id")
         came_true = pl.coalesce("event_at", "moment" if self._horizon.event_clock else "at")
-        latest = tables.latest(labels.filter(came_true < tables.aware(self._horizon.known_before)))
+        latest = tables.latest(labels.filter(came_true < aware(self._horizon.known_before)))
         known = came_true if self._horizon.event_clock else pl.col("labelled_at")
         joined = latest.join(read.select("id", "moment"), on="id")
         return joined.select("id", "true_label", "true_value", known.alias("known"))
@@ -100,7 +101,7 @@ def old(settings: LedgerSettings, model: str, schema: Schema, horizon: Horizon, 
         QualityError: no age is enough.
     """
     answers = Answers(settings, model, schema, horizon)
-    now, until = tables.aware(horizon.known_before), tables.aware(horizon.until)
+    now, until = aware(horizon.known_before), aware(horizon.until)
     regression = schema.with_role(Role.TARGET)[0].kind is Kind.NUMERIC
     counted: Delays | None = None
     ends: list[float] | None = None

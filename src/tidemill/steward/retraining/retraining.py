@@ -26,6 +26,7 @@ from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import QualityError, SchemaError, SettingsError, TrainingError
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.settings.training import CHECKPOINT
 from tidemill.steward.evidence import power
 from tidemill.steward.retraining import command
 from tidemill.steward.retraining.aging import Horizon
@@ -33,8 +34,6 @@ from tidemill.steward.retraining.command import RetrainSettings, Runner, Trained
 from tidemill.steward.retraining.export import export_records, newest
 from tidemill.steward.retraining.running import LOCK, Process, RayJob, Running, log_of
 
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
-"""Inside the run's folder: `tidemill.training.CHECKPOINT`, which is out of the steward's reach."""
 _log = logging.getLogger(__name__)
 
 

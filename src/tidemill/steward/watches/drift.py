@@ -85,12 +85,7 @@ class Drift:
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
         self._classes = watched.manifest.identity.classes
-        inputs = {column.name for column in watched.manifest.schema.inputs}
-        self._inputs = {
-            name: entry
-            for name, entry in live.watched(inputs, watched.profile["inputs"], settings.unwatched).items()
-            if entry["kind"] != Kind.TIMESTAMP
-        }
+        self._inputs = live.watched(watched, settings.unwatched, moments=False)
         self._answers = {
             name: entry for name, entry in watched.profile["answers"]["columns"].items() if not _only_rounded(entry)
         }

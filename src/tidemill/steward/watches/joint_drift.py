@@ -21,7 +21,6 @@ import polars as pl
 
 from tidemill.composition import Rule
 from tidemill.data.bursts import moved
-from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.evidence.histograms import HistogramEvidence
 from tidemill.steward.evidence.limits import NOTHING, log_mean
@@ -65,12 +64,7 @@ class JointDrift:
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
-        inputs = {column.name for column in watched.manifest.schema.inputs}
-        self._columns = {
-            name: entry
-            for name, entry in live.watched(inputs, watched.profile["inputs"], settings.unwatched).items()
-            if entry["kind"] != Kind.TIMESTAMP
-        }
+        self._columns = live.watched(watched, settings.unwatched, moments=False)
         self._features = Features.of(self._columns)
         self._reference: list[np.ndarray] = []  # codes of its days
         self._past: list[np.ndarray] = []

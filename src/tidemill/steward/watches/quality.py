@@ -8,7 +8,7 @@ assumes and when it is void; `volume.py` that for rows by period).
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ import polars as pl
 from tidemill.composition import Rule
 from tidemill.data.bursts import worst
 from tidemill.data.profile import Profile, merge, profile_like
+from tidemill.moments import from_microseconds, microseconds
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share
 from tidemill.steward.evidence.episodes import Episodes, largest_rate, rate_gains
@@ -84,8 +85,7 @@ class Quality:
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
-        inputs = {column.name for column in watched.manifest.schema.inputs}
-        self._columns = live.watched(inputs, watched.profile["inputs"], settings.unwatched)
+        self._columns = live.watched(watched, settings.unwatched, moments=True)
         read = {entry.name for entry in watched.manifest.interface.inputs}
         rows = watched.profile["inputs"]["rows"]
         self._checks = [
@@ -139,7 +139,7 @@ class Quality:
         found[TYPE, ""] = self._unread
         counts = np.array([found.get((check.name, check.column), 0) for check in self._checks], dtype=np.float64)
         rows = np.array([self._of(check) if (check.name, check.column) in found else 0 for check in self._checks])
-        log_e = self._rates.update(rate_gains(counts, rows, self._baseline(rows)), round(begin.timestamp() * 1e6))
+        log_e = self._rates.update(rate_gains(counts, rows, self._baseline(rows)), microseconds(begin))
         began = self._rates.began
         self._met = np.where(began == self._began, self._met, 0.0) + np.stack([counts, rows])
         self._began = began
@@ -163,7 +163,8 @@ class Quality:
         return self._rows if check.name == TYPE else self._rows - self._unread
 
     def _reading(self, index: int, found: int, rows: int, log_e: float) -> Reading:
-        check, began, alarm = self._checks[index], _moment(int(self._began[index])), log_e >= self._log_threshold
+        check, alarm = self._checks[index], log_e >= self._log_threshold
+        began = from_microseconds(int(self._began[index]))
         before = alarm and rows < _FEW
         of, share = _shown(found, rows), found / max(rows, 1)
         if before:
@@ -235,7 +236,7 @@ class Quality:
                 log_threshold=self._log_threshold,
                 effect=abs(rows / usual.rows - 1) if usual and usual.rows else 0.0,
                 unit="share of the usual rows",
-                since=_moment(int(began[0 if fell else 1])) if alarm else None,
+                since=from_microseconds(int(began[0 if fell else 1])) if alarm else None,
             )
 
     def state(self) -> dict[str, Any]:
@@ -286,7 +287,3 @@ def _compared(usual: Usual | None) -> str:
     if usual is None:
         return "what is usual is not known yet."
     return f"{usual.rows:,.0f} are usual, by {usual.what}."
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

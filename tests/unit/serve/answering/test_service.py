@@ -29,7 +29,7 @@ from tidemill.serve.answering.batcher import Queues
 from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.version import Version
 from tidemill.serve.wire import arrow
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 
 ARROW = [("Content-Type", arrow.TYPE.decode())]
 

@@ -1,13 +1,11 @@
 """What attackers sent and got a wrong answer to, once."""
 
 import asyncio
-import contextlib
 import difflib
 import gzip
 import json
 import random
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +14,17 @@ import jsonschema
 import pytest
 from serving_parts import ROW, arguments, call, post, started
 
+from real_servers import by_grpc
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
 from tidemill.serve.door import key_file, openapi
-from tidemill.serve.door.inference import servicer
 from tidemill.serve.on_ray import ingress
-from tidemill.serve.replica import Replica
 from tidemill.serve.wire import compression, feedback, protocol
 from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference import messages
 from tidemill.serve.wire.reader import Reader
+from tidemill.serve.wire.refusals import Limits
 
 SERVICE = "/inference.GRPCInferenceService"
 UNLOAD = "/v2/repository/models/small/unload"
@@ -37,20 +35,6 @@ def registry(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) ->
     registry = Registry(tmp_path_factory.mktemp("registry"))
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     return registry.path
-
-
-@contextlib.asynccontextmanager
-async def dialled(replica: Replica) -> AsyncIterator[Any]:
-    """A channel to the replica's gRPC service."""
-    serving = servicer.Servicer()
-    serving.service = replica.backend
-    server = grpc.aio.server()
-    servicer.add_GRPCInferenceServiceServicer_to_server(serving, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
-    await server.stop(None)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +74,7 @@ def test_grpc_reads_no_more_than_it_must_before_it_looks_for_a_key() -> None:
     """It had read 2 GiB of anybody's, and a message takes four times its size to be understood."""
     for haproxy in (True, False):
         most = int(ingress.environment(haproxy=haproxy)["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"])
-        assert protocol.Limits().bytes < most <= 2 * protocol.Limits().bytes
+        assert Limits().bytes < most <= 2 * Limits().bytes
 
 
 def test_an_unready_server_answers_as_the_document_says(small_multiclass: Any) -> None:
@@ -104,7 +88,7 @@ def test_a_message_that_is_no_protobuf_is_the_clients_fault(
     registry: str, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with started(arguments(registry)) as replica, dialled(replica) as channel:
+        async with started(arguments(registry)) as replica, by_grpc(replica.backend) as channel:
             for rpc in ("ModelInfer", "ModelMetadata"):
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await channel.unary_unary(f"{SERVICE}/{rpc}")(sent)
@@ -156,10 +140,10 @@ def test_what_is_looked_for_among_names_is_short(small_multiclass: Any, monkeypa
     rules, reader = LabelRules.of(manifest.identity, manifest.schema), Reader(manifest.schema)
     label = {"labels": [{"id": "0-0", "label": "x" * 10_000}]}
     with pytest.raises(RequestError, match="one of the model's classes"):
-        feedback.decode(json.dumps(label).encode(), rules, protocol.Limits(), 0)
+        feedback.decode(json.dumps(label).encode(), rules, Limits(), 0)
     keys = {"row": [], **{f"rows{number}": 1 for number in range(10_000)}}
     with pytest.raises(RequestError, match="unknown key 'rows9'"):
-        protocol.decode(json.dumps(keys).encode(), reader, protocol.Limits())
+        protocol.decode(json.dumps(keys).encode(), reader, Limits())
     assert len(looked) == 2 and max(looked) <= 100
 
 
@@ -219,7 +203,7 @@ def test_grpc_is_counted_and_admitted_as_http_is(registry: str, tmp_path: Path) 
 
     async def main() -> None:
         more = {"queues": {"requests": 1}, "observers": {f"{seen}:Seen": {}}}
-        async with started(arguments(registry, **more)) as replica, dialled(replica) as channel:
+        async with started(arguments(registry, **more)) as replica, by_grpc(replica.backend) as channel:
             assert (await ask_by_grpc(channel)).model_version == "1"
             with pytest.raises(grpc.aio.AioRpcError, match="9"):
                 await ask_by_grpc(channel, model_version="9")

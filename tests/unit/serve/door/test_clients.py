@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import polars as pl
 import pytest
 from serving_parts import ROW, arguments, call, post, started
 
+import real_servers
 from tidemill.bundle.registry.registry import Registry
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
@@ -121,12 +121,6 @@ def test_every_door_records_who_asked(registry: str, keys: dict[str, str], tmp_p
 
 async def by_grpc(replica: Replica, key: str) -> None:
     """One call, and one message of a stream."""
-    serving = servicer.Servicer()
-    serving.service = replica.backend
-    server = grpc.aio.server()
-    servicer.add_GRPCInferenceServiceServicer_to_server(serving, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
     request = messages.ModelInferRequest(model_name="small")
     for name, datatype, kind, value in (
         ("open", "BOOL", "bool_contents", True),
@@ -135,7 +129,7 @@ async def by_grpc(replica: Replica, key: str) -> None:
     ):
         tensor = request.inputs.add(name=name, datatype=datatype, shape=[1])
         getattr(tensor.contents, kind).append(value)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with real_servers.by_grpc(replica.backend) as channel:
         types: dict[str, Any] = {"request_serializer": messages.ModelInferRequest.SerializeToString}
         one = channel.unary_unary(
             f"/{servicer.SERVICE}/ModelInfer", **types, response_deserializer=messages.ModelInferResponse.FromString
@@ -148,7 +142,6 @@ async def by_grpc(replica: Replica, key: str) -> None:
         )
         async for answer in many(iter([request]), metadata=bearer(key)):
             assert not answer.error_message
-    await server.stop(None)
 
 
 def test_ids_cannot_be_guessed(registry: str, keys: dict[str, str], tmp_path: Path) -> None:

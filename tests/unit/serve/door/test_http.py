@@ -11,8 +11,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from serving_parts import ROW, Got, arguments, call, listening, post, started
+from serving_parts import ROW, Got, arguments, call, post, started
 
+from real_servers import by_http
 from tidemill import cli
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
@@ -496,7 +497,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 
 def on_the_wire(registry: str, main: Any, **more: Any) -> None:
     async def with_server(replica: Replica) -> None:
-        async with listening(replica) as port:
+        async with by_http(replica) as port:
             await main(replica, port)
 
     serving(registry, with_server, **more)

@@ -16,6 +16,7 @@ import pytest
 from ray.serve._private import constants, grpc_util, haproxy_templates
 from serving_parts import arguments, call, post, started
 
+import real_servers
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 from tidemill.serve.door import isolation
@@ -124,13 +125,7 @@ def test_a_replica_answers_what_comes_by_its_own_haproxy_alone(registry: str, mo
 
 
 async def _asked_by_grpc(replica: Any) -> None:
-    serving = servicer.Servicer()
-    serving.service = replica.backend
-    server = grpc.aio.server()
-    servicer.add_GRPCInferenceServiceServicer_to_server(serving, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with real_servers.by_grpc(replica.backend) as channel:
         for rpc in ("ServerLive", "ModelStatistics", "RepositoryModelUnload"):
             ask = channel.unary_unary(f"/{servicer.SERVICE}/{rpc}")
             for metadata in ((), ((isolation.HEADER, "theirs"),)):
@@ -139,7 +134,6 @@ async def _asked_by_grpc(replica: Any) -> None:
                 assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
         live = await channel.unary_unary(f"/{servicer.SERVICE}/ServerLive")(b"", metadata=((isolation.HEADER, "ours"),))
         assert messages.ServerLiveResponse.FromString(live).live
-    await server.stop(None)
 
 
 @pytest.mark.skipif(not ingress.has_haproxy(), reason="there is no HAProxy")

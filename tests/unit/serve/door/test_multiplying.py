@@ -20,8 +20,8 @@ from tidemill.serve.wire import arrow, arrow_stream, compression, depth, feedbac
 from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference import framing, messages
 from tidemill.serve.wire.inference.requests import Decoder
-from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind
 
 COLUMNS = tuple(Column(name=name, kind=Kind.CATEGORICAL) for name in ("c", "d"))

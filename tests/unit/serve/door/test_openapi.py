@@ -6,10 +6,12 @@ import pytest
 
 from tidemill.bundle.predictor import Predictor
 from tidemill.data.schema import Column
+from tidemill.errors import RequestError
 from tidemill.serve.door import openapi
 from tidemill.serve.door.openapi_schemas import ID, label, row
 from tidemill.serve.hooks.metrics import path_label
 from tidemill.serve.wire import protocol
+from tidemill.serve.wire.refusals import encode_error, refused
 from tidemill.settings import Kind, Objective
 
 
@@ -121,7 +123,7 @@ def test_what_is_said_of_rows_is_what_is_done(document, predictor):
         try:
             reader.checked([changed])
             taken = True
-        except protocol.RequestError:
+        except RequestError:
             taken = False
         assert (valid, taken) == (right, right), change
     assert not schema_takes(document, {"rows": [{}]}), "open is always needed"
@@ -142,8 +144,8 @@ def schema_takes(document, value):
 
 
 def test_errors_and_labels_fit(document, predictor):
-    error = protocol.refused(422, "A rule", "something", "a remedy")
-    check(document, "Error", json.loads(protocol.encode_error(error)))
+    error = refused(422, "A rule", "something", "a remedy")
+    check(document, "Error", json.loads(encode_error(error)))
     regression = predictor.manifest.identity.objective is Objective.REGRESSION
     right, wrong = (1.5, "mid") if regression else ("mid", "other")
     check(document, "FeedbackRequest", {"labels": [{"id": "ab-0", "label": right, "at": "2020-01-01"}]})

@@ -4,13 +4,12 @@ import json
 import shlex
 import socket
 import tempfile
-import threading
 import uuid
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from serving_parts import arguments, followed, running, varied
 
+from real_servers import answering
 from tidemill import cli
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Alias, Registry
@@ -111,30 +110,13 @@ def other_server(monkeypatch):
     """A server at the address that is not ours: answers whatever it is told to. asked: how often."""
     told = {"health": (200, HEALTH), "predict": (200, b"{}"), "asked": 0}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.answer(*told["health"])
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(*told["predict"])
-
-        def answer(self, status, body):
-            told["asked"] += 1
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
+    def answer(method, body):
+        told["asked"] += 1
+        return told["predict" if method == "POST" else "health"]
 
     monkeypatch.setattr(first_answer, "_PAUSE", 0.0)
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", told
-        server.shutdown()
-        thread.join()
+    with answering(answer) as url:
+        yield url, told
 
 
 @pytest.mark.parametrize("status", [404, 503])

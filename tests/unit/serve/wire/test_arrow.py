@@ -12,15 +12,16 @@ import pytest
 
 from tidemill.bundle.manifest import Identity
 from tidemill.data import typed
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP
+from tidemill.data.plain import EXACT
+from tidemill.data.raw import MISSING_TIMESTAMP
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.ledger import record
 from tidemill.ledger.record import Form
 from tidemill.serve.wire import arrow, arrow_stream
 from tidemill.serve.wire.ask import Ask, Part
-from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind, Objective
 
 READER = Reader(

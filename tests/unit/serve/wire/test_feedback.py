@@ -9,7 +9,7 @@ from tidemill.errors import RequestError
 from tidemill.ledger.record import Label
 from tidemill.serve.wire import feedback
 from tidemill.serve.wire.feedback import LabelRules
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind, Objective
 
 ID = "0123456789ab1f-0"

@@ -10,8 +10,8 @@ from tidemill.errors import RequestError
 from tidemill.ledger.record import Form, Role
 from tidemill.serve.wire import protocol
 from tidemill.serve.wire.ask import Ask, Part
-from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader, Unplain
+from tidemill.serve.wire.refusals import Limits, encode_error
 from tidemill.settings import Kind, Objective
 
 COLUMNS = (
@@ -86,7 +86,7 @@ def test_what_no_model_could_answer_is_refused(body, status, text):
     with pytest.raises(RequestError, match=f"(?s){text}") as caught:
         read(body)
     assert caught.value.status == status
-    assert set(json.loads(protocol.encode_error(caught.value))["error"]) == {"rule", "observed", "remedy"}
+    assert set(json.loads(encode_error(caught.value))["error"]) == {"rule", "observed", "remedy"}
 
 
 def test_nesting_without_end_is_refused():

@@ -11,8 +11,8 @@ from tidemill.data.raw import from_rows, missing
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader, Unplain
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind
 
 SCHEMA = Schema(

@@ -20,7 +20,7 @@ from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 _LENGTH = b"inference-header-content-length"
 _SCOPES: dict[str, Scope | None] = {

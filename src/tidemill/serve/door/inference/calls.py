@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tidemill.serve.wire import depth
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 Document = dict[str, Any]
 

@@ -10,7 +10,7 @@ configuration names the registration function:
 # ruff: noqa: N802 — gRPC's methods have the names of the specification
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from tidemill.serve.door.inference.calls import Backend, Call
 from tidemill.serve.door.key_file import Key
 from tidemill.serve.door.traffic import LONG
 from tidemill.serve.wire.inference import framing, messages
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 log = logging.getLogger("ray.serve")
 PEER = ":peer"
@@ -69,40 +69,37 @@ class Service(Backend, Protocol):
         """A ModelInferRequest → a ModelInferResponse. Raises RequestError."""
 
 
+def _documented(rpc: str) -> Callable[["Servicer", Any, Any], Coroutine[Any, Any, Any]]:
+    """A call that is answered with a document, as by HTTP."""
+
+    async def method(self: "Servicer", request: Any, grpc_context: Any) -> Any:
+        response = getattr(messages, f"{rpc}Response")()
+        try:
+            with self.service.counted(rpc):
+                self.service.admit(rpc, _metadata(grpc_context))
+                document = await calls.answer(self.service, _call(rpc, _whole(request)))
+                return json_format.ParseDict(document, response, ignore_unknown_fields=True)
+        except Exception as error:
+            return _failed(error, grpc_context, response)
+
+    return method
+
+
 class Servicer:
     """The methods of inference.GRPCInferenceService. Set `service` before the first call."""
 
     service: Service
 
-    async def ServerLive(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ServerLive", request, grpc_context)
-
-    async def ServerReady(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ServerReady", request, grpc_context)
-
-    async def ModelReady(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ModelReady", request, grpc_context)
-
-    async def ServerMetadata(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ServerMetadata", request, grpc_context)
-
-    async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ModelMetadata", request, grpc_context)
-
-    async def ModelConfig(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ModelConfig", request, grpc_context)
-
-    async def ModelStatistics(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("ModelStatistics", request, grpc_context)
-
-    async def RepositoryIndex(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("RepositoryIndex", request, grpc_context)
-
-    async def RepositoryModelLoad(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("RepositoryModelLoad", request, grpc_context)
-
-    async def RepositoryModelUnload(self, request: Any, grpc_context: Any) -> Any:
-        return await self._document("RepositoryModelUnload", request, grpc_context)
+    ServerLive = _documented("ServerLive")
+    ServerReady = _documented("ServerReady")
+    ModelReady = _documented("ModelReady")
+    ServerMetadata = _documented("ServerMetadata")
+    ModelMetadata = _documented("ModelMetadata")
+    ModelConfig = _documented("ModelConfig")
+    ModelStatistics = _documented("ModelStatistics")
+    RepositoryIndex = _documented("RepositoryIndex")
+    RepositoryModelLoad = _documented("RepositoryModelLoad")
+    RepositoryModelUnload = _documented("RepositoryModelUnload")
 
     async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:
         metadata = _metadata(grpc_context)
@@ -125,16 +122,6 @@ class Servicer:
             except Exception as error:
                 failed = messages.ModelInferResponse(id=getattr(message, "id", ""))
                 yield messages.ModelStreamInferResponse(error_message=_reason(error)[1], infer_response=failed)
-
-    async def _document(self, rpc: str, request: Any, grpc_context: Any) -> Any:
-        response = getattr(messages, f"{rpc}Response")()
-        try:
-            with self.service.counted(rpc):
-                self.service.admit(rpc, _metadata(grpc_context))
-                document = await calls.answer(self.service, _call(rpc, _whole(request)))
-                return json_format.ParseDict(document, response, ignore_unknown_fields=True)
-        except Exception as error:
-            return _failed(error, grpc_context, response)
 
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:

@@ -21,7 +21,8 @@ import polars as pl
 
 from tidemill.data import plain
 from tidemill.data.epochs import EPOCHS
-from tidemill.data.raw import EXACT, MISSING_TIMESTAMP, Raw, from_series, from_values, missing
+from tidemill.data.plain import EXACT
+from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_series, from_values, missing
 from tidemill.data.schema import Column
 from tidemill.settings import Kind
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from tidemill.serve.wire import depth
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 Parameters = dict[str, bool | int | float | str]
 

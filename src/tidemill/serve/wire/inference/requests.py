@@ -16,7 +16,7 @@ from tidemill.errors import RequestError, listed
 from tidemill.serve.wire.inference import columns as by_column
 from tidemill.serve.wire.inference import framing, tensors
 from tidemill.serve.wire.inference.framing import Head, Parameters
-from tidemill.serve.wire.protocol import Limits, refused, too_large
+from tidemill.serve.wire.refusals import Limits, refused, too_large
 from tidemill.settings import Kind
 
 

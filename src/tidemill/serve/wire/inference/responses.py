@@ -11,7 +11,7 @@ from tidemill.bundle.answers import Answers
 from tidemill.errors import TidemillError
 from tidemill.serve.wire.inference import tensors
 from tidemill.serve.wire.inference.requests import InferRequest
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 if TYPE_CHECKING:
     from tidemill.serve.wire.ask import Part

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.data.raw import EXACT
+from tidemill.data.plain import EXACT
 from tidemill.errors import RequestError
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 DTYPES = {
     "BOOL": np.dtype("?"),

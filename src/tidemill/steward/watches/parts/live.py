@@ -6,22 +6,19 @@ from typing import Any
 import polars as pl
 
 from tidemill.data.bursts import comparable
+from tidemill.data.values import DTYPES
 from tidemill.settings import Kind
-
-_EMPTY = {
-    Kind.NUMERIC: pl.Float64(),
-    Kind.BOOLEAN: pl.Boolean(),
-    Kind.CATEGORICAL: pl.String(),
-    Kind.TIMESTAMP: pl.Datetime("us", "UTC"),
-}
+from tidemill.steward.watch import Watched
 
 
-def watched(manifest_inputs: Collection[str], profile: Mapping[str, Any], unwatched: Collection[str]) -> dict[str, Any]:
-    """The reference's columns that requests hold and that are to be watched."""
+def watched(version: Watched, unwatched: Collection[str], *, moments: bool) -> dict[str, Any]:
+    """The reference's columns that requests hold and that are to be watched. moments: timestamps among them."""
+    inputs = {column.name for column in version.manifest.schema.inputs}
     return {
         name: comparable(entry)
-        for name, entry in profile["columns"].items()
-        if name in manifest_inputs and name not in unwatched and entry["kind"] in _EMPTY
+        for name, entry in version.profile["inputs"]["columns"].items()
+        if name in inputs and name not in unwatched and entry["kind"] in DTYPES
+        if moments or entry["kind"] != Kind.TIMESTAMP
     }
 
 
@@ -36,7 +33,7 @@ def inputs(rows: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
     A column is left out where the ledger holds something else than its values: a digest, by the type or the name.
     """
     if not _given(rows):
-        return pl.DataFrame(schema={name: _EMPTY[Kind(entry["kind"])] for name, entry in columns.items()})
+        return pl.DataFrame(schema={name: DTYPES[Kind(entry["kind"])] for name, entry in columns.items()})
     given = rows["inputs"]
     frame = (given.drop_nulls() if given.null_count() else given).struct.unnest()
     covered = {name.partition(" (")[0] for name in frame.columns if name.endswith(")")}
@@ -45,9 +42,9 @@ def inputs(rows: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
         kind = Kind(entry["kind"])
         if name not in frame.columns:
             if name not in covered:
-                found.append(pl.Series(name, [None], _EMPTY[kind]).new_from_index(0, frame.height))
+                found.append(pl.Series(name, [None], DTYPES[kind]).new_from_index(0, frame.height))
         elif frame.schema[name] == pl.Null():
-            found.append(frame[name].cast(_EMPTY[kind]))
+            found.append(frame[name].cast(DTYPES[kind]))
         elif _fits(frame.schema[name], kind):
             found.append(frame[name])
     return pl.DataFrame(found)

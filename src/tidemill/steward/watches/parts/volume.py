@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill.moments import microseconds
 from tidemill.steward.evidence.episodes import Episodes
 
 _SHIFTS = np.array([2.0, 4.0, 8.0])
@@ -69,7 +70,7 @@ class Volume:
             gains[0] = np.maximum(gains[0], 0)  # however long it lasts, silence does not become usual
         for slot, (_, most) in _slots(begin).items():
             self.history[slot] = [*self.history.get(slot, ()), float(value)][-most:]
-        return self.episodes.update(gains, round(begin.timestamp() * 1e6)), usual
+        return self.episodes.update(gains, microseconds(begin)), usual
 
     def _usual(self, begin: datetime) -> Usual | None:
         names = (f"{begin:%A}s at {begin:%H:%M}", f"days at {begin:%H:%M}", "periods")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ray.serve._private.grpc_util import gRPCGenericServer
 
+from real_servers import by_grpc
 from tidemill.bundle.answers import names
 from tidemill.bundle.predictor import Predictor
 from tidemill.ledger.record import Role
@@ -20,7 +21,7 @@ from tidemill.serve.wire.ask import Part
 from tidemill.serve.wire.inference import documents, messages, responses
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 
 
 class Backend:
@@ -96,15 +97,9 @@ def calling(backend, *calls, key="k"):
     """The answers to (rpc, request) on a server of their own; a refusal is the error."""
 
     async def run():
-        serving = servicer.Servicer()
-        serving.service = backend
-        server = grpc.aio.server()
-        servicer.add_GRPCInferenceServiceServicer_to_server(serving, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
         metadata = [("authorization", f"Bearer {key}"), ("trace-bin", b"\xff")]
         found = []
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with by_grpc(backend) as channel:
             for rpc, request in calls:
                 path = f"/inference.GRPCInferenceService/{rpc}"
                 if rpc == "ModelStreamInfer":
@@ -118,7 +113,6 @@ def calling(backend, *calls, key="k"):
                     found.append(await call(request, metadata=metadata))
                 except grpc.aio.AioRpcError as error:
                     found.append(error)
-        await server.stop(None)
         return found
 
     return asyncio.run(run())
@@ -274,7 +268,7 @@ def test_messages_leave_the_default_pool_alone():
 
     with pytest.raises(KeyError):
         descriptor_pool.Default().FindMessageTypeByName("inference.ModelInferRequest")
-    with pytest.raises(AttributeError, match=r"\.inference\.messages' has no message 'NoSuchRequest'"):
+    with pytest.raises(AttributeError, match=r"wire\.inference\.messages' has no message 'NoSuchRequest'"):
         _ = messages.NoSuchRequest
 
 

@@ -13,7 +13,7 @@ from tidemill.serve.wire import compression
 from tidemill.serve.wire.inference import responses
 from tidemill.serve.wire.inference.messages import ModelInferRequest
 from tidemill.serve.wire.inference.requests import Decoder
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind
 
 COLUMNS = [Column(name=str(kind), kind=kind) for kind in Kind]

@@ -11,7 +11,7 @@ from tidemill.data.schema import Column
 from tidemill.errors import RequestError
 from tidemill.serve.wire.inference.messages import ModelInferRequest
 from tidemill.serve.wire.inference.requests import Decoder, Wanted
-from tidemill.serve.wire.protocol import Limits
+from tidemill.serve.wire.refusals import Limits
 from tidemill.settings import Kind
 
 COLUMNS = [

@@ -17,7 +17,7 @@ from tidemill.serve.wire.ask import Part
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest, Wanted
 from tidemill.serve.wire.inference.statistics import Statistics
-from tidemill.serve.wire.protocol import refused
+from tidemill.serve.wire.refusals import refused
 from tidemill.settings import Kind, Objective
 
 ANSWERS = {

@@ -1,0 +1,96 @@
+"""Reading what a source has planned, and the errors of the libraries that read tables, in the shape of ours."""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import polars as pl
+from polars.exceptions import PanicException
+
+from tidemill.data.panics import untold
+from tidemill.errors import SettingsError, SourceError
+
+
+def collect(frame: pl.LazyFrame) -> pl.DataFrame:
+    """Carry out what a source has only planned.
+
+    Raises:
+        SourceError: the source fails while it is being read.
+    """
+    with reading():
+        return frame.collect()
+
+
+FAILURES = (pl.exceptions.PolarsError, PanicException, OSError, EOFError, zlib.error, UnicodeError)
+"""What reading a table may raise that is not ours. A panic of Polars is a BaseException, no Exception."""
+
+_REMEDIES = {
+    "found more fields": "mend the lines with too many separators, or set data.options.separator",
+    "csv malformed": "a value has a quotation mark that is not closed, or a line break; put such values in quotation "
+    "marks. Copied to this machine, the file is looked through and the line named",
+    "utf-8": "set data.options.encoding (for example latin-1), or store the file as UTF-8",
+    "utf8": "set data.options.encoding (for example latin-1), or store the file as UTF-8",
+    "nested objects are not allowed": "flatten the nested columns before",
+    "supertype": "give the column one type in all rows and files",
+}
+_CUT_SHORT = ("end-of-stream marker", "incomplete or truncated", "unexpected end of file", "corrupt deflate", "zstd",
+              "incomplete frame", "src size is incorrect", "incorrect data check", "crc check failed")  # fmt: skip
+
+
+@contextmanager
+def reading(place: str | None = None) -> Iterator[None]:
+    """The one place where failures of the libraries that read tables become ours.
+
+    Args:
+        place: what is read, to be named.
+
+    Raises:
+        SourceError: something inside failed.
+    """
+    try:
+        with untold():
+            yield
+    except FAILURES as error:
+        raise unreadable(error, place) from error
+
+
+def unreadable(error: BaseException, place: str | None = None) -> SourceError:
+    """What Polars or the file system said, in the shape of our errors."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+    where = f"{place}: " if place and place not in said else ""
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or any(sign in said.lower() for sign in _CUT_SHORT):
+        return SourceError(
+            "A compressed file must be whole",
+            observed=f"{where}it is cut short or damaged ({said})",
+            remedy="copy or download it again; `gzip -t FILE` (or `zstd -t FILE`) says whether it is whole",
+        )
+    if isinstance(error, PanicException):
+        return SourceError(
+            "Polars, which reads tables here, must be able to read this one",
+            observed=f"{where}it gave up: {said}",
+            remedy="store the table anew with common types, for example with pandas as CSV, and read that",
+        )
+    remedy = next((text for sign, text in _REMEDIES.items() if sign in said.lower()), None)
+    return SourceError(
+        "A table must be readable to its end",
+        observed=where + said,
+        remedy=remedy or "check data.path and data.format, and that the file is whole",
+    )
+
+
+@contextmanager
+def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
+    """Errors of the sources speak of training's settings: here they name `place`, and say other words, in their order.
+
+    Raises:
+        SourceError: something inside did, or a SettingsError.
+    """
+    try:
+        yield
+    except (SourceError, SettingsError) as error:
+        observed = error.observed if place in error.observed else f"{place}: {error.observed}"
+        rule, remedy = error.rule, error.remedy
+        for word, other in words.items():
+            rule, remedy = rule.replace(word, other), remedy.replace(word, other)
+        raise SourceError(rule, observed=observed, remedy=remedy) from error
