@@ -54,7 +54,14 @@ from tidemill.settings.rules import (
     ShareOrNone,
     instant,
 )
-from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
+from tidemill.settings.training import (
+    Accelerator,
+    ClassWeights,
+    ModelSettings,
+    Precision,
+    Profiler,
+    TrainingSettings,
+)
 
 __all__ = [
     "AbsentClasses",
@@ -81,6 +88,7 @@ __all__ = [
     "Positive",
     "Precision",
     "PreparationSettings",
+    "Profiler",
     "QualitySettings",
     "RegistrySettings",
     "Scaling",
