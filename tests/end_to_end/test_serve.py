@@ -25,6 +25,7 @@ import onnxruntime
 import polars as pl
 import pytest
 
+from patience import PATIENCE, until
 from tidemill import cli
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_rows, from_table
@@ -71,7 +72,7 @@ class Server:
         """What it says at its end; it must be a good one."""
         (os.killpg if group else os.kill)(self.process.pid, number)
         try:
-            rest, _ = self.process.communicate(timeout=90)
+            rest, _ = self.process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise
@@ -93,7 +94,7 @@ def begin(registry: Registry, *more: str, folder: Path | None = None) -> Server:
     while "Ctrl-C" not in said:
         line = process.stdout.readline() if process.stdout else ""
         if not line:
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
             raise AssertionError(f"the server ended: {said}")
         said += line
     return Server(process, port, grpc_port, said)
@@ -126,7 +127,7 @@ def server(registry: Registry, ledger: Path) -> Iterator[Server]:
 
 def ask(url: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=30) as response:
+        with urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=PATIENCE) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -226,7 +227,7 @@ def test_the_open_protocol_over_rest_and_grpc(server: Server, small_multiclass: 
                     f"/{SERVICE}/{name}",
                     request_serializer=lambda message: message.SerializeToString(),
                     response_deserializer=answers.FromString,
-                )(request, timeout=30)
+                )(request, timeout=PATIENCE)
 
             assert (await rpc("ServerReady", messages.ServerReadyRequest())).ready
             request = messages.ModelInferRequest(model_name="small", id="g")
@@ -251,16 +252,16 @@ def test_answers_and_their_labels_reach_the_ledger(server: Server, ledger: Path)
     labels = [{"id": prediction["id"], "label": "low"} for prediction in predictions]
     status, body = ask(server.url, "/feedback", json.dumps({"labels": labels}).encode(), **{"Content-Type": JSON})
     assert status == 200 and json.loads(body) == {"received": 2}
-    settings, until = LedgerSettings(path=str(ledger)), time.monotonic() + 60
+    settings, end = LedgerSettings(path=str(ledger)), time.monotonic() + PATIENCE
     mine = pl.col("id").is_in([prediction["id"] for prediction in predictions])
     while True:
-        assert time.monotonic() < until, "they never came"
+        assert time.monotonic() < end, "they never came"
         try:
             found = tables.joined(settings, "small").filter(mine).collect()
             if found["true_label"].drop_nulls().to_list() == ["low"] * 2:
                 break
         except Exception:  # the tables are not there yet
-            if time.monotonic() > until - 1:
+            if time.monotonic() > end - 1:
                 raise
         time.sleep(0.2)
 
@@ -276,7 +277,7 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         body = json.dumps({"rows": [ROW]})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         while not self.ended.is_set():
             try:
                 connection.request("POST", "/predict", body, {"Content-Type": JSON})
@@ -299,10 +300,7 @@ def test_a_promotion_under_load_fails_no_request(server: Server, registry: Regis
     try:
         for version in ("2", "1", "2", "1"):
             registry.promote("small", version, by="me", reason="better")
-            until = time.monotonic() + 30
-            while not all(load.versions[-1:] == [version] for load in loads):
-                assert time.monotonic() < until, f"version {version} was not taken up"
-                time.sleep(0.02)
+            until(lambda now=[version]: all(load.versions[-1:] == now for load in loads), f"version {version}")
     finally:
         for load in loads:
             load.ended.set()
@@ -334,7 +332,7 @@ def test_the_service_listens_for_this_machine_only(server: Server) -> None:
 
     async def live(port: int) -> None:
         async with grpc.aio.insecure_channel(f"{elsewhere}:{port}") as channel:
-            await channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
+            await channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=PATIENCE)
 
     refusals = set()
     for port in inner:
@@ -383,7 +381,7 @@ def listening(processes: set[int]) -> set[tuple[str, int]]:
 
 def test_a_port_in_use_ends_at_once(server: Server, registry: Registry) -> None:
     port = server.port
-    done = subprocess.run(command(registry, port), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(registry, port), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and f"127.0.0.1:{port}" in done.stderr and "in use" in done.stderr
 
 
@@ -392,7 +390,7 @@ def test_a_corrupt_bundle_ends_at_once(small_multiclass: Any, tmp_path: Path) ->
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     (tmp_path / "registry/small/1/model.onnx").write_bytes(b"")
     words = command(registry, free_port(), f"ledger.path={tmp_path / 'ledger'}")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and "model.onnx" in done.stderr and "was altered" in done.stderr
 
 
@@ -400,7 +398,7 @@ def test_check_behind_rays_own_proxy_stops_after_the_verified_answer_which_is_no
     registry: Registry, tmp_path: Path
 ) -> None:
     words = command(registry, free_port(), "--plain-proxy", "--check", f"ledger.path={tmp_path / 'ledger'}")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("Checked: the answer over HTTP is the bundle's own.\n") and not done.stderr
     settings = LedgerSettings(path=str(tmp_path / "ledger"))
@@ -431,14 +429,14 @@ def test_with_keys_other_interfaces_may_ask_and_a_term_lets_what_is_in_hand_end(
             os.kill(server.process.pid, signal.SIGTERM)
             time.sleep(3.5)  # longer than the server looks away, and than Ray drains at least
             slow.sendall(body[5:])
-            slow.settimeout(30)
+            slow.settimeout(PATIENCE)
             answer = b""
             while b"predictions" not in answer:
                 part = slow.recv(65_536)
                 assert part, f"the connection was cut: {answer!r}"
                 answer += part
             assert answer.startswith(b"HTTP/1.1 200")
-        rest, _ = server.process.communicate(timeout=90)
+        rest, _ = server.process.communicate(timeout=PATIENCE)
         ended = True
         assert server.process.returncode == 0 and rest.strip() == "Draining …", rest
     finally:
@@ -450,5 +448,5 @@ def test_with_keys_other_interfaces_may_ask_and_a_term_lets_what_is_in_hand_end(
 
 def test_other_interfaces_without_keys_are_refused(registry: Registry) -> None:
     words = command(registry, free_port(), "--host", "0.0.0.0")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and "0.0.0.0, and no keys" in done.stderr and "tidemill keys create" in done.stderr

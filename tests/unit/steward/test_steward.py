@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ import polars as pl
 import pytest
 from served import HOUR, MODEL, NOW, Served, bundle
 
+from patience import until
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry.rollout import Mode as Rollout
 from tidemill.steward import policy, steward
@@ -55,10 +55,7 @@ def office(served):
 def look(served, hours, given=None, one=None):
     """Look until nothing is left to do, `hours` after the beginning."""
     one = one or Steward(office(served), given or rules())
-    until = time.monotonic() + 180
-    while one.look(BEGIN + hours * HOUR) or '"retraining": "' in status_text(served):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: not one.look(BEGIN + hours * HOUR) and '"retraining": "' not in status_text(served))
     return one
 
 

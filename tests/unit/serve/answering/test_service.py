@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from serving_parts import OTHERS, ROW, Got, Stand, arguments, call, entries, followed, post, standing, started, varied
 
+from patience import PATIENCE, until_async
 from tidemill.bundle.registry.registry import Alias, Mode, Registry
 from tidemill.data.raw import from_rows
 from tidemill.ledger import tables
@@ -200,7 +201,7 @@ def test_a_fault_after_a_batch_leaves_nobody_waiting(two: Two, monkeypatch: Any)
         async with standing(alone(two.champion)) as stand:
             with monkeypatch.context() as patch:
                 patch.setattr(stand.service._ledger, "answered", lambda entries: 1 / 0)
-                got = await asyncio.wait_for(post(stand.application, "/predict", {"rows": [ROW]}), 10)
+                got = await asyncio.wait_for(post(stand.application, "/predict", {"rows": [ROW]}), PATIENCE)
             assert got.status == 500 and b"division" not in got.body
             assert (await post(stand.application, "/predict", {"rows": [ROW]})).status == 200
 
@@ -217,14 +218,14 @@ class Held_up:  # noqa: N801
         def slowly(raw: Any) -> Any:
             self.runs += 1
             self.entered.set()
-            assert self.gate.wait(30)
+            assert self.gate.wait(PATIENCE)
             return run(raw)
 
         monkeypatch.setattr(version.predictor, "_runtime", slowly)
         monkeypatch.setattr(version.cost, "fixed", 10.0)  # so that it runs in the thread
 
     async def begun(self) -> None:
-        assert await asyncio.to_thread(self.entered.wait, 30)
+        assert await asyncio.to_thread(self.entered.wait, PATIENCE)
 
 
 def test_a_deadline_that_passes_in_the_queue_is_a_504_and_not_computed(two: Two, monkeypatch: Any) -> None:
@@ -691,8 +692,7 @@ def test_arrow_pins_a_version_by_a_header(two: Two, kept: Kept) -> None:
 
 
 async def shadowed(stand: Stand) -> None:
-    while stand.service.shadow.waiting:
-        await asyncio.sleep(0.001)
+    await until_async(lambda: not stand.service.shadow.waiting)
 
 
 def shadow(two: Two) -> Held[Version]:

@@ -12,6 +12,7 @@ import weakref
 
 import pytest
 
+from patience import PATIENCE, until_async
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Alias, Registry
@@ -49,7 +50,7 @@ class Plain:
     def load(self, version):
         self.loads.append(version)
         if version in self.gates:
-            assert self.gates[version].wait(20)
+            assert self.gates[version].wait(PATIENCE)
         if version in self.errors:
             raise self.errors[version]
         return Loaded(version)
@@ -121,13 +122,7 @@ async def following(registry, replica, **options):
 
 async def follow(watcher):
     await watcher.look()
-    await asyncio.wait_for(watcher.settled(), 20)
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
+    await asyncio.wait_for(watcher.settled(), PATIENCE)
 
 
 def run(test):
@@ -170,13 +165,15 @@ def test_promotions_rollouts_and_rollbacks_reach_the_replica(registry):
 
 def test_polling_notices_by_itself_and_quiet_polls_load_nothing(registry):
     async def test():
-        replica = Plain()
+        replica, looks, mark = Plain(), [], registry.state_mark
+        registry.state_mark = lambda model: looks.append(model) or mark(model)
         async with following(registry, replica, seconds=0.01) as watcher:
             registry.promote("small", "2", **WHY)
-            await until(lambda: replica.held.champion.number == "2")
-            await until(lambda: watcher.report().behind < 0.5)
+            await until_async(lambda: replica.held.champion.number == "2")
+            await until_async(lambda: watcher.report().behind < 0.5)
             registry.promote("small", "3", Alias.CANDIDATE, **WHY)
-            await asyncio.sleep(0.1)
+            before = len(looks)
+            await until_async(lambda: len(looks) >= before + 5)
             assert replica.loads == ["1", "2"] and len(replica.swaps) <= 4
 
     run(test())
@@ -213,7 +210,7 @@ def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(local
                     _cut(tmp_path / "registry/small" / number)
                 await follow(watcher)
                 seen = len(answered)
-                await until(lambda seen=seen: len(answered) > seen + 8 or any(task.done() for task in clients))
+                await until_async(lambda seen=seen: len(answered) > seen + 8 or any(task.done() for task in clients))
                 if number in bad.values():
                     (refusal,) = watcher.report().refused
                     assert refusal.version == number and refusal.alias == "champion" and not refusal.again
@@ -260,13 +257,15 @@ def test_a_newer_state_does_not_wait_for_a_slow_load(local):
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
             await watcher.look()
-            await until(lambda: "2" in replica.loads)
+            await until_async(lambda: "2" in replica.loads)
             local.promote("small", "3", **WHY)
             await follow(watcher)
             assert replica.held.champion.number == "3"
             replica.gates["2"].set()
-            await asyncio.sleep(0.05)
-            assert [swap[0] for swap in replica.swaps if swap[0] == "2"] == [], "the late one is discarded"
+            await until_async(lambda: "2" not in watcher._loading)
+            local.promote("small", "4", **WHY)
+            await follow(watcher)
+            assert [swap[0] for swap in replica.swaps] == ["1", "3", "4"], "the late one is discarded"
 
     run(test())
 
@@ -283,17 +282,17 @@ def test_a_rollback_does_not_wait_for_a_slow_challenger_nor_a_rollout_for_a_slow
             local.promote("small", "4", **WHY)
             local.set_rollout("small", Mode.OFF, **WHY)
             await watcher.look()
-            await until(lambda: "4" in replica.loads)
+            await until_async(lambda: "4" in replica.loads)
             assert replica.swaps[-1][:3] == ("2", None, Mode.OFF), "the canary ends at once"
             assert watcher.report().generation < watcher.report().wanted, "and 4 is still to come"
             local.promote("small", "5", **WHY)
             local.promote("small", "4", Alias.CHALLENGER, **WHY)
             local.set_rollout("small", Mode.SHADOW, **WHY)
             await watcher.look()
-            await until(lambda: replica.held.champion.number == "5")
+            await until_async(lambda: replica.held.champion.number == "5")
             assert replica.held.challenger is None and replica.loads.count("4") == 1, "a load goes on for a newer state"
             replica.gates["4"].set()
-            await asyncio.wait_for(watcher.settled(), 20)
+            await asyncio.wait_for(watcher.settled(), PATIENCE)
             assert replica.swaps[-1][:3] == ("5", "4", Mode.SHADOW)
 
     run(test())
@@ -346,11 +345,11 @@ def test_refused_and_discarded_versions_are_freed(local):
             await follow(watcher)
             local.promote("small", "3", **WHY)
             await watcher.look()
-            await until(lambda: "3" in replica.loads)
+            await until_async(lambda: "3" in replica.loads)
             local.promote("small", "1", **WHY)
             await follow(watcher)
             replica.gates["3"].set()
-            await until(lambda: len(made) == 3 and made[2]() is None)
+            await until_async(lambda: len(made) == 3 and made[2]() is None)
             assert made[0]() is not None and made[1]() is None
 
     run(test())
@@ -413,14 +412,14 @@ def test_what_cannot_be_reached_is_tried_again(local, monkeypatch):
             local.promote("small", "3", Alias.CHALLENGER, **WHY)
             local.set_rollout("small", Mode.SHADOW, **WHY)
             await watcher.look()
-            await until(lambda: replica.loads.count("2") >= 3)
+            await until_async(lambda: replica.loads.count("2") >= 3)
             (refusal,) = watcher.report().refused
             assert refusal.again and refusal.error == "connection lost"
             assert len(replica.told(Refused)) == 1 and replica.told(Refused)[0].reason == "unreachable"
             assert replica.swaps[-1][:2] == ("1", "3"), "the challenger need not wait for it"
-            await asyncio.wait_for(watcher.settled(), 20)
+            await asyncio.wait_for(watcher.settled(), PATIENCE)
             replica.errors.clear()
-            await until(lambda: replica.held.generation == watcher.report().wanted)
+            await until_async(lambda: replica.held.generation == watcher.report().wanted)
             assert replica.swaps[-1][:2] == ("2", "3") and watcher.report().refused == ()
 
     run(test())
@@ -531,7 +530,7 @@ def test_a_replica_that_fails_to_swap_is_asked_again(local, monkeypatch):
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
             await follow(watcher)
-            await until(lambda: replica.held.generation == watcher.report().wanted)
+            await until_async(lambda: replica.held.generation == watcher.report().wanted)
             assert replica.held.champion.number == "2" == watcher.report().versions["champion"]
             assert replica.loads == ["1", "2"] and replica.failures == 0
 
@@ -629,12 +628,12 @@ def test_loading_is_off_the_event_loop(local):
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
             await watcher.look()
-            await until(lambda: "2" in replica.loads)
+            await until_async(lambda: "2" in replica.loads)
             for _ in range(1000):
                 await asyncio.sleep(0)
             assert replica.held.champion.number == "1"
             replica.gates["2"].set()
-            await asyncio.wait_for(watcher.settled(), 20)
+            await asyncio.wait_for(watcher.settled(), PATIENCE)
             assert replica.held.champion.number == "2"
 
     run(test())

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from serving_parts import ROW, Got, arguments, call, listening, post, started
 
+from patience import PATIENCE, until_async
 from tidemill import cli
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
@@ -382,7 +383,7 @@ def test_a_revoked_key_is_refused_within_seconds(registry: str, tmp_path: Path, 
         headers = [("X-API-Key", key)]
         assert (await post(replica.application, "/predict", BODY, headers=headers)).status == 200
         assert cli.main(["keys", "revoke", key.split("_")[1], "--file", file]) == 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while (await post(replica.application, "/predict", BODY, headers=headers)).status != 401:
                 await asyncio.sleep(0.05)
 
@@ -479,7 +480,7 @@ class Wire:
             await asyncio.sleep(pause)
 
     async def hear(self) -> tuple[int, dict[str, str], bytes]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
@@ -561,9 +562,7 @@ def test_connections_that_break_leave_nothing_behind(registry: str, caplog: Any)
                 await wire.say(begun)
         async with Wire(port) as wire:  # gone before its answer
             await wire.say(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
-        async with asyncio.timeout(10):
-            while replica.ongoing:
-                await asyncio.sleep(0.01)
+        await until_async(lambda: not replica.ongoing)
         async with Wire(port) as wire:
             await wire.say(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
             assert (await wire.hear())[0] == 200

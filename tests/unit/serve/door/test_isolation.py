@@ -16,6 +16,7 @@ import pytest
 from ray.serve._private import constants, grpc_util, haproxy_templates
 from serving_parts import arguments, call, post, started
 
+from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 from tidemill.serve.door import isolation
@@ -58,7 +59,7 @@ def test_no_two_starts_are_given_the_same_ports(alone: None) -> None:
         ours = [isolation.ports() for _ in range(5)]
     finally:
         for other in others:
-            other.communicate("\n", timeout=60)
+            other.communicate("\n", timeout=PATIENCE)
     blocks = [block for found in ours for block in _block(found)]
     assert len(blocks) == len({*blocks}) == 5 and len(theirs) == 3
     assert theirs.isdisjoint(blocks)

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 import logging
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from patience import until
 from tidemill.commands import keys as command
 from tidemill.errors import RequestError, SettingsError
 from tidemill.serve.door import key_file
@@ -186,19 +188,19 @@ def test_a_read_that_fails_once_leaves_no_revoked_key_valid(path, monkeypatch, c
     assert keys.refresh() and refusal(keys, text).status == 401 and not keys.refresh()
 
 
+def accepts(keys, text):
+    with contextlib.suppress(RequestError):
+        return bool(keys.check(text, Scope.PREDICT))
+    return False
+
+
 def test_a_thread_follows_the_file(path):
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     keys = Keys.read(path)
     keys.follow(0.01)
     try:
         key_file.revoke(path, key.id)
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            try:
-                keys.check(text, Scope.PREDICT)
-            except RequestError:
-                break
-            time.sleep(0.01)
+        until(lambda: not accepts(keys, text), "the end of the key")
         assert refusal(keys, text).status == 401
     finally:
         keys.close()
