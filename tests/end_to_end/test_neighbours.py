@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from test_serve import Server, begin
+from serve_parts import Server, begin
 
 from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry

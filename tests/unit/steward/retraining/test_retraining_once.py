@@ -154,13 +154,15 @@ def test_a_version_that_was_registered_before_the_kill_is_found(place: Place) ->
 
 def test_a_killed_steward_leaves_a_training_that_the_next_one_takes_over(place: Place) -> None:
     code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import os, signal, sys\n"
         "from pathlib import Path; from test_retraining_once import Place\n"
-        "Place(folder=Path(sys.argv[2]), bundle=Path(sys.argv[3])).retraining().advance()\n"
+        "Place(folder=Path(sys.argv[1]), bundle=Path(sys.argv[2])).retraining().advance()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(place.folder), str(place.bundle)], check=False
+        [sys.executable, "-c", code, str(place.folder), str(place.bundle)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     one = place.retraining()
