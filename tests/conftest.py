@@ -149,6 +149,11 @@ def _signals_end_what_tests_start() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes by their length: compressed ones hold the time, and every process must call its tests the same."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _logging_is_left_as_it_was() -> Iterator[None]:
     """A command run here sets up the root logger; its handler would go on writing to a stream that the test closes."""
