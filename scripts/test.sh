@@ -10,9 +10,5 @@ bin=${VENV:-.venv}/bin
 
 if [ $# -gt 0 ]; then exec "$bin/python" -m pytest "$@"; fi
 
-"$bin/ruff" check .
-"$bin/ruff" format --check .
-"$bin/mypy"
-"$bin/lint-imports"
-"$bin/python" scripts/scan.py secrets
+scripts/check.sh
 "$bin/python" -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder

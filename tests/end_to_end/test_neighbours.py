@@ -16,8 +16,9 @@ from typing import Any
 
 import grpc
 import pytest
-from test_serve import Server, begin
+from serve_parts import Server, begin
 
+from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.serve.door import key_file
 from tidemill.serve.door.inference.servicer import SERVICE
@@ -86,7 +87,7 @@ def test_neither_answers_for_the_other_over_http(both: list[tuple[Server, str]])
         for _, key in both:
             seen: Counter[int] = Counter()
             for _ in range(CALLS):
-                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
                 connection.request("GET", "/v2/models/small/stats", headers={"X-API-Key": key})
                 seen[connection.getresponse().status] += 1
                 connection.close()
@@ -103,7 +104,7 @@ def test_neither_answers_for_the_other_over_grpc(both: list[tuple[Server, str]])
                 with grpc.insecure_channel(f"127.0.0.1:{server.grpc}", options=alone) as channel:
                     try:
                         channel.unary_unary(f"/{SERVICE}/ModelStatistics")(
-                            request, metadata=(("x-api-key", key), ("application", "tidemill")), timeout=30
+                            request, metadata=(("x-api-key", key), ("application", "tidemill")), timeout=PATIENCE
                         )
                         seen["OK"] += 1
                     except grpc.RpcError as error:
@@ -114,7 +115,7 @@ def test_neither_answers_for_the_other_over_grpc(both: list[tuple[Server, str]])
 def test_no_file_of_the_folder_is_run_but_the_users_observer(both: list[tuple[Server, str]], folder: Path) -> None:
     assert not (folder / "was-run").exists() and (folder / "observed").exists()
     for server, key in both:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         body = b'{"rows": [{"open": true}]}'
         headers = {"X-API-Key": key, "Content-Type": "application/json"}
         connection.request("POST", "/predict", body, headers)

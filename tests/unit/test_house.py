@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py"])
 
 
@@ -29,6 +31,17 @@ def test_files_stay_under_300_lines_and_say_what_they_are(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 300
     assert text.startswith('"""'), "a module starts with what it is for"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_stay_under_300_lines_too(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= 300
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Their folders are no packages: of two modules with one name, Python would import the first for both."""
+    names = Counter(path.name for path in TESTS)
+    assert [name for name, count in names.items() if count > 1 and name != "conftest.py"] == []
 
 
 def test_no_room_is_a_bucket() -> None:

@@ -53,7 +53,14 @@ from tidemill.settings.rules import (
     ShareOrEnd,
     ShareOrNone,
 )
-from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
+from tidemill.settings.training import (
+    Accelerator,
+    ClassWeights,
+    ModelSettings,
+    Precision,
+    Profiler,
+    TrainingSettings,
+)
 
 __all__ = [
     "AbsentClasses",
@@ -80,6 +87,7 @@ __all__ = [
     "Positive",
     "Precision",
     "PreparationSettings",
+    "Profiler",
     "QualitySettings",
     "RegistrySettings",
     "Scaling",

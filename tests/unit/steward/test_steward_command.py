@@ -4,8 +4,8 @@ import json
 import logging
 
 import pytest
+from looking import BEGIN, kinds, look, rules
 from served import HOUR, MODEL, NOW, Served
-from test_steward import BEGIN, kinds, look, rules
 
 from tidemill import cli
 from tidemill.steward.policy import Authority

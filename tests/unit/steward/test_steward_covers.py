@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from looking import BEGIN, kinds, look, office, rules
 from served import HOUR, MODEL, Served
-from test_steward import BEGIN, kinds, look, office, rules
 
 from tidemill.ledger import covers
 from tidemill.ledger.commits import Piece, Table

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from looking import BEGIN, TRAINER, kinds, look, office, rules, status_text
 from served import HOUR, MODEL, Served
 from test_notices import hook
-from test_steward import BEGIN, TRAINER, kinds, look, office, rules, status_text
 
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError, RegistryError, TrainingError

@@ -8,10 +8,8 @@ import math
 import os
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from tidemill.serve.arguments import Arguments
 from tidemill.serve.door import isolation
 from tidemill.serve.door.endpoints import OWN_SECRET
 from tidemill.serve.on_ray import first_answer, ingress, preflight, ray_start, ray_token
+from tidemill.stopping import stopped_by_signals
 
 SERVICER = "tidemill.serve.door.inference.servicer.add_GRPCInferenceServiceServicer_to_server"
 _NAME = "tidemill"  # of the application
@@ -54,8 +53,7 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         if number is not None:
             _check_port(host, number)
     say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
-    stop = threading.Event()
-    with _checked(arguments) as checking, _ray(address, _cpus(arguments), say) as serve, _signals(stop):
+    with _checked(arguments) as checking, _ray(address, _cpus(arguments), say) as serve, stopped_by_signals() as stop:
         checking[0].result()
         _start(serve, arguments, say)
         url = f"http://{_reachable(host)}:{port}"
@@ -110,16 +108,6 @@ def _check_port(host: str, port: int) -> None:
             observed=f"{host}:{port}: {error}",
             remedy=f"choose another port, like --port {port + 1 if port < 65535 else 8001}",
         ) from error
-
-
-@contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from ray.serve._private import constants, grpc_util, haproxy_templates
 from serving_parts import arguments, call, post, started
 
 import real_servers
+from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 from tidemill.serve.door import isolation
@@ -59,7 +60,7 @@ def test_no_two_starts_are_given_the_same_ports(alone: None) -> None:
         ours = [isolation.ports() for _ in range(5)]
     finally:
         for other in others:
-            other.communicate("\n", timeout=60)
+            other.communicate("\n", timeout=PATIENCE)
     blocks = [block for found in ours for block in _block(found)]
     assert len(blocks) == len({*blocks}) == 5 and len(theirs) == 3
     assert theirs.isdisjoint(blocks)
