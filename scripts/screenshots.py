@@ -1,4 +1,4 @@
-"""Pictures for the documents: the top of a run's report, and a replay's page where there is one, by a headless Chromium.
+"""Pictures for the documents, by a headless Chromium: the top of a run's report, and of a replay's page.
 
 python scripts/screenshots.py REPORT.html [REPLAY.html]      writes docs/images/report.png and replay.png
 """

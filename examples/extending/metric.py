@@ -7,13 +7,14 @@ function of how often each resample holds each row. `counted.mean_of` makes the 
 import numpy as np
 
 from tidemill.evaluation import counted
-from tidemill.evaluation.metrics import Answered, Definition
+from tidemill.evaluation.counted import Answered
+from tidemill.evaluation.metrics import Definition
 from tidemill.settings import Objective
 
 
 def _certain(answered: Answered) -> np.ndarray:
     """By row: whether the model gives its answer a probability of 0.9 or more."""
-    return answered.probabilities.max(axis=1) >= 0.9
+    return np.asarray(answered.probabilities.max(axis=1) >= 0.9)
 
 
 def _value(answered: Answered) -> float:
