@@ -9,16 +9,25 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), ROOT / "train.py"])
+FOLDERS = ("src", "scripts", "examples")
+SOURCES = sorted([*(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")), ROOT / "train.py"])
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_map_in_the_readme_is_the_tree() -> None:
+def test_the_map_in_the_readme_is_that_of_the_folders() -> None:
     result = run(sys.executable, "scripts/map.py", "--check")
     assert result.returncode == 0, result.stderr
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    """The map is made of these sentences."""
+    packages = sorted((ROOT / "src").rglob("__init__.py"))
+    assert [path for path in packages if not path.read_text(encoding="utf-8").startswith('"""')] == []
+    folders = {path.parent for path in SOURCES if (ROOT / "src") in path.parents}
+    assert sorted(folders - {path.parent for path in packages}) == []
 
 
 def test_imports_point_one_way() -> None:
