@@ -7,8 +7,8 @@ function of how often each resample holds each row. `counted.mean_of` makes the 
 import numpy as np
 
 from tidemill.evaluation import counted
-from tidemill.evaluation.counted import Answered
 from tidemill.evaluation.metrics import Definition
+from tidemill.evaluation.results import Answered
 from tidemill.settings import Objective
 
 
