@@ -33,7 +33,7 @@ from tidemill.errors import RequestError, SettingsError
 from tidemill.settings import addable, overrides
 
 CONF = Path(__file__).parents[2] / "conf"
-"""Beside `src/` in a checkout, from which Tidemill is installed (`pip install -e`)."""
+"""Beside `src/` in a checkout, from which Tidemill is installed."""
 
 
 class Model:
