@@ -18,7 +18,7 @@ PLACES = {
     "docker": "images that train and that serve",
     "scripts": "set-up, tests, benchmarks, chores",
     "docs": "the documents, built as a site by scripts/docs.sh",
-    "examples": "a table to try, and an extension of each kind",
+    "examples": "a table to try, two notebooks, and an extension of each kind",
     "tests": "unit (mirrors src), contracts (one suite a swappable kind), end_to_end",
 }
 

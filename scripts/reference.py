@@ -62,24 +62,30 @@ def models() -> str:
 
 def serving() -> str:
     """The arguments of `tidemill serve`, and of `args` in serving/config.yaml."""
-    rows = []
-    for name, field in Arguments.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if dataclasses.is_dataclass(default) and not isinstance(default, type):
-            said = _docstrings(type(default))
-            for inner in dataclasses.fields(default):
-                value = _shown(getattr(default, inner.name))
-                rows.append(f"| `{name}.{inner.name}` | {value} | {_cell(said.get(inner.name, ''))} |")
-        else:
-            rows.append(f"| `{name}` | {'' if field.is_required() else _shown(default)} | |")
-    return "\n\n".join(
-        [
-            "# Settings of serving",
-            "Each is given behind `tidemill serve` as `KEY=VALUE`, or under `args` in `serving/config.yaml`.",
-            f"```text\n{inspect.getdoc(Arguments)}\n```",
-            "| key | default | meaning |\n|---|---|---|\n" + "\n".join(rows),
-        ]
-    )
+    parts = [
+        "# Settings of serving",
+        "Each is given behind `tidemill serve` as `KEY=VALUE`, or under `args` in `serving/config.yaml`.",
+    ]
+    groups = {name: field.get_default(call_default_factory=True) for name, field in Arguments.model_fields.items()}
+    nested = {name: default for name, default in groups.items() if dataclasses.is_dataclass(default)}
+    plain = {
+        name: "" if Arguments.model_fields[name].is_required() else _shown(default)
+        for name, default in groups.items()
+        if name not in nested
+    }
+    parts += [_defaults(plain), _words(Arguments)]
+    for name, default in nested.items():
+        values = {f"{name}.{field.name}": _shown(getattr(default, field.name)) for field in dataclasses.fields(default)}
+        parts += [f"## `{name}`", _defaults(values), _words(type(default))]
+    return "\n\n".join(parts)
+
+
+def _defaults(values: dict[str, str]) -> str:
+    return "| key | default |\n|---|---|\n" + "\n".join(f"| `{key}` | {value} |" for key, value in values.items())
+
+
+def _words(kind: type) -> str:
+    return f"```text\n{inspect.getdoc(kind)}\n```"
 
 
 def policy() -> str:

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from tidemill.errors import RequestError, SettingsError
 from tidemill.settings import addable, overrides
 
 CONF = Path(__file__).parents[2] / "conf"
-"""Beside `src/` in a checkout, from which Tidemill is installed (`pip install -e`)."""
+"""Beside `src/` in a checkout, from which Tidemill is installed."""
 
 
 class Model:
@@ -106,6 +107,8 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if isinstance(value, Decimal):
+        return float(value)
     return value.isoformat() if isinstance(value, date | datetime) else value
 
 

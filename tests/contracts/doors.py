@@ -16,12 +16,14 @@ import yaml
 
 from tidemill.bulk import inputs, reading
 from tidemill.bulk.scoring import Scorer
+from tidemill.bundle.predictor import Predictor
 from tidemill.composition import build
 from tidemill.data import infer, sources, typed
 from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Schema
 from tidemill.preparation.fit import fit
 from tidemill.preparation.run import Preparation
+from tidemill.python import Model
 from tidemill.serve.wire import arrow, protocol
 from tidemill.serve.wire.inference import tensors
 from tidemill.serve.wire.inference.messages import ModelInferRequest
@@ -153,16 +155,17 @@ def arrow_stream(trained: Trained) -> Raw:
     return arrow.decode(body.getvalue(), Reader(trained.schema), LIMITS).raw
 
 
-class Listening:
-    """A predictor that keeps what it is asked."""
+class Listening(Predictor):
+    """Keeps what it is asked."""
 
     def __init__(self, schema: Schema) -> None:
         identity = SimpleNamespace(objective=Objective.REGRESSION, classes=[])
-        self.manifest = SimpleNamespace(identity=identity, interface=SimpleNamespace(inputs=[]))
+        interface = SimpleNamespace(inputs=[])
+        self.manifest = SimpleNamespace(identity=identity, interface=interface, schema=schema)  # type: ignore[assignment]
         self.columns, self.profile = schema.inputs, {"inputs": {"columns": {}}}
         self.heard: list[Raw] = []
 
-    def predict_in_parts(self, raw: Raw) -> Raw:
+    def predict(self, raw: Raw) -> Raw:
         self.heard.append(raw)
         return dict.fromkeys(("value", "lower", "upper"), np.zeros(len(next(iter(raw.values()))), np.float32))
 
@@ -171,7 +174,7 @@ def _scored(trained: Trained, path: Path) -> Raw:
     listening = Listening(trained.schema)
     file = inputs.look(str(path), 0)
     settled = reading.settle([file], trained.schema, (), ["file", "row"])
-    scorer = Scorer(listening, settled.kept)  # type: ignore[arg-type]
+    scorer = Scorer(listening, settled.kept)
     for chunk in inputs.chunks(file, list(trained.stored), settled.schemas[0], 50, 0):
         assert not scorer(chunk).quarantined.height
     return {name: np.concatenate([raw[name] for raw in listening.heard]) for name in trained.stored}
@@ -204,6 +207,34 @@ def bulk_lines(trained: Trained) -> Raw:
     return _scored(trained, _stored_again(trained, "jsonl"))
 
 
+def _predicted(trained: Trained, rows: Any) -> Raw:
+    listening = Listening(trained.schema)
+    Model(listening).predict(rows)
+    return {name: np.concatenate([raw[name] for raw in listening.heard]) for name in trained.stored}
+
+
+def _table(trained: Trained) -> pl.DataFrame:
+    return sources.open(settings_for(trained.path)).collect().select(list(trained.stored))
+
+
+def python_rows(trained: Trained) -> Raw:
+    rows = zip(*trained.stored.values(), strict=True)
+    return _predicted(trained, [dict(zip(trained.stored, row, strict=True)) for row in rows])
+
+
+def python_polars(trained: Trained) -> Raw:
+    return _predicted(trained, _table(trained))
+
+
+def python_pandas(trained: Trained) -> Raw:
+    return _predicted(trained, _table(trained).to_pandas())
+
+
+def python_arrow(trained: Trained) -> Raw:
+    return _predicted(trained, _table(trained).to_arrow())
+
+
 DOORS = [
     json_rows, protocol_json, protocol_binary, protocol_grpc, arrow_stream, bulk, bulk_parquet, bulk_arrow, bulk_lines,
+    python_rows, python_polars, python_pandas, python_arrow,
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from tidemill.data import sources
 from tidemill.data.findings import Severity
 from tidemill.data.schema import Column, Schema
 from tidemill.data.tables import Tables
-from tidemill.evaluation.counted import Answered
+from tidemill.evaluation.results import Answered
 from tidemill.ledger.record import Answered as Event
 from tidemill.ledger.record import Form, Role
 from tidemill.models.inputs import ModelInputs

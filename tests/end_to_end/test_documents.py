@@ -34,6 +34,7 @@ OFTEN = [
     for line in HELP.read_text(encoding="utf-8").split("Often used")[1].split("Groups in")[0].splitlines()
     if "=" in line
 ]
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 POLICY = ROOT / "src" / "tidemill" / "steward" / "policy.yaml"
 
 
@@ -232,6 +233,16 @@ def test_from_a_csv_to_an_answer_by_the_readme(tmp_path: Path) -> None:
         tmp_path,
         environment,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
+def test_a_notebook_runs_from_its_first_cell_to_its_last(notebook: Path, tmp_path: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 5
+    assert all(not cell["outputs"] for cell in cells if cell["cell_type"] == "code"), "clear its outputs"
+    ran([sys.executable, "-c", "\n\n".join(code)], tmp_path, sandbox(tmp_path))
 
 
 @pytest.mark.slow
