@@ -17,7 +17,7 @@ check: ## style, types, import directions, no secrets (as `git commit` does with
 	scripts/check.sh
 
 quick: ## the tests that are not slow, in two processes: the loop while working
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 test: ## what CI runs: sets up, checks, then every test
 	scripts/test.sh

@@ -1,10 +1,10 @@
 """A script of a test that starts a Ray of its own, in a process of its own, beside whatever else the machine runs."""
 
+import functools
 import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from patience import PATIENCE
@@ -20,9 +20,9 @@ _ALONE = {"RAY_ADDRESS": "", "RAY_API_SERVER_ADDRESS": ""}  # they name another 
 
 
 def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it printed. It can import what tests import: `start` below, for one."""
+    """What it printed. It can import what its test can import, and `start` below."""
     given = {**os.environ, **ingress.environment(haproxy=False), **_SLOW, **_ALONE, **environment}
-    given["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [given.get("PYTHONPATH")])])
+    given["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE, check=False, env=given)
 
@@ -34,7 +34,11 @@ def start(**options: Any) -> Any:
     again as `tidemill serve` starts it again. Nothing else that fails is tried again.
     """
     import ray
+    from ray._private.parameter import RayParams
 
+    # The agent that starts jobs listens where every other Ray's does, unless `ray start` is told otherwise.
+    anywhere = functools.partialmethod(RayParams.__init__, dashboard_agent_listen_port=0)
+    RayParams.__init__ = anywhere  # type: ignore[assignment]
     usual = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
 

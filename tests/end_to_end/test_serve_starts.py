@@ -21,7 +21,7 @@ from tidemill.ledger.shipper import Shipper
 
 __all__ = ["ledger", "registry", "server"]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 def test_a_corrupt_bundle_ends_at_once(small_multiclass: Any, tmp_path: Path) -> None:

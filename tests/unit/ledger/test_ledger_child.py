@@ -21,6 +21,7 @@ from tidemill.ledger.settings import LedgerSettings
 SRC = Path(__file__).parents[3] / "src"
 
 
+@pytest.mark.slow
 def test_a_shipping_process_that_dies_is_counted_and_started_again(
     settings: LedgerSettings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,6 +31,7 @@ async def send(timeline: Timeline, port: int, manner: Manner = Manner(), pause: 
     return sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 4])
 def test_everything_arrives_in_the_ledger_with_its_label(small_multiclass: Any, tmp_path: Path, rows: int) -> None:
     registry = registry_of(small_multiclass.folder, tmp_path)

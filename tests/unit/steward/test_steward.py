@@ -18,6 +18,8 @@ from tidemill.steward.watch import Severity
 
 __all__ = ["served"]
 
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
+
 
 def test_from_a_trial_to_a_champion_that_is_kept(served):
     served.challenge("2")

@@ -10,6 +10,8 @@ from served import HOUR, MODEL, NOW, Served
 from tidemill import cli
 from tidemill.steward.policy import Authority
 
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
+
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from tidemill.steward import policy
 from tidemill.steward.book import Book, readings
 from tidemill.steward.steward import Steward
 
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
+
 COLUMNS = ("quality", "drift", "joint_drift")
 
 

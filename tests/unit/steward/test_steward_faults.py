@@ -20,6 +20,8 @@ from tidemill.steward.steward import Steward
 
 __all__ = ["hook"]
 
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
+
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from tidemill.steward.book import Book, Kind, readings
 
 __all__ = ["served"]
 
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
+
 
 def test_labels_have_the_time_that_entries_take_to_the_tables(served):
     served.answer(BEGIN, 100)
