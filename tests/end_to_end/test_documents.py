@@ -131,10 +131,10 @@ def test_shown_files_are_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", PAGES, ids=name)
 def test_links_lead_somewhere(document: Path) -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import reference
-
-    generated = {(GENERATED / f"{page}.md") for page in reference.PAGES}
+    script = (ROOT / "scripts" / "reference.py").read_text(encoding="utf-8")
+    pages = re.findall(r'^    "(\w+)": \w+,$', script.split("\nPAGES = {")[1].split("\n}")[0], flags=re.MULTILINE)
+    assert len(pages) >= 6
+    generated = {(GENERATED / f"{page}.md") for page in pages}
     for link in links(document):
         place, _, anchor = link.partition("#")
         if "://" in link:
