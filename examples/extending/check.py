@@ -1,10 +1,10 @@
-"""A check of the data, as it would stand in `CHECKS` of src/tidemill/data/column_checks.py."""
+"""A check of the data, as it would stand in `CHECKS` of src/tidemill/data/checks/column_checks.py."""
 
 from collections.abc import Iterator
 
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.checks.findings import Finding, Severity
 from tidemill.data.tables import Tables, named
 
 

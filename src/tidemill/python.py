@@ -26,9 +26,9 @@ from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import made_moments, raw
+from tidemill.data.cells.refusals import unknown
 from tidemill.data.raw import Raw
 from tidemill.data.reading import FAILURES
-from tidemill.data.refusals import unknown
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, SettingsError
 from tidemill.settings import addable, overrides

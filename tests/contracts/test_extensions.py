@@ -13,7 +13,7 @@ import yaml
 
 from tidemill.composition import build
 from tidemill.data import sources
-from tidemill.data.findings import Severity
+from tidemill.data.checks.findings import Severity
 from tidemill.data.schema import Column, Schema
 from tidemill.data.tables import Tables
 from tidemill.evaluation.results import Answered

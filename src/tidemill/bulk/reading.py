@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from tidemill.bulk.inputs import File
-from tidemill.data import made_moments, values
+from tidemill.data import made_moments
+from tidemill.data.cells import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, SettingsError, listed
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry.rollout import Desired
-from tidemill.data import values
+from tidemill.data.cells import values
 from tidemill.data.raw import Raw
 from tidemill.data.schema import Column
 from tidemill.data.schema import Role as SchemaRole

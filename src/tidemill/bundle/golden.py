@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tidemill.bundle.answers import Answers
+from tidemill.data.cells.values import numeric_marks
 from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
-from tidemill.data.values import numeric_marks
 from tidemill.errors import BundleError
 from tidemill.settings import Kind
 

@@ -6,19 +6,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from tidemill.data import (
-    facts,
-    kinds,
-    made_moments,
-    notations,
-    proposals,
-    relevance,
-    remarks,
-    schema_file,
-    sources,
-)
-from tidemill.data.facts import Facts
-from tidemill.data.parsing import TIMESTAMP
+from tidemill.data import made_moments, proposals, schema_file, sources
+from tidemill.data.cells.parsing import TIMESTAMP
+from tidemill.data.inference import facts, kinds, notations, relevance, remarks
+from tidemill.data.inference.facts import Facts
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, listed

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from tidemill.data import values
+from tidemill.data.cells import values
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError, SettingsError
@@ -150,7 +150,7 @@ def noted(frame: pl.LazyFrame, moment: Moment) -> Moment:
     Raises:
         SettingsError: the column holds no dates.
     """
-    from tidemill.data import facts, kinds
+    from tidemill.data.inference import facts, kinds
 
     made_of = dict(moment.made_of)
     name = made_of.get("date")

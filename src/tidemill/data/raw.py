@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidemill.data import plain, refusals
-from tidemill.data.epochs import EPOCHS
+from tidemill.data import plain
+from tidemill.data.cells import refusals
+from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.plain import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
@@ -61,7 +62,7 @@ def from_table(table: "pl.DataFrame", columns: Sequence[Column]) -> Raw:
     """
     import polars as pl
 
-    from tidemill.data.values import DTYPES
+    from tidemill.data.cells.values import DTYPES
 
     raw: Raw = {}
     there = set(table.columns)
@@ -135,7 +136,7 @@ def from_series(series: "pl.Series", column: Column, rows: Sequence[int] | None 
     """
     import polars as pl
 
-    from tidemill.data import values
+    from tidemill.data.cells import values
 
     try:
         found, read = values.read_series(series, column)

@@ -148,7 +148,7 @@ def _texts(series: "pl.Series") -> tuple[str, ...]:
 
 def as_text(series: "pl.Series") -> "pl.Series":
     """Labels: whole numbers without a fraction ("1"), booleans as "true" and "false"."""
-    from tidemill.data.values import category
+    from tidemill.data.cells.values import category
 
     return series.to_frame().select(category(series.name, series.dtype)).to_series()
 

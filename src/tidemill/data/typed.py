@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tidemill.data import values
+from tidemill.data.cells import values
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError, listed

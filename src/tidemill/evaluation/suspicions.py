@@ -6,7 +6,7 @@ model nearly perfect, and the model leans on it.
 
 from collections.abc import Iterator, Sequence
 
-from tidemill.data.findings import Finding, Severity, noticed
+from tidemill.data.checks.findings import Finding, Severity, noticed
 from tidemill.evaluation.results import Evaluation, Importance
 
 TOO_GOOD = {"auroc": 0.98, "r2": 0.98}

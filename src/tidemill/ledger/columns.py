@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.cells.parsing import TIMESTAMP
 from tidemill.ledger.covers import digests
 from tidemill.ledger.frames import Entry
 from tidemill.ledger.inputs import KEY, Inputs

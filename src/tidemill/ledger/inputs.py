@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.cells.parsing import TIMESTAMP
+from tidemill.data.cells.values import read_series
 from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
 from tidemill.data.schema import Column, Role, Schema, stands_in_json
-from tidemill.data.values import read_series
 from tidemill.errors import RequestError
 from tidemill.ledger import keys
 from tidemill.ledger.covers import cover, digests

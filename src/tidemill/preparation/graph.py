@@ -13,7 +13,7 @@ import spox
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
-from tidemill.data import values
+from tidemill.data.cells import values
 from tidemill.data.schema import Column
 from tidemill.preparation import constants, numeric, timestamp
 from tidemill.preparation.derived import Node

@@ -6,8 +6,9 @@ from datetime import timedelta
 import polars as pl
 
 from tidemill.composition import component
-from tidemill.data import kinds, values
-from tidemill.data.label_times import SHARE
+from tidemill.data.cells import values
+from tidemill.data.checks.label_times import SHARE
+from tidemill.data.inference import kinds
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError
 from tidemill.settings import DataSettings, Kind

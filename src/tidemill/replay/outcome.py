@@ -12,7 +12,7 @@ import polars as pl
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.registry.registry import Alias, Change, Registry
 from tidemill.bundle.registry.rollout import Action
-from tidemill.data.maturity import Maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role

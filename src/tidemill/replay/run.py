@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data import maturity
+from tidemill.data.labels import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import beginning, faults, outcome, pacing, page, place, promises, timeline, traffic

@@ -6,19 +6,11 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from tidemill.composition import component
-from tidemill.data import (
-    infer,
-    joint,
-    made_moments,
-    maturity,
-    proposals,
-    sources,
-    target,
-    typed,
-    values,
-    when,
-)
-from tidemill.data.maturity import Maturity
+from tidemill.data import infer, made_moments, proposals, sources, target, typed
+from tidemill.data.cells import values
+from tidemill.data.checks import joint, when
+from tidemill.data.labels import maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed

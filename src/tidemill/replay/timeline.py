@@ -6,7 +6,8 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from tidemill.data import sources, typed, values
+from tidemill.data import sources, typed
+from tidemill.data.cells import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.errors import ReplayError

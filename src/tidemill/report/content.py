@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.bundle.registry.gate import Verdict
-from tidemill.data.findings import Finding
+from tidemill.data.checks.findings import Finding
 from tidemill.data.schema import Schema
 from tidemill.data.target import Labels, Target
 from tidemill.evaluation.results import Evaluation

@@ -3,7 +3,7 @@
 import json
 from typing import Protocol
 
-from tidemill.data.findings import Severity
+from tidemill.data.checks.findings import Severity
 from tidemill.evaluation.results import Metric
 from tidemill.report.content import ReportContent
 from tidemill.report.distributions import read

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tidemill.data.findings import Severity
+from tidemill.data.checks.findings import Severity
 from tidemill.evaluation.results import Comparison
 from tidemill.report import standing
 from tidemill.report.content import ReportContent

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.cells.parsing import TIMESTAMP
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.ledger.tables import scan

@@ -11,7 +11,7 @@ import polars as pl
 
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data import values
+from tidemill.data.cells import values
 from tidemill.data.panics import untold
 from tidemill.data.reading import FAILURES, collect
 from tidemill.data.schema import Role as SchemaRole

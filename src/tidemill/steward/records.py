@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.cells.parsing import TIMESTAMP
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.checks.findings import Finding, Severity
 
 N = 1_000
 GENERATOR = np.random.default_rng(0)

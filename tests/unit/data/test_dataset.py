@@ -8,7 +8,7 @@ import pytest
 from table_settings import settings_for
 
 from tidemill.data import dataset, infer, schema_file, sources
-from tidemill.data.findings import Severity
+from tidemill.data.checks.findings import Severity
 from tidemill.data.schema import Role, Schema
 from tidemill.errors import SchemaError
 

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.data import plain, values
+from tidemill.data import plain
+from tidemill.data.cells import values
 from tidemill.data.raw import MISSING_TIMESTAMP, from_rows, from_table
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, SchemaError

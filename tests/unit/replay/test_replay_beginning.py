@@ -13,7 +13,7 @@ from replay_parts import BEGIN, ROOT, data_settings, records, registry_of, targe
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import sources
-from tidemill.data.maturity import Maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.data.reading import collect
 from tidemill.data.schema import Role
 from tidemill.errors import RegistryError, ReplayError, SchemaError, SettingsError

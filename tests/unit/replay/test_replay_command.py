@@ -10,7 +10,7 @@ import pytest
 
 from tidemill import cli
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data.maturity import Maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import place, run

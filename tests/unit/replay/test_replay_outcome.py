@@ -16,7 +16,7 @@ from replay_parts import BEGIN, records, registry_of, served, timeline_of, worse
 
 from patience import until_async
 from tidemill.bundle.predictor import Predictor
-from tidemill.data.maturity import Maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tidemill.data.maturity import Maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import SettingsError
 from tidemill.replay.policy import fitted
 from tidemill.replay.stretch import Stretch

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from replay_parts import BEGIN, data_settings, records
 
-from tidemill.data.maturity import Maturity
+from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import QualityError, ReplayError, SchemaError
 from tidemill.replay.known import Known
 from tidemill.replay.stretch import Before, Stretch, cut

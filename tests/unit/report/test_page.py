@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tidemill.bundle.registry.gate import Verdict
-from tidemill.data.findings import Finding, Severity
+from tidemill.data.checks.findings import Finding, Severity
 from tidemill.data.profile import profile
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target

@@ -13,7 +13,7 @@ import polars as pl
 
 from tidemill.composition import component
 from tidemill.data import made_moments
-from tidemill.data.parsing import TIMESTAMP
+from tidemill.data.cells.parsing import TIMESTAMP
 from tidemill.data.reading import reading
 from tidemill.errors import SourceError
 from tidemill.settings import DataSettings

@@ -1,7 +1,7 @@
 """CSV as it is found in the wild: every value is read as text, what it means is inferred over whole columns later.
 
 Separator, byte-order mark and encoding are found by looking. Names lose the white space around them; values do when
-they are read (`data/values.py`), as those of every other format.
+they are read (`data/cells/values.py`), as those of every other format.
 """
 
 import io

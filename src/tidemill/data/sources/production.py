@@ -14,8 +14,12 @@ from typing import Annotated
 import polars as pl
 
 from tidemill.composition import Rule, build
-from tidemill.data import facts, kinds, label_times, made_moments, maturity, parsing, schema_file, sources, values
-from tidemill.data.epochs import EPOCHS
+from tidemill.data import made_moments, schema_file, sources
+from tidemill.data.cells import parsing, values
+from tidemill.data.cells.epochs import EPOCHS
+from tidemill.data.checks import label_times
+from tidemill.data.inference import facts, kinds
+from tidemill.data.labels import maturity
 from tidemill.data.panics import untold
 from tidemill.data.reading import FAILURES, collect
 from tidemill.data.schema import Column

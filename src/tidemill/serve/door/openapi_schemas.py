@@ -9,9 +9,9 @@ from typing import Any
 
 from tidemill.bundle.answers import names
 from tidemill.bundle.manifest import Identity
-from tidemill.data.epochs import EPOCHS
+from tidemill.data.cells.epochs import EPOCHS
+from tidemill.data.cells.refusals import what_is_taken
 from tidemill.data.plain import EXACT
-from tidemill.data.refusals import what_is_taken
 from tidemill.data.schema import Column
 from tidemill.serve.wire.inference.columns import OFFERED
 from tidemill.serve.wire.inference.responses import DATATYPES

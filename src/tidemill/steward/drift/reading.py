@@ -13,7 +13,7 @@ from typing import Any, cast
 import polars as pl
 
 from tidemill.bundle import folder, manifest
-from tidemill.data import values
+from tidemill.data.cells import values
 from tidemill.data.infer import infer
 from tidemill.data.profile import Profile, profile
 from tidemill.data.reading import collect

@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.data import delays, maturity
-from tidemill.data.delays import Delays
-from tidemill.data.maturity import Maturity
+from tidemill.data.cells.values import DTYPES
+from tidemill.data.labels import delays, maturity
+from tidemill.data.labels.delays import Delays
+from tidemill.data.labels.maturity import Maturity
 from tidemill.data.schema import Role, Schema
-from tidemill.data.values import DTYPES
 from tidemill.ledger import record, tables
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.moments import aware

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from tidemill.data import values
+from tidemill.data.cells import values
+from tidemill.data.cells.values import DTYPES
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.values import DTYPES
 from tidemill.errors import LedgerError, SettingsError, listed
 from tidemill.ledger import covers
 from tidemill.ledger.settings import Cover, LedgerSettings

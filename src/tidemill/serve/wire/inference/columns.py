@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data import plain
-from tidemill.data.epochs import EPOCHS
+from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.plain import EXACT
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_series, from_values, missing
 from tidemill.data.schema import Column

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from tidemill.data.bursts import comparable
-from tidemill.data.values import DTYPES
+from tidemill.data.cells.values import DTYPES
 from tidemill.settings import Kind
 from tidemill.steward.watch import Watched
 

@@ -1,0 +1,1 @@
+"""One value of a table: how text, numbers and moments are read from what is written, at every door."""

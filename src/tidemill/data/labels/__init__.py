@@ -1,0 +1,1 @@
+"""When labels came: their delays by class, and from which age on nearly all have come."""

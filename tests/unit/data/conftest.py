@@ -1,0 +1,1 @@
+"""Its presence lets the tests in the folders below import what lies here, such as `checked_tables.py`."""
