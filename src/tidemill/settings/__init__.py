@@ -49,8 +49,6 @@ from tidemill.settings.rules import (
     NotNegative,
     PlainName,
     Positive,
-    Share,
-    ShareOrEnd,
     ShareOrNone,
 )
 from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
@@ -72,7 +70,6 @@ __all__ = [
     "GateSettings",
     "Imputation",
     "Kind",
-    "ModelSettings",
     "NotNegative",
     "NumericSettings",
     "Objective",
@@ -81,11 +78,8 @@ __all__ = [
     "Precision",
     "PreparationSettings",
     "QualitySettings",
-    "RegistrySettings",
     "Scaling",
     "Settings",
-    "Share",
-    "ShareOrEnd",
     "ShareOrNone",
     "SplitMethod",
     "SplitSettings",

@@ -233,7 +233,7 @@ def test_an_observer_is_loaded_by_module():
         ("tidemill.serve.hooks.observer:Zzz", "has no Zzz. Remedy: correct the class"),
         (
             "tidemill.serve.hooks.observer:Refused",
-            "is a subclass of tidemill.serve.hooks.observer.Observer. Got: tidemill.serve.o",
+            "is a subclass of tidemill.serve.hooks.observer.Observer. Got: tidemill.serve.hooks",
         ),
         ("tidemill.serve.hooks.observing:log", "Remedy: write class log(Observer)"),
         ("{files}/broken.py:Slow", "broken.py:Slow: ZeroDivisionError: division by zero"),
