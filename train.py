@@ -1,6 +1,5 @@
 """From raw records to a checked bundle in the registry: `python train.py --help` says how."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -12,9 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tidemill import ending, libraries, secrets
-from tidemill.settings import addable
+from tidemill.settings import addable, overrides
 
-OmegaConf.register_new_resolver("stem", lambda p: re.sub(r"[^\w-]+", "-", Path(str(p)).name.split(".")[0]) or "table")
+OmegaConf.register_new_resolver("stem", overrides.stem, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -25,12 +24,12 @@ def train(config: DictConfig) -> float:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     secrets.clear(folder)
-    overrides = tuple(secrets.mask(str(word)) for word in OmegaConf.to_container(job.overrides.task) or ())
-    command = shlex.join(["python", "train.py", *overrides])
+    words = tuple(secrets.mask(str(word)) for word in OmegaConf.to_container(job.overrides.task) or ())
+    command = shlex.join(["python", "train.py", *words])
     with ending.told(command, folder), libraries.kept_in(folder):
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         trial = job.mode is RunMode.MULTIRUN
-        return pipeline.trial(plain, folder, overrides) if trial else pipeline.run(plain, folder, command)
+        return pipeline.trial(plain, folder, words) if trial else pipeline.run(plain, folder, command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the README's map from the tree: every room and file with the first sentence of its docstring.
+"""Write the README's map of folders: every package with the first sentence of its docstring.
 
 python scripts/map.py            rewrites the map in README.md
 python scripts/map.py --check    exit status 1 when it is out of date
@@ -17,6 +17,8 @@ PLACES = {
     "serving": "what an operator deploys",
     "docker": "images that train and that serve",
     "scripts": "set-up, tests, benchmarks, chores",
+    "docs": "the documents, built as a site by scripts/docs.sh",
+    "examples": "a table to try, two notebooks, and an extension of each kind",
     "tests": "unit (mirrors src), contracts (one suite a swappable kind), end_to_end",
 }
 
@@ -28,31 +30,17 @@ def sentence(file: Path) -> str:
     return first.split(". ")[0].rstrip(".")
 
 
-def lines() -> list[str]:
-    found = []
-    for name, what in PLACES.items():
-        path = ROOT / name
-        found.append(f"{name:<28} {what or sentence(path)}")
-        if name == "scripts":
-            found += [f"  {path.relative_to(ROOT / name)!s:<26} {sentence(path)}" for path in modules(ROOT / name)]
+def lines(depth: int = 1) -> list[str]:
+    """A line for each folder; depth: of packages within packages that are shown."""
+    found = [f"{name:<30} {what or sentence(ROOT / name)}" for name, what in PLACES.items()]
     package = ROOT / "src" / "tidemill"
-    found.append(f"{'src/tidemill/':<28} {sentence(package / '__init__.py')}")
-    for path in modules(package):
-        place = path.relative_to(package)
-        depth = 2 * len(place.parts)
-        if path.name == "__init__.py":
-            found.append(f"{'':{depth - 2}}{place.parent.name + '/':<{30 - depth}} {sentence(path)}")
-        else:
-            found.append(f"{'':{depth}}{place.name:<{28 - depth}} {sentence(path)}")
-    return [line.rstrip() for line in found]
-
-
-def modules(folder: Path) -> list[Path]:
-    """Python files under `folder`: a package's own docstring first, files before rooms."""
-    own = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    head = [folder / "__init__.py"] if (folder / "__init__.py").exists() and folder.name != "tidemill" else []
-    rooms = [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.glob("*.py"))]
-    return head + own + [path for room in rooms for path in modules(room)]
+    found.append(f"{'src/tidemill/':<30} {sentence(package / '__init__.py')}")
+    for path in sorted(package.rglob("__init__.py")):
+        place = path.parent.relative_to(package)
+        if 0 < len(place.parts) <= depth:
+            name = "  " * len(place.parts) + place.name + "/"
+            found.append(f"{name:<30} {sentence(path)}")
+    return found
 
 
 def main() -> None:

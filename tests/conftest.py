@@ -1,6 +1,8 @@
 """A small real bundle, made once: a typed table, a fitted preparation, a network trained for a moment, an export."""
 
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -129,6 +131,29 @@ def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa:
             return self.layers(torch.cat(parts, dim=1))[:, None]
 
     return Network()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_end_what_tests_start() -> Iterator[None]:
+    """A job that a script starts with `&` begins deaf to SIGINT, and so would all that tests start and end by it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if before[number] is signal.SIG_IGN:
+            signal.signal(number, usual)
+    yield
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process; so do all that start Ray, which two at once keep from starting in time."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -105,19 +105,25 @@ def _stopped(command: str, folder: Path | None) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """What a person should read when a job ends with `error`; for a fault of ours, its traceback.
+    """What a person should read when a job ends with `error`; for a fault of ours, its traceback."""
+    error = mendable(error)
+    if isinstance(error, TidemillError):
+        return secrets.mask(f"{type(error).__name__}: {error}")
+    shown = "".join(traceback.format_exception(error))
+    return secrets.mask(f"{shown}This is a fault of Tidemill's, not of your settings or data; please report it.")
+
+
+def mendable(error: BaseException) -> BaseException:
+    """The same as a TidemillError, where the user can mend it; any other error as it is.
 
     Hydra and OmegaConf refuse a mistyped key while they compose, before `composition.build` can see it: their
     message becomes ours, with the nearest valid key.
     """
     if isinstance(error, OSError) and error.errno in _PLACES:
-        error = _refused(error)
-    elif type(error).__module__.startswith(("hydra.", "omegaconf.")):
-        error = _not_composed(error)
-    if isinstance(error, TidemillError):
-        return secrets.mask(f"{type(error).__name__}: {error}")
-    shown = "".join(traceback.format_exception(error))
-    return secrets.mask(f"{shown}This is a fault of Tidemill's, not of your settings or data; please report it.")
+        return _refused(error)
+    if type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        return _not_composed(error)
+    return error
 
 
 def _refused(error: OSError) -> TidemillError:

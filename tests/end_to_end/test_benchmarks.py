@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chain import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 FOLDER = ROOT / "scripts" / "bench"
 WORDS = {"above", "at_least", "at_most", "below"}

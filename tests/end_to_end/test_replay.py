@@ -5,16 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 from chain import MODEL, QUICK, ROOT, aims_at, shop
 
+from patience import PATIENCE, until
 from tidemill.replay.run import OUTCOME, PAGE, SENT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 TABLE = [
     "+experiment=table",
@@ -112,12 +112,10 @@ def test_ctrl_c_leaves_nothing_running(table: Path, tmp_path: Path) -> None:
     given = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen(command(folder, table, "--speed", "0.01"), **given) as process:  # type: ignore[call-overload]
         assert any("are to come" in line for line in process.stdout)
-        end = time.monotonic() + 120
-        while not (folder / "ledger" / "shop" / "steward").is_dir():
-            assert time.monotonic() < end and process.poll() is None
-            time.sleep(0.1)
+        until(lambda: (folder / "ledger" / "shop" / "steward").is_dir() or process.poll() is not None)
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
-        assert process.wait(120) == 130
+        assert process.wait(PATIENCE) == 130
     assert "Stopped: server, steward and trainings have been ended." in said
     assert left(folder) == []

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import polars as pl
 import pytest
 from chain import MODEL, QUICK, ROOT, Run, train
 
+from patience import until
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.composition import build
@@ -37,13 +36,6 @@ def record(number: int) -> dict[str, Any]:
     bought = (size - 50) / 20 + (town in ("Bern", "Chur")) + draw.gauss(0, 0.5) > 0.3
     at = (START + timedelta(hours=number)).isoformat()
     return {"name": f"r{number}", "at": at, "size": size, "town": town, "bought": "yes" if bought else "no"}
-
-
-def until(true: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 JOB = ["+experiment=table", "data.target=bought", "data.key=name", "data.time=at", "data.time_is_input=true", *QUICK]

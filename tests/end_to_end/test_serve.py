@@ -1,21 +1,13 @@
 """`tidemill serve` as a process, asked over HTTP and gRPC, against plain ONNX Runtime on raw arrays."""
 
 import asyncio
-import contextlib
 import http.client
 import json
 import os
-import random
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,113 +16,20 @@ import numpy as np
 import onnxruntime
 import polars as pl
 import pytest
+from serve_parts import JSON, ROW, Server, ask, command, ledger, registry, server
 
-from tidemill import cli
+from patience import PATIENCE, until
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_rows, from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.ledger.shipper import Shipper
 from tidemill.serve.door.inference.servicer import SERVICE
 from tidemill.serve.wire import protocol
 from tidemill.serve.wire.inference import messages
 
-pytestmark = pytest.mark.slow
+__all__ = ["ledger", "registry", "server"]
 
-ROW = {"open": True, "city": "Zürich", "size": 61.5}
-
-
-def free_port() -> int:
-    """Below those that the system gives out by itself: one of Ray's many processes may take such a one first; and above
-    those that servers take beside the one that is asked for."""
-    while True:
-        port = random.randrange(30_000, 32_700)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-
-
-def command(registry: Registry, port: int, *more: str) -> list[str]:
-    words = [sys.executable, "-P", "-m", "tidemill.cli", "serve", "--registry", registry.path, "--model", "small"]
-    return [*words, "--port", str(port), *more]
-
-
-@dataclass
-class Server:
-    """A server that runs. said: what it printed until it was ready, and after its end the rest."""
-
-    process: "subprocess.Popen[str]"
-    port: int
-    grpc: int
-    said: str
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def stop(self, number: int, *, group: bool) -> str:
-        """What it says at its end; it must be a good one."""
-        (os.killpg if group else os.kill)(self.process.pid, number)
-        try:
-            rest, _ = self.process.communicate(timeout=90)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            raise
-        assert self.process.returncode == 0, rest
-        return rest
-
-
-def begin(registry: Registry, *more: str, folder: Path | None = None) -> Server:
-    port, grpc_port = free_port(), free_port()
-    process = subprocess.Popen(
-        command(registry, port, "--grpc-port", str(grpc_port), *more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        cwd=folder,
-    )
-    said = ""
-    while "Ctrl-C" not in said:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            process.communicate(timeout=60)
-            raise AssertionError(f"the server ended: {said}")
-        said += line
-    return Server(process, port, grpc_port, said)
-
-
-@pytest.fixture(scope="module")
-def registry(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    registry = Registry(tmp_path_factory.mktemp("registry"))
-    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
-    registry.add("small", small_multiclass.folder)
-    return registry
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ledger")
-
-
-@pytest.fixture(scope="module")
-def server(registry: Registry, ledger: Path) -> Iterator[Server]:
-    """Behind HAProxy, as by default; ended by Ctrl-C to all of its group, as a terminal does."""
-    server = begin(registry, f"ledger.path={ledger}", "ledger.ship_seconds=0.5")
-    ended = ""
-    try:
-        yield server
-    finally:
-        ended = server.stop(signal.SIGINT, group=True)
-    assert ended.strip() == "Draining …", "nothing else is said at the end"
-
-
-def ask(url: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=30) as response:
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
 def predict(url: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -138,9 +37,6 @@ def predict(url: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]
     assert status == 200, body
     found: dict[str, Any] = json.loads(body)
     return found
-
-
-JSON = "application/json"
 
 
 def plain(small: Any, raw: Any) -> Any:
@@ -226,7 +122,7 @@ def test_the_open_protocol_over_rest_and_grpc(server: Server, small_multiclass: 
                     f"/{SERVICE}/{name}",
                     request_serializer=lambda message: message.SerializeToString(),
                     response_deserializer=answers.FromString,
-                )(request, timeout=30)
+                )(request, timeout=PATIENCE)
 
             assert (await rpc("ServerReady", messages.ServerReadyRequest())).ready
             request = messages.ModelInferRequest(model_name="small", id="g")
@@ -251,16 +147,16 @@ def test_answers_and_their_labels_reach_the_ledger(server: Server, ledger: Path)
     labels = [{"id": prediction["id"], "label": "low"} for prediction in predictions]
     status, body = ask(server.url, "/feedback", json.dumps({"labels": labels}).encode(), **{"Content-Type": JSON})
     assert status == 200 and json.loads(body) == {"received": 2}
-    settings, until = LedgerSettings(path=str(ledger)), time.monotonic() + 60
+    settings, end = LedgerSettings(path=str(ledger)), time.monotonic() + PATIENCE
     mine = pl.col("id").is_in([prediction["id"] for prediction in predictions])
     while True:
-        assert time.monotonic() < until, "they never came"
+        assert time.monotonic() < end, "they never came"
         try:
             found = tables.joined(settings, "small").filter(mine).collect()
             if found["true_label"].drop_nulls().to_list() == ["low"] * 2:
                 break
         except Exception:  # the tables are not there yet
-            if time.monotonic() > until - 1:
+            if time.monotonic() > end - 1:
                 raise
         time.sleep(0.2)
 
@@ -276,7 +172,7 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         body = json.dumps({"rows": [ROW]})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         while not self.ended.is_set():
             try:
                 connection.request("POST", "/predict", body, {"Content-Type": JSON})
@@ -299,10 +195,7 @@ def test_a_promotion_under_load_fails_no_request(server: Server, registry: Regis
     try:
         for version in ("2", "1", "2", "1"):
             registry.promote("small", version, by="me", reason="better")
-            until = time.monotonic() + 30
-            while not all(load.versions[-1:] == [version] for load in loads):
-                assert time.monotonic() < until, f"version {version} was not taken up"
-                time.sleep(0.02)
+            until(lambda now=[version]: all(load.versions[-1:] == now for load in loads), f"version {version}")
     finally:
         for load in loads:
             load.ended.set()
@@ -334,7 +227,7 @@ def test_the_service_listens_for_this_machine_only(server: Server) -> None:
 
     async def live(port: int) -> None:
         async with grpc.aio.insecure_channel(f"{elsewhere}:{port}") as channel:
-            await channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
+            await channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=PATIENCE)
 
     refusals = set()
     for port in inner:
@@ -383,72 +276,5 @@ def listening(processes: set[int]) -> set[tuple[str, int]]:
 
 def test_a_port_in_use_ends_at_once(server: Server, registry: Registry) -> None:
     port = server.port
-    done = subprocess.run(command(registry, port), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(registry, port), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and f"127.0.0.1:{port}" in done.stderr and "in use" in done.stderr
-
-
-def test_a_corrupt_bundle_ends_at_once(small_multiclass: Any, tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "registry")
-    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
-    (tmp_path / "registry/small/1/model.onnx").write_bytes(b"")
-    words = command(registry, free_port(), f"ledger.path={tmp_path / 'ledger'}")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "model.onnx" in done.stderr and "was altered" in done.stderr
-
-
-def test_check_behind_rays_own_proxy_stops_after_the_verified_answer_which_is_nobodys(
-    registry: Registry, tmp_path: Path
-) -> None:
-    words = command(registry, free_port(), "--plain-proxy", "--check", f"ledger.path={tmp_path / 'ledger'}")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("Checked: the answer over HTTP is the bundle's own.\n") and not done.stderr
-    settings = LedgerSettings(path=str(tmp_path / "ledger"))
-    Shipper(settings, "small", settings.segments("small")).run()
-    assert tables.answers(settings, "small").collect().is_empty()
-
-
-def test_with_keys_other_interfaces_may_ask_and_a_term_lets_what_is_in_hand_end(
-    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = str(tmp_path / "keys.json")
-    assert cli.main(["keys", "create", "--file", file, "--name", "app"]) == 0
-    key = capsys.readouterr().out.strip()
-    server = begin(registry, "--host", "0.0.0.0", f"keys={file}", f"ledger.path={tmp_path / 'ledger'}")
-    ended = False
-    try:
-        assert "with a key of yours" in server.said and key not in server.said
-        body = json.dumps({"rows": [ROW]}).encode()
-        status, content = ask(server.url, "/predict", body, **{"Content-Type": JSON})
-        assert status == 401 and "key" in json.loads(content)["error"]["rule"]
-        authorized = {"Authorization": f"Bearer {key}", "Content-Type": JSON}
-        assert ask(server.url, "/predict", body, **authorized)[0] == 200
-
-        with socket.create_connection(("127.0.0.1", server.port)) as slow:
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-            slow.sendall(head.encode() + body[:5])
-            time.sleep(0.5)  # until it is in the replica's hands
-            os.kill(server.process.pid, signal.SIGTERM)
-            time.sleep(3.5)  # longer than the server looks away, and than Ray drains at least
-            slow.sendall(body[5:])
-            slow.settimeout(30)
-            answer = b""
-            while b"predictions" not in answer:
-                part = slow.recv(65_536)
-                assert part, f"the connection was cut: {answer!r}"
-                answer += part
-            assert answer.startswith(b"HTTP/1.1 200")
-        rest, _ = server.process.communicate(timeout=90)
-        ended = True
-        assert server.process.returncode == 0 and rest.strip() == "Draining …", rest
-    finally:
-        if not ended:
-            os.killpg(server.process.pid, signal.SIGKILL)
-    found = tables.answers(LedgerSettings(path=str(tmp_path / "ledger")), "small").collect()
-    assert found.height == 2, "both answers were shipped before the end"
-
-
-def test_other_interfaces_without_keys_are_refused(registry: Registry) -> None:
-    words = command(registry, free_port(), "--host", "0.0.0.0")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "0.0.0.0, and no keys" in done.stderr and "tidemill keys create" in done.stderr

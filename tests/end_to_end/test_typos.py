@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each word is a start of train.py
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import atexit, sys

@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 
 from tidemill.composition import keys
 from tidemill.errors import SettingsError
-from tidemill.settings import Kind, Settings, addable, from_config, known_keys
+from tidemill.settings import Kind, Settings, WandbMode, addable, from_config, known_keys
 from tidemill.settings.overrides import override
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+DEBUG = sorted(path.stem for path in (CONF / "debug").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
@@ -37,6 +38,18 @@ def compose(*overrides: str) -> dict[str, Any]:
 def test_every_experiment_composes_to_settings_that_keep_the_rules(experiment: str) -> None:
     settings = from_config(compose(f"+experiment={experiment}", "data.path=table.csv"))
     assert settings.name == experiment
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("debug", DEBUG)
+def test_every_debug_choice_overrides_every_experiment_and_keeps_off_the_registry(debug: str, experiment: str) -> None:
+    usual = from_config(compose(f"+experiment={experiment}", "data.path=table.csv"))
+    settings = from_config(compose(f"+experiment={experiment}", f"+debug={debug}", "data.path=table.csv"))
+    assert settings.name == experiment and settings.data.target == usual.data.target
+    assert settings.registry.path != usual.registry.path
+    assert settings.tracking.wandb is WandbMode.DISABLED
+    if debug != "default":
+        assert settings.training != usual.training or settings.data != usual.data
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,17 @@ from tidemill.bulk.inputs import Chunk, in_folders
 from tidemill.bulk.lines import ROW
 from tidemill.bulk.recording import Batch
 from tidemill.bulk.unseen import Unseen
-from tidemill.bundle.answers import Answers
+from tidemill.bundle.answers import as_table
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.data import made_moments, typed
 from tidemill.data.panics import untold
-from tidemill.data.raw import Raw, from_table
+from tidemill.data.raw import from_table
 from tidemill.data.reading import FAILURES, collect, unreadable
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SourceError, TidemillError
 from tidemill.serve.wire.arrow import text_bytes
-from tidemill.settings import Kind, Objective
-
-ROWS_AT_ONCE = 8_192
-"""Keeps what one run of the graph computes in the processor's cache: 65,536 rows at once took three times as long."""
+from tidemill.settings import Kind
 
 TEXTS = 2**30
 """Bytes of a chunk's texts, each written out as often as it stands there: as one is when the graph reads it."""
@@ -86,7 +82,6 @@ class Scorer:
         self.predictor = predictor
         self.kept = kept
         self.others = others
-        self.objective = predictor.manifest.identity.objective
         self.classes = predictor.manifest.identity.classes
         self.references = references_of(predictor.manifest, predictor.profile)
 
@@ -107,13 +102,13 @@ class Scorer:
             table_of_read = table
         copied = table_of_read.select(pl.lit(chunk.path).alias("file"), pl.col(ROW).alias("row"), *self._copied())
         began, raw = time.monotonic(), from_table(read.table, self.predictor.columns)
-        found = self._answers(raw, read.table.height)
+        found = self.predictor.predict_in_parts(raw)
         batch = None
         if self.others is not None:
             others, seconds = self.others(table_of_read), time.monotonic() - began
             batch = Batch(raw=raw, others=others, answers=found, seconds=seconds)
         return Scored(
-            answers=copied.hstack(self._columns(found)),
+            answers=copied.hstack(as_table(found, self.classes)),
             quarantined=self._quarantined(chunk, table, read, broken),
             unseen=unseen.count(read.table, self.references),
             batch=batch,
@@ -142,22 +137,6 @@ class Scorer:
 
     def _copied(self) -> list[pl.Expr]:
         return [pl.col(name).cast(kind).alias(name) for name, kind in self.kept.items()]
-
-    def _answers(self, raw: Raw, rows: int) -> Answers:
-        count = max(1, -(-rows // ROWS_AT_ONCE))
-        ends = np.linspace(0, rows, count + 1).astype(int)  # even, since a single row is computed otherwise
-        parts = [
-            self.predictor.predict({name: values[first:last] for name, values in raw.items()})
-            for first, last in pairwise(ends)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _columns(self, found: Answers) -> pl.DataFrame:
-        if self.objective is Objective.REGRESSION:
-            return pl.DataFrame(found)
-        probabilities = found["probabilities"].T
-        shares = {f"probability_{name}": probabilities[i].copy() for i, name in enumerate(self.classes)}
-        return pl.DataFrame({"label": pl.Series(found["label"], dtype=pl.String), **shares})
 
     def _quarantined(
         self, chunk: Chunk, table: pl.DataFrame, read: typed.TypedTable, broken: pl.DataFrame

@@ -1,4 +1,4 @@
-"""Names and types of what a model answers, for each objective.
+"""Names and types of what a model answers, for each objective; and answers as a table.
 
 | objective | answers |
 |---|---|
@@ -6,9 +6,15 @@
 | regression | `value`, `lower`, `upper` float32 [N] |
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tidemill.settings import Objective
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Answers = dict[str, np.ndarray]
 """Answer name → array of N rows; labels are object arrays of str."""
@@ -30,3 +36,18 @@ def tensor_name(answer: str, columns: tuple[str, ...]) -> str:
     while name in columns:
         name = f"answer_{name}"
     return name
+
+
+def as_table(answers: Answers, classes: Sequence[str]) -> "pl.DataFrame":
+    """Answers as columns: `label` and `probability_CLASS` for each class, or `value`, `lower` and `upper`.
+
+    Args:
+        classes: of the model; a regression has none.
+    """
+    import polars as pl
+
+    if not classes:
+        return pl.DataFrame(answers)
+    probabilities = answers["probabilities"].T
+    shares = {f"probability_{name}": probabilities[i].copy() for i, name in enumerate(classes)}
+    return pl.DataFrame({"label": pl.Series(answers["label"], dtype=pl.String), **shares})

@@ -6,13 +6,12 @@ import json
 import logging
 import os
 import re
-import signal
-import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.commands.output import say, table
+from tidemill.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,11 +98,9 @@ def _run(parsed: argparse.Namespace) -> None:
             say(_standing(parsed, json.loads(status.read(ledger, parsed.model) or "null")))
             say("\nDecided in this look:\n" + _listed(made) if made else "\nNothing was decided in this look.")
             return
-        ended = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: ended.set())
-        say(f"Watching {parsed.model}. `tidemill steward status --model {parsed.model}` says how things stand.")
-        steward.run(ended)
+        with stopped_by_signals() as stop:
+            say(f"Watching {parsed.model}. `tidemill steward status --model {parsed.model}` says how things stand.")
+            steward.run(stop)
     finally:
         steward.close()
 

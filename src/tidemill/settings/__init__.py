@@ -51,7 +51,14 @@ from tidemill.settings.rules import (
     Positive,
     ShareOrNone,
 )
-from tidemill.settings.training import Accelerator, ClassWeights, ModelSettings, Precision, TrainingSettings
+from tidemill.settings.training import (
+    Accelerator,
+    ClassWeights,
+    ModelSettings,
+    Precision,
+    Profiler,
+    TrainingSettings,
+)
 
 __all__ = [
     "AbsentClasses",
@@ -77,6 +84,7 @@ __all__ = [
     "Positive",
     "Precision",
     "PreparationSettings",
+    "Profiler",
     "QualitySettings",
     "Scaling",
     "Settings",

@@ -6,7 +6,8 @@ names, so the key is encoded on the way to Hydra, and `composition.build` decode
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from tidemill.composition import encoded
@@ -51,6 +52,22 @@ def override(group: str, column: str, value: str | Sequence[str]) -> str:
     text = _quoted(value) if isinstance(value, str) else "[" + ",".join(map(_quoted, value)) + "]"
     key = f"{group}.{column}={text}"
     return for_shell(f"{group}={{{encoded(column)}: {text}}}" if "=" in column else key)
+
+
+def value(given: Any) -> str:
+    """A value of Python's as Hydra reads it behind "key="."""
+    if given is None or isinstance(given, bool):
+        return {None: "null", True: "true", False: "false"}[given]
+    if isinstance(given, Mapping):
+        return "{" + ",".join(f"{_quoted(str(name))}:{value(item)}" for name, item in given.items()) + "}"
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return "[" + ",".join(map(value, given)) + "]"
+    return _quoted(str(given)) if not isinstance(given, int | float) else repr(given)
+
+
+def stem(path: object) -> str:
+    """A model's name from the file or folder of its table: "new/people.csv.gz" → "people"."""
+    return re.sub(r"[^\w-]+", "-", Path(str(path)).name.split(".")[0]) or "table"
 
 
 def _quoted(text: str) -> str:

@@ -26,6 +26,14 @@ class Precision(StrEnum):
     FP16 = "16-mixed"
 
 
+class Profiler(StrEnum):
+    """`simple` times the stages of an epoch; `advanced` times every Python function in each of them (cProfile)."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+    ADVANCED = "advanced"
+
+
 class ClassWeights(StrEnum):
     NONE = "none"
     BALANCED = "balanced"
@@ -73,3 +81,8 @@ class TrainingSettings:
     warm_start: str | None
     """A run's folder (or its checkpoint): begin from that network's weights, as far as they mean the same. Of a run
     that is resumed, nothing is begun."""
+    overfit_batches: Annotated[int, AtLeastOne] | None
+    """Train on this many batches of the training split only, its first rows, and validate on the same: a network whose
+    loss does not come close to zero there cannot learn. null: all rows."""
+    profiler: Profiler
+    """What times the training; the figures are written to `profile/` in the run's folder."""

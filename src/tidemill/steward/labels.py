@@ -23,6 +23,7 @@ from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.record import Label
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.wire import feedback
+from tidemill.serve.wire.feedback import LabelRules
 from tidemill.settings import Kind, Objective
 from tidemill.steward.file_keys import FileKeys
 from tidemill.steward.losses import make
@@ -200,7 +201,7 @@ def _summed(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read(file: Path, identity: Identity, schema: Schema | None, keys: FileKeys) -> Piece:
-    classes = feedback.classes_of(identity)
+    rules = LabelRules.of(identity, schema if schema is not None else Schema(columns=()))
     try:
         content = file.read_bytes()
         with untold():
@@ -210,7 +211,7 @@ def _read(file: Path, identity: Identity, schema: Schema | None, keys: FileKeys)
         raise LedgerError(error.rule, observed=f"{file}: {error.observed}", remedy=f"give {_FORM}") from error
     except (*FAILURES, KeyError) as error:
         raise _unfit(f"{file}: {type(error).__name__} {error}") from error
-    labels = _labels(table, file, classes, keys)
+    labels = _labels(table, file, rules)
     rows = columns.labelled(keys.kept(labels))
     keys.check(file, labels, rows)
     return Piece(f"file {hashlib.sha256(content).hexdigest()}", 1, rows)
@@ -232,7 +233,7 @@ def _as_in_training(table: pl.DataFrame, schema: Schema | None) -> pl.DataFrame:
     return table
 
 
-def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None, keys: FileKeys) -> list[Label]:
+def _labels(table: pl.DataFrame, file: Path, rules: LabelRules) -> list[Label]:
     if not {"id", "key"} & set(table.columns) or not {"label", "value"} & set(table.columns):
         raise _unfit(f"{file} with the columns {listed(table.columns)}")
     odd = [name for name in _COLUMNS if _odd(name, table.schema.get(name))]
@@ -249,7 +250,7 @@ def _labels(table: pl.DataFrame, file: Path, classes: frozenset[str] | None, key
         moment = at if at is None or isinstance(at, str) else at.isoformat()
         entry = {by: row[by], "label": said[0], "at": moment}
         try:
-            found.append(feedback.checked(entry, f"{file}, row {number}", classes, received, keys.column))
+            found.append(feedback.checked(entry, f"{file}, row {number}", rules, received))
         except RequestError as error:
             raise LedgerError(error.rule, observed=error.observed, remedy=error.remedy) from error
     return found

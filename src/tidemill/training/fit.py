@@ -71,6 +71,8 @@ def fit(
             `settings.resume` does not fit.
     """
     settings = decided(settings, len(train))
+    if settings.overfit_batches is not None:
+        train = validation = train[: settings.overfit_batches * _batch_size(settings)]
     train, validation = weighted(train, validation, settings.class_weights, objective)
     _check_batch_norm(settings, network, len(train))
     identity = resume.identity(

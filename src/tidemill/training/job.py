@@ -7,13 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
+from lightning.pytorch.profilers import Profiler as LightningProfiler
 
 from tidemill.errors import TrainingError
-from tidemill.settings import Accelerator, TrainingSettings
+from tidemill.settings import Accelerator, Profiler, TrainingSettings
 from tidemill.training import signals
 from tidemill.training.datamodule import DataModule
 from tidemill.training.finish import Finish
@@ -21,6 +24,8 @@ from tidemill.training.module import Module
 from tidemill.training.progress import Progress
 from tidemill.training.record import Log, Record, seconds
 from tidemill.training.signals import Request
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +50,22 @@ class Job:
             callbacks.append(Progress(self.record, self.settings.max_epochs, finish))
         with _quiet(), _threads(self.settings.threads), _explained():
             self._trainer(callbacks).fit(self.module, self.data)
+        if self.settings.profiler is not Profiler.NONE:
+            LOG.info("Where training spent its time is written in %s", self._profile)
 
     def _seconds(self) -> float | None:
         """What the time limit leaves after the epochs before a resumption."""
         limit = self.settings.max_minutes
         return None if limit is None else 60 * limit - seconds(self.record.history)
+
+    @property
+    def _profile(self) -> Path:
+        return self.record.folder / "profile"
+
+    def _profiler(self) -> LightningProfiler | None:
+        kinds = {Profiler.SIMPLE: SimpleProfiler, Profiler.ADVANCED: AdvancedProfiler}
+        kind = kinds.get(self.settings.profiler)
+        return None if kind is None else kind(dirpath=self._profile, filename=self.settings.profiler.value)
 
     def _trainer(self, callbacks: list[Callback]) -> Trainer:
         settings = self.settings
@@ -61,6 +77,7 @@ class Job:
             max_epochs=settings.max_epochs - self.module.done,
             gradient_clip_val=settings.gradient_clip,
             callbacks=callbacks,
+            profiler=self._profiler(),
             default_root_dir=self.record.folder,
             # `Record` and `Progress` do these, `Batches` shares rows out among processes.
             logger=False,

@@ -24,7 +24,7 @@ from tidemill.training.tensors import Tensors
 
 FORMAT = 1
 FREE = (
-    *("resume", "progress", "threads", "accelerator", "devices", "compile"),  # where and how to compute, not what
+    *("resume", "progress", "threads", "accelerator", "devices", "compile", "profiler"),  # how to compute, not what
     *("max_epochs", "max_minutes", "patience"),  # when to end
 )
 """Settings that a resumed run may have others of."""

@@ -88,6 +88,7 @@ def test_a_nightly_batch_is_in_the_ledger_once_and_gets_labels_by_key(predict, t
     assert [(row, label) for row, label in enumerate(joined) if label] == [(0, "low"), (7, "low"), (399, "mid")]
 
 
+@pytest.mark.slow
 def test_neither_a_resumed_run_nor_a_repeated_one_records_twice(predict, table, tmp_path):
     file = store(table, tmp_path / "night.parquet")
     assert predict("--input", file)[0] == 0

@@ -1,7 +1,5 @@
 """Whatever the format, a row's answers are those of the predictor, bit for bit."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -54,18 +52,16 @@ def test_every_format_gives_the_predictors_own_answers(small, expected, tmp_path
 
 def test_a_single_row_behind_full_runs_is_not_run_alone(small, expected, tmp_path, monkeypatch):
     """Matrix products of one row are computed in another order, in networks wide enough to show it."""
-    monkeypatch.setattr("tidemill.bulk.scoring.ROWS_AT_ONCE", 399)
+    monkeypatch.setattr("tidemill.bundle.predictor.ROWS_AT_ONCE", 399)
     predictor, answers = expected
-    sizes = []
+    sizes, answering = [], predictor.predict
 
     def predict(raw):
         sizes.append(len(raw["size"]))
-        return predictor.predict(raw)
+        return answering(raw)
 
-    counting = SimpleNamespace(
-        manifest=predictor.manifest, columns=predictor.columns, profile=predictor.profile, predict=predict
-    )
-    found, _, _ = scored(counting, store(small.table, tmp_path / "table.parquet"), 1000)
+    monkeypatch.setattr(predictor, "predict", predict)
+    found, _, _ = scored(predictor, store(small.table, tmp_path / "table.parquet"), 1000)
     assert sizes == [200, 200]
     for name, values in answers.items():
         np.testing.assert_array_equal(found[name].to_numpy(), values)

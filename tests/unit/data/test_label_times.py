@@ -84,6 +84,7 @@ def test_records_whose_label_came_early_are_left_out(
     )
 
 
+@pytest.mark.slow
 def test_a_bias_that_is_accepted_is_told_with_numbers(tmp_path: Path) -> None:
     found = load(bookings(), tmp_path, mature_share=None)
     kept = rows(found)
@@ -102,6 +103,7 @@ def test_delays_that_say_nothing_are_no_warning(tmp_path: Path) -> None:
     assert found.severity is Severity.INFO and "labels come alike" in found.message
 
 
+@pytest.mark.slow
 def test_the_column_is_no_feature_whatever_else_is_said_of_it(tmp_path: Path) -> None:
     for ignored in ([], ["settled"]):
         found = load(bookings(), tmp_path, ignored=ignored)
@@ -149,6 +151,7 @@ def test_a_retraining_leaves_out_what_was_too_young_at_the_end_of_the_base(tmp_p
     assert sources.waits_for_labels(again) and not sources.waits_for_labels(settings(tmp_path / "base.parquet"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"data\.label_time.*needs data\.time"):
         load(bookings(), tmp_path, time=None)

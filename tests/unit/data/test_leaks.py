@@ -150,6 +150,6 @@ def test_large_tables_are_sampled_and_quick() -> None:
     columns = {f"x{i}": generator.normal(size=rows) for i in range(25)}
     names = {f"c{i}": generator.integers(0, 10 ** (i + 1), rows).astype(str) for i in range(5)}
     found = tables(pl.DataFrame({**columns, **names, "y": generator.random(rows) < 0.3}), target="y")
-    start = time.perf_counter()
+    start = time.process_time()
     assert errors(found) == {}
-    assert time.perf_counter() - start < 5  # 0.5 s on two idle cores
+    assert time.process_time() - start < 5  # of processors, whatever else the machine does; 0.5 s is usual

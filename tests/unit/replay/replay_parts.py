@@ -111,8 +111,8 @@ def timeline_of(table: pl.DataFrame, delay: timedelta = timedelta(hours=3)) -> T
 
 
 @contextlib.asynccontextmanager
-async def served(registry: Registry, ledger: Path) -> AsyncIterator[int]:
-    """The port of a replica behind a real HTTP server, with its ledger."""
+async def served(registry: Registry, ledger: Path) -> AsyncIterator[tuple[int, Replica]]:
+    """A replica behind a real HTTP server, with its ledger, and that server's port."""
     given = {"registry": registry.path, "model": "small", "ledger": {"path": str(ledger), "ship_seconds": 0.1}}
     replica = Replica(Arguments.model_validate({**given, "watch_seconds": 0.05}), "r1")
     await replica.start()

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE, until
 from tidemill.errors import ReplayError
 from tidemill.replay.children import Children
 
@@ -30,13 +29,6 @@ with Children(Path(sys.argv[1])) as children:
     children.start("family", [sys.executable, "-c", sys.argv[2], sys.argv[3]])
     time.sleep(600)
 """
-
-
-def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -67,7 +59,7 @@ def test_nothing_is_left_when_the_holder_is_killed(tmp_path: Path, number: signa
     holder = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     far = begun(tmp_path / "pid")
     os.kill(holder.pid, number)
-    holder.wait(30)
+    holder.wait(PATIENCE)
     until(lambda: not alive(far))
 
 

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from replay_parts import BEGIN, records, registry_of, served, timeline_of, worse
 
+from patience import until_async
 from tidemill.bundle.predictor import Predictor
 from tidemill.data.maturity import Maturity
 from tidemill.data.raw import from_table
@@ -24,6 +25,7 @@ from tidemill.replay.connections import Connections
 from tidemill.replay.outcome import Outcome, Played
 from tidemill.replay.promises import Constant
 from tidemill.replay.traffic import Manner, Sent
+from tidemill.serve.replica import Replica
 from tidemill.steward import book
 
 pytestmark = pytest.mark.slow  # a whole ledger is shipped, by a process of its own
@@ -58,11 +60,14 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         period=timedelta(hours=1),
     )
 
+    replicas: list[Replica] = []
+
     async def pause(latest: datetime) -> None:
         changes = {3: lambda: registry.promote("small", "2", by="s", reason="better"), 4: _rollback, 5: _third}
         if latest.day in changes:
             changes[latest.day]()
-            await asyncio.sleep(0.7)
+            champion = str(registry.desired("small").champion)
+            await until_async(lambda: replicas[0].service.held.champion.number == champion, f"version {champion}")
 
     def _rollback() -> None:
         registry.rollback("small", by="s", reason="harm")
@@ -71,7 +76,8 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         registry.promote("small", "3", by="s", reason="as good")
 
     async def main() -> None:
-        async with served(registry, place / "ledger") as port, Connections("127.0.0.1", port, 4) as server:
+        async with served(registry, place / "ledger") as (port, replica), Connections("127.0.0.1", port, 4) as server:
+            replicas.append(replica)
             await traffic.send(timeline, played.rows, server, Manner(connections=4), pause, played.sent)
 
     asyncio.run(main())

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,48 @@ from typing import Any
 import pytest
 
 from tidemill.errors import ReplayError
+from tidemill.replay import pacing
 from tidemill.replay.pacing import Pace
+
+
+class Clock:
+    """Time as the pacing sees it: it stands still until the test moves it, from one waiting to the next."""
+
+    def __init__(self) -> None:
+        self.now, self.sleeps = 0.0, list[tuple[float, "asyncio.Future[None]"]]()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self.sleeps.append((self.now + seconds, future))
+        await future
+
+    async def finished(self, waiting: "asyncio.Task[None]", seconds: float = 0.15) -> bool:
+        """Whether it has ended when so many seconds are over."""
+        end = self.now + seconds
+        await _turns()
+        while self.sleeps and min(self.sleeps)[0] <= end:
+            self.now, future = self.sleeps.pop(self.sleeps.index(min(self.sleeps)))
+            future.set_result(None)
+            await _turns()
+        self.now = end
+        return waiting.done()
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", clock)
+    monkeypatch.setattr(pacing, "asyncio", clock)
+    return clock
+
 
 LATEST = datetime(2013, 4, 3, 5, 30, tzinfo=UTC)
 
@@ -31,11 +71,6 @@ def write(file: Path, seen: str, **more: Any) -> None:
     staged.replace(file)
 
 
-async def finished(waiting: "asyncio.Task[None]", seconds: float = 0.15) -> bool:
-    await asyncio.wait([waiting], timeout=seconds)
-    return waiting.done()
-
-
 @pytest.mark.parametrize(
     ("period", "grace", "not_yet", "enough"),
     [
@@ -46,45 +81,45 @@ async def finished(waiting: "asyncio.Task[None]", seconds: float = 0.15) -> bool
     ],
 )
 def test_until_the_last_period_that_is_over(
-    tmp_path: Path, period: float, grace: float, not_yet: str, enough: str
+    clock: Clock, tmp_path: Path, period: float, grace: float, not_yet: str, enough: str
 ) -> None:
     file = tmp_path / "status.json"
 
     async def main() -> None:
         paced = pace(file, period=period, grace=grace)
         waiting = asyncio.create_task(paced.weighed(LATEST))
-        assert not await finished(waiting), "there is no status yet"
+        assert not await clock.finished(waiting), "there is no status yet"
         write(file, not_yet)
-        assert not await finished(waiting)
+        assert not await clock.finished(waiting)
         write(file, enough)
-        assert not await finished(waiting), "what was decided at this look is done at the next"
+        assert not await clock.finished(waiting), "what was decided at this look is done at the next"
         write(file, enough)
-        assert await finished(waiting, 2.0)
+        assert await clock.finished(waiting, 2.0)
         assert paced.waited >= 0.3
 
     asyncio.run(main())
 
 
-def test_time_stands_still_while_a_retraining_runs(tmp_path: Path) -> None:
+def test_time_stands_still_while_a_retraining_runs(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "status.json"
 
     async def main() -> None:
         write(file, "2013-04-03T00:00:00Z", retraining="r-1")
         waiting = asyncio.create_task(pace(file, patience=0.3).weighed(LATEST))
         for _ in range(5):  # longer than the patience, as the steward is heard of
-            assert not await finished(waiting)
+            assert not await clock.finished(waiting)
             write(file, "2013-04-03T00:00:00Z", retraining="r-1")
         write(file, "2013-04-03T00:00:00Z", champion="1")
-        assert not await finished(waiting)
+        assert not await clock.finished(waiting)
         write(file, "2013-04-03T00:00:00Z", champion="2")
-        assert not await finished(waiting), "something has changed between the two"
+        assert not await clock.finished(waiting), "something has changed between the two"
         write(file, "2013-04-03T00:00:00Z", champion="2")
-        assert await finished(waiting, 2.0)
+        assert await clock.finished(waiting, 2.0)
 
     asyncio.run(main())
 
 
-def test_replicas_get_a_moment_to_take_up_another_champion(tmp_path: Path) -> None:
+def test_replicas_get_a_moment_to_take_up_another_champion(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "status.json"
 
     async def main() -> list[float]:
@@ -94,7 +129,7 @@ def test_replicas_get_a_moment_to_take_up_another_champion(tmp_path: Path) -> No
             write(file, "2013-04-03T00:00:00Z", champion=champion)
             before = paced.waited
             waiting = asyncio.create_task(paced.weighed(LATEST))
-            while not await finished(waiting, 0.05):
+            while not await clock.finished(waiting, 0.05):
                 write(file, "2013-04-03T00:00:00Z", champion=champion)
             waited.append(paced.waited - before)
             assert paced.champion == champion
@@ -116,18 +151,17 @@ def test_a_steward_that_stands_still(tmp_path: Path) -> None:
         asyncio.run(pace(file, patience=0.1).weighed(LATEST))
 
 
-def test_after_the_last_record_until_nothing_happens_any_more(tmp_path: Path) -> None:
+def test_after_the_last_record_until_nothing_happens_any_more(clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "status.json"
 
     async def main() -> None:
         waiting = asyncio.create_task(pace(file).settled(30.0))
         for day in (1, 2, 3):
             write(file, f"2013-04-0{day}T00:00:00Z", retraining="r-1" if day == 2 else None)
-            assert not await finished(waiting, 1.0)
-        assert await finished(waiting, 5.0)
-        begun = time.monotonic()
-        await pace(file).settled(0.2)
-        assert 0.2 <= time.monotonic() - begun < 2.0
+            assert not await clock.finished(waiting, 1.0)
+        assert await clock.finished(waiting, 5.0)
+        last = asyncio.create_task(pace(file).settled(0.2))
+        assert not await clock.finished(last, 0.19) and await clock.finished(last, 0.03)
 
     asyncio.run(main())
 

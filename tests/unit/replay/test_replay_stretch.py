@@ -82,6 +82,7 @@ def test_a_class_whose_labels_come_after_the_whole_time_is_refused(tmp_path: Pat
         cut(settings(tmp_path / "t.parquet"), Known(column="known"), BEGIN + timedelta(days=8), None)
 
 
+@pytest.mark.slow
 def test_flights_begin_in_april() -> None:
     flights = data_settings(
         Path(),

@@ -81,6 +81,7 @@ def test_what_cannot_be_replayed(path: Path, schema: Schema) -> None:
         timeline.read(schema=schema, known=hours, since=datetime(2020, 1, 1, tzinfo=UTC), **read)
 
 
+@pytest.mark.slow
 def test_flights_say_when_they_had_landed() -> None:
     settings = data_settings(Path(), source="flights", target="disrupted")
     known = flights.labelled_at(settings).collect()

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from patience import PATIENCE
 from tidemill.errors import LedgerError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.steward import book
@@ -70,7 +71,7 @@ def test_of_three_that_decide_at_once_one_does(ledger):
     rivals = [spawn.Process(target=race, args=(ledger, barrier, who, range(1, 11), won)) for who in "abc"]
     for rival in rivals:
         rival.start()
-    found = [won.get(timeout=60) for _ in rivals]
+    found = [won.get(timeout=PATIENCE) for _ in rivals]
     for rival in rivals:
         rival.join()
     assert sorted(chain(*found)) == list(range(1, 11))

@@ -170,6 +170,7 @@ def test_lines_of_a_label_file_that_end_too_early_are_named(served, tmp_path, ca
     assert f"{file} has fewer fields than its 3 columns in one line (line 3)" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["key", "id"])
 @pytest.mark.parametrize("columns", [{}, {"id": "hash"}])
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
@@ -207,6 +208,7 @@ def test_a_file_may_name_answers_by_id_or_by_key_row_by_row(served, tmp_path):
     assert found["true_label"].to_list() == ["no", "yes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "text", "key", "says"),
     [

@@ -2,73 +2,23 @@
 
 import json
 import re
-import time
-from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
 
-import polars as pl
 import pytest
-from served import HOUR, MODEL, NOW, Served, bundle
+from looking import BEGIN, TRAINER, kinds, look, office, rules, served, status_text
+from served import HOUR, MODEL, bundle
 
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry.rollout import Mode as Rollout
-from tidemill.steward import policy, steward
+from tidemill.steward import steward
 from tidemill.steward.book import Book, Kind, readings
 from tidemill.steward.policy import Authority
 from tidemill.steward.records import Records
-from tidemill.steward.retraining.command import Priority
-from tidemill.steward.steward import Office, Steward
+from tidemill.steward.steward import Steward
 from tidemill.steward.watch import Severity
 
-TRAINER = str(Path(__file__).with_name("trainer.py"))
-BEGIN = NOW + 2 * HOUR
-"""After all that the tests' registries say was done: arrivals lie in the near future, and so does `look`'s now."""
+__all__ = ["served"]
 
-
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    return Served(tmp_path)
-
-
-def rules(mode=Authority.ACT, **changes):
-    given = policy.read(None)
-    trial = {"minimum": 100, "canary": [0.5], "stage_minimum": 300, "probation": 1000}
-    groups = {
-        "time": {"label_wait_hours": 3.0},
-        "trial": trial,
-        "triggers": {"every_days": None, "on_harm": False},
-        "retrain": {"command": ["python", TRAINER], "min_records": 100, "priority": Priority.LOW},
-    }
-    for name, group in groups.items():
-        given = replace(given, **{name: replace(getattr(given, name), **{**group, **changes.get(name, {})})})
-    return replace(given, mode=mode, watches={})
-
-
-def office(served):
-    return Office(
-        registry=str(served.place / "registry"), model=MODEL, ledger=served.ledger, work=served.place / "work"
-    )
-
-
-def look(served, hours, given=None, one=None):
-    """Look until nothing is left to do, `hours` after the beginning."""
-    one = one or Steward(office(served), given or rules())
-    until = time.monotonic() + 180
-    while one.look(BEGIN + hours * HOUR) or '"retraining": "' in status_text(served):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return one
-
-
-def status_text(served):
-    file = served.place / "ledger" / MODEL / "steward" / "status.json"
-    return file.read_text() if file.exists() else ""
-
-
-def kinds(served):
-    return [str(one.kind) for one in Book(served.ledger, MODEL).decisions()]
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
 
 
 def test_from_a_trial_to_a_champion_that_is_kept(served):
@@ -250,14 +200,6 @@ def test_evidence_against_another_champion_is_not_carried_on(served):
     assert one._weighing.trial.whole.records == 0
 
 
-def test_labels_have_the_time_that_entries_take_to_the_tables(served):
-    served.answer(BEGIN, 100)
-    given = rules(time={"grace_hours": 0.5})
-    for hours, weighed in ((4.4, 0), (4.5, 1)):
-        look(served, hours, given)
-        assert json.loads(status_text(served))["labelled_until"].startswith(f"{BEGIN + weighed * HOUR:%Y-%m-%dT%H}")
-
-
 def test_it_observes_without_doing_anything(served):
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
@@ -307,54 +249,3 @@ def test_a_retraining_whose_gate_could_not_decide_is_not_begun_until_it_can(serv
     served.answer(BEGIN + 60 * HOUR, 2000, hours=30, champion=("4", 0.2))
     look(served, 100, daily, one)
     assert kinds(served)[:2] == ["hold", "retrain"]
-
-
-def test_records_whose_labels_still_come_are_no_reason_to_train(served):
-    """Whoever bought is known at once, the others much later than labels are waited for."""
-    served.answer(BEGIN, 1000, hours=60, late={"no": 80 * HOUR})
-    look(served, 64, rules(triggers={"every_days": 1.0}))
-    (held,) = Book(served.ledger, MODEL).decisions()
-    assert held.kind is Kind.HOLD and "all labels that came are 'yes'" in held.reason
-    assert "retrain.mature_share" in held.reason
-
-
-def test_labels_that_do_not_come_raise_an_alarm(served):
-    served.answer(BEGIN, 100, labelled=0.2)
-    look(served, 6)
-    (reading,) = readings(served.ledger, MODEL).collect().filter(check="labels").head(1).to_dicts()
-    assert reading["alarm"]
-    assert (
-        "of 100 answers have a label when they are weighed; half of these labels came within 2:00:00" in reading["says"]
-    )
-
-
-def test_by_events_time_is_that_of_the_records(served):
-    past = (BEGIN - timedelta(days=4000)).replace(hour=0)  # days begin at midnight, whatever time it is now
-    for day in range(4):
-        served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN)
-    events = rules(time={"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0})
-    look(served, 1, events)
-    told = json.loads(status_text(served))
-    assert told["seen_until"].startswith(str((past + timedelta(days=4)).date()))
-    assert told["labelled_until"].startswith(str((past + timedelta(days=3)).date()))
-
-
-@pytest.mark.parametrize("canary", [True, False])
-def test_a_canarys_answers_are_not_taken_for_the_champions(served, canary):
-    served.challenge("2", Rollout.CANARY, 0.5)
-    served.answer(BEGIN, 1000, canary=("2", 0.1, 0.5))
-    given = replace(rules(trial={"minimum": 5000}), watches={"own.versions_seen": {"canary": canary}})
-    look(served, 2, given)
-    found = readings(served.ledger, MODEL).filter(pl.col("check") == "seen").collect()
-    seen = dict(found.select("says", "effect").iter_rows())
-    assert set(seen) == ({"1", "2"} if canary else {"1"})
-    assert 400 < seen["1"] < 600
-
-
-def test_by_events_labels_that_do_not_say_when_are_weighed_and_learnt_from(served):
-    past = (BEGIN - timedelta(days=4000)).replace(hour=0)  # days begin at midnight, whatever time it is now
-    for day in range(5):
-        served.answer(past + day * 24 * HOUR, 240, hours=24, arrived=BEGIN, lag=None)
-    time = {"clock": policy.Clock.EVENT, "period_hours": 24, "grace_hours": 0.0, "label_wait_hours": 24.0}
-    look(served, 1, rules(time=time, triggers={"every_days": 2.0}))
-    assert kinds(served) == ["retrain", "shadow"], Book(served.ledger, MODEL).decisions()[-1].reason

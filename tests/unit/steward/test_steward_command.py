@@ -4,11 +4,13 @@ import json
 import logging
 
 import pytest
+from looking import BEGIN, kinds, look, rules
 from served import HOUR, MODEL, NOW, Served
-from test_steward import BEGIN, kinds, look, rules
 
 from tidemill import cli
 from tidemill.steward.policy import Authority
+
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
 
 
 @pytest.fixture

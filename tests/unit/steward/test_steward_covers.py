@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from looking import BEGIN, kinds, look, office, rules
 from served import HOUR, MODEL, Served
-from test_steward import BEGIN, kinds, look, office, rules
 
 from tidemill.ledger import covers
 from tidemill.ledger.commits import Piece, Table
@@ -14,6 +14,8 @@ from tidemill.ledger.settings import Cover
 from tidemill.steward import policy
 from tidemill.steward.book import Book, readings
 from tidemill.steward.steward import Steward
+
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
 
 COLUMNS = ("quality", "drift", "joint_drift")
 

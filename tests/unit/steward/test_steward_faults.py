@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from looking import BEGIN, TRAINER, kinds, look, office, rules, status_text
 from served import HOUR, MODEL, Served
 from test_notices import hook
-from test_steward import BEGIN, TRAINER, kinds, look, office, rules, status_text
 
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError, RegistryError, TrainingError
@@ -19,6 +19,8 @@ from tidemill.steward.book import Book, Kind
 from tidemill.steward.steward import Steward
 
 __all__ = ["hook"]
+
+pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from served import HOUR, MODEL, NOW, Served
 
+from patience import PATIENCE, until
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.steward.book import Book, Kind
 
@@ -61,9 +62,8 @@ class Life:
     def look(self) -> None:
         """Wait until it has looked."""
         status = self.place / "ledger" / MODEL / "steward" / "status.json"
-        begun, end = time.time(), time.monotonic() + 180
-        while time.monotonic() < end and not (status.exists() and status.stat().st_mtime > begun):
-            time.sleep(0.02)
+        begun = time.time()
+        until(lambda: status.exists() and status.stat().st_mtime > begun, "a look of the steward")
 
     def answer(self) -> None:
         """A day of traffic as the registry has it; later versions are better."""
@@ -121,7 +121,7 @@ def test_the_loop_goes_on_and_nothing_is_decided_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     life = Life(tmp_path, seed=0)
     book = Book(life.served.ledger, MODEL)
-    end = time.monotonic() + 240
+    end = time.monotonic() + 2 * PATIENCE
     life.start()
     try:
         while Counter(one.kind for one in book.decisions())[Kind.PROMOTE] < PROMOTIONS:
@@ -131,7 +131,7 @@ def test_the_loop_goes_on_and_nothing_is_decided_twice(tmp_path, monkeypatch):
             life.kill()
         life.look()  # it may have been started just now, and listens to no signal yet
         life.begun.terminate()
-        assert life.begun.wait(20) == 0
+        assert life.begun.wait(PATIENCE) == 0
     finally:
         life.begun.kill()
         life.begun.wait()

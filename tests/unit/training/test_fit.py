@@ -8,7 +8,7 @@ from training_parts import Network, network, settings, split
 
 from tidemill.errors import TrainingError
 from tidemill.models import heads
-from tidemill.settings import Accelerator, ClassWeights, Objective, Precision
+from tidemill.settings import Accelerator, ClassWeights, Objective, Precision, Profiler
 from tidemill.training.fit import decided, fit, usual_batch_size
 from tidemill.training.module import decayed
 from tidemill.training.record import best_epoch, no_better
@@ -261,3 +261,22 @@ def test_a_compiler_that_is_missing_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("rows", "size"), [(5, 64), (13_209, 64), (26_048, 128), (137_915, 512), (10_000_000, 1024)])
 def test_an_epoch_has_two_hundred_steps_where_the_batch_size_is_left_open(rows: int, size: int) -> None:
     assert usual_batch_size(rows) == size
+
+
+def test_overfitting_sees_the_first_batches_only_and_validates_on_them(tmp_path):
+    train = split(200)
+    overfit = run(tmp_path / "a", settings(overfit_batches=2, max_epochs=2), train=train, validation=split(90, seed=1))
+    same = run(tmp_path / "b", settings(max_epochs=2), train=train[:64], validation=train[:64])
+    assert [entry["step"] for entry in overfit.history] == [2, 4]
+    keys = ("train_loss", "validation_loss")
+    assert [[e[k] for k in keys] for e in overfit.history] == [[e[k] for k in keys] for e in same.history]
+
+
+@pytest.mark.parametrize("profiler", [Profiler.SIMPLE, Profiler.ADVANCED])
+def test_a_profile_is_written_into_the_run_and_changes_nothing_else(tmp_path, profiler):
+    profiled = run(tmp_path / "a", settings(profiler=profiler))
+    (file,) = (tmp_path / "a" / "profile").iterdir()
+    assert "optimizer_step" in file.read_text()
+    plain = run(tmp_path / "b")
+    assert profiled.best_loss == plain.best_loss
+    assert not (tmp_path / "b" / "profile").exists()

@@ -3,7 +3,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from offline_run import config, history, media, records, summary
+from patience import until
 from tidemill.errors import TrackingError
 from tidemill.settings import TrackingSettings, WandbMode
 from tidemill.training import tracking
@@ -171,11 +171,8 @@ if sys.argv[1] == "killed":
         wait_until_gone(f"--pid\0{done.stdout.strip()}\0")
 
 
-def wait_until_gone(command: str, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while command in command_lines():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+def wait_until_gone(command: str) -> None:
+    until(lambda: command not in command_lines(), f"the end of {command}")
 
 
 def command_lines() -> str:

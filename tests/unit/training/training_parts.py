@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tidemill.settings import Accelerator, ClassWeights, Precision, TrainingSettings
+from tidemill.settings import Accelerator, ClassWeights, Precision, Profiler, TrainingSettings
 from tidemill.training.tensors import Tensors
 
 
@@ -69,5 +69,7 @@ def settings(**changes: Any) -> TrainingSettings:
         "progress": False,
         "resume": None,
         "warm_start": None,
+        "overfit_batches": None,
+        "profiler": Profiler.NONE,
     }
     return TrainingSettings(**{**values, **changes})

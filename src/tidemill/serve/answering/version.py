@@ -18,6 +18,7 @@ from tidemill.ledger.record import Described
 from tidemill.serve.answering.batcher import Cost
 from tidemill.serve.wire import protocol
 from tidemill.serve.wire.ask import Ask
+from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.reader import Reader, Unplain
@@ -60,6 +61,7 @@ class Version:
         self.number = str(self.identity.version)
         self.schema = self.predictor.manifest.schema
         self.key = keys.column(self.schema)
+        self.label_rules = LabelRules.of(self.predictor.manifest.identity, self.schema)
         self.reader = Reader(self.schema)
         self._limits = limits or Limits()
         outputs = names(self.identity.objective)

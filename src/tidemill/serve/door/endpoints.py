@@ -102,8 +102,7 @@ class Endpoints:
 
     async def feedback(self, request: Incoming) -> Reply:
         champion = self._service.version(None)
-        key = champion.key.name if champion.key else None
-        labels = feedback.decode(request.body, champion.identity, self._limits, time.time_ns(), key)
+        labels = feedback.decode(request.body, champion.label_rules, self._limits, time.time_ns())
         if request.key is not None and Scope.FEEDBACK_ALL not in request.key.scopes:
             labels = [msgspec.structs.replace(label, client=client(request.key)) for label in labels]
         await self._service.label(labels)

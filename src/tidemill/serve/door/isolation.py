@@ -41,6 +41,8 @@ _HTTP, _GRPC = 10, 105
 _RANGES = tuple(
     f"RAY_SERVE_DIRECT_INGRESS_{end}_{protocol}_PORT" for protocol in ("HTTP", "GRPC") for end in ("MIN", "MAX")
 )
+_LONGEST = 11
+"""Bytes of a temporary folder's path: HAProxy's socket has 86 more, of at most 97; Ray's some 84, of at most 107."""
 _guards: list[socket.socket] = []
 
 
@@ -90,13 +92,31 @@ def _is_free(port: int) -> bool:
     return False
 
 
+def temporary_folder() -> Path:
+    """Where sockets may lie: the user's temporary folder, or /tmp where the path of the user's is too long for them.
+
+    Raises:
+        SettingsError: nothing can be written to /tmp then.
+    """
+    given = tempfile.gettempdir()
+    if len(os.fsencode(given)) <= _LONGEST:
+        return Path(given)
+    if os.access("/tmp", os.W_OK | os.X_OK):
+        return Path("/tmp")
+    raise SettingsError(
+        f"Sockets of Ray and HAProxy lie in a temporary folder with a path of at most {_LONGEST} bytes, or in /tmp",
+        observed=f"{given}, and nothing can be written to /tmp",
+        remedy="set TMPDIR to a folder with a shorter path",
+    )
+
+
 def session_folder() -> Path:
     """Where a Ray that we start keeps its sessions, logs and sockets: in a folder that is this user's alone.
 
     Ray lets everybody read and write in its own (`/tmp/ray`, mode 0777), whatever folder it is given; so it is given
     one in a folder that nobody else can enter.
     """
-    place = Path(tempfile.gettempdir(), f"tidemill-{os.getuid()}")
+    place = temporary_folder() / f"tidemill-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         place.mkdir(mode=0o700)
     about = place.lstat()

@@ -83,7 +83,10 @@ def label(identity: Identity, key: str | None) -> Schema:
             "anyOf": [{"type": "string", "enum": identity.classes}, {"type": ["number", "boolean"]}],
             "description": text,
         }
-    at = {"type": ["string", "null"], "description": "When it came true, ISO 8601; without an offset, UTC."}
+    at = {
+        "type": ["string", "null"],
+        "description": "When it came true: ISO 8601 (UTC without offset) or as in training.",
+    }
     properties: Schema = {"id": {"type": "string", "pattern": ID}, "label": value, "at": at}
     if key is None:
         return _object(properties, ["id", "label"])

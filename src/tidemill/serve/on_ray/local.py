@@ -8,10 +8,8 @@ import math
 import os
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from tidemill.serve.arguments import Arguments
 from tidemill.serve.door import isolation
 from tidemill.serve.door.endpoints import OWN_SECRET
 from tidemill.serve.on_ray import first_answer, ingress, preflight, ray_start, ray_token
+from tidemill.stopping import stopped_by_signals
 
 SERVICER = "tidemill.serve.door.inference.servicer.add_GRPCInferenceServiceServicer_to_server"
 _NAME = "tidemill"  # of the application
@@ -54,8 +53,7 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         if number is not None:
             _check_port(host, number)
     say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
-    stop = threading.Event()
-    with _checked(arguments) as checking, _ray(address, _cpus(arguments), say) as serve, _signals(stop):
+    with _checked(arguments) as checking, _ray(address, _cpus(arguments), say) as serve, stopped_by_signals() as stop:
         checking[0].result()
         _start(serve, arguments, say)
         url = f"http://{_reachable(host)}:{port}"
@@ -113,16 +111,6 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
 def _checked(arguments: Arguments) -> Iterator[list[Future[Predictor]]]:
     """The bundle is checked while Ray starts. Who takes it out of the list can let go of it: serving needs none."""
 
@@ -143,7 +131,7 @@ def _ray(address: Address, cpus: int, say: Callable[[str], None]) -> Iterator[An
     own = {OWN_SECRET: secrets.token_hex(16), isolation.TOKEN: ""}
     os.environ.update(ingress.environment(haproxy=address.haproxy) | ray_token.environment() | own)
     if address.haproxy:
-        private = Path(tempfile.mkdtemp(prefix="tidemill-"))
+        private = Path(tempfile.mkdtemp(prefix="tidemill-", dir=isolation.temporary_folder()))
         atexit.register(shutil.rmtree, private, ignore_errors=True)
         ports = isolation.ports((address.port, address.grpc or 0))
         os.environ.update(ports | ingress.places(private) | ingress.launcher(private))

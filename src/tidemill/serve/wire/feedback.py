@@ -1,10 +1,12 @@
 """POST /feedback in JSON: labels of answers given before, whenever they become known.
 
-POST {"labels": [{"id": "5f0c…-0", "label": "yes" or 3.2, and if wanted "at": when it came true, in ISO 8601}, …]}
+POST {"labels": [{"id": "5f0c…-0", "label": "yes" or 3.2, and if wanted "at": when it came true}, …]}
 →    {"received": n}
 
 In place of "id" a label may have "key": what the record had in the model's column of keys (data.key) when it was sent
 to /predict, as text or number. It then holds for every answer that was given to this key before the label came.
+
+Times and numbers are written in ISO 8601 and JSON, or as training's table had them.
 
 The same id or key may come again: the last label holds. One that nothing is known of is kept too, as its answer may
 still be on its way. All labels of a request are taken, or none. Where requests come with keys, a label holds for the
@@ -15,7 +17,7 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -25,7 +27,7 @@ from msgspec import UNSET, UnsetType
 
 from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import from_values
-from tidemill.data.schema import Column
+from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError, listed
 from tidemill.ledger import keys
 from tidemill.ledger.record import Label
@@ -54,13 +56,44 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _DECODER = msgspec.json.Decoder(_Request)
 
 
-def decode(body: bytes, identity: Identity, limits: Limits, at: int, key: str | None = None) -> list[Label]:
+_NUMBER = Column(name="label", kind=Kind.NUMERIC)
+_TIME = Column(name="at", kind=Kind.TIMESTAMP)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelRules:
+    """What labels of a model may be.
+
+    Args:
+        classes: of the model; None for regression, whose labels are numbers.
+        key: the model's column of keys; None: labels come by id alone.
+        number, time: how training read numbers of the target and moments of the time column; labels may be so written.
+    """
+
+    classes: frozenset[str] | None
+    key: str | None = None
+    number: Column = _NUMBER
+    time: Column = _TIME
+
+    @classmethod
+    def of(cls, identity: Identity, schema: Schema) -> "LabelRules":
+        key, target, time = (schema.only(role) for role in (Role.KEY, Role.TARGET, Role.TIME))
+        rules = cls(
+            classes=None if identity.objective is Objective.REGRESSION else frozenset(identity.classes),
+            key=key.name if key is not None else None,
+        )
+        if target is not None and target.kind is Kind.NUMERIC:
+            rules = replace(rules, number=replace(target, missing_marks=()))
+        if time is not None and time.kind is Kind.TIMESTAMP:
+            rules = replace(rules, time=replace(time, missing_marks=()))
+        return rules
+
+
+def decode(body: bytes, rules: LabelRules, limits: Limits, at: int) -> list[Label]:
     """The labels in a request's body.
 
     Args:
-        identity: of the model, whose classes (or numbers, for regression) labels are.
         at: when they were received, nanoseconds since 1970 UTC.
-        key: the model's column of keys; None: labels come by id alone.
 
     Raises:
         RequestError: 400 no JSON or other keys, 413 too many or too large, 422 the first wrong label, by its index.
@@ -78,47 +111,39 @@ def decode(body: bytes, identity: Identity, limits: Limits, at: int, key: str | 
         read = _checked
     if len(entries) > limits.rows:
         raise too_large(limits, f"{len(entries)} labels")
-    classes = classes_of(identity)
-    return [read(entry, index, classes, at, key) for index, entry in enumerate(entries)]
-
-
-def classes_of(identity: Identity) -> frozenset[str] | None:
-    """What labels of a model may be; None for regression."""
-    return None if identity.objective is Objective.REGRESSION else frozenset(identity.classes)
+    return [read(entry, index, rules, at) for index, entry in enumerate(entries)]
 
 
 def encode(labels: Sequence[Label]) -> bytes:
     return msgspec.json.encode({"received": len(labels)})
 
 
-def _plain(entry: _Entry, index: int, classes: frozenset[str] | None, at: int, key: str | None) -> Label:
+def _plain(entry: _Entry, index: int, rules: LabelRules, at: int) -> Label:
     """The quick way; what it does not take, `_checked` accepts or refuses."""
     if (
         entry.key is UNSET
         and entry.id is not UNSET
         and _ID.fullmatch(entry.id)
         and entry.at is None
-        and (type(entry.label) is float if classes is None else entry.label in classes)
+        and (type(entry.label) is float if rules.classes is None else entry.label in rules.classes)
     ):
         return Label(entry.id, entry.label, at)
     named = {"id": entry.id, "key": entry.key, "label": entry.label}
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not UNSET}
     if entry.at is not None:
         given["at"] = entry.at.isoformat()
-    return _checked(given, index, classes, at, key)
+    return _checked(given, index, rules, at)
 
 
-def _checked(entry: Any, index: int, classes: frozenset[str] | None, at: int, key: str | None) -> Label:
-    return checked(entry, f"label {index}", classes, at, key)
+def _checked(entry: Any, index: int, rules: LabelRules, at: int) -> Label:
+    return checked(entry, f"label {index}", rules, at)
 
 
-def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int, key: str | None = None) -> Label:
+def checked(entry: Any, place: str, rules: LabelRules, at: int) -> Label:
     """One label as JSON holds it, wherever it comes from.
 
     Args:
         place: where it stands, for errors, like "label 3".
-        classes: of the model; None for regression, whose labels are numbers.
-        key: as for `decode`.
 
     Raises:
         RequestError: 422, it is none.
@@ -127,12 +152,12 @@ def checked(entry: Any, place: str, classes: frozenset[str] | None, at: int, key
         rule = "A label is an object with the keys 'label' and either 'id' or 'key', and perhaps 'at'"
         raise _wrong(place, rule, _keys(entry), f"send {_FORM}")
     if "key" in entry:
-        id_, named = None, _key(entry["key"], place, key)
+        id_, named = None, _key(entry["key"], place, rules.key)
     else:
         id_, named = _id(entry["id"], place), None
-    label = entry["label"]
-    value = _number(label, place) if classes is None else _class(label, place, classes)
-    event_at = None if entry.get("at") is None else _moment(entry["at"], place, at)
+    label, classes = entry["label"], rules.classes
+    value = _number(label, place, rules.number) if classes is None else _class(label, place, classes)
+    event_at = None if entry.get("at") is None else _moment(entry["at"], place, rules.time, at)
     return Label(id_, value, at, event_at, named)
 
 
@@ -160,8 +185,8 @@ def _key(given: Any, place: str, column: str | None) -> str:
     return key
 
 
-def _number(label: Any, place: str) -> float:
-    given = _read(label, _NUMBER) if isinstance(label, str) else label
+def _number(label: Any, place: str, column: Column) -> float:
+    given = _read(label, column) if isinstance(label, str) else label
     if isinstance(given, int | float) and not isinstance(given, bool):
         try:
             value = float(given)
@@ -186,10 +211,6 @@ def _class(label: Any, place: str, classes: frozenset[str]) -> str:
     hint = f"did you mean {near[0]!r}? " if near else ""
     rule = "A label is one of the model's classes"
     raise _wrong(place, rule, f"label {_shown(label)}", f"{hint}The classes are {listed(known)}")
-
-
-_NUMBER = Column(name="label", kind=Kind.NUMERIC)
-_AT = Column(name="at", kind=Kind.TIMESTAMP)
 
 
 @lru_cache(maxsize=64)
@@ -229,12 +250,15 @@ def _texts(label: Any) -> tuple[str, ...]:
     return ()
 
 
-def _moment(text: Any, place: str, received: int) -> int:
+def _moment(text: Any, place: str, column: Column, received: int) -> int:
     """Nanoseconds since 1970; without an offset the time is UTC's."""
-    microseconds = _read(text, _AT) if isinstance(text, str) else None
+    microseconds = _read(text, column) if isinstance(text, str) else None
     if microseconds is not None and _EARLIEST <= int(microseconds) * 1000 <= received + _AHEAD:
         return int(microseconds) * 1000
-    rule = "The time of a label is ISO 8601 text: when it came true, after 1900 and no more than a day from now"
+    rule = (
+        "The time of a label is when it came true, after 1900 and no more than a day from now, in ISO 8601 or as the "
+        "model's time column was written in training"
+    )
     raise _wrong(place, rule, f"at {_shown(text)}", "send a time like 2013-06-30T14:05:00+02:00, or leave it out")
 
 

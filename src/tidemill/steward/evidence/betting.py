@@ -1,13 +1,16 @@
 """Evidence about the mean of bounded values, by betting against what is to be refuted.
 
-The wealth of a gambler whose bets are fair or worse under the null hypothesis exceeds 1/α at any time with
-probability at most α (Ville, 1939): one may look after every value and stop when one likes.
+A gambler bets on each value before it is seen. Where the null hypothesis is true, no bet is expected to win, and the
+gambler's wealth exceeds 1/α at any time with probability at most α (Ville, Étude critique de la notion de collectif,
+1939). So one may look at the wealth after every value and stop when one likes; it is called an e-process, and its
+logarithm is the evidence.
 
-Assumes: given the past, every value's mean lies on the null's side, and values lie in their bounds. Neither
-independence nor equal distributions are needed.
-Void: where the labels that arrive are not those that are missing (labels whose delay depends on the loss: weigh
-only what is older than the longest delay, whole hours at a time); where a null about the average over a day is
-read hour by hour (seasonality).
+Assumes that, given the past, the mean of every value lies on the null's side, and that values lie in their bounds.
+Neither independence nor equal distributions are needed.
+
+Void where the labels that arrive are not like those that are missing: if the delay of a label depends on the loss,
+weigh only what is older than the longest delay, in whole hours. Void also where a null hypothesis about the average
+over a day is read hour by hour, as values have a season.
 """
 
 from collections.abc import Mapping
@@ -28,14 +31,24 @@ PURSES = np.array([1, 2, 3, 3, 2, 1]) / 12
 
 @dataclass(kw_only=True, slots=True)
 class MeanEvidence:
-    """An e-process against 'the mean is at most `mean`' (rises) or 'at least `mean`' (not rises).
+    """An e-process against "the mean is at most `mean`" (rises) or "the mean is at least `mean`" (not rises).
 
-    The wealth of six gamblers of constant bets, together: diversified Kelly betting of Waudby-Smith & Ramdas,
-    Estimating means of bounded random variables by betting (JRSS B, 2024). Chosen over their predictable
-    aGRAPA bets because of seven comparisons tried five were decided as soon or sooner at the median, and all at the 90%
-    quantile, and because these are sums over any order.
+    It is the joint wealth of six gamblers, each of whom always bets the same share: the diversified Kelly betting of
+    Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting (JRSS B, 2024). It was chosen over
+    the predictable aGRAPA bets of that paper for two reasons: of seven comparisons that were tried, five were decided
+    as soon or sooner at the median and all at the 90% quantile; and it does not depend on the order of the values.
 
-    Leading axes of the values are streams that are followed side by side.
+    Is the mean loss of a stream above 0.3, with an error rate of 5% whenever one looks? It is 0.4 here, and the
+    evidence suffices after 39 values. There is no need to have fixed that number before.
+
+    >>> import numpy as np
+    >>> losses = np.random.default_rng(0).uniform(0.0, 0.8, 300)
+    >>> evidence = MeanEvidence(mean=0.3, rises=True)
+    >>> path = evidence.update(losses)
+    >>> int(np.argmax(path >= np.log(1 / 0.05))) + 1
+    39
+    >>> bool(evidence.highest >= np.log(1 / 0.05))
+    True
 
     Attributes:
         low, high: bounds of the values.
@@ -64,7 +77,9 @@ class MeanEvidence:
             )
 
     def update(self, values: Any) -> np.ndarray:
-        """Log evidence after each of the values [..., n]; takes about 100 bytes a value while it runs.
+        """Take in values [..., n] and return the log evidence after each of them [..., n].
+
+        While it runs, it needs about 100 bytes of memory for each value.
 
         Raises:
             SettingsError: a value lies outside the bounds.
@@ -82,15 +97,15 @@ class MeanEvidence:
 
     @property
     def log_e(self) -> np.ndarray:
-        """Log evidence now [...]."""
+        """The log evidence after the last value [...]."""
         return np.asarray(self.carried + _wealth(self.growth))
 
     def state(self) -> dict[str, Any]:
-        """What makes it again: `MeanEvidence(**state)`."""
+        """Return what JSON can hold and `MeanEvidence(**state)` makes the same evidence of."""
         return plain(self)
 
     def again(self, state: Mapping[str, Any]) -> "MeanEvidence":
-        """The evidence that `state` was taken of."""
+        """Return the evidence that `state` was taken of."""
         return MeanEvidence(**state)
 
 

@@ -1,7 +1,10 @@
 """Confidence sequences: intervals for a mean that hold at all times at once, so that one may look at any of them.
 
-Void where betting.py's evidence is: a mean of labels that came is not that of labels that are still to come, and a
-mean that moves with hour and weekday is covered as the average over what was seen, not as that of now.
+A confidence interval of 95% covers the mean with that probability at one moment that was fixed before. A confidence
+sequence covers it with that probability at every moment, so that one may look again and again and stop when one likes.
+
+Void where the evidence of betting.py is void. The mean of labels that came is not the mean of labels that are still to
+come; and of a mean that moves with hour and weekday, the average over what was seen is covered, and not the mean now.
 """
 
 from dataclasses import dataclass, field
@@ -19,11 +22,22 @@ def _zero() -> np.ndarray:
 
 @dataclass(kw_only=True, slots=True)
 class MeanBounds:
-    """Bounds of the mean of values in [0, 1]: at all times at once with probability at least 1 − alpha.
+    """Bounds of the mean of values in [0, 1] that hold at all times at once with probability at least 1 − alpha.
 
-    Predictable plug-in empirical Bernstein (Waudby-Smith & Ramdas, Estimating means of bounded random variables by
-    betting, JRSS B 2024, theorem 2), intersected over time. Assumes that, given the past, all values have one mean.
-    Leading axes of the values are streams followed side by side. For other bounds, scale values and answers.
+    They are the predictable plug-in empirical Bernstein bounds of Waudby-Smith & Ramdas, Estimating means of bounded
+    random variables by betting (JRSS B, 2024, theorem 2), intersected over time. They assume that, given the past, all
+    values have the same mean. For values with other bounds, scale the values, and scale the answers back.
+
+    Coins that fall on heads with probability 0.3, after a hundred and after two thousand of them:
+
+    >>> import numpy as np
+    >>> coins = np.random.default_rng(0).random(2000) < 0.3
+    >>> bounds = MeanBounds(alpha=0.05)
+    >>> lower, upper = bounds.update(coins)
+    >>> round(float(lower[99]), 2), round(float(upper[99]), 2)
+    (0.11, 0.41)
+    >>> round(float(bounds.lower), 2), round(float(bounds.upper), 2)
+    (0.25, 0.32)
     """
 
     alpha: float
@@ -42,7 +56,7 @@ class MeanBounds:
             setattr(self, name, np.asarray(getattr(self, name)))
 
     def update(self, values: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bound after each of the values [..., n].
+        """Take in values [..., n] and return the lower and the upper bound after each of them, both [..., n].
 
         Raises:
             SettingsError: a value lies outside [0, 1].
@@ -71,20 +85,34 @@ class MeanBounds:
         return lower, upper
 
     def state(self) -> dict[str, Any]:
-        """What makes it again: `MeanBounds(**state)`."""
+        """Return what JSON can hold and `MeanBounds(**state)` makes the same bounds of."""
         return plain(self)
 
 
 @dataclass(kw_only=True, slots=True)
 class LargeSampleBounds:
-    """Bounds of the mean of values without bounds, such as log loss, by a time-uniform central limit theorem.
+    """Bounds of the mean of values that have no bounds themselves, such as log loss.
 
-    Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, Time-uniform central limit theory and asymptotic confidence
-    sequences (Annals of Statistics, 2024). Assumes independent values with more than two moments, and
-    a first look that is not taken early: the stated probability is approached, not kept, as the first look moves
-    away (take it after some hundred values). Parts merge exactly.
+    They follow from a central limit theorem that holds uniformly over time: Waudby-Smith, Arbour, Sinha, Kennedy &
+    Ramdas, Time-uniform central limit theory and asymptotic confidence sequences (Annals of Statistics, 2024). They
+    assume independent values with more than two moments. The stated probability is approached rather than kept: the
+    later the first look, the closer it is, so take the first look after some hundred values.
 
-    tightest_at: the number of values at which the interval is to be as narrow as it can be.
+    Bounds over parts of a stream merge to those over all of it, exactly but for rounding.
+
+    >>> import numpy as np
+    >>> losses = np.random.default_rng(0).exponential(0.4, 1000)
+    >>> bounds, rest = (LargeSampleBounds(alpha=0.05, tightest_at=1000) for _ in range(2))
+    >>> bounds.update(losses[:600])
+    >>> rest.update(losses[600:])
+    >>> bounds.merge(rest)
+    >>> lower, upper = bounds.interval()
+    >>> round(lower, 2), round(upper, 2)
+    (0.37, 0.45)
+
+    Attributes:
+        tightest_at: the number of values at which the interval is to be as narrow as it can be.
+        count, mean: of the values so far. squares: the sum of their squared deviations from the mean.
     """
 
     alpha: float
@@ -98,7 +126,7 @@ class LargeSampleBounds:
         require_positive("tightest_at", self.tightest_at)
 
     def update(self, values: Any) -> None:
-        """Takes in values [n], or one.
+        """Take in values [n], or a single one.
 
         Raises:
             SettingsError: one is not a finite number.
@@ -108,7 +136,7 @@ class LargeSampleBounds:
             self._add(len(array), float(array.mean()), float(np.square(array - array.mean()).sum()))
 
     def _add(self, count: int, mean: float, squares: float) -> None:
-        """Chan, Golub & LeVeque, Algorithms for computing the sample variance (1983)."""
+        """Merge moments as Chan, Golub & LeVeque do, Algorithms for computing the sample variance (1983)."""
         everything = self.count + count
         shift = mean - self.mean
         self.squares += squares + shift**2 * self.count * count / everything
@@ -116,7 +144,7 @@ class LargeSampleBounds:
         self.count = everything
 
     def merge(self, other: "LargeSampleBounds") -> None:
-        """Takes in all that another has seen.
+        """Take in all that another one has seen.
 
         Raises:
             SettingsError: the other's bounds are of another kind.
@@ -131,7 +159,7 @@ class LargeSampleBounds:
             self._add(other.count, other.mean, other.squares)
 
     def interval(self) -> tuple[float, float]:
-        """Lower and upper bound; infinite before the second value."""
+        """Return the lower and the upper bound; both are infinite before the second value."""
         if self.count < 2:
             return -np.inf, np.inf
         scale = -2 * np.log(self.alpha)
@@ -141,5 +169,5 @@ class LargeSampleBounds:
         return self.mean - half, self.mean + half
 
     def state(self) -> dict[str, Any]:
-        """What makes it again: `LargeSampleBounds(**state)`."""
+        """Return what JSON can hold and `LargeSampleBounds(**state)` makes the same bounds of."""
         return plain(self)

@@ -1,14 +1,16 @@
 """Evidence of a change that may begin with any period and end again: alarms begin, and end by themselves.
 
-Every period, a new bet begins that since then things are otherwise (Shin, Ramdas & Rinaldo, E-detectors, NEJSDS 2023).
-Bets that begin with period t start with half / ((t − 1 + half)(t + half)), which sums to 1 over all periods. What
-speaks against a change is lost from all bets, so the sum falls when the change is over; when it has fallen below the
-threshold after an alarm, all bets so far are forgotten. Each false alarm uses up bets worth e^threshold of no other
-alarm, so the expected number of false alarms, ever, is at most e^−threshold, whenever one looks.
+With every period a new bet begins, that things have been otherwise since then (Shin, Ramdas & Rinaldo, E-detectors: a
+nonparametric framework for sequential change detection, NEJSDS 2023). The bet of period t starts with
+half / ((t − 1 + half)(t + half)), which sums to 1 over all periods. Whatever speaks against a change is lost from all
+bets, so that their sum falls when the change is over. When it has fallen below the threshold after an alarm, all bets
+so far are given up. Each false alarm uses up bets that no other alarm uses, so that the expected number of false
+alarms, ever, is at most e^−threshold, whenever one looks.
 
-Assumes: without a change, what is bet on has its expected gain at most 1, given the past. For rates: each row counts by
-itself with probability at most the baseline. Void where rows come in clusters (a machine that is down for an hour):
-then a true event is told, of which the reference simply has had others.
+Assumes that without a change the expected factor by which a bet grows is at most 1, given the past. For rates this
+means that each row counts by itself, with probability at most the baseline. Void where rows come in clusters, such as
+all those of an hour in which a machine is down: the alarm is then about a true event, of a kind that the reference had
+as well.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +28,22 @@ _SPARE = 2.0
 
 @dataclass(kw_only=True, slots=True)
 class Episodes:
-    """Subjects followed side by side, each over the same alternatives.
+    """Subjects (columns, for example) that are followed side by side, each over the same alternatives.
+
+    One value in fifty is missing, of two hundred each hour; from hour 10 to 14 it is one in five. The alarm begins
+    with that and is over an hour after.
+
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> missing_before = largest_rate(found=[20], rows=[1000])
+    >>> episodes, alarms = Episodes(log_threshold=np.log(1 / 0.05), half=30), []
+    >>> for hour in range(30):
+    ...     found = random.binomial(200, 0.2 if 10 <= hour < 15 else 0.02, 1)
+    ...     _ = episodes.update(rate_gains(found, np.array([200]), missing_before), begin=hour)
+    ...     if episodes.alarmed[0]:
+    ...         alarms.append(hour)
+    >>> alarms
+    [10, 11, 12, 13, 14, 15]
 
     Attributes:
         half: the periods among which half of the bets' money is spent.
@@ -49,11 +66,11 @@ class Episodes:
             setattr(self, name, np.asarray(getattr(self, name)))
 
     def update(self, gain: np.ndarray, begin: int) -> np.ndarray:
-        """Log evidence [subjects] after one period more.
+        """Take in one more period and return the log evidence after it [subjects].
 
         Args:
-            gain: log of what a bet on each alternative is multiplied by [subjects, alternatives].
-            begin: of the period, microseconds since 1970.
+            gain: the log of the factor by which a bet on each alternative grows [subjects, alternatives].
+            begin: the beginning of the period, in microseconds since 1970.
         """
         self.periods += 1
         entering = np.log(self.half / ((self.periods - 1 + self.half) * (self.periods + self.half)))
@@ -75,12 +92,25 @@ class Episodes:
         return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
 
     def state(self) -> dict[str, Any]:
-        """What makes it again: `Episodes(**state)`."""
+        """Return what JSON can hold and `Episodes(**state)` makes the same of."""
         return plain(self)
 
 
 def rate_gains(found: np.ndarray, rows: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-    """Gains of bets that of so many rows a larger share than the baseline is found [subjects, alternatives]."""
+    """Return the log gains of bets that the share found is larger than the baseline [subjects, alternatives].
+
+    Args:
+        found: how many of the rows were found [subjects].
+        rows: how many rows there were [subjects].
+        baseline: the share that is usual [subjects].
+
+    >>> import numpy as np
+    >>> gains = rate_gains(np.array([4, 40]), np.array([200, 200]), np.array([0.02, 0.02]))
+    >>> gains.shape
+    (2, 6)
+    >>> bool((gains[0] < 0).all()), bool((gains[1] > 0).any())
+    (True, True)
+    """
     base = np.minimum(baseline, 1 - 1e-6)[:, None]
     risen = base + (1 - base) * STEPS
     rest = np.log1p(-risen) - np.log1p(-base)
@@ -88,7 +118,14 @@ def rate_gains(found: np.ndarray, rows: np.ndarray, baseline: np.ndarray) -> np.
 
 
 def largest_rate(found: Any, rows: Any) -> np.ndarray:
-    """A share as large as it may well be, where so many of the rows were found: Wilson's bound (1927), 3 deviations."""
+    """Return a share as large as it may well be where `found` of so many rows were found.
+
+    It is the upper end of the interval of Wilson, Probable inference, the law of succession, and statistical inference
+    (JASA, 1927), at three standard deviations. Both arguments and the result have one entry for each subject.
+
+    >>> largest_rate(found=[20, 0], rows=[1000, 1000]).round(3).tolist()
+    [0.038, 0.009]
+    """
     z, number = 3.0, np.maximum(np.asarray(rows, dtype=np.float64), 1e-9)
     share = np.asarray(found) / number
     width = z * np.sqrt(share * (1 - share) / number + (z / (2 * number)) ** 2)

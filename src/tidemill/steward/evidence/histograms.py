@@ -1,12 +1,13 @@
 """Evidence that live counts over bins come from another distribution than the reference's, itself only a sample.
 
-Under the null hypothesis live and reference rows are draws of one distribution. Given how many of both together
-fell into a set of bins, how many of those are live is then hypergeometric, whatever the distribution was: nothing
-about it has to be known, and a reference of a few hundred rows is as good a one as a million, only less telling.
+Under the null hypothesis, live rows and reference rows are draws of one distribution. Given how many rows of both
+together fell into a set of bins, the number of live rows among them is then hypergeometric, whatever the distribution
+was. So nothing about it has to be known, and the error rate holds for a reference of a few hundred rows as for one of
+a million; the smaller one only shows less.
 
-Assumes: rows are independent of each other, and each hour's mix is that of the reference's.
-Void: where rows come in clusters (a storm is not a thousand independent flights: count clusters, or weigh whole
-days); where the mix depends on hour and weekday (give one row of counts for each of them, as `strata`).
+Assumes that rows are independent of each other, and that the mix of each hour is that of the reference. Void where rows
+come in clusters: a storm is not a thousand independent flights, so count clusters, or weigh whole days. Void also where
+the mix depends on hour and weekday: then give one row of counts for each of them, as `strata`.
 """
 
 from dataclasses import dataclass, field
@@ -24,17 +25,32 @@ SHIFTS = np.concatenate([-_SIZES, _SIZES])
 
 @dataclass(kw_only=True, slots=True)
 class HistogramEvidence:
-    """Evidence of one column, over as many looks as one likes, at any live window.
+    """Evidence that one column has drifted, over as many looks as one likes, each at any window of live rows.
 
-    A look's e-value is the mean, over sets of bins and odds ratios ψ, of ψ^x / E[ψ^X]: x live rows in the set, X
-    hypergeometric. Its generating function is bounded by the least of four binomial ones (Hoeffding, Probability
-    inequalities for sums of bounded random variables, 1963, theorem 4). Sets are each bin and, where bins are
-    ordered, all bins up to each: a shift of location and a spike both show, and which set did.
+    The e-value of a look is the mean, over sets of bins and odds ratios ψ, of ψ^x / E[ψ^X], where x is the number of
+    live rows in the set and X is hypergeometric. The expectation is bounded by the least of four binomial ones
+    (Hoeffding, Probability inequalities for sums of bounded random variables, JASA 1963, theorem 4). The sets are each
+    bin and, where bins are ordered, all bins up to each: a shift of location shows as well as a spike, and so does the
+    set in which it lies.
 
-    Looks share rows of the reference, often live rows too, so that their e-values may depend on each other in any
-    way: look j weighs half / ((j − 1 + half)(j + half)). These sum to 1, so the running sum of weighted e-values
-    is one e-value for all looks together: P(it ever reaches 1 / alpha) ≤ alpha (Vovk & Wang, Annals of Statistics
-    2021). It never falls: after a drift was dealt with, or the reference was renewed, begin anew.
+    Looks share rows of the reference, and often live rows too, so that their e-values may depend on each other in any
+    way. Therefore look j weighs half / ((j − 1 + half)(j + half)). These weights sum to 1, so that the running sum of
+    weighted e-values is one e-value for all looks together: P(it ever reaches 1 / alpha) ≤ alpha (Vovk & Wang,
+    E-values: calibration, combination and applications, Annals of Statistics 2021). It never falls; so begin anew when
+    a drift was dealt with, or the reference was renewed.
+
+    A window that is like the reference, and one that is not, over four bins in order:
+
+    >>> import numpy as np
+    >>> evidence = HistogramEvidence(reference=np.array([400, 300, 200, 100]), ordered=True)
+    >>> _ = evidence.look([80, 60, 40, 20])
+    >>> bool(evidence.log_e >= np.log(1 / 0.05))
+    False
+    >>> _ = evidence.look([40, 50, 60, 50])
+    >>> bool(evidence.log_e >= np.log(1 / 0.05))
+    True
+    >>> round(evidence.distance([40, 50, 60, 50]), 2)
+    0.25
 
     Attributes:
         reference: counts [bins], or [strata, bins], as the profile has them (missing is a bin).
@@ -54,7 +70,10 @@ class HistogramEvidence:
         self.reference = self._counts(self.reference)
 
     def look(self, live: Any) -> np.ndarray:
-        """Log evidence of this window alone, of every set of bins [sets]; it is added to the running sum.
+        """Add a window to the running sum, and return its own log evidence by set of bins [sets].
+
+        Args:
+            live: counts, in the shape of the reference's.
 
         Raises:
             SettingsError: the counts do not have the reference's bins or are negative.
@@ -74,14 +93,17 @@ class HistogramEvidence:
         return found
 
     def distance(self, live: Any) -> float:
-        """Effect: the share of rows that would have to move (total variation), averaged over strata by live rows."""
+        """Return the size of the effect: the share of rows that would have to move for both to be alike.
+
+        It is the total variation distance, between 0 and 1, averaged over the strata by their live rows.
+        """
         counts = self._counts(live)
         shares, expected = (part / np.maximum(part.sum(axis=-1, keepdims=True), 1) for part in (counts, self.reference))
         apart = np.abs(shares - expected).sum(axis=-1) / 2
         return float((apart * counts.sum(axis=-1)).sum() / max(counts.sum(), 1))
 
     def state(self) -> dict[str, Any]:
-        """What makes it again: `HistogramEvidence(**state)`."""
+        """Return what JSON can hold and `HistogramEvidence(**state)` makes the same evidence of."""
         return plain(self)
 
     def _counts(self, counts: Any) -> np.ndarray:
@@ -96,15 +118,25 @@ class HistogramEvidence:
 
 
 def bin_sets(bins: int, *, ordered: bool) -> np.ndarray:
-    """Which bins each set has [sets, bins]. Of two bins, either says all."""
+    """Return which bins each set has [sets, bins]: each bin, and where they are ordered all bins up to each.
+
+    Of two bins there is one set, as either says all.
+
+    >>> bin_sets(3, ordered=True).astype(int).tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]]
+    """
     each = np.eye(bins)[: bins - (bins == 2)]
     return np.concatenate([each, np.tri(bins)[1:-1]]) if ordered else each
 
 
 def set_evidence(live: np.ndarray, reference: np.ndarray, sets: np.ndarray) -> np.ndarray:
-    """Log e-values [..., sets, shifts] of counts [..., strata, bins], for many windows at once.
+    """Return log e-values [..., sets, shifts] for many windows at once.
 
-    Strata are independent given their margins, so their logs add up.
+    Strata are independent given their margins, so that their logs are added up.
+
+    Args:
+        live, reference: counts [..., strata, bins].
+        sets: which bins each set has [sets, bins], from `bin_sets`.
     """
     inside = (live @ sets.T)[..., None]
     both = ((live + reference) @ sets.T)[..., None]
@@ -120,10 +152,19 @@ def set_evidence(live: np.ndarray, reference: np.ndarray, sets: np.ndarray) -> n
 
 
 def e_bh(log_e: Any, alpha: float) -> np.ndarray:
-    """Which of many columns to name [columns], so that at most a share alpha of those named is expected to be false.
+    """Return which of many columns to name [columns], so that a share of at most alpha of them is expected to be false.
 
-    Wang & Ramdas, False discovery rate control with e-values (JRSS B, 2022): holds however columns depend on each
-    other, and at any time for evidence that holds at any time.
+    This is the e-BH procedure of Wang & Ramdas, False discovery rate control with e-values (JRSS B, 2022). It holds
+    however the columns depend on each other and, for evidence that holds at any time, at any time.
+
+    An e-value of 30 would do for a single column at 5%. Among four columns it does not; one of 1,000 does.
+
+    >>> import numpy as np
+    >>> e_bh(np.log([1000, 30, 1, 0.5]), alpha=0.05).tolist()
+    [True, False, False, False]
+
+    Args:
+        log_e: log evidence of each column [columns].
 
     Raises:
         SettingsError: alpha is no share.

@@ -1,4 +1,8 @@
-"""What evidence may be given: values inside the limits its guarantee rests on; and its state as JSON holds it."""
+"""What evidence may be given, and how it is stored.
+
+The guarantees of this package rest on values that lie inside stated limits, so every entrance checks them here. Logs
+take the place of e-values throughout, as those get larger than any floating-point number.
+"""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +16,11 @@ NOTHING = -1e9
 
 
 def require_share(name: str, value: float) -> None:
-    """Raises: SettingsError, unless 0 < value < 1."""
+    """Check a probability or a share.
+
+    Raises:
+        SettingsError: unless 0 < value < 1.
+    """
     if not 0 < value < 1:
         raise SettingsError(
             f"{name} lies between 0 and 1, both excluded", observed=f"{value}", remedy="give a share such as 0.05"
@@ -20,16 +28,26 @@ def require_share(name: str, value: float) -> None:
 
 
 def require_positive(name: str, value: float) -> None:
-    """Raises: SettingsError, unless 0 < value < ∞."""
+    """Check a size or a number.
+
+    Raises:
+        SettingsError: unless 0 < value < ∞.
+    """
     if not 0 < value < np.inf:
         raise SettingsError(f"{name} is greater than 0 and finite", observed=f"{value}", remedy="give a larger one")
 
 
 def within(values: Any, low: float, high: float) -> np.ndarray:
-    """The values as float64 [..., n], a single one as [1].
+    """Return the values as float64 [..., n], a single one as [1].
 
     Raises:
-        SettingsError: one is outside [low, high] or not a number: every guarantee rests on these bounds.
+        SettingsError: one of them is outside [low, high] or not a number.
+
+    >>> within([0, 1], 0.0, 1.0)
+    array([0., 1.])
+    >>> within(1.5, 0.0, 1.0)
+    Traceback (most recent call last):
+    tidemill.errors.SettingsError: Values lie in [0, 1]. Got: 1.5. Remedy: ...
     """
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
     outside = ~((array >= low) & (array <= high))
@@ -43,7 +61,7 @@ def within(values: Any, low: float, high: float) -> np.ndarray:
 
 
 def plain(evidence: Any) -> dict[str, Any]:
-    """A dataclass's fields as JSON holds them; the same fields make it again: `type(evidence)(**plain(evidence))`."""
+    """Return the fields of a dataclass as JSON can hold them; `type(evidence)(**plain(evidence))` makes it again."""
     found = asdict(evidence)
     return {
         name: value.tolist() if isinstance(value, np.ndarray | np.generic) else value for name, value in found.items()
@@ -51,5 +69,10 @@ def plain(evidence: Any) -> dict[str, Any]:
 
 
 def log_mean(logs: np.ndarray) -> np.ndarray:
-    """Log of the mean over the last axis of values given by their logs."""
+    """Return the log of the mean over the last axis, of values that are given by their logs.
+
+    >>> import numpy as np
+    >>> float(np.exp(log_mean(np.log([1.0, 3.0]))).round(9))
+    2.0
+    """
     return np.asarray(np.logaddexp.reduce(logs, axis=-1) - np.log(logs.shape[-1]))

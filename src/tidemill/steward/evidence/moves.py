@@ -1,4 +1,8 @@
-"""What moved, in words: sets of bins as people call them, and a factor by which all values changed."""
+"""What moved in a column, in words: sets of bins as people call them, and a factor by which all values changed.
+
+`HistogramEvidence` says how strongly each set of bins speaks for a drift. This module says what such a set is called,
+and whether the drift is one of units, as when minutes became seconds, rather than one of the world.
+"""
 
 from itertools import pairwise
 
@@ -13,12 +17,24 @@ _ALIKE, _DIFFERENT = 1.15, 1.2
 
 
 def sets(evidence: HistogramEvidence) -> np.ndarray:
-    """Which cells each set has [sets, cells], in the order of `HistogramEvidence.look`."""
+    """Return which cells each set has [sets, cells], in the order in which `HistogramEvidence.look` returns them."""
     return bin_sets(evidence.reference.shape[-1], ordered=evidence.ordered)
 
 
 def told(entry: Profile, inside: np.ndarray) -> str:
-    """A set of a column's cells (`data.profile.cells`), like "values below 61.5"."""
+    """Return what a set of a column's cells (`data.profile.cells`) is called, such as "values below 61.5".
+
+    Args:
+        entry: the column in the reference profile.
+        inside: which cells the set has, the last of them for missing values [cells].
+
+    >>> import numpy as np
+    >>> delay = {"kind": "numeric", "edges": [0.0, 15.0, 60.0], "counts": [0, 80, 20, 0]}
+    >>> told(delay, np.array([True, True, False, False, False]))
+    'values below 15'
+    >>> told(delay, np.array([False, False, False, False, True]))
+    'missing values'
+    """
     if entry["kind"] == Kind.BOOLEAN:
         names = ["false", "true"]
     elif entry["kind"] == Kind.CATEGORICAL:
@@ -33,13 +49,22 @@ def told(entry: Profile, inside: np.ndarray) -> str:
 
 
 def factor(entry: Profile, live: np.ndarray) -> float | None:
-    """By which factor all values of a numeric column changed, where they did by one; None otherwise.
+    """Return the factor by which all values of a numeric column changed, or None where there is not one for all.
 
-    Below each edge lies a known share of the live values; the factor is the edge over the value below which as large a
-    share of the reference lies. Edges with a twentieth of the live values on either side count, and three are needed.
+    Below each edge lies a known share of the live values. The factor at this edge is the edge over the value below
+    which as large a share of the reference lies. Edges count that have a twentieth of the live values on either side,
+    and three of them are needed.
+
+    Values that were minutes come in half minutes, so each is twice as large:
+
+    >>> import numpy as np
+    >>> minutes = {"kind": "numeric", "edges": [0, 10, 20, 30, 40, 80], "counts": [0, 40, 30, 20, 10, 0, 0]}
+    >>> factor(minutes, np.array([0, 20, 20, 15, 15, 30, 0, 0]))
+    2.0
 
     Args:
-        live: counts by cell.
+        entry: the column in the reference profile.
+        live: counts by cell, the last of them of missing values [cells].
     """
     if entry["kind"] != Kind.NUMERIC or len(entry["edges"]) < 3 or not sum(entry["counts"]) or not live[:-1].sum():
         return None

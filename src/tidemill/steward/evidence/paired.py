@@ -1,10 +1,14 @@
 """Evidence between two models: a challenger's loss minus the champion's, paired in shadow or weighted in an A/B test.
 
-Everything is about the mean of that difference, negative where the challenger is better:
+In shadow, both models answer the same record, and the difference of their losses is taken. In an A/B test each record
+meets one model only, and `weighted_differences` makes an unbiased difference of each. Everything is then about the mean
+of these differences, which is negative where the challenger is better:
 
     better      refutes "the mean is at least 0" (superiority) or "at least the margin" (non-inferiority)
     worse       refutes "the mean is at most the margin"
     futile      refutes "the mean is at most −gain": the gain that was hoped for is not there
+
+The tests are the e-processes of betting.py or, for those who fix their looks in advance, those of sequential.py.
 """
 
 from collections.abc import Mapping
@@ -21,7 +25,7 @@ from tidemill.steward.evidence.sequential import Plan, PlannedTest
 
 
 class Verdict(StrEnum):
-    """What the evidence says so far."""
+    """What the evidence says of the challenger so far; `inconclusive` when it is given up without an answer."""
 
     UNDECIDED = "undecided"
     BETTER = "better"
@@ -34,13 +38,20 @@ class Verdict(StrEnum):
 class Question:
     """What is asked about a challenger.
 
-    alpha: probability with which "better" may be wrong, ever.
-    against: the same of "worse" and "futile" together, in this stage, for one that is within the margin and has the
-        gain; None: alpha.
-    margin: mean difference in loss within which the challenger counts as no worse.
-    superiority: whether it must be better than the champion, rather than worse by less than the margin.
-    gain: the smallest improvement worth waiting for; None never gives up early.
-    plan: looks that are fixed in advance; None: one may look at any time.
+    >>> question = Question(alpha=0.05, margin=0.01, gain=0.02)
+    >>> question.nulls
+    {'better': (0.0, False), 'worse': (0.01, True), 'futile': (-0.02, True)}
+    >>> question.alphas
+    {'better': 0.05, 'worse': 0.025, 'futile': 0.025}
+
+    Attributes:
+        alpha: the probability with which "better" may be wrong, ever.
+        against: the same for "worse" and "futile" together, in this stage, of a challenger that is within the margin
+            and has the gain; None: alpha.
+        margin: the mean difference in loss within which the challenger counts as no worse.
+        superiority: whether it must be better than the champion, rather than worse by less than the margin.
+        gain: the smallest improvement that is worth waiting for; None never gives up early.
+        plan: the looks, where they are fixed in advance; None: one may look at any time.
     """
 
     alpha: float = 0.05
@@ -65,13 +76,13 @@ class Question:
 
     @property
     def nulls(self) -> dict[str, tuple[float, bool]]:
-        """What each test would show → the mean that it refutes, and whether by a larger one."""
+        """By what each test would show: the mean that it refutes, and whether a larger one refutes it."""
         found = {"better": (0.0 if self.superiority else self.margin, False), "worse": (self.margin, True)}
         return found if self.gain is None else {**found, "futile": (-self.gain, True)}
 
     @property
     def alphas(self) -> dict[str, float]:
-        """What each test would show → the probability with which it may do so wrongly, ever."""
+        """By what each test would show: the probability with which it may do so wrongly, ever."""
         against = (self.alpha if self.against is None else self.against) / (len(self.nulls) - 1)
         return {name: self.alpha if name == Verdict.BETTER else against for name in self.nulls}
 
@@ -82,13 +93,25 @@ def _empty() -> dict[str, MeanEvidence | PlannedTest]:
 
 @dataclass(kw_only=True, slots=True)
 class DifferenceEvidence:
-    """The tests of a question, over differences in [−reach, reach]: e-processes (betting.py), or looks by a plan.
+    """The tests of a question over differences in [−reach, reach]: e-processes (betting.py), or looks by a plan.
 
-    Assumes that each difference, given the past, has a mean on the null's side; in shadow, that both models
-    answered the same records. Void where betting.py's evidence is.
+    Assumes that, given the past, the mean of each difference lies on the null's side; and, in shadow, that both models
+    answered the same records. Void where the evidence of betting.py is void.
+
+    The champion errs on 30 records in 100. The challenger gives its answer nine times in ten, and errs on 20 of 100 of
+    the others; the evidence is in the few records on which they differ.
+
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> champion = random.random(3000) < 0.3
+    >>> challenger = np.where(random.random(3000) < 0.1, random.random(3000) < 0.2, champion)
+    >>> evidence = DifferenceEvidence(question=Question(alpha=0.05, gain=0.02))
+    >>> evidence.update(challenger.astype(float) - champion)
+    >>> evidence.shows(Verdict.BETTER), evidence.shows(Verdict.WORSE), evidence.count
+    (True, False, 3000)
 
     Attributes:
-        earlier: differences in the stages before this one.
+        earlier: the number of differences in the stages before this one.
         tests: by what they would show: better, worse, futile.
     """
 
@@ -119,11 +142,15 @@ class DifferenceEvidence:
 
     @property
     def count(self) -> int:
-        """Differences in all stages."""
+        """The number of differences in all stages."""
         return self.earlier + self.tests["better"].count
 
     def shows(self, name: str) -> bool:
-        """Better, at any time one looked: that is what alpha bounds. What speaks against it must still do so."""
+        """Return whether a test shows what it would show.
+
+        "Better" counts from the first time that it was shown, as alpha bounds the probability of that. What speaks
+        against the challenger must still do so now.
+        """
         test = self.tests.get(name)
         if test is None:
             return False
@@ -133,18 +160,18 @@ class DifferenceEvidence:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Log evidence at which each test shows what it would show."""
+        """The log evidence from which on each test shows what it would show."""
         return {
             name: test.log_threshold if isinstance(test, PlannedTest) else float(-np.log(self.question.alphas[name]))
             for name, test in self.tests.items()
         }
 
     def next_stage(self, *, reach: float) -> "DifferenceEvidence":
-        """A stage that follows, with other traffic: "better" multiplies its evidence by what it has won so far.
+        """Return the evidence of the stage that follows, with other traffic.
 
-        The product of evidence of stages is evidence, since each stage's holds whatever the ones before showed:
-        Grünwald, de Heide & Koolen, Safe testing (JRSS B, 2024). What speaks against begins anew: good behaviour in
-        shadow is no credit for harm to users.
+        "Better" goes on from what it has won so far: a product of the evidence of stages is evidence, as that of each
+        stage holds whatever the stages before showed (Grünwald, de Heide & Koolen, Safe testing, JRSS B 2024). What
+        speaks against the challenger begins anew: good behaviour in shadow is no credit for harm to users.
         """
         following = DifferenceEvidence(question=self.question, reach=reach, earlier=self.count)
         test = following.tests[Verdict.BETTER]
@@ -153,28 +180,36 @@ class DifferenceEvidence:
         return following
 
     def state(self) -> dict[str, Any]:
-        """As JSON holds it, but for the question, which the policy knows: `restored(question, state)`."""
+        """Return what JSON can hold and `restored(question, state)` makes the same of; the policy has the question."""
         tests = {name: test.state() for name, test in self.tests.items()}
         return {"reach": self.reach, "earlier": self.earlier, "tests": tests}
 
 
 def restored(question: Question, state: Mapping[str, Any]) -> DifferenceEvidence:
-    """The evidence that `state` was taken of."""
+    """Return the evidence that `state` was taken of."""
     found = DifferenceEvidence(question=question, reach=state["reach"], earlier=state["earlier"])
     found.tests = {name: test.again(state["tests"][name]) for name, test in found.tests.items()}
     return found
 
 
 def weighted_differences(losses: Any, challenged: Any, *, share: Any, centre: Any = 0.5) -> np.ndarray:
-    """One unbiased difference a record, where each record met one model only: inverse-propensity weights [..., n].
+    """Return one unbiased difference for each record [..., n], where each record met one model only.
 
-    Horvitz & Thompson (1952), centred; as e-processes in Waudby-Smith & Ramdas (2024), section on A/B tests.
-    They lie in ±1 / min(share, 1 − share), which is the reach to give: at 1% of the traffic every record counts
-    little. Assumes that each was sent to the challenger by a toss of that probability, independent of all else.
-    Void where traffic is sticky and records of one key count one by one: then give one mean loss a key and stage.
+    The weights are inverse propensities (Horvitz & Thompson, A generalization of sampling without replacement from a
+    finite universe, JASA 1952) of centred losses; Waudby-Smith & Ramdas (2024) use them in e-processes in their section
+    on A/B tests. The differences lie in ±1 / min(share, 1 − share), which is the reach to give: at 1% of the traffic,
+    every record counts little.
+
+    Assumes that each record was sent to the challenger by a toss of that probability, independent of all else. Void
+    where traffic is sticky and records of one key count one by one: then give one mean loss for each key and stage.
+
+    Losses of .2 by the challenger and .6 by the champion, with half of the traffic each, both speak for the challenger:
+
+    >>> weighted_differences([0.2, 0.6], [True, False], share=0.5).round(3).tolist()
+    [-0.6, -0.2]
 
     Args:
-        losses: in [0, 1].
+        losses: in [0, 1] [..., n].
         challenged: whether the challenger answered.
         share: probability with which it was to answer.
         centre: a guess of the loss in [0, 1] made before it was seen; the better it is, the less noise.

@@ -1,16 +1,17 @@
-"""How many test rows a gate needs to decide: said before a retraining is begun, from what the champion's bundle knows.
+"""How many test rows a gate needs to decide, computed before a retraining begins from what the champion's bundle says.
 
-The gate passes a version when a one-sided bound, at its `level`, of mean(new − (1 + margin) · champion) lies below 0:
-a test that the new one is not worse by more than the margin. If the two are in truth as good as each other, that mean
-is −margin · L, L the champion's mean loss, and the bound lies below 0 with probability `POWER` from
+The gate passes a version when a one-sided bound, at its `level`, of mean(new − (1 + margin) · champion) lies below 0,
+where both are losses. This is a test that the new version is not worse by more than the margin. If the two are in truth
+equally good, that mean is −margin · L, with L the champion's mean loss, and the bound lies below 0 with probability
+`POWER` from
 
     n = ((z(level) + z(POWER)) · s / (margin · L))²
 
-rows on, s the standard deviation of a row's new − (1 + margin) · champion (Julious, Sample sizes for clinical trials
-with Normal data, Statistics in Medicine 2004, non-inferiority). As s² it takes d² + (margin · c)², where d is the
-deviation of a row's difference between two models and c that of the champion's loss; both follow from the width of
-intervals in the manifest. Where the champion's loss has risen, a new version is expected to be better by a gain g:
-then g is added to margin · L, and g² to s², as models that differ in the mean differ by row.
+rows on, with s the standard deviation, over rows, of new − (1 + margin) · champion (Julious, Sample sizes for clinical
+trials with Normal data, Statistics in Medicine 2004, the section on non-inferiority). Here s² = d² + (margin · c)²: d
+is the standard deviation of the difference of two models on a row, and c that of the champion's loss. Both follow from
+the width of intervals in the manifest. Where the champion's loss has risen, a new version is expected to be better by a
+gain g. Then g is added to margin · L, and g² to s², as models that differ in the mean differ by row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +31,21 @@ _BASELINE = "trivial"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """rows: of the test split. loss: the champion's mean; margin, level: the gate's; spread: s in the module's words.
-    gain: by which a new version's loss is expected to be lower."""
+    """What a gate needs to decide, and what that follows from; as a text, a sentence for people.
+
+    >>> need = Need(rows=1200, loss=0.31, margin=0.01, level=0.95, spread=0.05)
+    >>> need.records
+    1800
+    >>> str(need)[:83]
+    'with a margin of 1.0% of a loss of 0.31, its gate needs 1,200 test rows to pass one'
+
+    Attributes:
+        rows: of the test split.
+        loss: the champion's mean loss.
+        margin, level: the gate's settings.
+        spread: s in the formula above.
+        gain: by which the loss of a new version is expected to be lower.
+    """
 
     rows: int
     loss: float
@@ -42,7 +56,7 @@ class Need:
 
     @property
     def records(self) -> int:
-        """Of the test split, and half as many to choose the best epoch by."""
+        """Records in all: those of the test split, and half as many to choose the best epoch by."""
         return self.rows + (self.rows + 1) // 2
 
     def __str__(self) -> str:
@@ -54,9 +68,10 @@ class Need:
 
 
 def needed(champion: Manifest, words: Sequence[str], gain: float = 0.0) -> Need | None:
-    """The rows that the gate of a retraining needs; None where the bundle has no figures to say it from.
+    """Return what the gate of a retraining needs; None where the bundle has no figures from which that follows.
 
     Args:
+        champion: the manifest of the bundle that serves.
         words: of the retraining's command; what they set of the gate counts before what the champion's run had set.
         gain: in units of the loss, by which a new version is expected to be better.
     """

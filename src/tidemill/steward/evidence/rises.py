@@ -1,4 +1,9 @@
-"""A rise detector that knows moments: when the rise began, the mean since then, and a period's highest evidence."""
+"""A rise detector that knows moments: when the rise began, the mean since then, and the highest evidence of a period.
+
+`Rise` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and keeps
+beside it what a person asks who reads an alarm: since when, by how much, and from what. The steward reports by periods;
+a `Look` is what there is to say at the end of one.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,11 +28,15 @@ TIGHTEST = 1_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """What there is to say at the end of a period.
+    """What there is to say of a stream at the end of a period.
 
-    log_e: the highest of the period's, at least 0. rows, mean: of the period's values; low, high: bounds of their mean,
-    where an interval was asked for. before: the mean that may not be exceeded,
-    or that up to the likeliest beginning of a rise. since, mean_since: that beginning, and the mean from there on.
+    Attributes:
+        log_e: the highest log evidence in the period, at least 0.
+        rows, mean: the number of values in the period, and their mean.
+        low, high: bounds of that mean, where an interval was asked for; 0 and 1 otherwise.
+        before: the mean that may not be exceeded or, where it is estimated, the mean up to the likeliest beginning of a
+            rise.
+        since, mean_since: that beginning, and the mean from there on; None and 0 before there is one.
     """
 
     log_e: float
@@ -42,12 +51,29 @@ class Look:
 
     @property
     def alarm(self) -> bool:
+        """Whether the evidence has reached the threshold in this period."""
         return self.log_e >= self.log_threshold
 
 
 @dataclass(kw_only=True, slots=True)
 class Rise:
-    """Follows one stream of values in [0, 1].
+    """A stream of values in [0, 1] that is followed, period by period.
+
+    Errors of 10% become 20% with the third day. That day ends with an alarm, which dates the rise to the last hours of
+    the day before:
+
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> rise = Rise(detector=RiseDetector(alpha=0.05, within=10_000, baseline=0.1))
+    >>> for day in range(3):
+    ...     errors = random.random(500) < (0.1 if day < 2 else 0.2)
+    ...     moments = day * 86_400_000_000 + np.arange(500) * 172_800_000
+    ...     rise.update(errors.astype(float), moments)
+    ...     look = rise.close()
+    ...     print(look.alarm, look.since, f"{look.mean_since:.2f}")
+    False 1970-01-01 23:57:07.200000+00:00 0.00
+    False 1970-01-02 23:39:50.400000+00:00 0.29
+    True 1970-01-02 23:22:33.600000+00:00 0.22
 
     Attributes:
         interval: 1 minus the level of a confidence sequence for the mean of each period by itself, or None. It is one
@@ -71,7 +97,7 @@ class Rise:
     period_rows: int = 0
 
     def update(self, values: np.ndarray, moments: np.ndarray) -> None:
-        """Takes in values [n] and their moments in microseconds since 1970 [n].
+        """Take in values [n] and their moments, in microseconds since 1970 [n].
 
         Raises:
             SettingsError: a value lies outside [0, 1].
@@ -101,7 +127,7 @@ class Rise:
         self.period_rows += len(values)
 
     def close(self) -> Look:
-        """Ends the period; of one without values, the evidence is what it was."""
+        """End the period and return what there is to say of it; without values, the evidence stays what it was."""
         for block in self.blocks.rest():
             self._update(*block)
         best = int(np.argmax(self.detector.peak))
@@ -125,7 +151,7 @@ class Rise:
         return look
 
     def state(self) -> dict[str, Any]:
-        """As JSON holds it: `restored(state)`."""
+        """Return what JSON can hold and `restored(state)` makes the same of."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
         parts = {name: part.state() for name, part in found.items() if hasattr(part, "state")}
@@ -133,7 +159,7 @@ class Rise:
 
 
 def restored(state: Mapping[str, Any]) -> Rise:
-    """What `state` was taken of."""
+    """Return the stream that `state` was taken of."""
     bounds = state["bounds"]
     parts = {
         "detector": RiseDetector(**state["detector"]),
@@ -144,5 +170,11 @@ def restored(state: Mapping[str, Any]) -> Rise:
 
 
 def microseconds(moments: Any) -> np.ndarray:
-    """Moments of rows, a Polars series, as `Rise.update` takes them."""
+    """Return the moments of a Polars series as `Rise.update` takes them [n].
+
+    >>> import polars as pl
+    >>> from datetime import UTC, datetime
+    >>> microseconds(pl.Series([datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)])).tolist()
+    [1000000]
+    """
     return np.asarray(moments.dt.epoch("us").to_numpy())

@@ -1,6 +1,7 @@
-"""A stream of rows in blocks, or thinned: in both the same ones, however the stream was cut in parts when it came.
+"""A stream of rows in blocks of one size, or thinned to a bounded number of rows.
 
-Sums of floating-point numbers depend on how they are cut, and what is decided must not.
+Both give the same rows however the stream was cut into parts when it came. Sums of floating-point numbers depend on how
+they are cut, and decisions must not: who weighs the same records again comes to the same evidence, to the last bit.
 """
 
 import base64
@@ -16,16 +17,23 @@ BLOCK = 16_384
 
 @dataclass(kw_only=True, slots=True)
 class Blocks:
-    """Rows that wait until a block of them is full, or the period is over.
+    """Rows that wait until a block of `BLOCK` rows is full, or the period is over.
+
+    >>> import numpy as np
+    >>> blocks = Blocks()
+    >>> [len(values) for values, in blocks.add(np.arange(20_000))]
+    [16384]
+    >>> [len(values) for values, in blocks.rest()]
+    [3616]
 
     Attributes:
-        waiting: columns of numbers, of as many rows each.
+        waiting: columns of numbers, each with the same number of rows.
     """
 
     waiting: list[np.ndarray] = field(default_factory=list)
 
     def add(self, *columns: np.ndarray) -> Iterator[list[np.ndarray]]:
-        """The blocks that are full with these rows; all of them must be taken."""
+        """Yield the blocks [columns][BLOCK] that are full with these rows; the caller must take all of them."""
         before = self.waiting or [column[:0] for column in columns]
         joined = [np.concatenate(pair) for pair in zip(before, columns, strict=True)]
         full = len(joined[0]) // BLOCK * BLOCK
@@ -34,33 +42,46 @@ class Blocks:
             yield [column[first : first + BLOCK] for column in joined]
 
     def rest(self) -> Iterator[list[np.ndarray]]:
-        """What waits, if anything does; a period ends."""
+        """Yield the rows that wait, where there are any, at the end of a period."""
         columns, self.waiting = self.waiting, []
         if columns and len(columns[0]):
             yield columns
 
     def state(self) -> list[Any]:
-        """As JSON holds it: `Blocks(waiting=[unpacked(column) for column in state])`."""
+        """Return what JSON can hold and `Blocks(waiting=[unpacked(column) for column in state])` makes the same of."""
         return [packed(column) for column in self.waiting]
 
 
 def packed(array: np.ndarray) -> list[Any]:
-    """An array as JSON holds it."""
+    """Return an array as JSON can hold it.
+
+    >>> import numpy as np
+    >>> unpacked(packed(np.array([1.5, 2.5]))).tolist()
+    [1.5, 2.5]
+    """
     return [array.dtype.str, list(array.shape), base64.b64encode(zlib.compress(array.tobytes())).decode()]
 
 
 def unpacked(kept: list[Any]) -> np.ndarray:
-    """The inverse of `packed`."""
+    """Return the array that was `packed`."""
     kind, shape, text = kept
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=kind).reshape(shape)
 
 
 @dataclass(kw_only=True, slots=True)
 class Thinned:
-    """Every `stride`-th row; where these became too many, every second of them, and so on.
+    """At most `most` rows of a stream: every `stride`-th row; where these become too many, every second one of them.
+
+    >>> import numpy as np
+    >>> thinned = Thinned(most=4)
+    >>> for part in (np.arange(5), np.arange(5, 11)):
+    ...     thinned.add({"row": part[thinned.places(len(part))]})
+    >>> thinned.arrays["row"].tolist(), thinned.stride
+    ([0, 4, 8], 4)
 
     Attributes:
-        seen: rows of the stream. arrays: by name, one entry for each row kept, in order.
+        seen: the number of rows of the stream so far.
+        arrays: by name, one entry for each row that is kept, in order.
     """
 
     most: int
@@ -69,7 +90,7 @@ class Thinned:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def places(self, number: int) -> np.ndarray:
-        """Which of so many rows that come next are kept; those kept before may become fewer."""
+        """Return which of so many rows that come next are kept [kept]; of those kept before, some may be dropped."""
         while -(-(self.seen + number) // self.stride) > self.most:
             self.stride *= 2
             self.arrays = {name: array[::2] for name, array in self.arrays.items()}
@@ -78,7 +99,7 @@ class Thinned:
         return places
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """What is kept of the rows at the places that were just named."""
+        """Keep these rows, which are those at the places that `places` has just returned."""
         self.arrays = {
             name: np.concatenate([self.arrays[name], new]) if name in self.arrays else new
             for name, new in arrays.items()
@@ -88,12 +109,12 @@ class Thinned:
         return len(next(iter(self.arrays.values()), ()))
 
     def state(self) -> dict[str, Any]:
-        """As JSON holds it: `restored(state)`."""
+        """Return what JSON can hold and `restored(state)` makes the same of."""
         arrays = {name: packed(array) for name, array in self.arrays.items()}
         return {"most": self.most, "seen": self.seen, "stride": self.stride, "arrays": arrays}
 
 
 def restored(state: Mapping[str, Any]) -> Thinned:
-    """What `state` was taken of."""
+    """Return the thinned stream that `state` was taken of."""
     arrays = {name: unpacked(kept) for name, kept in state["arrays"].items()}
     return Thinned(**{**state, "arrays": arrays})

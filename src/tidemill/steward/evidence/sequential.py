@@ -1,12 +1,14 @@
-"""Group-sequential bounds: the second mode, for those who fix in advance when the last look is.
+"""Group-sequential tests: the other mode, for those who fix in advance when they look and when the last look is.
 
-Lan & DeMets, Discrete sequential boundaries for clinical trials (Biometrika, 1983): of alpha, a look may spend what
-the spending function gives to the information there was; bounds follow by the recursion of Armitage, McPherson &
-Rowe (JRSS A, 1969). One-sided: cross where z is at the bound or above; for two sides, half of alpha on each.
+By Lan & DeMets, Discrete sequential boundaries for clinical trials (Biometrika, 1983), each look may spend that part of
+alpha which a spending function gives to the information there is. The bounds follow by the recursion of Armitage,
+McPherson & Rowe, Repeated significance tests on accumulating data (JRSS A, 1969). The tests are one-sided: they cross
+where z is at the bound or above it. For two sides, give half of alpha to each.
 
-Assumes: independent increments, samples large enough for a normal z, and that looks were not timed by what they
-showed. Void after the last planned look (a look more has no alpha left), and where betting.py's evidence is. Sooner
-than evidence that holds at all times where all that is known in advance; of no worth where it is not.
+Assumes independent increments, samples that are large enough for a normal z, and looks that were not timed by what they
+showed. Void after the last planned look, as one more look has no alpha left, and where the evidence of betting.py is
+void. Where all this is known in advance, such a test decides sooner than evidence that holds at all times; where it is
+not, it is worth nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +31,22 @@ _tail = np.frompyfunc(lambda z: _NORMAL.cdf(-z), 1, 1)
 
 
 class Spending(StrEnum):
-    """How alpha is spent: little at first (O'Brien & Fleming, 1979) or about evenly (Pocock, 1977)."""
+    """How alpha is spent over the looks.
+
+    Little of it at first: O'Brien & Fleming, A multiple testing procedure for clinical trials (Biometrics, 1979). About
+    evenly: Pocock, Group sequential methods in the design and analysis of clinical trials (Biometrika, 1977).
+    """
 
     OBRIEN_FLEMING = "obrien_fleming"
     POCOCK = "pocock"
 
 
 def spent(spending: Spending, alpha: float, information: float) -> float:
-    """Alpha that may have been spent, one-sided, at a share of the planned information (at most 1)."""
+    """Return the alpha that may have been spent, one-sided, at a share of the planned information (at most 1).
+
+    >>> round(spent(Spending.POCOCK, 0.05, 0.5), 3), round(spent(Spending.OBRIEN_FLEMING, 0.05, 0.5), 3)
+    (0.031, 0.006)
+    """
     share = min(information, 1.0)
     if spending is Spending.POCOCK:
         return float(alpha * np.log1p((np.e - 1) * share))
@@ -44,7 +54,12 @@ def spent(spending: Spending, alpha: float, information: float) -> float:
 
 
 def z_bounds(information: Sequence[float], *, alpha: float, spending: Spending) -> list[float]:
-    """The bound on z at each look so far.
+    """Return the bound on z at each look so far.
+
+    Four looks, evenly spread, at one-sided 2.5%; as in the tables of textbooks:
+
+    >>> [round(z, 3) for z in z_bounds([0.25, 0.5, 0.75, 1.0], alpha=0.025, spending=Spending.OBRIEN_FLEMING)]
+    [4.333, 2.963, 2.359, 2.014]
 
     Args:
         information: the share of the planned number of values there was at each look, rising, at most 1.
@@ -78,24 +93,38 @@ def z_bounds(information: Sequence[float], *, alpha: float, spending: Spending) 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Looks that are fixed in advance: so many, evenly spread over `horizon` values, with the last one at its end."""
+    """Looks that are fixed in advance: so many, evenly spread over `horizon` values, with the last one at its end.
+
+    >>> plan = Plan(horizon=1000, looks=3)
+    >>> [plan.count(look) for look in (1, 2, 3)]
+    [334, 667, 1000]
+    """
 
     horizon: int
     looks: int
     spending: Spending = Spending.OBRIEN_FLEMING
 
     def count(self, look: int) -> int:
-        """Values that there are at a look, counted from 1."""
+        """Return the number of values that there are at a look; the first look is 1."""
         return -(-self.horizon * look // self.looks)
 
 
 @dataclass(kw_only=True, slots=True)
 class PlannedTest:
-    """A test of 'the mean is at most `mean`' (rises) or 'at least `mean`' (not rises), at the looks of a plan.
+    """A test of "the mean is at most `mean`" (rises) or "at least `mean`" (not rises), at the looks of a plan.
+
+    Differences between two models of −0.1 in the mean, after 600 of 1,000 planned values: the second of four looks has
+    crossed its bound.
+
+    >>> import numpy as np
+    >>> test = PlannedTest(mean=0.0, rises=False, alpha=0.05, plan=Plan(horizon=1000, looks=4))
+    >>> test.update(np.random.default_rng(0).normal(-0.1, 1.0, 600))
+    >>> test.looked, bool(test.crossed)
+    (2, True)
 
     Attributes:
-        count, total, squares: of the values so far: how many, their sum, the sum of their squares.
-        looked: looks taken. crossed: whether one of them came to its bound.
+        count, total, squares: of the values so far: their number, their sum, and the sum of their squares.
+        looked: the number of looks taken. crossed: whether one of them came to its bound.
         log_e, log_threshold: −log of the p-value at the last look, and of the one at which it would have crossed.
     """
 
@@ -138,12 +167,12 @@ class PlannedTest:
         self.looked += 1
 
     def state(self) -> dict[str, Any]:
-        """As JSON holds it: `again(state)`."""
+        """Return what JSON can hold and `again(state)` makes the same test of."""
         names = ("count", "total", "squares", "looked", "crossed", "log_e", "log_threshold")
         return {name: getattr(self, name) for name in names}
 
     def again(self, state: Mapping[str, Any]) -> "PlannedTest":
-        """The test that `state` was taken of, by this one's plan."""
+        """Return the test that `state` was taken of, with this one's plan."""
         return replace(self, **state)
 
 

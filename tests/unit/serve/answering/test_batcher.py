@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE
 from tidemill.serve.answering.batcher import Batcher, Cost
 
 SHORT, LONG = Cost(fixed=1e-6, per_row=0.0), Cost(fixed=1.0, per_row=0.0)
@@ -35,7 +36,7 @@ class Seen:
         self.threads.append(threading.get_ident())
         if threading.current_thread() is not threading.main_thread():
             self.entered.release()
-            assert self.gate.wait(30)
+            assert self.gate.wait(PATIENCE)
         if any(job.name == "bad" for job in batch):
             raise ValueError("bad")
         return [job.name.upper() for job in batch]
@@ -60,7 +61,7 @@ def run(
                 cost=Cost(fixed=cost.fixed, per_row=cost.per_row),
             )
             try:
-                await asyncio.wait_for(main(batcher, seen), 30)
+                await asyncio.wait_for(main(batcher, seen), PATIENCE)
             finally:
                 seen.gate.set()
         return seen

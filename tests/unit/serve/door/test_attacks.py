@@ -12,28 +12,23 @@ from typing import Any
 import grpc
 import jsonschema
 import pytest
+from attacks_parts import registry
 from serving_parts import ROW, arguments, call, post, started
 
 from real_servers import by_grpc
 from tidemill.bundle.predictor import Predictor
-from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RequestError
-from tidemill.serve.door import key_file, openapi
+from tidemill.serve.door import openapi
 from tidemill.serve.on_ray import ingress
 from tidemill.serve.wire import compression, feedback, protocol
+from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference import messages
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits
 
+__all__ = ["registry"]
+
 SERVICE = "/inference.GRPCInferenceService"
-UNLOAD = "/v2/repository/models/small/unload"
-
-
-@pytest.fixture(scope="module")
-def registry(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    registry = Registry(tmp_path_factory.mktemp("registry"))
-    registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
-    return registry.path
 
 
 @pytest.mark.parametrize(
@@ -135,10 +130,11 @@ def test_what_is_looked_for_among_names_is_short(small_multiclass: Any, monkeypa
 
     monkeypatch.setattr(difflib, "get_close_matches", watched)
     predictor = Predictor(small_multiclass.folder)
-    identity, reader = predictor.manifest.identity, Reader(predictor.manifest.schema)
+    manifest = predictor.manifest
+    rules, reader = LabelRules.of(manifest.identity, manifest.schema), Reader(manifest.schema)
     label = {"labels": [{"id": "0-0", "label": "x" * 10_000}]}
     with pytest.raises(RequestError, match="one of the model's classes"):
-        feedback.decode(json.dumps(label).encode(), identity, Limits(), 0)
+        feedback.decode(json.dumps(label).encode(), rules, Limits(), 0)
     keys = {"row": [], **{f"rows{number}": 1 for number in range(10_000)}}
     with pytest.raises(RequestError, match="unknown key 'rows9'"):
         protocol.decode(json.dumps(keys).encode(), reader, Limits())
@@ -241,55 +237,5 @@ def test_grpc_is_counted_and_admitted_as_http_is(registry: str, tmp_path: Path) 
         assert 'tidemill_request_duration_seconds_count{stage="total"} 3.0' in text
         refusals = sorted((tmp_path / "refused").read_text().splitlines())
         assert refusals == ["overload 503"] * 2 + ["request 404"] * 3
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("headers", "refused"),
-    [
-        ({"Sec-Fetch-Site": "cross-site"}, "Sec-Fetch-Site: cross-site"),
-        ({"Sec-Fetch-Site": "same-site", "Origin": "http://h:8000"}, "Sec-Fetch-Site: same-site"),
-        ({"Origin": "https://evil.example"}, "Origin: https://evil.example"),
-        ({"Origin": "null"}, "Origin: null"),
-        ({"Origin": "http://h:8001"}, "Origin: http://h:8001"),
-        ({"Origin": ""}, "Origin: "),
-        ({"Origin": "http://H:8000", "Sec-Fetch-Site": "same-origin"}, None),
-        ({"Origin": "https://behind.a.gateway", "Sec-Fetch-Site": "same-origin"}, None),
-        ({"Sec-Fetch-Site": "none"}, None),
-        ({}, None),
-    ],
-)
-def test_other_sites_pages_drive_no_server_without_keys(
-    registry: str, headers: dict[str, str], refused: str | None
-) -> None:
-    """A page on the machine that serves once unloaded the model by fetch(..., {mode: 'no-cors', method: 'POST'})."""
-
-    async def main() -> None:
-        async with started(arguments(registry)) as replica:
-            given = [("Host", "h:8000"), *headers.items()]
-            for path in ("/predict", "/feedback", "/v2/repository/index", "/v2/models/small/infer"):
-                got = await post(replica.application, path, {}, headers=given)
-                assert (got.status == 403) is (refused is not None)
-                if refused is not None:
-                    assert "without keys takes nothing that a web page" in got.body.decode()
-                    assert refused in got.body.decode() and b"keys=FILE" in got.body
-            if refused is not None:
-                assert (await post(replica.application, UNLOAD, {}, headers=given)).status == 403
-            health = await call(replica.application, "GET", "/health", headers=given)
-            assert health is not None and health.json["status"] == "ok"
-            await asyncio.to_thread(replica._observers.close)
-            assert replica.metrics.observer.refusals["request", "site"] == (0 if refused is None else 5)
-
-    asyncio.run(main())
-
-
-def test_with_keys_a_page_that_has_one_may_ask(registry: str, tmp_path: Path) -> None:
-    _, text = key_file.create(tmp_path / "keys.json", "page", [key_file.Scope.PREDICT])
-
-    async def main() -> None:
-        async with started(arguments(registry, keys=tmp_path / "keys.json")) as replica:
-            given = [("Origin", "https://page.example"), ("Sec-Fetch-Site", "cross-site"), ("X-API-Key", text)]
-            assert (await post(replica.application, "/predict", {"rows": [ROW]}, headers=given)).status == 200
 
     asyncio.run(main())

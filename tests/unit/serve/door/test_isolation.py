@@ -17,6 +17,7 @@ from ray.serve._private import constants, grpc_util, haproxy_templates
 from serving_parts import arguments, call, post, started
 
 import real_servers
+from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 from tidemill.serve.door import isolation
@@ -59,7 +60,7 @@ def test_no_two_starts_are_given_the_same_ports(alone: None) -> None:
         ours = [isolation.ports() for _ in range(5)]
     finally:
         for other in others:
-            other.communicate("\n", timeout=60)
+            other.communicate("\n", timeout=PATIENCE)
     blocks = [block for found in ours for block in _block(found)]
     assert len(blocks) == len({*blocks}) == 5 and len(theirs) == 3
     assert theirs.isdisjoint(blocks)
@@ -168,9 +169,21 @@ def test_a_file_of_the_current_folder_stands_in_for_no_installed_module(tmp_path
     assert not (tmp_path / "was-run").exists()
 
 
+def test_sockets_lie_where_their_paths_are_short_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TMPDIR=/tmp/bench-abcdefgh HAProxy's socket had too long a path, and with a longer one Ray's."""
+    monkeypatch.setattr(tempfile, "tempdir", "/t")
+    assert isolation.temporary_folder() == Path("/t")
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp/bench-abcdefgh")
+    assert isolation.temporary_folder() == Path("/tmp")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SettingsError, match=r"at most 11 bytes, or in /tmp.*bench-abcdefgh.*set TMPDIR to"):
+        isolation.temporary_folder()
+
+
 def test_rays_sessions_lie_where_nobody_else_can_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray makes its own folders with mode 0777, in /tmp."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(isolation, "_LONGEST", 1000)
     found = isolation.session_folder()
     assert isolation.session_folder() == found and found.parent.stat().st_mode & 0o777 == 0o700
     found.parent.chmod(0o755)

@@ -12,22 +12,22 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tidemill.bundle.manifest import Identity
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.serve.door import body
 from tidemill.serve.door.inference import servicer
 from tidemill.serve.wire import arrow, arrow_stream, compression, depth, feedback, protocol
+from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference import framing, messages
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits
-from tidemill.settings import Kind, Objective
+from tidemill.settings import Kind
 
 COLUMNS = tuple(Column(name=name, kind=Kind.CATEGORICAL) for name in ("c", "d"))
 READER = Reader(Schema(columns=(*COLUMNS, Column(name="y", kind=Kind.CATEGORICAL, role=Role.TARGET))))
 LIMITS = Limits()
-IDENTITY = Identity(model="m", version="1", created="", objective=Objective.BINARY, classes=["no", "yes"])
+RULES = LabelRules(classes=frozenset({"no", "yes"}))
 DECODER = Decoder(COLUMNS, ("label",), limits=LIMITS)
 ENTRY = "a" * 2**19
 ROWS = 8192
@@ -114,7 +114,7 @@ def test_values_of_json_are_counted_before_they_are_made(name: str, monkeypatch:
     monkeypatch.setattr(depth, "parsed", _unreached)
     for decode in (
         lambda: protocol.decode(JSON[name], READER, LIMITS),
-        lambda: feedback.decode(JSON[name], IDENTITY, LIMITS, 0),
+        lambda: feedback.decode(JSON[name], RULES, LIMITS, 0),
         lambda: DECODER.http(JSON[name]),
     ):
         with pytest.raises(RequestError, match=r"more than \d+ values|at most \d+ values") as refused:

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from serving_parts import ROW, arguments, call, post, started
 
+from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.profile import Profile, answers_table, profile_like
 from tidemill.data.raw import from_table
@@ -184,14 +185,12 @@ def test_a_replica_tells_its_profile(registry: str) -> None:
         async with started(arguments(registry)) as replica:
             for _ in range(3):
                 await post(replica.application, "/predict", {"rows": [ROW, ROW]})
-            found: Any = None
-            for _ in range(100):
-                got = await call(replica.application, "GET", "/profile")
-                assert got is not None and got.status == 200
-                found = got.json
-                if found["hours"] and found["hours"][-1]["answers"]["rows"] == 6:
-                    break
-                await asyncio.sleep(0.05)
+            found: Any = {"hours": []}
+            async with asyncio.timeout(PATIENCE):
+                while not found["hours"] or found["hours"][-1]["answers"]["rows"] < 6:
+                    got = await call(replica.application, "GET", "/profile")
+                    assert got is not None and got.status == 200
+                    found = got.json
             hour = found["hours"][-1]
             assert hour["inputs"]["columns"]["open"] == {"kind": "boolean", "missing": 0, "true": 6, "false": 0}
             assert hour["inputs"]["columns"]["at"]["missing"] == 6
@@ -207,14 +206,14 @@ def test_what_training_never_saw_is_counted_by_column(registry: str) -> None:
         async with started(arguments(registry)) as replica:
             rows = [ROW, {**ROW, "city": " Zürich"}, {**ROW, "city": "Nowhere"}, {**ROW, "city": None}]
             await post(replica.application, "/predict", {"rows": rows})
-            for _ in range(100):
-                await call(replica.application, "GET", "/profile")  # what waits is counted
-                got = await call(replica.application, "GET", "/metrics")
-                assert got is not None
-                if b"tidemill_categories_total{" in got.body:
-                    break
-                await asyncio.sleep(0.05)
-            lines = got.body.decode().splitlines()
+            body = b""
+            async with asyncio.timeout(PATIENCE):
+                while b"tidemill_categories_total{" not in body:
+                    await call(replica.application, "GET", "/profile")  # what waits is counted
+                    got = await call(replica.application, "GET", "/metrics")
+                    assert got is not None
+                    body = got.body
+            lines = body.decode().splitlines()
             assert 'tidemill_categories_total{column="city"} 3.0' in lines
             assert 'tidemill_unseen_categories_total{column="city"} 1.0' in lines
 

@@ -16,6 +16,7 @@ import pytest
 from ray.serve._private import haproxy_templates
 from serving_parts import arguments, call, post, started
 
+from patience import PATIENCE
 from tidemill.bundle.registry import store
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import BundleError, RegistryError, RequestError, SettingsError
@@ -208,9 +209,10 @@ def test_where_there_is_no_application_haproxy_says_later(tmp_path: Path, monkey
 
 
 def _asked(port: int) -> tuple[int, Any, bytes]:
-    for _ in range(100):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             connection.request("GET", "/predict")
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()

@@ -3,21 +3,25 @@ import asyncio
 import pytest
 
 import own_ray
+from patience import until_async
 from tidemill.serve.on_ray.collection import Collection
+
+pytestmark = pytest.mark.xdist_group("ray")
 
 TEXT = b"# HELP x_total x\n# TYPE x_total counter\nx_total %d\n"
 SCRIPT = """
-import asyncio, logging, os
+import asyncio, os
 from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
-import ray
+import own_ray, ray
+from patience import PATIENCE
 from tidemill.serve.on_ray.collection import Collection
+
 TEXT = b"# HELP x_total x\\n# TYPE x_total counter\\nx_total %d\\n"
-ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 * 2**20,
-         logging_level=logging.ERROR, log_to_driver=False, namespace="collection")
+own_ray.start(namespace="collection")
 
 async def until(collection, text, *wanted):  # scrape until just these lines are there
-    for _ in range(100):
+    for _ in range(int(PATIENCE / 0.1)):
         got = (await collection.collect(text)).decode().splitlines()
         if set(wanted) == {line for line in got if not line.startswith("#")}:
             return print("seen", *wanted)
@@ -44,16 +48,17 @@ ray.shutdown()
 
 @pytest.mark.slow
 def test_one_scrape_shows_all_replicas_and_outlives_what_holds_them_together():
-    ran = own_ray.run(SCRIPT, seconds=120)
+    ran = own_ray.run(SCRIPT)
     assert ran.returncode == 0 and ran.stdout.count("seen") == 4, ran.stdout + ran.stderr[-3000:]
 
 
 def test_without_ray_a_scrape_shows_its_own_replica(monkeypatch):
     async def story():
         collection = Collection("a", "m", period=0.01)
-        monkeypatch.setattr(collection, "_found", lambda: 1 / 0)
+        tries = []
+        monkeypatch.setattr(collection, "_found", lambda: tries.append(1) or 1 / 0)
         collection.start(lambda: TEXT % 1)
-        await asyncio.sleep(0.05)
+        await until_async(lambda: len(tries) >= 2)
         assert b'x_total{replica="a"} 2' in await collection.collect(TEXT % 2)
         await collection.stop()
         await Collection("b", "m").stop()

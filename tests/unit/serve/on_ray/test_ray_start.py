@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import ray.exceptions
 
+from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError, RegistryError
 from tidemill.serve.on_ray import ingress, ray_start
@@ -98,7 +99,7 @@ def test_an_haproxy_that_outlived_its_actor_is_ended(tmp_path):
     )
     try:
         ingress.end_left(tmp_path)
-        assert mine.wait(10) == -15
+        assert mine.wait(PATIENCE) == -15
         assert other.poll() is None
     finally:
         other.kill()

@@ -4,11 +4,13 @@ import time
 import pytest
 
 from tidemill.bundle.manifest import Identity
+from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Label
 from tidemill.serve.wire import feedback
+from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.refusals import Limits
-from tidemill.settings import Objective
+from tidemill.settings import Kind, Objective
 
 ID = "0123456789ab1f-0"
 NOW = 1_700_000_000_000_000_000
@@ -16,9 +18,7 @@ NOW = 1_700_000_000_000_000_000
 
 def decode(content, classes=("no", "yes"), limits=None):
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    objective = Objective.BINARY if classes else Objective.REGRESSION
-    identity = Identity(model="m", version="7", created="", objective=objective, classes=list(classes))
-    return feedback.decode(body, identity, limits or Limits(), NOW)
+    return feedback.decode(body, LabelRules(classes=frozenset(classes) if classes else None), limits or Limits(), NOW)
 
 
 def one(entry, classes=("no", "yes")):
@@ -110,7 +110,7 @@ def test_values_of_a_regression(label, value):
         ({"labels": [{"id": ID, "label": True}]}, 422, "label true"),
         ({"labels": [{"id": ID, "label": 1}]}, 422, "label 1"),
         ({"labels": [{"id": ID, "label": ["yes"]}]}, 422, r'label \["yes"\]'),
-        ({"labels": [{"id": ID, "label": "no", "at": "soon"}]}, 422, 'The time of a label is ISO 8601.*at "soon"'),
+        ({"labels": [{"id": ID, "label": "no", "at": "soon"}]}, 422, 'when it came true.*at "soon"'),
         ({"labels": [{"id": ID, "label": "no", "at": 5}]}, 422, "at 5"),
         (
             {"labels": [{"id": ID, "label": "no", "at": "0001-01-01T00:00:00Z"}]},
@@ -174,9 +174,26 @@ def test_the_moment_of_a_label_is_iso_8601_in_any_of_its_forms():
     assert at == [1_372_601_100_000_000_000] * 2
 
 
+def test_numbers_and_moments_may_be_written_as_training_read_them():
+    schema = Schema(
+        columns=(
+            Column(name="price", kind=Kind.NUMERIC, role=Role.TARGET, decimal_comma=True, thousands="."),
+            Column(name="sold", kind=Kind.TIMESTAMP, role=Role.TIME, format="%d.%m.%Y %H:%M"),
+        )
+    )
+    identity = Identity(model="m", version="1", created="", objective=Objective.REGRESSION, classes=[])
+    rules = LabelRules.of(identity, schema)
+    labels = [{"id": ID, "label": "1.234,5", "at": "30.06.2013 14:05"}, {"id": ID, "label": 2.5, "at": "2013-06-30"}]
+    found = feedback.decode(json.dumps({"labels": labels}).encode(), rules, Limits(), NOW)
+    assert [(label.label, label.event_at) for label in found] == [
+        (1234.5, 1_372_601_100_000_000_000),
+        (2.5, 1_372_550_400_000_000_000),
+    ]
+
+
 def by_key(entry, key="order"):
-    identity = Identity(model="m", version="7", created="", objective=Objective.BINARY, classes=["no", "yes"])
-    (label,) = feedback.decode(json.dumps({"labels": [entry]}).encode(), identity, Limits(), NOW, key)
+    rules = LabelRules(classes=frozenset({"no", "yes"}), key=key)
+    (label,) = feedback.decode(json.dumps({"labels": [entry]}).encode(), rules, Limits(), NOW)
     return label
 
 

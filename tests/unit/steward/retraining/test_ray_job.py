@@ -1,28 +1,26 @@
 """A retraining as a job of a real Ray on this machine, killed once."""
 
-from pathlib import Path
-
 import pytest
 from test_retraining_once import Place, champion, place
 
 import own_ray
 from tidemill.serve.on_ray import ray_token
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 __all__ = ["champion", "place"]
-HERE = Path(__file__).parent
 SCRIPT = """
-import json, logging, os, random, signal, sys, time
+import json, os, random, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from tidemill.serve.on_ray import ray_token
 os.environ |= ray_token.environment()
-import ray
+import own_ray, ray
+from patience import until
 port = random.randrange(20_000, 32_000)  # one that the system gives out may be taken by another of Ray's processes
-context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port,
-                   num_cpus=1, object_store_memory=100 * 2**20, logging_level=logging.ERROR, log_to_driver=False)
-from test_retraining_once import Place, concluded, until
+context = own_ray.start(include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port)
+from test_retraining_once import Place, concluded
 from tidemill.errors import TrainingError
-place = Place(folder=Path(sys.argv[2]), bundle=Path(sys.argv[3]))
+place = Place(folder=Path(sys.argv[1]), bundle=Path(sys.argv[2]))
 one, other = (place.retraining(runner="ray", ray_address=f"http://{context.dashboard_url}") for _ in range(2))
 
 def begun():  # Ray takes jobs a while after it has started
@@ -55,7 +53,7 @@ ray.shutdown()
 def test_a_job_is_submitted_once_and_gone_on_with(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ray_token._THEIRS:
         monkeypatch.delenv(name, raising=False)
-    ran = own_ray.run(SCRIPT, HERE, place.folder, place.bundle, seconds=150)
+    ran = own_ray.run(SCRIPT, place.folder, place.bundle)
     late = f"it took longer than retrain.hours=0.0005, and was ended. Its log: {place.folder / 'd2' / 'attempt-1.log'}"
     lines = ["2 2 ['1', '2'] 1", late, "['d1', 'd1-2', 'd2']"]
     assert ran.stdout.splitlines() == lines, ran.stdout + ran.stderr[-3000:]

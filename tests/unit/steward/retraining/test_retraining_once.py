@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from retraining_parts import START, ledger, record_answers, settings
 
+from patience import until
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import TrainingError
@@ -57,13 +58,6 @@ class Place:
         file = self.folder / name / "run" / "status.json"
         until(lambda: file.exists() and json.loads(file.read_text())["pid"] != other_than)
         return json.loads(file.read_text())
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 180
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def concluded(one: Retraining) -> State:
@@ -159,13 +153,15 @@ def test_a_version_that_was_registered_before_the_kill_is_found(place: Place) ->
 
 def test_a_killed_steward_leaves_a_training_that_the_next_one_takes_over(place: Place) -> None:
     code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import os, signal, sys\n"
         "from pathlib import Path; from test_retraining_once import Place\n"
-        "Place(folder=Path(sys.argv[2]), bundle=Path(sys.argv[3])).retraining().advance()\n"
+        "Place(folder=Path(sys.argv[1]), bundle=Path(sys.argv[2])).retraining().advance()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(place.folder), str(place.bundle)], check=False
+        [sys.executable, "-c", code, str(place.folder), str(place.bundle)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     one = place.retraining()
@@ -236,11 +232,11 @@ def test_a_process_that_only_has_its_number_is_left_alone(place: Place) -> None:
         one.advance()
         place.status()
         (place.folder / "d1" / "attempt-1.pid").write_text(str(other.pid))
-        time.sleep(0.5)
+        time.sleep(0.5)  # now it has taken longer than it may
         for _ in range(3):
             assert one.advance() == State(phase=Phase.RUNNING, attempts=1)
-        assert other.poll() is None
-        other.kill()
+        other.terminate()
+        assert other.wait() == -signal.SIGTERM, "and by nothing before"
 
 
 def test_without_a_limit_it_may_take_for_ever(place: Place) -> None:

@@ -1,0 +1,50 @@
+"""Tables and settings to split."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.target import Target
+from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod, SplitSettings
+
+BINARY = Target(name="y", objective=Objective.BINARY, classes=("a", "b"))
+DAY = datetime(2013, 1, 1)
+
+
+def settings(method: SplitMethod, **others: object) -> SplitSettings:
+    values = {
+        "validation": 0.2,
+        "test": 0.2,
+        "seed": 0,
+        "validation_from": None,
+        "test_from": None,
+        "absent_classes": AbsentClasses.STOP,
+        **others,
+    }
+    return SplitSettings(method=method, **values)  # type: ignore[arg-type]
+
+
+def schema(**roles: tuple[Kind, Role]) -> Schema:
+    return Schema(columns=tuple(Column(name=name, kind=kind, role=role) for name, (kind, role) in roles.items()))
+
+
+SCHEMA = schema(
+    row=(Kind.NUMERIC, Role.FEATURE),
+    g=(Kind.CATEGORICAL, Role.GROUP),
+    t=(Kind.TIMESTAMP, Role.TIME),
+    y=(Kind.CATEGORICAL, Role.TARGET),
+)
+
+
+def table(n: int, groups: int = 10) -> pl.DataFrame:
+    generator = np.random.default_rng(7)
+    return pl.DataFrame(
+        {
+            "row": np.arange(n, dtype=float),
+            "g": [f"g{i % groups}" for i in range(n)],
+            "t": pl.Series([DAY + timedelta(hours=i) for i in range(n)], dtype=pl.Datetime("us", "UTC")),
+            "y": np.where(generator.random(n) < 0.3, "a", "b"),
+        }
+    )

@@ -1,0 +1,124 @@
+"""Replicas of plain objects and of real predictors, and a watcher that looks when it is told to."""
+
+import asyncio
+import contextlib
+import uuid
+
+import pytest
+
+from patience import PATIENCE
+from tidemill.bundle import manifest
+from tidemill.bundle.predictor import Predictor
+from tidemill.bundle.registry.registry import Registry
+from tidemill.errors import BundleError
+from tidemill.serve.answering import fitting
+from tidemill.serve.answering.watch import Watcher
+
+WHY = {"by": "ann", "reason": "test"}
+
+
+class Loaded:
+    """What a version is to these tests: its number, and a predictor where there is one."""
+
+    def __init__(self, number, predictor=None):
+        self.number = number
+        self.predictor = predictor
+
+
+class Plain:
+    """A replica whose versions load at once, unless a test shuts their gate or names an error."""
+
+    def __init__(self):
+        self.held = None
+        self.swaps = []
+        self.events = []
+        self.loads = []
+        self.gates = {}
+        self.errors = {}
+        self.unfit = set()
+
+    def load(self, version):
+        self.loads.append(version)
+        if version in self.gates:
+            assert self.gates[version].wait(PATIENCE)
+        if version in self.errors:
+            raise self.errors[version]
+        return Loaded(version)
+
+    def accepts(self, new, held):
+        if (new.number, held.number) in self.unfit:
+            raise BundleError("fits", observed=f"{new.number} beside {held.number}", remedy="none")
+
+    def swap(self, held):
+        self.held = held
+        challenger = held.challenger.number if held.challenger else None
+        self.swaps.append((held.champion.number, challenger, held.mode, held.share, held.serving))
+
+    def tell(self, event):
+        self.events.append(event)
+
+    def told(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Real(Plain):
+    """A replica with predictors, as `tidemill serve` makes them."""
+
+    def __init__(self, registry):
+        super().__init__()
+        self.registry = registry
+
+    def load(self, version):
+        self.loads.append(version)
+        with self.registry.fetched("small", version, verify=False) as folder:
+            predictor = Predictor(folder, threads=1)
+        fitting.named(predictor.manifest, "small", version)
+        return Loaded(version, predictor)
+
+    def accepts(self, new, held):
+        fitting.check(new.predictor.manifest, held.predictor.manifest)
+
+
+@pytest.fixture(params=["local", "memory"])
+def registry(request, tmp_path, small_multiclass):
+    """Five versions of one bundle; the first is champion."""
+    path = tmp_path / "registry" if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+    registry = Registry(path)
+    for _ in range(5):
+        registry.add("small", small_multiclass.folder)
+    registry.promote("small", "1", **WHY)
+    return registry
+
+
+@pytest.fixture
+def local(tmp_path, small_multiclass):
+    registry = Registry(tmp_path / "registry")
+    for _ in range(5):
+        registry.add("small", small_multiclass.folder)
+    registry.promote("small", "1", **WHY)
+    return registry
+
+
+@contextlib.asynccontextmanager
+async def following(registry, replica, **options):
+    """A watcher that looks when it is told to, unless `seconds` says otherwise."""
+    watcher = Watcher(registry, "small", replica, **{"seconds": 3600, **options})
+    await watcher.start()
+    try:
+        yield watcher
+    finally:
+        await watcher.stop()
+
+
+async def follow(watcher):
+    await watcher.look()
+    await asyncio.wait_for(watcher.settled(), PATIENCE)
+
+
+def run(test):
+    asyncio.run(test)
+
+
+@pytest.fixture
+def described(small_multiclass):
+    return manifest.read(small_multiclass.folder)
