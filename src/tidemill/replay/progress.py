@@ -1,24 +1,20 @@
 """What a person sees of a replay under way on stderr: one line that changes on a terminal, else one now and then."""
 
-import sys
-import time
 from datetime import datetime
 from typing import TextIO
 
-from tidemill.bulk.progress import SECONDS_PER_LINE, SECONDS_PER_UPDATE
+from tidemill.bulk.progress import Line
 
 
-class Progress:
+class Progress(Line):
     """
     Args:
         total: records to come.
     """
 
     def __init__(self, total: int, *, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self._total = total
-        self._stream = sys.stderr if stream is None else stream
-        self._terminal = self._stream.isatty()
-        self._began = self._spoken = time.monotonic()
 
     def show(self, latest: datetime, sent: int, more: str = "") -> None:
         """Say how far it is, if it was not said just now.
@@ -26,25 +22,12 @@ class Progress:
         Args:
             latest: moment of the newest record. sent: records, in all.
         """
-        now = time.monotonic()
-        if now - self._spoken >= (SECONDS_PER_UPDATE if self._terminal else SECONDS_PER_LINE):
-            self._spoken = now
-            line = self.line(now, latest, sent, more)
-            self._write(f"\r\033[K{line}" if self._terminal else f"{line}\n")
-
-    def clear(self) -> None:
-        """Leave the terminal with an empty line to write on."""
-        if self._terminal:
-            self._write("\r\033[K")
+        self.say(lambda now: self.line(now, latest, sent, more))
 
     def line(self, now: float, latest: datetime, sent: int, more: str = "") -> str:
         left = (now - self._began) / max(sent, 1) * (self._total - sent)
         share = sent / max(self._total, 1)
         return f"{latest:%Y-%m-%d}: {sent:,} of {self._total:,} records ({share:.0%}){more}, about {_long(left)} left"
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
 
 
 def _long(seconds: float) -> str:

@@ -273,12 +273,12 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
         shown.show(latest, sent.asked, status)
         if (month := f"{latest:%Y-%m}") != told[0]:
             told[0] = month
-            shown.clear()
+            shown.end()
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
     async with Connections(_HOST, port, plan.manner.connections) as server:
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
-        shown.clear()
+        shown.end()
         if pace is not None:
             await pace.settled(_SETTLED)
             sent.waited = pace.waited

@@ -49,8 +49,6 @@ from tidemill.settings.rules import (
     NotNegative,
     PlainName,
     Positive,
-    Share,
-    ShareOrEnd,
     ShareOrNone,
 )
 from tidemill.settings.training import (
@@ -79,7 +77,6 @@ __all__ = [
     "GateSettings",
     "Imputation",
     "Kind",
-    "ModelSettings",
     "NotNegative",
     "NumericSettings",
     "Objective",
@@ -89,11 +86,8 @@ __all__ = [
     "PreparationSettings",
     "Profiler",
     "QualitySettings",
-    "RegistrySettings",
     "Scaling",
     "Settings",
-    "Share",
-    "ShareOrEnd",
     "ShareOrNone",
     "SplitMethod",
     "SplitSettings",

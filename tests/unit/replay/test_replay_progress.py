@@ -3,7 +3,7 @@
 import io
 from datetime import UTC, datetime
 
-from tidemill.replay import progress
+from tidemill.bulk import progress
 from tidemill.replay.progress import Progress
 
 LATEST = datetime(2016, 5, 1, tzinfo=UTC)
@@ -31,6 +31,6 @@ def test_a_line_now_and_then_or_one_that_changes(monkeypatch) -> None:  # type: 
         for sent in range(1, 11):
             now[0] += 1.5
             shown.show(LATEST, sent)
-        shown.clear()
+        shown.end()
     assert len(file.getvalue().splitlines()) == 1, "each ten seconds"
     assert terminal.getvalue().count("\r\033[K2016-05-01") == 10 and terminal.getvalue().endswith("\r\033[K")
