@@ -118,6 +118,6 @@ async def served(registry: Registry, ledger: Path) -> AsyncIterator[tuple[int, R
     await replica.start()
     try:
         async with by_http(replica) as port:
-            yield port
+            yield port, replica
     finally:
         await replica.stop()

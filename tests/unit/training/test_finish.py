@@ -16,6 +16,8 @@ from tidemill.training.fit import fit
 from tidemill.training.progress import spoken
 from tidemill.training.record import best_epoch
 
+LIMIT = 2.0  # seconds
+
 
 def run(folder, chosen, *, log=None, model=None):
     return fit(
@@ -31,10 +33,14 @@ def run(folder, chosen, *, log=None, model=None):
 
 
 class Slow(Network):
-    """A hundredth of a second for each batch."""
+    """Takes longer than the time limit over one batch in the middle of the second epoch, of 75 batches."""
+
+    batches = 0
 
     def forward(self, numeric_BN, categorical_BC):
-        time.sleep(0.01)
+        self.batches += self.training
+        if self.training and self.batches == 100:
+            time.sleep(LIMIT)
         return super().forward(numeric_BN, categorical_BC)
 
 
@@ -45,9 +51,9 @@ def said(caplog):
 
 
 def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so_far(tmp_path, said):
-    ended = run(tmp_path, settings(max_epochs=1_000, batch_size=4, max_minutes=2 / 60), model=Slow())
+    ended = run(tmp_path, settings(max_epochs=1_000, batch_size=4, max_minutes=LIMIT / 60), model=Slow())
     assert ended.epochs < 1_000
-    assert ended.seconds >= 2
+    assert ended.seconds >= LIMIT
     assert 0 < ended.history[-1]["share"] < 1
     assert all("share" not in entry for entry in ended.history[:-1])
     assert ended.best_epoch == best_epoch(ended.history)
