@@ -28,7 +28,8 @@ _NO_KEY = ""
 
 @dataclass(kw_only=True, slots=True)
 class CheckedTrial:
-    """
+    """The trial of all records, and beside it the same trial without the records of each client.
+
     Attributes:
         whole: of all records.
         without: the same without the records of one group of clients each.
