@@ -4,26 +4,15 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
+from checked_tables import split_settings as settings
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
-from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod, SplitSettings
+from tidemill.settings import Kind, Objective
 
+__all__ = ["BINARY", "DAY", "SCHEMA", "schema", "settings", "table"]
 BINARY = Target(name="y", objective=Objective.BINARY, classes=("a", "b"))
 DAY = datetime(2013, 1, 1)
-
-
-def settings(method: SplitMethod, **others: object) -> SplitSettings:
-    values = {
-        "validation": 0.2,
-        "test": 0.2,
-        "seed": 0,
-        "validation_from": None,
-        "test_from": None,
-        "absent_classes": AbsentClasses.STOP,
-        **others,
-    }
-    return SplitSettings(method=method, **values)  # type: ignore[arg-type]
 
 
 def schema(**roles: tuple[Kind, Role]) -> Schema:
