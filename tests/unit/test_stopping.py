@@ -21,6 +21,30 @@ with stopped_by_signals() as stop:
 print("ended")
 """
 
+STARTING = """
+import multiprocessing, signal, subprocess, sys
+from tidemill.stopping import deaf_to_interrupts
+
+def tell():
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()), flush=True)
+
+if __name__ == "__main__":
+    with deaf_to_interrupts(multiprocessing=True):
+        for _ in range(2):
+            process = multiprocessing.get_context("spawn").Process(target=tell)
+            process.start()
+            process.join()
+    with deaf_to_interrupts(multiprocessing=False):
+        subprocess.run([sys.executable, "-c", "import signal; print(signal.SIGINT in signal.pthread_sigmask(0, ()))"])
+    tell()
+    try:
+        with deaf_to_interrupts(multiprocessing=True):
+            signal.raise_signal(signal.SIGINT)
+            print("not yet", flush=True)
+    except KeyboardInterrupt:
+        print("now", flush=True)
+"""
+
 
 @pytest.fixture
 def deaf() -> Iterator[None]:
@@ -64,3 +88,11 @@ def test_a_run_that_is_deaf_to_ctrl_c_stays_so_and_says_at_sigterm_how_to_go_on(
         signal.raise_signal(signal.SIGTERM)
     assert caught.value.code == 128 + signal.SIGTERM
     assert "The registry is as it was." in capsys.readouterr().err
+
+
+def test_processes_that_are_started_deaf_never_hear_ctrl_c_and_the_one_that_starts_them_does(tmp_path: Path) -> None:
+    """The first process of `multiprocessing` was the one that heard it: see `deaf_to_interrupts`."""
+    script = tmp_path / "starting.py"
+    script.write_text(STARTING)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout.split("\n")[:-1] == ["True", "True", "True", "False", "not yet", "now"]

@@ -6,7 +6,6 @@ Processes and not threads: making Python texts for ONNX Runtime holds the interp
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -14,6 +13,7 @@ from multiprocessing.context import SpawnProcess
 from tidemill.bulk.inputs import Chunk
 from tidemill.bulk.worker import Done, Work, serve
 from tidemill.errors import SettingsError, TidemillError
+from tidemill.stopping import deaf_to_interrupts
 
 
 def score(chunks: Iterator[Chunk], work: Work, workers: int) -> Generator[Done]:
@@ -47,7 +47,7 @@ def _started(work: Work, workers: int) -> Iterator[dict[Connection, SpawnProcess
     context = multiprocessing.get_context("spawn")
     processes: dict[Connection, SpawnProcess] = {}
     try:
-        with _one_polars_thread(), _deaf_to_interrupts():
+        with _one_polars_thread(), deaf_to_interrupts(multiprocessing=True):
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(theirs, work), daemon=True)
@@ -75,16 +75,6 @@ def _one_polars_thread() -> Iterator[None]:
         os.environ.pop(name)
         if before is not None:
             os.environ[name] = before
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile inherit it: Ctrl-C while they import would be a traceback of each."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _received(connection: Connection, process: SpawnProcess, task: str) -> Done | None:

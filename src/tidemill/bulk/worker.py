@@ -1,6 +1,5 @@
 """One worker: a predictor that scores chunks and writes their parts, in a spawned process or a Ray actor."""
 
-import signal
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -95,7 +94,6 @@ def _refuse(scored: Scored) -> NoReturn:
 
 def serve(connection: Connection, work: Work) -> None:
     """Answer chunks with `Done` or an error until the other end is closed: that process may have been killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one decides
     try:
         worker = Worker(work)
         connection.send(None)

@@ -19,6 +19,7 @@ import msgspec
 
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.ledger.wal import SUFFIX
+from tidemill.stopping import deaf_to_interrupts
 
 _LONGEST_DELAY = 60.0  # seconds
 _BEHIND = 120.0
@@ -113,7 +114,8 @@ class Child:
 
     def _start(self, now: float) -> None:
         environment = {**os.environ, "POLARS_MAX_THREADS": "1"}  # the cores belong to the answers
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment)
+        with deaf_to_interrupts(multiprocessing=False):  # it ends when its standard input does
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment)
         self._started = now
         assert self._process.stdin is not None
         note = {"model": self._model, "settings": self._settings, "waits": self._waits}

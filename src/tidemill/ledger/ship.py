@@ -13,7 +13,6 @@ import gc
 import logging
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -82,9 +81,6 @@ def follow(folder: Path, writer: str) -> int:
 
     At the end that process may go on for others: it is enough when it has shipped what `writer` left.
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole group; whoever started this says when to end
     gc.set_threshold(200_000, 50, 50)  # entries make no cycles: looking for some takes an eighth of the time
     note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
     _step_back(note.waits)

@@ -14,6 +14,7 @@ import torch.multiprocessing
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
 
 from tidemill.errors import TidemillError, TrainingError
+from tidemill.stopping import deaf_to_interrupts
 from tidemill.training import signals
 from tidemill.training.job import Job
 from tidemill.training.record import Log
@@ -68,9 +69,10 @@ def run(job: Job, log: Log) -> bool:
 
 def _start(count: int, arguments: tuple[Any, ...]) -> None:
     """Start the processes and wait for them; if this one is stopped, they are as well."""
-    started: Any = start_processes(  # type: ignore[no-untyped-call]
-        _process, args=arguments, nprocs=count, join=False, start_method="spawn"
-    )
+    with deaf_to_interrupts(multiprocessing=True):
+        started: Any = start_processes(  # type: ignore[no-untyped-call]
+            _process, args=arguments, nprocs=count, join=False, start_method="spawn"
+        )
     try:
         while not started.join():
             pass
