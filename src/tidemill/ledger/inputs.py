@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.cells.parsing import TIMESTAMP
-from tidemill.data.cells.values import read_series
 from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
 from tidemill.data.schema import Column, Role, Schema, stands_in_json
 from tidemill.errors import RequestError
@@ -172,13 +171,20 @@ class Inputs:
 
 def _typed(column: Column, values: Any) -> pl.Series:
     if column.kind is Kind.CATEGORICAL:
-        return read_series(pl.Series(_listed(values), dtype=pl.String), column)[1]
+        return _texts(pl.Series(_listed(values), dtype=pl.String), column)
     if column.kind is Kind.TIMESTAMP:
         series = pl.Series(values, dtype=pl.Int64)
         return series.set(series == MISSING_TIMESTAMP, None).cast(TIMESTAMP)
     if column.kind is Kind.BOOLEAN:
         return pl.Series(values, dtype=pl.Float64, strict=False).fill_nan(None).cast(pl.Boolean)
     return pl.Series(values, dtype=pl.Float64).fill_nan(None)
+
+
+def _texts(given: pl.Series, column: Column) -> pl.Series:
+    """Texts as the model read them, null where one is missing; each distinct text is read once, as most come again."""
+    distinct = given.unique().to_list()
+    read = [text or None for text in from_values(distinct, column)]
+    return given if read == distinct else given.replace_strict(distinct, read, return_dtype=pl.String)
 
 
 def _as_far_as_it_fits(values: Any, column: Column) -> Any:
