@@ -213,12 +213,7 @@ def test_marked_blocks_run_and_print_what_is_shown(document: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_from_a_csv_to_an_answer_by_the_readme(tmp_path: Path) -> None:
-    """The README's own lines, on a table that is called as there."""
     environment = sandbox(tmp_path)
-    people = (ROOT / "examples" / "people.csv").read_text(encoding="utf-8")
-    (tmp_path / "people.csv").write_text(people, encoding="utf-8")
-    new = (ROOT / "examples" / "new_people.csv").read_text(encoding="utf-8")
-    (tmp_path / "new.csv").write_text(new, encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(
         r"^ {4}((?:python train\.py|tidemill registry|tidemill predict) .*)$", readme, flags=re.MULTILINE
@@ -227,7 +222,7 @@ def test_from_a_csv_to_an_answer_by_the_readme(tmp_path: Path) -> None:
     for line in lines:
         ran(["bash", "-c", line], tmp_path, environment)
     (code,) = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
-    with_rows = f"import polars as pl\nrows = pl.read_csv('new.csv')\n{code}"
+    with_rows = f"import polars as pl\nrows = pl.read_csv('examples/new_people.csv')\n{code}"
     ran(
         [sys.executable, "-c", with_rows.replace("model.predict(rows)", "print(model.predict(rows))")],
         tmp_path,
