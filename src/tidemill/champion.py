@@ -5,19 +5,20 @@ import dataclasses
 import numpy as np
 import polars as pl
 
+from tidemill.bundle import manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry import gate
 from tidemill.bundle.registry.gate import Contender, Verdict
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data import raw
-from tidemill.data.dataset import Dataset
+from tidemill.data.dataset import Dataset, source
 from tidemill.data.raw import Raw
 from tidemill.data.reread import read_alike, reread
 from tidemill.data.schema import Role
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError, TidemillError
 from tidemill.evaluation.results import Answers, Baseline
-from tidemill.settings import Settings
+from tidemill.settings import Settings, SplitMethod
 
 READS = 0.9
 """Share of the test rows that the champion must be able to read: on fewer the two would not be compared fairly."""
@@ -55,10 +56,29 @@ def challenge(
         return Verdict(passed=False, reasons=(reason,), comparison=None)
     ours = dataclasses.replace(new, answers=_chosen(new.answers, kept))
     verdict = gate.decide(ours, champions, labels[kept], baselines, settings.gate, seed=settings.seed)
-    if len(kept) == test.height:
-        return verdict
-    said = f"Compared on the {len(kept):,} of {test.height:,} test rows that champion {version} can read."
-    return dataclasses.replace(verdict, reasons=(*verdict.reasons, said))
+    said = []
+    if len(kept) < test.height:
+        said.append(f"Compared on the {len(kept):,} of {test.height:,} test rows that champion {version} can read.")
+    if _divided_otherwise(champion, settings, data):
+        said.append(
+            f"Champion {version} was trained on this table, split otherwise: it may have learnt from some of these "
+            "test rows, and look better on them than it is."
+        )
+    if not verdict.passed:
+        said.append(
+            f"If the new version is to answer nevertheless: tidemill registry promote {settings.name} NUMBER --reason "
+            "WHY; to compare the two on requests first, add --to challenger."
+        )
+    return dataclasses.replace(verdict, reasons=(*verdict.reasons, *said))
+
+
+def _divided_otherwise(champion: Predictor, settings: Settings, data: Dataset) -> bool:
+    """Whether the champion's training split may hold rows of our test split: of one table that was not split alike."""
+    before, split = champion.manifest.data, settings.data.split
+    same_table = before.get("fingerprint") == data.fingerprint
+    if not same_table and before.get("source") != source(settings.data):
+        return False
+    return before["split"] != manifest.plain(split) or not (same_table or split.method is SplitMethod.TIME)
 
 
 def _rows(champion: Predictor, settings: Settings, data: Dataset, test: pl.DataFrame) -> tuple[Raw, np.ndarray]:

@@ -23,7 +23,7 @@ from tidemill.bundle.registry.gate import Contender, Verdict
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.champion import challenge
 from tidemill.data import raw
-from tidemill.data.dataset import Dataset, tell
+from tidemill.data.dataset import Dataset, source, tell
 from tidemill.data.profile import profile, profile_answers
 from tidemill.data.raw import Raw
 from tidemill.data.target import Labels
@@ -36,7 +36,7 @@ from tidemill.evaluation.results import Answered, Answers, Evaluation, Importanc
 from tidemill.evaluation.suspicions import check as check_results
 from tidemill.report import curves, gallery, page, standing
 from tidemill.report.content import Calibration, ReportContent
-from tidemill.settings import DataSettings, Settings
+from tidemill.settings import Settings
 from tidemill.training.learn import Learned
 
 LOG = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ def _manifest(settings: Settings, judged: _Judged, run_folder: Path) -> manifest
         data.target,
         data={
             "fingerprint": data.fingerprint,
-            "source": _source(settings.data),
+            "source": source(settings.data),
             "split": settings.data.split,
             "rows": judged.rows,
             "quarantined": data.quarantined,
@@ -226,7 +226,7 @@ def _content(settings: Settings, judged: _Judged, described: manifest.Manifest, 
         name=settings.name,
         version=None,  # the registry gives it when the bundle, report included, is whole
         created=described.identity.created,
-        source=_source(settings.data),
+        source=source(settings.data),
         settings=described.settings,
         schema=data.schema,
         target=data.target,
@@ -246,13 +246,6 @@ def _content(settings: Settings, judged: _Judged, described: manifest.Manifest, 
         command=command,
         versions={"tidemill": described.code.tidemill, **described.code.dependencies},
     )
-
-
-def _source(settings: DataSettings) -> str:
-    """Where the table came from; no password is kept of it."""
-    if settings.source == "sql":
-        return secrets.mask(settings.query or "sql")
-    return secrets.mask(settings.path or settings.source)
 
 
 def _calibration(fitted: Temperature | Conformal | None, opened: Opened, evaluation: Evaluation) -> Calibration | None:

@@ -1,5 +1,7 @@
 """The champion at the gate: it reads the test rows by its own schema, whatever the new version makes of them."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
+from tidemill.bundle import checksums
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.gate import Contender, Verdict
 from tidemill.bundle.registry.registry import Registry
@@ -28,11 +31,18 @@ Challenge = Callable[..., tuple[Verdict, Dataset]]
 def challenged(small_multiclass: Any, tmp_path: Path) -> Challenge:
     """A version that is trained on the champion's own rows, with other kinds, and answers as the champion does."""
     registry = Registry(tmp_path / "registry")
-    registry.add("small", small_multiclass.folder)
-    registry.promote("small", "1", by="me", reason="first")
     path = tmp_path / "table.csv"
 
-    def challenge_with(change: Callable[[pl.DataFrame], pl.DataFrame] = lambda table: table, **data: Any) -> Any:
+    def challenge_with(
+        change: Callable[[pl.DataFrame], pl.DataFrame] = lambda table: table, trained_on: Any = None, **data: Any
+    ) -> Any:
+        folder = shutil.copytree(small_multiclass.folder, tmp_path / "bundle")
+        described = json.loads((folder / "manifest.json").read_text())
+        described["data"] |= trained_on(path) if trained_on else {}
+        (folder / "manifest.json").write_text(json.dumps(described))
+        checksums.write(folder)
+        registry.add("small", folder)
+        registry.promote("small", "1", by="me", reason="first")
         change(small_multiclass.table.with_columns(pl.col("value").cast(pl.Int64))).write_csv(path)
         values = yaml.safe_load(TABLE.read_text()) | {"path": str(path), "target": "grade", **data}
         settings = SimpleNamespace(
@@ -71,6 +81,30 @@ def test_rows_that_the_champion_cannot_read_are_left_out_and_told(
         return
     assert verdict.comparison is not None and 70 < verdict.comparison.rows < found.splits.test.rows == 80
     assert verdict.reasons[-1] == f"Compared on the {verdict.comparison.rows} of 80 test rows that champion 1 can read."
+
+
+RANDOM = {"method": "random", "validation": 0.2, "test": 0.2, "seed": 0}
+RANDOM |= {"validation_from": None, "test_from": None, "absent_classes": "stop"}
+OTHER = RANDOM | {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "split", "warned"),
+    [
+        ("table.csv", OTHER, True),
+        ("table.csv", RANDOM, True),
+        ("other.csv", OTHER, False),
+    ],
+    ids=["another split", "another random split, of another state of the file", "another table"],
+)
+def test_a_champion_that_may_have_learnt_from_the_test_rows_is_named(
+    challenged: Challenge, file: str, split: dict[str, Any], warned: bool
+) -> None:
+    def trained_on(path: Path) -> dict[str, Any]:
+        return {"fingerprint": "of another state", "source": str(path.with_name(file)), "split": split}
+
+    verdict, _ = challenged(trained_on=trained_on)
+    assert warned == any("may have learnt from some of these test rows" in reason for reason in verdict.reasons)
 
 
 def test_a_column_that_is_gone_is_named_with_what_to_do(challenged: Challenge) -> None:

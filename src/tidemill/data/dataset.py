@@ -194,3 +194,10 @@ def _shown(schema: Schema) -> str:
     ]
     more = len(schema.columns) - len(shown)
     return "\n".join([*texts, *([f"  and {more:,} more columns, in the file"] if more else [])])
+
+
+def source(settings: DataSettings) -> str:
+    """Where the table came from; no password is kept of it."""
+    if settings.source == "sql":
+        return secrets.mask(settings.query or "sql")
+    return secrets.mask(settings.path or settings.source)

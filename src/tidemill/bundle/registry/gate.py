@@ -90,14 +90,15 @@ def _against(new: Answered, champion: Answered, settings: GateSettings, seed: in
     comparison = compare(new, champion, level=settings.level, seed=seed)
     bound = excess(new, champion, margin=settings.margin, level=settings.level, seed=seed)
     passed = bound <= 0
-    allowed = f"{settings.margin:.2%} of the champion's {_words(comparison.loss)} of {row_losses(champion).mean():.6g}"
-    verdict = "It is not worse than the champion" if passed else "It is not shown to be no worse than the champion"
+    loss = row_losses(champion).mean()
+    allowed = f"{settings.margin * abs(loss):.6g}, {settings.margin:.2%} of the champion's {loss:.6g}"
+    verdict = "It is no worse than the champion" if passed else "It may be worse than the champion, which stays"
     return _verdict(
         passed,
         (
-            f"{verdict} by more than the margin of {allowed}: {_difference(comparison)}.",
-            f"With {settings.level:.0%} confidence (one-sided) it ends {abs(bound):.6g} "
-            f"{'inside' if passed else 'outside'} the margin at worst.",
+            f"{verdict}: {_difference(comparison)}.",
+            f"It may be higher by at most {allowed} (the margin). With {settings.level:.0%} confidence (one-sided) "
+            f"it ends {abs(bound):.6g} {'inside' if passed else 'outside'} the margin at worst.",
         ),
         comparison,
     )

@@ -77,17 +77,16 @@ def test_a_better_one_passes_and_says_by_how_much(labels: np.ndarray) -> None:
     verdict = gate(noisy(labels, 0.4, 2), noisy(labels, 0.6, 1), labels)
     assert verdict.passed
     assert verdict.comparison is not None and verdict.comparison.upper < 0
-    assert verdict.reasons[0].startswith(
-        "It is not worse than the champion by more than the margin of 1.00% of the champion's squared error of 0.3"
-    )
-    assert verdict.reasons[1].startswith("With 95% confidence (one-sided) it ends 0.")
+    assert verdict.reasons[0].startswith("It is no worse than the champion: its squared error on 800 test rows is 0.")
+    assert verdict.reasons[1].startswith("It may be higher by at most 0.0")
+    assert "1.00% of the champion's 0.3" in verdict.reasons[1]
     assert verdict.reasons[1].endswith("inside the margin at worst.")
 
 
 def test_a_worse_one_is_refused_with_the_numbers(labels: np.ndarray) -> None:
     verdict = gate(noisy(labels, 0.6, 2), noisy(labels, 0.5, 1), labels)
     assert not verdict.passed
-    assert verdict.reasons[0].startswith("It is not shown to be no worse than the champion by more than the margin")
+    assert verdict.reasons[0].startswith("It may be worse than the champion, which stays: its squared error")
     assert "higher (95% interval of the difference: 0." in verdict.reasons[0]
     assert verdict.reasons[1].endswith("outside the margin at worst.")
 
@@ -111,7 +110,7 @@ def test_classification_goes_by_log_loss() -> None:
     even = Contender(target=CLASS, answers={"probabilities": np.full((200, 2), 0.5)})
     verdict = decide(sure, even, labels, (), SETTINGS, seed=0)
     assert verdict.passed
-    assert "log loss of 0.693147" in verdict.reasons[0]
+    assert "its log loss on 200 test rows" in verdict.reasons[0] and "champion's 0.693147" in verdict.reasons[1]
 
 
 @pytest.mark.parametrize(
