@@ -24,7 +24,7 @@ from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.champion import challenge
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset, tell
-from tidemill.data.profile import profile, profile_answers
+from tidemill.data.profiles.profile import profile, profile_answers
 from tidemill.data.raw import Raw
 from tidemill.data.target import Labels
 from tidemill.evaluation import importance, slices

@@ -9,11 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from tidemill import secrets
-from tidemill.data import fingerprint, infer, schema_file, sources, splits, target, typed
+from tidemill.data import fingerprint, infer, schema_file, sources, target, typed
 from tidemill.data.checks import label_times, quality, repeats
 from tidemill.data.checks.findings import Finding, Severity, lines
 from tidemill.data.schema import Role, Schema
-from tidemill.data.splits import Splits
+from tidemill.data.splitting import splits
+from tidemill.data.splitting.splits import Splits
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Duplicates, Kind

@@ -12,7 +12,7 @@ from tidemill.data.checks import column_checks, joint, label_times, personal, re
 from tidemill.data.checks.findings import Finding, Severity
 from tidemill.data.checks.label_times import Late
 from tidemill.data.schema import Schema
-from tidemill.data.splits import Splits
+from tidemill.data.splitting.splits import Splits
 from tidemill.data.tables import Tables, with_null
 from tidemill.data.target import Target
 from tidemill.data.typed import TypedTable

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from tidemill.data.checks.findings import Finding, Severity, noticed
-from tidemill.data.classes import absent
 from tidemill.data.schema import Role
+from tidemill.data.splitting.classes import absent
 from tidemill.data.tables import Tables
 from tidemill.data.target import as_text
 from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod

@@ -15,7 +15,7 @@ import polars as pl
 from tidemill.bundle import folder, manifest
 from tidemill.data.cells import values
 from tidemill.data.infer import infer
-from tidemill.data.profile import Profile, profile
+from tidemill.data.profiles.profile import Profile, profile
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import files

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 import polars as pl
 
-from tidemill.data.bursts import moved, worst
-from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.data.profiles.profile import Profile, cells, profile_like
+from tidemill.data.profiles.variation import moved, worst
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.composition import Rule
-from tidemill.data.bursts import moved
+from tidemill.data.profiles.variation import moved
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.evidence.histograms import HistogramEvidence
 from tidemill.steward.evidence.limits import NOTHING, log_mean

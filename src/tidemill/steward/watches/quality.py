@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.composition import Rule
-from tidemill.data.bursts import worst
-from tidemill.data.profile import Profile, merge, profile_like
+from tidemill.data.profiles.profile import Profile, merge, profile_like
+from tidemill.data.profiles.variation import worst
 from tidemill.moments import from_microseconds, microseconds
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share

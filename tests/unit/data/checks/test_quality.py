@@ -9,9 +9,9 @@ from quality_parts import ERROR, GENERATOR, INFO, WARNING, N, finding, frame
 
 from tidemill.data.checks import column_checks, quality, repeats, row_checks, shifts
 from tidemill.data.checks.findings import Severity
-from tidemill.data.profile import profile
+from tidemill.data.profiles.profile import profile
 from tidemill.data.schema import Role
-from tidemill.data.splits import split
+from tidemill.data.splitting.splits import split
 from tidemill.data.tables import Tables
 from tidemill.data.target import Target
 from tidemill.data.typed import REASON, TypedTable

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tidemill.data import classes
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sealed import SealedTest
+from tidemill.data.splitting import classes
+from tidemill.data.splitting.sealed import SealedTest
 from tidemill.data.tables import hashes
 from tidemill.data.target import Target
 from tidemill.errors import SplitError, listed

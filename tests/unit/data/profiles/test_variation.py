@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from checked_tables import schema_of
 
-from tidemill.data.bursts import RUNS, comparable, worst
-from tidemill.data.profile import profile
+from tidemill.data.profiles.profile import profile
+from tidemill.data.profiles.variation import RUNS, comparable, worst
 from tidemill.data.schema import Role
 from tidemill.settings import Kind
 

@@ -8,7 +8,7 @@ bins, so profiles of parts over the same bins add up to the profile of the whole
         "city": {"kind": "categorical", "missing": 0, "categories": {"Rome": 2}, "other": 1},
         "paid": {"kind": "boolean", "missing": 0, "true": 1, "false": 2},
         "seen": {"kind": "timestamp", …as numeric, in microseconds since 1970 UTC}},
-     "bursts": …}  (of the training split only, see bursts.py)
+     "bursts": …}  (of the training split only, see variation.py)
 
 `seen` lists the categories that the training split has besides those counted one by one; null: too many to list.
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidemill.data.bursts import bursts
+from tidemill.data.profiles.variation import bursts
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import counted, with_null
 from tidemill.errors import SchemaError
