@@ -6,13 +6,27 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from tidemill.data.quarantine import Quarantined
 from tidemill.data.schema import Column, Schema
 from tidemill.data.target import Target
 from tidemill.settings import DataSettings
 
 SEED = 0
 """Samples that checks draw are the same in every run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """Rows kept out of one part of the data.
+
+    part: the setting that named their table, or a split where time tells which one rows belong to.
+    of: all rows of the part, these among them.
+    reasons: "1,240 rows: price: cannot be read as numeric, e.g. 'abc'", the most frequent first.
+    """
+
+    part: str
+    rows: int
+    of: int
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from tidemill.data import quarantine
-from tidemill.data.checks import column_checks, joint, label_times, personal, repeats, row_checks, sentinels, shifts
+from tidemill.data.checks import (
+    column_checks,
+    joint,
+    label_times,
+    personal,
+    quarantine,
+    repeats,
+    row_checks,
+    sentinels,
+    shifts,
+)
 from tidemill.data.checks.findings import Finding, Severity
 from tidemill.data.checks.label_times import Late
 from tidemill.data.schema import Schema

@@ -6,12 +6,13 @@ Limits hold by split: a tenth of the test rows must not hide among many training
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
 from tidemill.data import typed
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.tables import Quarantined
 from tidemill.data.typed import REASON, TypedTable
 from tidemill.settings import DataSettings, Kind, SplitMethod
 
@@ -19,21 +20,6 @@ _ROW = "row\0"
 REASONS = 5
 """That are told, the most frequent first."""
 EXAMPLES = 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quarantined:
-    """Rows kept out of one part of the data.
-
-    part: the setting that named their table, or a split where time tells which one rows belong to.
-    of: all rows of the part, these among them.
-    reasons: "1,240 rows: price: cannot be read as numeric, e.g. 'abc'", the most frequent first.
-    """
-
-    part: str
-    rows: int
-    of: int
-    reasons: tuple[str, ...]
 
 
 def count(
