@@ -17,8 +17,7 @@ import polars as pl
 
 from tidemill.bulk import lines
 from tidemill.data import made_moments
-from tidemill.data.panics import untold
-from tidemill.data.reading import FAILURES, collect, reworded, unreadable
+from tidemill.data.reading import FAILURES, collect, reworded, unreadable, without_panic_text
 from tidemill.data.schema import Schema
 from tidemill.data.sources import _folders, files
 from tidemill.errors import SourceError
@@ -222,7 +221,7 @@ def _is_random_access(path: str) -> bool:
 def _named(path: str) -> Iterator[None]:
     """Errors name the file, and what is said here instead of in the settings of training."""
     try:
-        with untold(), reworded(path, _WORDS):
+        with without_panic_text(), reworded(path, _WORDS):
             yield
     except FAILURES as error:
         reported = unreadable(error, path)

@@ -1,14 +1,18 @@
 """Reading what a source has planned, and the errors of the libraries that read tables, in the shape of ours."""
 
 import gzip
+import os
+import re
+import sys
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import polars as pl
 from polars.exceptions import PanicException
 
-from tidemill.data.panics import untold
 from tidemill.errors import SettingsError, SourceError
 
 
@@ -49,7 +53,7 @@ def reading(place: str | None = None) -> Iterator[None]:
         SourceError: something inside failed.
     """
     try:
-        with untold():
+        with without_panic_text():
             yield
     except FAILURES as error:
         raise unreadable(error, place) from error
@@ -94,3 +98,62 @@ def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
         for word, other in words.items():
             rule, remedy = rule.replace(word, other), remedy.replace(word, other)
         raise SourceError(rule, observed=observed, remedy=remedy) from error
+
+
+_STDERR = 2
+_PANIC_TEXT = re.compile(rb"\n?thread '[^\n]*panicked at .*?(?:\nnote: [^\n]*(?:\n|\Z)|(?=\nthread ')|\Z)", re.DOTALL)
+
+
+class _Stderr:
+    """Whether the main thread is holding standard error back just now, and whether Polars has panicked meanwhile."""
+
+    captured = panicked = False
+
+
+@contextmanager
+def without_panic_text() -> Iterator[None]:
+    """Hide what Rust prints about a panic that ends this block; with `python -W default` it is shown.
+
+    Rust writes each panic of Polars to standard error, with its stack, before Python knows of it, and no setting of
+    Polars or of Rust turns that off. So standard error (the file descriptor: Rust knows no `sys.stderr`) is captured
+    while Polars reads, and then printed without the text of a panic, which becomes an error of ours. If the process is
+    killed meanwhile, what was captured is lost. It works in the main thread alone. Blocks may be nested.
+    """
+    if threading.current_thread() is not threading.main_thread() or sys.warnoptions:
+        yield
+        return
+    with ExitStack() as stack:
+        if not _Stderr.captured:
+            with suppress(OSError):  # without a standard error, or room for a file, nothing can be captured
+                _capture(stack)
+        try:
+            yield
+        except PanicException:
+            _Stderr.panicked = True
+            raise
+
+
+def _capture(stack: ExitStack) -> None:
+    """Until `stack` is closed."""
+    shown = os.dup(_STDERR)  # before a file is opened, which might get the number where there is no standard error
+    stack.callback(os.close, shown)
+    captured = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 — the stack closes it
+    _flush()
+    os.dup2(captured.fileno(), _STDERR)
+    _Stderr.captured, _Stderr.panicked = True, False
+
+    def show() -> None:
+        _flush()
+        os.dup2(shown, _STDERR)
+        _Stderr.captured = False
+        captured.seek(0)
+        text = captured.read()
+        with suppress(OSError):  # whoever read it is gone
+            os.write(shown, _PANIC_TEXT.sub(b"", text) if _Stderr.panicked else text)
+
+    stack.callback(show)
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError, AttributeError):  # it is None where a program has no console
+        sys.stderr.flush()

@@ -20,8 +20,7 @@ from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.checks import label_times
 from tidemill.data.inference import facts, kinds
 from tidemill.data.labels import maturity
-from tidemill.data.panics import untold
-from tidemill.data.reading import FAILURES, collect
+from tidemill.data.reading import FAILURES, collect, without_panic_text
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
@@ -173,7 +172,7 @@ def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings)
 def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFrame:
     """The file's rows, each column of them in the base table, the target among them."""
     try:
-        with untold():
+        with without_panic_text():
             records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
     except FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
