@@ -19,7 +19,7 @@ from tidemill.bulk import lines
 from tidemill.data import made_moments
 from tidemill.data.reading import FAILURES, collect, reworded, unreadable, without_panic_text
 from tidemill.data.schema import Schema
-from tidemill.data.sources import _folders, files
+from tidemill.data.sources import _partitions, files
 from tidemill.errors import SourceError
 
 HEAD = 10_000
@@ -139,7 +139,7 @@ def _scan(path: str, kind: str) -> pl.LazyFrame:
 
 def in_folders(frame: pl.LazyFrame, path: str) -> pl.LazyFrame:
     """The file's rows with the columns that stand in the names of its folders."""
-    return _folders.add(frame, _folders.columns([path])[0])
+    return _partitions.add(frame, _partitions.columns([path])[0])
 
 
 def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start: int) -> Iterator[Chunk]:

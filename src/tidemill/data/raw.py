@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.cells import refusals
 from tidemill.data.cells.epochs import EPOCHS
-from tidemill.data.plain import EXACT
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -163,7 +163,7 @@ def _read(values: Sequence[Any], column: Column) -> list[Any]:
             for v in values
         ]
     elif kind is _CATEGORICAL:
-        texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+        texts = scalars.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
         known, read = texts.plain, texts.read
         found = [
             (v if v in known or texts.is_plain(v) else read.get(v, odd))
@@ -189,11 +189,11 @@ def _moment(value: Any, column: Column) -> Any:
     """ISO 8601 text, unless the column's notation may read it otherwise, and microseconds within training's range."""
     if type(value) is str:
         swapped = column.format is not None and ("%Y-%d" in column.format or "%Y%d" in column.format)
-        moment = None if swapped else plain.moment(value)
+        moment = None if swapped else scalars.moment(value)
         return _ODD if moment is None else moment
     if type(value) is not int or column.format in EPOCHS:
         return _ODD
-    low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
+    low, high = scalars.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
     return value if low <= value <= high else _ODD
 
 
@@ -216,7 +216,7 @@ def _oddly(found: list[Any], places: Sequence[int], values: Sequence[Any], colum
         for row, value in zip(rows, read, strict=True):
             found[row] = value
         if type_ is str and column.kind is _CATEGORICAL:
-            texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+            texts = scalars.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
             for text, value in zip(given, read, strict=True):
                 texts.remember(text, value)
 

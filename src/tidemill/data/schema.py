@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tidemill.data.plain import clean
+from tidemill.data.scalars import clean
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import Kind
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.schema import Column
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def other_unit(value: float, column: Column) -> str | None:
     """The unit that a number seems to be in, where that is not the column's: in its own it lies years outside of
     training's timestamps, in this one within their reach.
     """
-    training = plain.bounds(column.earliest, column.latest)
+    training = scalars.bounds(column.earliest, column.latest)
     if training is None:
         return None
 
@@ -57,7 +57,7 @@ def _in_other_unit(ticks: "pl.Expr", column: Column) -> "pl.Expr":
     """As `other_unit`, of many."""
     import polars as pl
 
-    training = plain.bounds(column.earliest, column.latest)
+    training = scalars.bounds(column.earliest, column.latest)
     if training is None:
         return pl.lit(False)
     own = EPOCHS.get(column.format or "", 1)

@@ -4,7 +4,7 @@ import re
 
 import polars as pl
 
-from tidemill.data import plain
+from tidemill.data import scalars
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 OR = " | "
@@ -63,5 +63,5 @@ def iso(text: pl.Expr) -> pl.Expr:
 def _iso_of(text: pl.Series) -> pl.Series:
     """Microseconds. In plain Python: Polars' engine within Polars' engine may lock up for ever."""
     texts = text.to_list()
-    moments = {one: None if one is None else plain.moment(one) for one in set(texts)}
+    moments = {one: None if one is None else scalars.moment(one) for one in set(texts)}
     return pl.Series(text.name, [moments[one] for one in texts], pl.Int64)

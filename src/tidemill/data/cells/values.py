@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.cells import epochs, parsing
 from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.cells.parsing import TIMESTAMP
-from tidemill.data.plain import EXACT
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -131,7 +131,7 @@ def read_series(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series
     frame = series.alias(column.name).to_frame()
     if series.dtype == pl.String and series.len() <= _FEW:  # what a request has: Polars takes as long as for many
         marks = _marks(column)
-        clean_ones = [one and plain.clean(one) for one in series]
+        clean_ones = [one and scalars.clean(one) for one in series]
         found = pl.Series(column.name, [one if one and one not in marks else None for one in clean_ones], pl.String)
     else:
         found = frame.select(present(column, series.dtype)).to_series()

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 import polars as pl
 
-from tidemill.data.checks import leaks, when
+from tidemill.data.checks import leaks, record_time
 from tidemill.data.checks.findings import Finding, Severity, noticed
 from tidemill.data.schema import Schema
 from tidemill.data.tables import SEED, Tables, sample, with_null
@@ -42,7 +42,7 @@ def check(tables: Tables) -> Iterator[Finding]:
     strongest = _strongest(tables, singles)
     if strongest is not None:
         yield _finding(tables, *strongest, singles)
-    yield from when.suggest(tables, _known_late(tables, singles, strongest))
+    yield from record_time.suggest(tables, _known_late(tables, singles, strongest))
 
 
 def moments(table: pl.DataFrame, schema: Schema, settings: DataSettings, target: Target) -> list[str]:
@@ -54,7 +54,7 @@ def moments(table: pl.DataFrame, schema: Schema, settings: DataSettings, target:
     parts = {"train": with_null(table), "validation": table.clear(), "test": table.clear()}
     tables = Tables(**parts, quarantined=(), schema=schema, settings=settings, target=target)
     singles = {score.column: score.value for score in leaks.scores(tables)}
-    return when.candidates(tables.train, schema, _known_late(tables, singles, _strongest(tables, singles)))
+    return record_time.candidates(tables.train, schema, _known_late(tables, singles, _strongest(tables, singles)))
 
 
 def _strongest(tables: Tables, singles: dict[str, float]) -> tuple[float, tuple[str, str], str] | None:

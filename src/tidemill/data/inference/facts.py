@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from tidemill.data.cells import values
-from tidemill.data.plain import EXACT
 from tidemill.data.reading import collect
+from tidemill.data.scalars import EXACT
 
 READABLE = 0.99
 """Share of the values that a kind must read; rows with the others are quarantined, and counted there."""

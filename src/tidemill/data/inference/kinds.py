@@ -13,8 +13,8 @@ from tidemill.data.cells import values
 from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.inference import agreement, facts, notations, remarks
 from tidemill.data.inference.facts import READABLE, Facts
-from tidemill.data.plain import EXACT
 from tidemill.data.reading import collect
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import TidemillError, listed
 from tidemill.settings import Kind

@@ -12,7 +12,7 @@ import polars as pl
 
 from tidemill.composition import build
 from tidemill.data.reading import reading
-from tidemill.data.sources import _delimited, _folders, _json
+from tidemill.data.sources import _delimited, _json, _partitions
 from tidemill.data.sources._delimited import Options as Options
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings
@@ -65,12 +65,12 @@ def table(path: str, kind: str, options: Options) -> pl.LazyFrame:
             remedy="narrow data.path with a glob, like folder/*.csv",
         )
     scan = SCANS[kinds[paths[0]]]
-    in_folders = _folders.columns(paths)
-    _folders.report(in_folders)
+    in_folders = _partitions.columns(paths)
+    _partitions.report(in_folders)
     frames = []
     for file, values in zip(paths, in_folders, strict=True):
         with reading(file):
-            frames.append(_folders.add(scan(file, options), values))
+            frames.append(_partitions.add(scan(file, options), values))
     return frames[0] if len(frames) == 1 else _joined(paths, frames)
 
 

@@ -21,8 +21,8 @@ from polars.exceptions import PanicException
 from tidemill.data import schema
 from tidemill.data.cells.refusals import unreadable
 from tidemill.data.cells.values import category
-from tidemill.data.plain import EXACT, texts_of
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
+from tidemill.data.scalars import EXACT, texts_of
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
 from tidemill.serve.wire.ask import Ask, Part

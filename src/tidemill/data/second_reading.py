@@ -17,7 +17,7 @@ _NUMBER = Column(name=_ROW, kind=Kind.NUMERIC, role=Role.KEY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reread:
+class SecondReading:
     """table: the rows that the other schema can read. kept: their places in the test split, ascending."""
 
     table: pl.DataFrame
@@ -36,9 +36,9 @@ def _reading(column: Column) -> Column:
     return replace(column, role=Role.FEATURE, missing_allowed=True, **free)  # type: ignore[arg-type]
 
 
-def reread(
+def read_again(
     test: pl.DataFrame, settings: DataSettings, schema: Schema, target: Target, columns: Sequence[Column]
-) -> Reread:
+) -> SecondReading:
     """Read the source again: by `schema`, to find the rows of `test` in it, and those rows by `columns`.
 
     Raises:
@@ -68,7 +68,7 @@ def reread(
     theirs = typed.apply(stored.filter(pl.col(_ROW).is_in(numbers.implode())), _numbered(columns, schema)).table
     places = pl.DataFrame({_ROW: numbers.cast(pl.Float64)}).with_row_index("place")
     ordered = theirs.join(places, on=_ROW).sort("place")
-    return Reread(table=ordered.drop(_ROW, "place"), kept=ordered["place"].to_numpy())
+    return SecondReading(table=ordered.drop(_ROW, "place"), kept=ordered["place"].to_numpy())
 
 
 def _numbered(columns: Sequence[Column], schema: Schema) -> Schema:
