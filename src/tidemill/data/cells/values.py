@@ -7,6 +7,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import polars as pl
 
@@ -36,6 +37,7 @@ TRUE = ("true", "yes", "t", "y", "1")
 FALSE = ("false", "no", "f", "n", "0")
 
 _FEW = 100
+Values = TypeVar("Values", pl.Expr, pl.Series)
 
 NAN = ("NaN", "nan")
 """NaN, which means a missing number, as it is written into text."""
@@ -156,12 +158,19 @@ def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | Non
         exact = value.is_between(-EXACT, EXACT)
         return pl.when(exact).then(value).otherwise(None).cast(pl.Float64)
     if dtype == pl.Duration:
-        return value.dt.total_microseconds() / 1e6
+        return seconds(value, dtype)
     if dtype == pl.Time:
         return value.cast(pl.Int64) / 1e9
     if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
         return value.cast(pl.Float64).fill_nan(None)
     return None
+
+
+def seconds(duration: Values, dtype: pl.DataType) -> Values:
+    """Durations in seconds. Milliseconds are divided as they are: as microseconds, those of 300,000 years overflow."""
+    if dtype == pl.Duration("ms"):
+        return duration.to_physical() / 1e3
+    return duration.dt.total_microseconds() / 1e6
 
 
 def _number_of(text: pl.Expr, column: Column) -> pl.Expr:

@@ -87,9 +87,8 @@ def stop_on_errors(findings: Sequence[Finding]) -> None:
     if len(errors) == 1:
         observed, remedy = errors[0].message, errors[0].remedy
     else:
-        texts = [f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors[:SHOWN]]
-        more = len(errors) - len(texts)
-        observed = "".join([*texts, *([f"\n  and {more:,} more like these"] if more else []), "\n "])
+        observed = "".join(f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors[:SHOWN])
+        observed += f"\n  and {len(errors) - SHOWN:,} more like these" if len(errors) > SHOWN else ""
         remedy = "see each of them"
     raise QualityError(
         f"The data must pass every check ({len(errors)} failed: {', '.join(sorted({e.check for e in errors}))})",

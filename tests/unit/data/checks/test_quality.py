@@ -219,6 +219,6 @@ def test_every_error_is_listed_with_its_remedy() -> None:
     with pytest.raises(QualityError) as caught:
         quality.stop_on_errors([finding("leak", ERROR), finding("missing", WARNING), finding("personal", ERROR)])
     assert str(caught.value) == (
-        "The data must pass every check (2 failed: leak, personal). Got: \n"
-        "  leak in x\n    Remedy: mend leak\n  personal in x\n    Remedy: mend personal\n . Remedy: see each of them."
+        "The data must pass every check (2 failed: leak, personal). Got:\n"
+        "  leak in x\n    Remedy: mend leak\n  personal in x\n    Remedy: mend personal.\nRemedy: see each of them."
     )
