@@ -13,8 +13,7 @@ from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.cells import values
 from tidemill.data.reading import FAILURES, collect, without_panic_text
-from tidemill.data.schema import Role as SchemaRole
-from tidemill.data.schema import Schema
+from tidemill.data.schema import Role as SchemaRole, Schema
 from tidemill.data.sources import _delimited
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
 from tidemill.ledger import columns
