@@ -118,7 +118,7 @@ def _are_numbers(column: Column, fact: Facts | None) -> bool:
 
 def _with_marks_of_test(found: dict[str, Facts], settings: DataSettings) -> dict[str, Facts]:
     """The facts, with the marks of the separate test table as well: what it has more of is missing there too."""
-    test = sources.open_test(settings)
+    test = sources.open_separate(settings, "test")
     if test is None:
         return found
     there = [name for name, dtype in test.collect_schema().items() if name in found and dtype == found[name].dtype]

@@ -45,7 +45,7 @@ def read_again(
         SourceError: the source cannot be read a second time.
         SchemaError: it holds other rows by now, or lacks one of `columns`.
     """
-    numbered = {name: frame.with_row_index(_ROW) for name, frame in dataset.open(settings).tables.items()}
+    numbered = {name: frame.with_row_index(_ROW) for name, frame in dataset.open(settings).items()}
     stored = numbered.get("data.test_path", numbered["data.path"])
     there = stored.collect_schema().names()
     if absent := [column.name for column in columns if column.name not in there]:

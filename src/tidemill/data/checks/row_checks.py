@@ -34,7 +34,7 @@ def quarantined(tables: Tables) -> Iterator[Finding]:
 def weights(tables: Tables) -> Iterator[Finding]:
     """What has no weight is not learned, or not seen when the best epoch is chosen."""
     column = tables.schema.only(Role.WEIGHT)
-    if column is None or column.name not in tables.train.columns:
+    if column is None:
         return
     for name in ("train", "validation"):
         table = tables.splits[name]
@@ -100,7 +100,7 @@ def size(tables: Tables) -> Iterator[Finding]:
 
 def keys(tables: Tables) -> Iterator[Finding]:
     column = tables.schema.only(Role.KEY)
-    if column is None or column.name not in tables.train.columns:
+    if column is None:
         return
     values = pl.concat([table[column.name] for table in tables.splits.values()])
     rows = len(values) - values.n_unique()
@@ -114,7 +114,7 @@ def keys(tables: Tables) -> Iterator[Finding]:
 def groups(tables: Tables) -> Iterator[Finding]:
     """Groups that stand in train and in another split: an error where grouped splits were asked for."""
     column = tables.schema.only(Role.GROUP)
-    if column is None or column.name not in tables.train.columns:
+    if column is None:
         return
     known = tables.train[column.name].unique().implode()
     grouped = tables.settings.split.method is SplitMethod.GROUPED
@@ -133,7 +133,7 @@ def groups(tables: Tables) -> Iterator[Finding]:
 def future(tables: Tables) -> Iterator[Finding]:
     """Timestamps later than the moment of prediction cannot be known at it."""
     moment = tables.schema.only(Role.TIME)
-    if moment is None or moment.kind is not Kind.TIMESTAMP or moment.name not in tables.train.columns:
+    if moment is None or moment.kind is not Kind.TIMESTAMP:
         return
     total = sum(table.height for table in tables.splits.values())
     for column in tables.schema.inputs:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.checks.findings import Finding, Severity, noticed
-from tidemill.data.tables import Tables, counted, named
+from tidemill.data.tables import Tables, counted
 from tidemill.settings import Objective, SplitMethod
 
 CERTAIN = 4.0
@@ -27,7 +27,7 @@ LISTED = 5
 
 def target(tables: Tables) -> Iterator[Finding]:
     """The rate of what is predicted differs between train and another split."""
-    if tables.target is None or tables.target.name not in tables.train.columns:
+    if tables.target is None:
         return
     name = tables.target.name
     say = _mean if tables.target.objective is Objective.REGRESSION else _rate
@@ -87,7 +87,7 @@ def _mean(train: pl.Series, values: pl.Series, split: str, classes: tuple[str, .
 
 def missing(tables: Tables) -> Iterator[Finding]:
     """Inputs that are missing at another rate than in train: one finding a split, for its largest differences."""
-    names = named(tables.schema.inputs, tables.train)
+    names = tables.inputs()
     if not tables.train.height or not names:
         return
     old = tables.train[names].null_count().to_numpy()[0] / tables.train.height
