@@ -32,12 +32,9 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         SchemaError: a named column is absent, cannot be read as its kind, or has two roles; no feature or row is left.
     """
     names = frame.collect_schema().names()
-    roles = _roles(settings, names)
+    roles = check_names(settings, names)
     if settings.schema is not None:
         pinned = schema_file.read(settings.schema)
-        absent = [column.name for column in pinned.columns if column.role is not Role.IGNORED]
-        for name in absent:
-            _present(name, names, f"the schema {settings.schema}")
         columns = [replace(column, role=roles.get(column.name, column.role)) for column in pinned.columns]
         columns = [_stated(column, settings) for column in columns]
         there = {column.name for column in columns}
@@ -58,17 +55,18 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
     return schema
 
 
-def check_names(settings: DataSettings, names: list[str]) -> None:
-    """Every column that the settings or a pinned schema name is among `names`.
+def check_names(settings: DataSettings, names: list[str]) -> dict[str, Role]:
+    """The roles that settings give; every column that these or a pinned schema name is among `names`.
 
     Raises:
         SchemaError: it is not, or it has two roles; or the pinned schema cannot be read.
     """
-    _roles(settings, names)
+    roles = _roles(settings, names)
     if settings.schema is not None:
         for column in schema_file.read(settings.schema).columns:
             if column.role is not Role.IGNORED:
                 _present(column.name, names, f"the schema {settings.schema}")
+    return roles
 
 
 def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], settings: DataSettings) -> list[Column]:
@@ -78,12 +76,10 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         raise SchemaError("A table must have rows", observed="0 rows", remedy="check data.path, data.query, data.limit")
     wanted = dict(settings.kinds)
     for name, role in roles.items():
-        if name in wanted or role is Role.IGNORED:
-            continue
         if role is Role.KEY or (role is Role.TARGET and _names_classes(found[name])):
-            wanted[name] = Kind.CATEGORICAL
+            wanted.setdefault(name, Kind.CATEGORICAL)
     stated = {name: notations.stated(name, text) for name, text in settings.formats.items() if name in found}
-    wanted |= {name: column.kind for name, column in stated.items() if name not in wanted}
+    wanted = {name: column.kind for name, column in stated.items()} | wanted
     times = [name for name, role in roles.items() if role is Role.TIME]
     decided = kinds.decide(frame, found, wanted, times, stated)
     made = _made(frame, settings)
@@ -103,7 +99,7 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
             column = replace(column, reason="says when the label came (data.label_time)")
         gaps = fact.present < fact.rows or bool(column.missing_marks)
         column = replace(column, role=role, missing_allowed=gaps, made_of=made.get(name, column.made_of))
-        columns.append(_fit_for_role(remarks.with_marks(column, fact), fact))
+        columns.append(_fit_for_role(remarks.with_reason(column, column.reason, remarks.missing(column, fact)), fact))
     settled = {*settings.kinds, *settings.formats}
     columns = relevance.ignore_useless(frame, columns, found, settled=settled, index=sources.pandas_index(settings))
     return [replace(column, numeric_categories=_are_numbers(column, found.get(column.name))) for column in columns]
@@ -149,15 +145,8 @@ def _stated(column: Column, settings: DataSettings) -> Column:
         column = replace(column, missing_marks=tuple(settings.missing_marks[column.name]))
     if column.name in settings.formats:
         given = notations.stated(column.name, settings.formats[column.name])
-        column = replace(
-            column,
-            kind=given.kind,
-            format=given.format,
-            decimal_comma=given.decimal_comma,
-            thousands=given.thousands,
-            unit=given.unit,
-            accounting=given.accounting,
-        )
+        notation = ("kind", "format", "decimal_comma", "thousands", "unit", "accounting")
+        column = replace(column, **{name: getattr(given, name) for name in notation})
     return column
 
 
@@ -188,19 +177,14 @@ def _names_classes(fact: Facts) -> bool:
 
 
 def _fit_for_role(column: Column, fact: Facts) -> Column:
+    observed = f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}"
     if column.role is Role.WEIGHT and column.kind is not Kind.NUMERIC:
-        raise SchemaError(
-            "data.weight must name a numeric column",
-            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
-            remedy="name another column, or none",
-        )
+        rule = "data.weight must name a numeric column"
+        raise SchemaError(rule, observed=observed, remedy="name another column, or none")
     if column.role is Role.TIME and column.kind not in (Kind.TIMESTAMP, Kind.NUMERIC):
-        raise SchemaError(
-            "data.time must name a column of timestamps or numbers",
-            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
-            remedy="name another column, or say how it is written: "
-            + override("data.formats", column.name, "%d.%m.%Y"),
-        )
+        rule = "data.time must name a column of timestamps or numbers"
+        example = override("data.formats", column.name, "%d.%m.%Y")
+        raise SchemaError(rule, observed=observed, remedy=f"name another column, or say how it is written: {example}")
     return column
 
 

@@ -174,13 +174,7 @@ def seconds(duration: Values, dtype: pl.DataType) -> Values:
 
 
 def _number_of(text: pl.Expr, column: Column) -> pl.Expr:
-    found = parsing.number(
-        text,
-        decimal_comma=column.decimal_comma,
-        thousands=column.thousands,
-        unit=column.unit,
-        accounting=column.accounting,
-    )
+    found = parsing.number(text, column)
     # a whole number beyond what float64 holds is refused, as one that is stored as such
     whole = pl.when(found.abs() >= EXACT).then(text).cast(pl.Int128, strict=False)
     return pl.when(~(whole.abs() > EXACT).fill_null(False)).then(found)

@@ -57,8 +57,9 @@ def decide(
         equal = [column for column, count in zip(columns, reads[name], strict=False) if count == most]
         enough = most > 0 if name in wanted or name in stated else most >= READABLE * found[name].values > 0
         if enough:
-            best[name] = equal
-            decided[name] = _remarked(equal[0], found[name], most)
+            best[name], fact = equal, found[name]
+            said = remarks.notation(equal[0], fact), remarks.unread(equal[0], fact, most)
+            decided[name] = remarks.with_reason(equal[0], *said)
         else:
             decided[name] = None if name in wanted else remarks.nearly(columns[-1], equal[0], found[name], most)
     return decided | agreement.settle(frame, best, decided, found, stated)
@@ -78,12 +79,6 @@ def moments(frame: pl.LazyFrame, name: str, error: type[TidemillError], *, setti
         observed = f"{name!r} is {found.kind if found else there[name]}"
         raise error(f"{setting} names a column of timestamps", observed=observed, remedy=remedy)
     return found
-
-
-def _remarked(column: Column, fact: Facts, read: int) -> Column:
-    """The column with what is worth saying of how it is read."""
-    said = [remarks.notation(column, fact), remarks.unread(column, fact, read)]
-    return replace(column, reason="; ".join(part for part in said if part) or None)
 
 
 def written_as_numbers(fact: Facts) -> bool:

@@ -40,13 +40,13 @@ def notation(column: Column, fact: Facts) -> str | None:
     return None
 
 
-def with_marks(column: Column, fact: Facts) -> Column:
-    """The column with what is said of the texts that are read as missing in it."""
-    said = [column.reason, _missing(column, fact)]
-    return replace(column, reason="; ".join(part for part in said if part) or None)
+def with_reason(column: Column, *reasons: str | None) -> Column:
+    """The column with all that is worth saying about how it is read."""
+    return replace(column, reason="; ".join(filter(None, reasons)) or None)
 
 
-def _missing(column: Column, fact: Facts) -> str | None:
+def missing(column: Column, fact: Facts) -> str | None:
+    """Which texts are read as missing, with their counts."""
     everything = {**fact.number_marks, **fact.marks}
     counts = {mark: count for mark, count in everything.items() if count and mark in column.missing_marks}
     if not counts:
