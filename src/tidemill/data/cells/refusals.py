@@ -6,7 +6,7 @@ from typing import Any
 
 from tidemill.data.cells.epochs import EPOCHS, UNITS, other_unit, own_unit
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError
+from tidemill.errors import RequestError, listed
 from tidemill.settings import Kind
 
 
@@ -30,13 +30,11 @@ def missing(row: int, column: Column) -> RequestError:
 def unknown(row: int, name: object, names: set[str]) -> RequestError:
     near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    there = sorted(names)
-    more = f" and {len(there) - 50} more" if len(there) > 50 else ""
     return wrong(
         row,
         "A row may only have columns that the model was trained on",
         f"unknown column {shown(name)}",
-        f"{hint}The columns are {', '.join(there[:50])}{more}",
+        f"{hint}The columns are {listed(sorted(names), 50)}",
     )
 
 

@@ -122,9 +122,9 @@ def target(tables: Tables) -> Iterator[Finding]:
         small = counts.filter(counts["rows"] < max(SMALL_CLASS, RARE_CLASS * total))
         if small.height:
             rows = int(small["rows"].sum())
-            listed = ", ".join(f"{value!r} {count:,}" for value, count in small.tail(5).iter_rows())
+            rows_of = ", ".join(f"{value!r} {count:,}" for value, count in small.tail(5).iter_rows())
             yield noticed("rare_classes", Severity.WARNING, name, rows, rows / total)(
-                message=f"{small.height} of {counts.height} classes of {name!r} are rare: {listed} "
+                message=f"{small.height} of {counts.height} classes of {name!r} are rare: {rows_of} "
                 f"of {total:,} training rows",
                 remedy="set data.split.method=stratified and training.class_weights=balanced, or merge rare classes",
             )

@@ -7,10 +7,11 @@ import polars as pl
 from tidemill.data.checks.findings import Finding, Severity, noticed
 from tidemill.data.schema import Role, Schema
 from tidemill.data.tables import Tables, sample
+from tidemill.errors import listed
 from tidemill.settings import Kind, SplitMethod
 
 ROWS = 10_000
-LISTED = 5
+SHOWN = 5
 IN_PARTS = "where the table has it in parts (year, month, day), make it of them with data.moments"
 
 
@@ -48,12 +49,12 @@ def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
         return
     found = [time.name] if time is not None else candidates(tables.train, tables.schema, excluded)
     late = [name for name in moments if name not in found]
-    listed = ", ".join(map(repr, moments[:LISTED])) + (" …" if len(moments) > LISTED else "")
     message = (
-        f"the table has moments ({listed}), and it is split at random: rows of one time stand in train and in test"
+        f"the table has moments ({listed(moments, SHOWN, quoted=True)}), and it is split at random: "
+        "rows of one time stand in train and in test"
     )
     if late:
-        message += f"; {', '.join(map(repr, late[:LISTED]))} gives the target away and is no moment of prediction"
+        message += f"; {listed(late, SHOWN, quoted=True)} gives the target away and is no moment of prediction"
     yield noticed("random_split_of_moments", Severity.WARNING, found[0] if found else None, tables.train.height, 1.0)(
         message=message,
         remedy=f"if a record is made at {found[0]!r}, run once more with data.time={found[0]} "

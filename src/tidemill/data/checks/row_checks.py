@@ -9,6 +9,7 @@ from tidemill.data.schema import Role
 from tidemill.data.splitting.classes import absent
 from tidemill.data.tables import Tables
 from tidemill.data.target import as_text
+from tidemill.errors import listed
 from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod
 
 FEW = 100
@@ -66,11 +67,11 @@ def classes(tables: Tables) -> Iterator[Finding]:
     if tables.settings.split.absent_classes is not AbsentClasses.ACCEPT or name not in tables.train.columns:
         return
     for split, values in absent(tables.splits, name).items():
-        listed = ", ".join(map(repr, values[:FEW_CLASSES])) + (" …" if len(values) > FEW_CLASSES else "")
         left_out = "calibration is left out" if split == "validation" else "figures by class are not measured"
         share = len(values) / max(len(tables.target.classes), 1)
         yield noticed("absent_classes", Severity.WARNING, name, tables.splits[split].height, share, bars=True)(
-            message=f"{split} has no row of the class(es) {listed} of {name!r}, so {left_out}",
+            message=f"{split} has no row of the class(es) {listed(values, FEW_CLASSES, quoted=True)} of {name!r}, "
+            f"so {left_out}",
             remedy="give more rows of these classes, and set data.split.absent_classes=stop again",
         )
 

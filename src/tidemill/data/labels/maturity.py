@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.labels.delays import CLASSES, Delays, count, lumped, part_of, parts, step
-from tidemill.errors import QualityError
+from tidemill.errors import QualityError, listed
 
 ENOUGH, LEAST = 100, 10
 """Records that must be of an age for what is said of it: a twentieth of all, but no more than the first of these and no
@@ -123,8 +123,8 @@ def estimate(delays: Delays, share: float, *, remedy: str) -> Maturity:
     reached_TK = came_TK >= share * (came_TK[-1] + _rest(came_TK, left)) - 1e-12
     late = [name for at, name in enumerate(classes) if not reached_TK[:, at].any()]
     if late:
-        shown = ", ".join(map(repr, late[:_SHOWN])) + (" …" if len(late) > _SHOWN else "")
-        observed = f"labels of {shown} still come at {highest}: {left:.1%} of records of that age have none yet"
+        slow = f"labels of {listed(late, _SHOWN, quoted=True)} still come"
+        observed = f"{slow} at {highest}: {left:.1%} of records of that age have none yet"
         raise QualityError(rule, observed=observed, remedy=remedy)
     first_K = reached_TK.argmax(axis=0)
     by_class = tuple(

@@ -58,10 +58,10 @@ def table(path: str, kind: str, options: Options) -> pl.LazyFrame:
     paths = _files(path)
     kinds = {file: _format(file, kind) for file in paths}
     if len(set(kinds.values())) > 1:
-        shown = ", ".join(f"{Path(file).name} ({kind})" for file, kind in list(kinds.items())[:5])
+        shown = listed((f"{Path(file).name} ({kind})" for file, kind in kinds.items()), 5)
         raise SourceError(
             "All files of one table must have one format",
-            observed=f"{path}: {shown}" + (f" and {len(kinds) - 5:,} more" if len(kinds) > 5 else ""),
+            observed=f"{path}: {shown}",
             remedy="narrow data.path with a glob, like folder/*.csv",
         )
     scan = SCANS[kinds[paths[0]]]
