@@ -159,7 +159,13 @@ def _read(values: Sequence[Any], column: Column) -> list[Any]:
     gap = MISSING[kind] if column.missing_allowed else odd
     if kind is _NUMERIC:
         found = [
-            v if type(v) is float and v == v else gap if v is None else v if type(v) is int and _exact(v) else odd
+            v
+            if type(v) is float and v == v
+            else gap
+            if v is None
+            else v
+            if type(v) is int and -EXACT <= v <= EXACT
+            else odd
             for v in values
         ]
     elif kind is _CATEGORICAL:
@@ -179,10 +185,6 @@ def _read(values: Sequence[Any], column: Column) -> list[Any]:
     if places:
         _oddly(found, places, values, column)
     return found
-
-
-def _exact(value: int) -> bool:
-    return -EXACT <= value <= EXACT
 
 
 def _moment(value: Any, column: Column) -> Any:

@@ -60,7 +60,6 @@ class Late:
     those that are certainly not as late as others come first.
     """
 
-    column: str
     frames: dict[str, pl.LazyFrame]
     end: datetime
     rows: int
@@ -101,7 +100,6 @@ def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSet
         why = error.observed
     until = None if found is None or settings.mature_share is None else found.age
     late = Late(
-        column=at.name,
         frames={name: _chosen(frame, time, at, goal, until) for name, frame in frames.items()},
         end=end,
         rows=rows.height,
@@ -123,24 +121,25 @@ def check(late: Late, settings: DataSettings) -> Iterator[Finding]:
         f"{one.label!r} {'' if place else 'had come '}after {days(one.median)}" for place, one in enumerate(shown)
     ]
     half = f"half of {', of '.join(medians)}"
+    severity, message = Severity.WARNING, f"when a label comes depends on what it says; {half}"
     if not differing:
-        alike = f"labels come alike, whatever they say; {half}" if medians else "too few labels to compare their delays"
-        yield _finding(late, Severity.INFO, alike, "nothing has to be done")
-        return
-    message = f"when a label comes depends on what it says; {half}"
-    if settings.mature_share is not None and late.maturity is not None:
-        young = f"{late.maturity.young.records:,} records younger than {days(late.maturity.age)} are left out"
-        remedy = "leave data.mature_share as it is: with null, records whose label came early would stand for all"
-        yield _finding(late, Severity.INFO, f"{message}, so {young}", remedy)
-        return
-    if late.maturity is None:
+        severity, remedy = Severity.INFO, "nothing has to be done"
+        message = f"labels come alike, whatever they say; {half}"
+        message = message if medians else "too few labels to compare their delays"
+    elif late.maturity is None:
         message += f". {late.why[:1].upper()}{late.why[1:]}"
         remedy = "wait until more labels have come: of these records nobody can say yet how the classes are divided"
-        yield _finding(late, Severity.WARNING, message, remedy)
-        return
-    message += f". {_young(late.maturity, late.end)}"
-    remedy = f"set data.mature_share={SHARE:g}: then only records are learnt from that are so old that nearly all "
-    yield _finding(late, Severity.WARNING, message, f"{remedy}labels of every class have come")
+    elif settings.mature_share is not None:
+        severity, age = Severity.INFO, days(late.maturity.age)
+        message += f", so {late.maturity.young.records:,} records younger than {age} are left out"
+        remedy = "leave data.mature_share as it is: with null, records whose label came early would stand for all"
+    else:
+        message += f". {_young(late.maturity, late.end)}"
+        remedy = f"set data.mature_share={SHARE:g}: then only records are learnt from that are so old that nearly all "
+        remedy += "labels of every class have come"
+    young = late.maturity.young.records if late.maturity else late.rows
+    found = noticed("label_delay", severity, settings.label_time, young, young / max(late.rows, 1))
+    yield found(message=message, remedy=remedy)
 
 
 def _said(late: Late, settings: DataSettings) -> Iterator[str]:
@@ -158,12 +157,6 @@ def _young(found: Maturity, end: datetime) -> str:
         return text
     name, here, there = young.classes[0]
     return f"{text}, and {here:.0%} of these labels are {name!r}, where {there:.0%} of older ones are"
-
-
-def _finding(late: Late, severity: Severity, message: str, remedy: str) -> Finding:
-    young = late.maturity.young.records if late.maturity else late.rows
-    found = noticed("label_delay", severity, late.column, young, young / max(late.rows, 1))
-    return found(message=message, remedy=remedy)
 
 
 def _time(schema: Schema, settings: DataSettings) -> str:

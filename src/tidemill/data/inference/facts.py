@@ -16,6 +16,7 @@ READABLE = 0.99
 SAMPLE = 300
 
 _NUMBER = "number\0"
+_ROWS = "rows\0"
 _NO_WORDS = pl.DataFrame(schema={"text": pl.String, "count": pl.UInt32})
 
 
@@ -78,24 +79,16 @@ def count(frame: pl.LazyFrame, names: list[str], marks: Mapping[str, Sequence[st
     texts = {name for name in names if dtypes[name] == pl.String}
     # a stage of its own: Polars would parse the numbers once for every fact
     frame = frame.select(pl.col(names), *(_plain_number(name).alias(_NUMBER + name) for name in names if name in texts))
-    expressions = [pl.len().alias("rows")]
-    for index, name in enumerate(names):
-        counts = _text_counts(name) if name in texts else _counts(name, dtypes[name])
-        expressions += [expression.alias(f"{index}:{fact}") for fact, expression in counts.items()]
-    counted = collect(frame.select(expressions))
-    rows = counted["rows"][0]
-    by_column: list[dict[str, pl.Series]] = [{} for _ in names]
-    for series in counted.iter_columns():
-        place, _, fact = series.name.partition(":")
-        if fact:
-            by_column[int(place)][fact] = series
-    found = {}
-    for name, own in zip(names, by_column, strict=True):
-        found[name] = (
-            _text_facts(rows, own, marks.get(name))
-            if name in texts
-            else _facts(dtypes[name], rows, own, marks.get(name, ()))
-        )
+    counts = {name: _text_counts(name) if name in texts else _counts(name, dtypes[name]) for name in names}
+    structs = [pl.struct(one.alias(fact) for fact, one in own.items()).alias(name) for name, own in counts.items()]
+    counted = collect(frame.select(pl.len().alias(_ROWS), *structs))
+    rows, found = counted[_ROWS][0], {}
+    for name in names:
+        own = {fact.name: fact for fact in counted[name].struct.unnest()}
+        if name in texts:
+            found[name] = _text_facts(rows, own, marks.get(name))
+        else:
+            found[name] = _facts(dtypes[name], rows, own, marks.get(name, ()))
     return found
 
 

@@ -184,7 +184,7 @@ def _quantile_edges(values: pl.Series) -> list[float]:
 
 def _even_edges(values: pl.Series) -> list[int]:
     """BINS bins of about the same duration, in whole microseconds."""
-    times = _plain(values.drop_nulls())
+    times = values.drop_nulls().dt.epoch("us").to_numpy()
     if len(times) == 0:
         return []
     first, end = int(times.min()), int(times.max()) + 1
@@ -255,11 +255,5 @@ def _ends(numbers: np.ndarray) -> tuple[Any, Any]:
         return None, None
     ends = np.fmin.reduce(numbers), np.fmax.reduce(numbers)
     if not np.isfinite(ends).all():
-        finite = numbers[np.isfinite(numbers)]
-        return _ends(finite)
+        return _ends(numbers[np.isfinite(numbers)])
     return ends[0].item(), ends[1].item()
-
-
-def _plain(values: pl.Series) -> np.ndarray:
-    """Timestamps as int64 microseconds, numbers as they are."""
-    return (values.dt.epoch("us") if values.dtype.is_temporal() else values).to_numpy()

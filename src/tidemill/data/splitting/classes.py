@@ -13,6 +13,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, as_text
 from tidemill.errors import SplitError, listed
 from tidemill.settings import AbsentClasses, Kind, SplitMethod, SplitSettings
+from tidemill.settings.overrides import override
 
 SHOWN = 5
 """Classes that a message lists."""
@@ -114,17 +115,10 @@ def _without(few: list[str], target: Target, everywhere: set[str]) -> list[str]:
     kept = sorted(everywhere - set(few))
     if len(kept) < 2:
         return []
-    plain = all(_plain(value) for value in (target.name, *kept))
-    if plain and len(kept) <= DOMAIN:
-        leave = f"leave these rows out with 'data.quality.domains.{target.name}=[{','.join(kept)}]'"
-    else:
-        leave = f"leave these rows out: list the other classes in data.quality.domains for {target.name!r}"
-    return [leave, "write rare classes as one in the table"]
-
-
-def _plain(text: str) -> bool:
-    """Whether Hydra reads it as it stands, without quotes."""
-    return text != "" and all(character.isalnum() or character in "_-" for character in text)
+    how = f": list the other classes in data.quality.domains for {target.name!r}"
+    if len(kept) <= DOMAIN:
+        how = f" with {override('data.quality.domains', target.name, kept)}"
+    return [f"leave these rows out{how}", "write rare classes as one in the table"]
 
 
 def _instants(target: Target, cut: Cut) -> str | None:

@@ -76,6 +76,7 @@ def split(
     cut = _METHODS[settings.method](table, schema, target) if alike is None else _alike(table, alike, target)
     rest: Rows = np.arange(table.height)
     tables = {"test": test_table, "validation": validation_table}
+    separate = tuple(name for name, given in tables.items() if given is not None)
     for seed, (name, given) in enumerate(tables.items(), start=settings.seed):
         if given is None:
             keep = 2 if name == "test" and validation_table is None else 1
@@ -86,8 +87,6 @@ def split(
     made = {name: part for name, part in parts.items() if part is not None}
     _check_not_empty(made, settings)
     if target is not None and target.objective is not Objective.REGRESSION:
-        given_tables = {"validation": validation_table, "test": test_table}
-        separate = tuple(name for name, given in given_tables.items() if given is not None)
         how = classes.Cut(table=table, schema=schema, settings=settings, parts=made, separate=separate)
         classes.check(how, target)
     return Splits(train=made["train"], validation=made["validation"], test=SealedTest(made["test"]))
