@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -13,7 +12,7 @@ from tidemill import secrets
 from tidemill.data import fingerprint, infer, schema_file, sources, target, typed
 from tidemill.data.checks import label_times, quality, repeats
 from tidemill.data.checks.findings import Finding, Severity, lines
-from tidemill.data.schema import Role, Schema
+from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.splitting import splits
 from tidemill.data.splitting.splits import Splits
 from tidemill.data.target import Target
@@ -90,7 +89,7 @@ def load(settings: DataSettings, folder: Path, opened: OpenTables | None = None)
     if dropped:
         LOG.info("Dropped %s rows that repeat an earlier one in all inputs and the target", f"{dropped:,}")
     parts = divide(kept, schema, settings, goal)
-    schema = schema.with_ranges(_ranges(parts.train, schema))
+    schema = replace(schema, columns=tuple(_with_range(column, parts.train) for column in schema.columns))
     schema_file.write(schema, folder / "schema.yaml")
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
@@ -113,11 +112,14 @@ def load(settings: DataSettings, folder: Path, opened: OpenTables | None = None)
     )
 
 
-def _ranges(train: pl.DataFrame, schema: Schema) -> dict[str, tuple[datetime, datetime]]:
-    """First and last moment of each timestamp column."""
-    names = [column.name for column in schema.columns if column.kind is Kind.TIMESTAMP and column.name in train.columns]
-    found: dict[str, Any] = {name: (train[name].min(), train[name].max()) for name in names}
-    return {name: ends for name, ends in found.items() if None not in ends}
+def _with_range(column: Column, train: pl.DataFrame) -> Column:
+    """A timestamp column with its first and last moment in the training split."""
+    if column.kind is not Kind.TIMESTAMP or column.role is Role.IGNORED:
+        return column
+    first, last = train[column.name].min(), train[column.name].max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return column
+    return replace(column, earliest=first.isoformat(), latest=last.isoformat())
 
 
 def log_findings(findings: Sequence[Finding]) -> None:
@@ -135,8 +137,7 @@ def without_repeats(
     """The typed tables; where it is asked for, without rows that repeat an earlier one in all inputs and the target."""
     if settings.quality.duplicates is not Duplicates.DROP:
         return tables
-    target = [column.name for column in schema.with_role(Role.TARGET)]
-    columns = list(dict.fromkeys([*(column.name for column in schema.inputs), *target]))
+    columns = [column.name for column in (*schema.inputs, *schema.with_role(Role.TARGET))]
     return dict(zip(tables, repeats.drop(list(tables.values()), columns), strict=True))
 
 

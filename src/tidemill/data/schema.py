@@ -4,9 +4,7 @@ A schema is inferred once (`infer.py`), shown, written to YAML, and can be pinne
 Everything later goes by it: checks, splits, preparation, the bundle's manifest, the server.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -106,16 +104,6 @@ class Schema:
             for column in self.columns
             if column.role is Role.FEATURE or (column.role is Role.TIME and self.time_is_input)
         )
-
-    def with_ranges(self, ranges: Mapping[str, tuple[datetime, datetime]]) -> "Schema":
-        """The schema with the first and last moment of timestamp columns, by name, as the training split has them."""
-        columns = tuple(
-            replace(column, earliest=ranges[column.name][0].isoformat(), latest=ranges[column.name][1].isoformat())
-            if column.name in ranges
-            else column
-            for column in self.columns
-        )
-        return replace(self, columns=columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON, defaults left out."""

@@ -9,11 +9,11 @@ A model's own settings (`model.width`, …) stand beside the model, in `tidemill
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Annotated, Any
 
 from tidemill.composition import build, choices, component, keys, nearest_key
-from tidemill.settings import options, overrides
+from tidemill.settings import overrides
 from tidemill.settings.data import (
     AbsentClasses as AbsentClasses,
     DataSettings as DataSettings,
@@ -95,8 +95,24 @@ def without_model(config: Mapping[str, Any]) -> Settings:
     model = dict(config.get("model") or {})
     named = {"name": str(model.pop("name", "")), "parameters": model}
     settings = build(Settings, {**config, "model": named})
-    options.check(settings.data.source, settings.data.options)
+    options = _options(settings.data.source, settings.data.options)
+    if options is not None:
+        build(options, settings.data.options, "data.options")
     return settings
+
+
+def _options(source: str, given: Mapping[str, Any]) -> type | None:
+    """The dataclass `Options` of a source; where it reads a base of its own, that one's options are taken as well.
+
+    None: a module of the user's that does not say which options it has.
+    """
+    module = component("tidemill.data.sources", source, having="read", key="data.source")
+    own: type | None = getattr(module, "Options", None)
+    base = given.get("base")
+    if own is None or "base" not in own.__annotations__ or not isinstance(base, str) or base in ("", source):
+        return own
+    under = _options(base, {})
+    return None if under is None else make_dataclass("Options", (), bases=(own, under), kw_only=True)
 
 
 def with_model(settings: Settings) -> Settings:

@@ -1,7 +1,7 @@
 """How stored values are read as a column's kind: the one place that inference, typing and every door share.
 
 `read` gives a column's values in the dtype of a typed table, null where missing or unreadable;
-`missing` tells the two apart. Text loses the white space around it and is composed (NFC) before anything else.
+`present` tells the two apart. Text loses the white space around it and is composed (NFC) before anything else.
 """
 
 import contextlib
@@ -103,13 +103,7 @@ def read(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Exp
     if dtype in _TEXTS:
         expression: pl.Expr | None = _OF_TEXT[column.kind](value, column)
     else:
-        readers = {
-            Kind.NUMERIC: _number,
-            Kind.BOOLEAN: _boolean,
-            Kind.CATEGORICAL: _category,
-            Kind.TIMESTAMP: _timestamp,
-        }
-        expression = readers[column.kind](value, column, dtype)
+        expression = _STORED[column.kind](value, column, dtype)
     if expression is None:
         raise SchemaError(
             f"A column of kind {column.kind} must hold values that can be read so",
@@ -117,11 +111,6 @@ def read(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Exp
             remedy=f"correct data.kinds.{column.name}, the kind and format in the schema, or ignore the column",
         )
     return expression.alias(column.name)
-
-
-def missing(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Expr:
-    """True where the stored value means "no value". of: as for `read`."""
-    return (present(column, dtype) if of is None else pl.col(of)).is_null()
 
 
 def read_series(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
@@ -209,10 +198,6 @@ def _category(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | N
     return None if unreadable(dtype) else value.cast(pl.String)
 
 
-def _category_of(text: pl.Expr, column: Column) -> pl.Expr:
-    return _one_spelling(text) if column.numeric_categories else text
-
-
 def _one_spelling(text: pl.Expr) -> pl.Expr:
     """Numbers in the spelling of their category: +3, 3. and 3.0 as 3, 2.50 as 2.5. No digit that counts is lost."""
     odd = pl.when(text.str.contains(r"[.+]|^-0$")).then(text)
@@ -242,9 +227,15 @@ def _timestamp_of(text: pl.Expr, column: Column) -> pl.Expr:
     return pl.coalesce(read, parsing.iso(pl.when(read.is_null()).then(text)))
 
 
+_STORED = {
+    Kind.NUMERIC: _number,
+    Kind.BOOLEAN: _boolean,
+    Kind.CATEGORICAL: _category,
+    Kind.TIMESTAMP: _timestamp,
+}
 _OF_TEXT: dict[Kind, Callable[[pl.Expr, Column], pl.Expr]] = {
     Kind.NUMERIC: _number_of,
     Kind.BOOLEAN: _boolean_of,
-    Kind.CATEGORICAL: _category_of,
+    Kind.CATEGORICAL: lambda text, column: _one_spelling(text) if column.numeric_categories else text,
     Kind.TIMESTAMP: _timestamp_of,
 }

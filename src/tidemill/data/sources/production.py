@@ -200,7 +200,7 @@ def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -
     read = {name: values.read(Column(name=name, kind=columns[name].kind), found[name]) for name in odd}
     fitted = records.with_columns(read.values())
     for name in odd:
-        empty = records.select(values.missing(columns[name], found[name])).to_series()
+        empty = records.select(values.present(columns[name], found[name])).to_series().is_null()
         if lost := int((fitted[name].is_null() & ~empty).sum()):
             kind = columns[name].kind
             raise _unfit(

@@ -99,7 +99,7 @@ def read(
             unfit[column.name] = str(dtype)
             continue
         readings.append(reading)
-        lost.append((reading.is_null() & ~values.missing(column, dtype)).mean().alias(column.name))
+        lost.append((reading.is_null() & values.present(column, dtype).is_not_null()).mean().alias(column.name))
     table = collect(frame.select(readings)) if readings else pl.DataFrame()
     shares = (
         collect(frame.select(lost)).row(0, named=True) if lost and table.height else dict.fromkeys(table.columns, 0)
