@@ -158,11 +158,11 @@ def named(spec: str, *, what: str, kind: str) -> Any:
         SettingsError: there is no such module, file or name.
     """
     forms = f"package.module:{kind} or path/to/file.py:{kind}"
-    place, separator, name = spec.rpartition(":")
-    if not separator or not place or not name.isidentifier():
+    origin, separator, name = spec.rpartition(":")
+    if not separator or not origin or not name.isidentifier():
         raise SettingsError(f"{what} is named as {forms}", observed=repr(spec), remedy="correct the setting")
     try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        module = _from_file(Path(origin)) if origin.endswith(".py") else importlib.import_module(origin)
     except Exception as error:
         raise SettingsError(
             f"{what}'s module can be imported",
@@ -173,7 +173,7 @@ def named(spec: str, *, what: str, kind: str) -> Any:
         near = difflib.get_close_matches(name, vars(module), n=1)
         raise SettingsError(
             f"{what}'s module has the {kind.lower()} that the setting names",
-            observed=f"{place} has no {name}",
+            observed=f"{origin} has no {name}",
             remedy=f"did you mean {near[0]}?" if near else f"correct the {kind.lower()}",
         )
     return getattr(module, name)
@@ -251,7 +251,7 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
 
 
 def _ruled(arguments: tuple[Any, ...], value: Any, key: str, problems: list[_Problem]) -> Any:
-    """A value with rules of its own; one of another type is told them as well."""
+    """A value with rules of its own. The message for a value of another type lists them as well."""
     inner, before = arguments[0], len(problems)
     rules = [rule for rule in arguments[1:] if isinstance(rule, Rule)]
     value = _value(inner, value, key, problems)

@@ -89,7 +89,7 @@ def load(settings: DataSettings, folder: Path, opened: OpenTables | None = None)
     if dropped:
         LOG.info("Dropped %s rows that repeat an earlier one in all inputs and the target", f"{dropped:,}")
     parts = divide(kept, schema, settings, goal)
-    schema = replace(schema, columns=tuple(_with_range(column, parts.train) for column in schema.columns))
+    schema = with_ranges(schema, parts.train)
     schema_file.write(schema, folder / "schema.yaml")
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
@@ -112,14 +112,18 @@ def load(settings: DataSettings, folder: Path, opened: OpenTables | None = None)
     )
 
 
-def _with_range(column: Column, train: pl.DataFrame) -> Column:
-    """A timestamp column with its first and last moment in the training split."""
-    if column.kind is not Kind.TIMESTAMP or column.role is Role.IGNORED:
-        return column
-    first, last = train[column.name].min(), train[column.name].max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        return column
-    return replace(column, earliest=first.isoformat(), latest=last.isoformat())
+def with_ranges(schema: Schema, train: pl.DataFrame) -> Schema:
+    """The schema with the first and last moment of each timestamp column in the training split."""
+
+    def ranged(column: Column) -> Column:
+        if column.kind is not Kind.TIMESTAMP or column.role is Role.IGNORED:
+            return column
+        first, last = train[column.name].min(), train[column.name].max()
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            return column
+        return replace(column, earliest=first.isoformat(), latest=last.isoformat())
+
+    return replace(schema, columns=tuple(map(ranged, schema.columns)))
 
 
 def log_findings(findings: Sequence[Finding]) -> None:

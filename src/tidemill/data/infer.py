@@ -158,7 +158,7 @@ def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[
 
 
 def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, Column]:
-    """Columns that nothing is learned from. Their kinds are shown to people only, so the first rows tell them."""
+    """Columns that nothing is learned from. Their kinds are only shown to people, so the first rows suffice."""
     if not names:
         return {}
     head = collect(frame.select(names).head(SHOWN_ROWS)).lazy()

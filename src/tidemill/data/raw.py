@@ -42,8 +42,8 @@ _NUMERIC, _CATEGORICAL, _BOOLEAN, _TIMESTAMP = Kind.NUMERIC, Kind.CATEGORICAL, K
 """Looking a member up in its Enum takes a tenth of a microsecond, twenty times a row."""
 MISSING = {_NUMERIC: NAN, _CATEGORICAL: "", _BOOLEAN: NAN, _TIMESTAMP: MISSING_TIMESTAMP}
 """What stands for a missing value, by kind."""
-_ODD = object()
-"""Stands where a value is not plain."""
+_UNREAD = object()
+"""Stands where only `values.read` can say what a value is."""
 _DTYPES = {_NUMERIC: np.float64, _CATEGORICAL: np.object_, _BOOLEAN: np.float64, _TIMESTAMP: np.int64}
 
 
@@ -144,8 +144,8 @@ def from_series(series: "pl.Series", column: Column, rows: Sequence[int] | None 
         raise refusals.unreadable(rows[0] if rows else 0, column, series[0] if len(series) else None) from error
     lost = read.null_count()
     if lost and (not column.missing_allowed or lost > found.null_count()):
-        for place, (value, is_missing, is_null) in enumerate(zip(series, found.is_null(), read.is_null(), strict=True)):
-            row = rows[place] if rows else place
+        for index, (value, is_missing, is_null) in enumerate(zip(series, found.is_null(), read.is_null(), strict=True)):
+            row = rows[index] if rows else index
             if is_missing and not column.missing_allowed:
                 raise refusals.missing(row, column)
             if is_null and not is_missing:
@@ -154,9 +154,9 @@ def from_series(series: "pl.Series", column: Column, rows: Sequence[int] | None 
 
 
 def _read(values: Sequence[Any], column: Column) -> list[Any]:
-    """What is plainly right is taken here; `_oddly` reads the rest."""
-    kind, odd = column.kind, _ODD
-    gap = MISSING[kind] if column.missing_allowed else odd
+    """Values that can be taken as they are; `_read_by_type` reads the others."""
+    kind, unread = column.kind, _UNREAD
+    gap = MISSING[kind] if column.missing_allowed else unread
     if kind is _NUMERIC:
         found = [
             v
@@ -165,25 +165,25 @@ def _read(values: Sequence[Any], column: Column) -> list[Any]:
             if v is None
             else v
             if type(v) is int and -EXACT <= v <= EXACT
-            else odd
+            else unread
             for v in values
         ]
     elif kind is _CATEGORICAL:
         texts = scalars.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
         known, read = texts.plain, texts.read
         found = [
-            (v if v in known or texts.is_plain(v) else read.get(v, odd))
+            (v if v in known or texts.is_plain(v) else read.get(v, unread))
             if type(v) is str
-            else gap if v is None else odd
+            else gap if v is None else unread
             for v in values
         ]  # fmt: skip
     elif kind is _BOOLEAN:
-        found = [1.0 if v is True else 0.0 if v is False else gap if v is None else odd for v in values]
+        found = [1.0 if v is True else 0.0 if v is False else gap if v is None else unread for v in values]
     else:
         found = [gap if v is None else _moment(v, column) for v in values]
-    places = [place for place, value in enumerate(found) if value is odd]
-    if places:
-        _oddly(found, places, values, column)
+    indices = [index for index, value in enumerate(found) if value is unread]
+    if indices:
+        _read_by_type(found, indices, values, column)
     return found
 
 
@@ -192,26 +192,26 @@ def _moment(value: Any, column: Column) -> Any:
     if type(value) is str:
         swapped = column.format is not None and ("%Y-%d" in column.format or "%Y%d" in column.format)
         moment = None if swapped else scalars.moment(value)
-        return _ODD if moment is None else moment
+        return _UNREAD if moment is None else moment
     if type(value) is not int or column.format in EPOCHS:
-        return _ODD
+        return _UNREAD
     low, high = scalars.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
-    return value if low <= value <= high else _ODD
+    return value if low <= value <= high else _UNREAD
 
 
-def _oddly(found: list[Any], places: Sequence[int], values: Sequence[Any], column: Column) -> None:
-    """Read the values at `places` by `values.read`, type by type."""
+def _read_by_type(found: list[Any], indices: Sequence[int], values: Sequence[Any], column: Column) -> None:
+    """Read the values at `indices` by `values.read`, type by type."""
     by_type: dict[type, list[int]] = {}
-    for place in places:
-        value = values[place]
+    for index in indices:
+        value = values[index]
         if value is None or value != value:  # NaN
             if not column.missing_allowed:
-                raise refusals.missing(place, column)
-            found[place] = MISSING[column.kind]
+                raise refusals.missing(index, column)
+            found[index] = MISSING[column.kind]
         elif type(value) not in (str, bool, int, float):
-            raise refusals.unreadable(place, column, value)
+            raise refusals.unreadable(index, column, value)
         else:
-            by_type.setdefault(type(value), []).append(place)
+            by_type.setdefault(type(value), []).append(index)
     for type_, rows in by_type.items():
         given = [values[row] for row in rows]
         read = from_series(_series(given, type_, rows, column), column, rows).tolist()

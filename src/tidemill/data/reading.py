@@ -43,11 +43,11 @@ _CUT_SHORT = ("end-of-stream marker", "incomplete or truncated", "unexpected end
 
 
 @contextmanager
-def reading(place: str | None = None) -> Iterator[None]:
-    """The one place where failures of the libraries that read tables become ours.
+def reading(source: str | None = None) -> Iterator[None]:
+    """Turn failures of the libraries that read tables into ours.
 
     Args:
-        place: what is read, to be named.
+        source: what is read, to be named.
 
     Raises:
         SourceError: something inside failed.
@@ -56,13 +56,13 @@ def reading(place: str | None = None) -> Iterator[None]:
         with without_panic_text():
             yield
     except FAILURES as error:
-        raise unreadable(error, place) from error
+        raise unreadable(error, source) from error
 
 
-def unreadable(error: BaseException, place: str | None = None) -> SourceError:
+def unreadable(error: BaseException, source: str | None = None) -> SourceError:
     """What Polars or the file system said, in the shape of our errors."""
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
-    where = f"{place}: " if place and place not in said else ""
+    where = f"{source}: " if source and source not in said else ""
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or any(sign in said.lower() for sign in _CUT_SHORT):
         return SourceError(
             "A compressed file must be whole",
@@ -84,8 +84,8 @@ def unreadable(error: BaseException, place: str | None = None) -> SourceError:
 
 
 @contextmanager
-def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
-    """Errors of the sources speak of training's settings: here they name `place`, and say other words, in their order.
+def reworded(source: str, words: Mapping[str, str]) -> Iterator[None]:
+    """Let errors of the sources, which speak of training's settings, name `source` and use other words.
 
     Raises:
         SourceError: something inside did, or a SettingsError.
@@ -93,7 +93,7 @@ def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except (SourceError, SettingsError) as error:
-        observed = error.observed if place in error.observed else f"{place}: {error.observed}"
+        observed = error.observed if source in error.observed else f"{source}: {error.observed}"
         rule, remedy = error.rule, error.remedy
         for word, other in words.items():
             rule, remedy = rule.replace(word, other), remedy.replace(word, other)

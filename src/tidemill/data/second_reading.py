@@ -18,7 +18,7 @@ _NUMBER = Column(name=_ROW, kind=Kind.NUMERIC, role=Role.KEY)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecondReading:
-    """table: the rows that the other schema can read. kept: their places in the test split, ascending."""
+    """table: the rows that the other schema can read. kept: their positions in the test split, ascending."""
 
     table: pl.DataFrame
     kept: np.ndarray
@@ -66,9 +66,9 @@ def read_again(
         )
     numbers = found[_ROW].cast(pl.UInt32)
     theirs = typed.apply(stored.filter(pl.col(_ROW).is_in(numbers.implode())), _numbered(columns, schema)).table
-    places = pl.DataFrame({_ROW: numbers.cast(pl.Float64)}).with_row_index("place")
-    ordered = theirs.join(places, on=_ROW).sort("place")
-    return SecondReading(table=ordered.drop(_ROW, "place"), kept=ordered["place"].to_numpy())
+    positions = pl.DataFrame({_ROW: numbers.cast(pl.Float64)}).with_row_index("position")
+    ordered = theirs.join(positions, on=_ROW).sort("position")
+    return SecondReading(table=ordered.drop(_ROW, "position"), kept=ordered["position"].to_numpy())
 
 
 def _numbered(columns: Sequence[Column], schema: Schema) -> Schema:

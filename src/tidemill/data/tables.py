@@ -1,4 +1,4 @@
-"""What the data checks look at: the three splits, and what is known about them."""
+"""What the data checks look at: the three splits, with their schema and settings."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ SEED = 0
 class Quarantined:
     """Rows kept out of one part of the data.
 
-    part: the setting that named their table, or a split where time tells which one rows belong to.
+    part: the setting that named their table, or a split where rows can be assigned to one by their time.
     of: all rows of the part, these among them.
     reasons: "1,240 rows: price: cannot be read as numeric, e.g. 'abc'", the most frequent first.
     """

@@ -1,4 +1,4 @@
-"""Words of the command line: those that people write as Hydra takes them, and those that messages tell people to write.
+"""Words of the command line: turned into what Hydra takes, and written for the messages that show them.
 
 Hydra has no way to write a mapping's key with a dot, a quotation mark or a letter beyond ASCII in it. Columns have such
 names, so the key is encoded on the way to Hydra, and `composition.build` decodes it.

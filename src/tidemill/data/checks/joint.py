@@ -112,9 +112,9 @@ def _alone(pair: tuple[str, str], singles: dict[str, float]) -> float:
 def _giver(
     pair: tuple[str, str], found: list[tuple[float, tuple[str, str]]], singles: dict[str, float], moments: set[str]
 ) -> str:
-    """The column of the pair that helps others most: what is known too late does so with each that dates the record.
+    """The column of the pair that helps the others most, as one that is known too late does with every date.
 
-    moments: preferred where that does not tell.
+    moments: preferred between equals.
     """
     gains: dict[str, float] = defaultdict(float)
     for score, others in found:

@@ -18,7 +18,7 @@ from tidemill.settings import DataSettings, Kind, SplitMethod
 
 _ROW = "row\0"
 REASONS = 5
-"""That are told, the most frequent first."""
+"""Reasons that a message lists, the most frequent first."""
 EXAMPLES = 2
 
 

@@ -30,11 +30,11 @@ def candidates(table: pl.DataFrame, schema: Schema, excluded: set[str]) -> list[
     rows = sample(table[names], ROWS)
     left = [name for name in names if name not in excluded]
 
-    def place(name: str) -> tuple[float, float]:
+    def lateness(name: str) -> tuple[float, float]:
         later = [float((rows[name] > rows[other]).mean() or 0.0) for other in names if other != name]  # type: ignore[arg-type]
         return max(later, default=0.0), rows[name].null_count() / max(rows.height, 1)
 
-    return sorted(left, key=place)
+    return sorted(left, key=lateness)
 
 
 def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:

@@ -39,11 +39,11 @@ def settle(
     found: Mapping[str, Facts],
     stated: Mapping[str, Column],
 ) -> dict[str, Column]:
-    """Another choice for some columns, and what is to be said of it.
+    """Other notations for some columns, each with the reason why.
 
     Args:
         best: by column, the notations that read as many of its values as any, the likeliest first.
-        decided: the choice by each column's own values.
+        decided: the notation by each column's own values.
         stated: notations that settings give, which are not changed.
     """
     open_ = {name: columns for name, columns in best.items() if name not in stated}
@@ -135,12 +135,12 @@ def _dots_are_thousands(frame: pl.LazyFrame, candidates: Mapping[str, Sequence[C
     """
     checks = []
     for name, columns in candidates.items():
-        dress = next((one for one in columns if one.thousands == "." and one.decimal_comma), None)
-        if dress is None:
+        grouped = next((one for one in columns if one.thousands == "." and one.decimal_comma), None)
+        if grouped is None:
             continue
-        text = parsing.without_unit(pl.col(name).cast(pl.String), dress)
+        text = parsing.without_unit(pl.col(name).cast(pl.String), grouped)
         fits = text.str.contains(_DOTTED) | text.str.contains(_SMALL)
-        enough = fits.sum() >= values.read(dress, pl.String()).count()
+        enough = fits.sum() >= values.read(grouped, pl.String()).count()
         ends = text.str.contains(_ROUND).sum() > 0
         small = text.str.contains(_SMALL).sum() > 0
         checks.append((enough & ends & small).fill_null(False).alias(name))

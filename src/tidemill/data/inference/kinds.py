@@ -87,7 +87,7 @@ def written_as_numbers(fact: Facts) -> bool:
 
 
 def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mapping[str, Facts]) -> dict[str, list[int]]:
-    """How many values each try reads: told from the different words, or in one pass if there are numbers as well."""
+    """How many values each notation reads: counted on the different words, or in one pass if there are numbers too."""
     counts = {}
     expressions = []
     for name, columns in tries.items():

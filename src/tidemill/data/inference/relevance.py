@@ -1,4 +1,4 @@
-"""Features that cannot help a model, told by their values: empty, constant, a name of the record, prose."""
+"""Features that cannot help a model, recognised by their values: empty, constant, a name of the record, prose."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a person is told of how a column is read: its notation, what it does not read, and what nearly was a number."""
+"""What the log and the schema say about how a column is read: its notation, and what was not read by it."""
 
 import logging
 import re

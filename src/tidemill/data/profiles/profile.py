@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidemill.data.profiles.variation import bursts
+from tidemill.data.profiles.variation import variation
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import counted, with_null
 from tidemill.errors import SchemaError
@@ -45,7 +45,7 @@ Profile = dict[str, Any]
 
 
 def profile(train: pl.DataFrame, schema: Schema) -> Profile:
-    """Profile of the inputs and the target, over bins chosen from the training split, with its bursts."""
+    """Profile of the inputs and the target, over bins chosen from the training split, with its variation in time."""
     table, time = with_null(train), schema.only(Role.TIME)
     columns = [*schema.inputs, *schema.with_role(Role.TARGET)]
     there = set(table.columns)
@@ -55,7 +55,7 @@ def profile(train: pl.DataFrame, schema: Schema) -> Profile:
         if entry["kind"] == Kind.CATEGORICAL and entry["other"]:
             entry["seen"] = _seen(table[name])
     ordered = time.name if time and time.name in table.columns else None
-    return {**whole, "bursts": bursts(table, whole, ordered)}
+    return {**whole, "bursts": variation(table, whole, ordered)}
 
 
 def profile_like(table: pl.DataFrame, reference: Profile) -> Profile:

@@ -1,6 +1,6 @@
 """Tables in files: CSV, Parquet, Arrow IPC, JSON Lines and Delta; one file, a folder, a glob or a URL.
 
-Everything is scanned lazily: columns and rows that nobody asks for are not read, where the format allows it.
+Everything is scanned lazily: columns and rows that are not needed are not read, where the format allows it.
 """
 
 import difflib

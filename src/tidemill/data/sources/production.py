@@ -191,7 +191,7 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
 def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -> pl.LazyFrame:
     """Base and records as one table. A column that they store differently is read by its kind on both sides.
 
-    Only text stays text: what it cannot be read as is told later, row by row.
+    Only text stays text: what cannot be read is reported later, row by row.
     """
     stored = base.collect_schema()
     found = records.schema
