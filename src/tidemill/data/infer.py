@@ -12,6 +12,7 @@ from tidemill.data.inference import facts, kinds, notations, relevance, remarks
 from tidemill.data.inference.facts import Facts
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.sources import files
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
 from tidemill.settings.overrides import override
@@ -101,7 +102,7 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         column = replace(column, role=role, missing_allowed=gaps, made_of=made.get(name, column.made_of))
         columns.append(_fit_for_role(remarks.with_reason(column, column.reason, remarks.missing(column, fact)), fact))
     settled = {*settings.kinds, *settings.formats}
-    columns = relevance.ignore_useless(frame, columns, found, settled=settled, index=sources.pandas_index(settings))
+    columns = relevance.ignore_useless(frame, columns, found, settled=settled, index=files.pandas_index(settings))
     return [replace(column, numeric_categories=_are_numbers(column, found.get(column.name))) for column in columns]
 
 
@@ -172,8 +173,9 @@ def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, C
 def _names_classes(fact: Facts) -> bool:
     """Whether a text target's values are labels: "yes" and "no" stay, "true", "1" and "1,5" are read."""
     words = {text.strip().lower() for text in fact.sample}
-    read = words <= {"true", "false"} or kinds.written_as_numbers(fact)
-    return fact.dtype == pl.String and fact.numbers == 0 and not read
+    if fact.dtype != pl.String or fact.numbers or words <= {"true", "false"}:
+        return False
+    return not notations.numbers("text", fact.sample, plain=0)
 
 
 def _fit_for_role(column: Column, fact: Facts) -> Column:

@@ -45,10 +45,6 @@ class Waits:
     median: timedelta
     later: float
 
-    @property
-    def differ(self) -> bool:
-        return abs(self.later - 0.5) > EFFECT
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Late:
@@ -116,7 +112,7 @@ def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSet
 def check(late: Late, settings: DataSettings) -> Iterator[Finding]:
     """Whether the moment of a label depends on what it says."""
     shown = late.waits[:SHOWN]
-    differing = [one for one in late.waits if one.differ]
+    differing = any(abs(one.later - 0.5) > EFFECT for one in late.waits)
     medians = [
         f"{one.label!r} {'' if place else 'had come '}after {days(one.median)}" for place, one in enumerate(shown)
     ]

@@ -40,7 +40,6 @@ CHECKS: tuple[Callable[[Tables], Iterator[Finding]], ...] = (
 
 SHOWN = 10
 """Errors that the message lists; a table of thousands of columns can have as many."""
-_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
 def check(
@@ -72,7 +71,7 @@ def check(
 
     found = splits.test.inspect("data checks", findings)
     found += [] if late is None else label_times.check(late, settings)
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def stop_on_errors(findings: Sequence[Finding]) -> None:

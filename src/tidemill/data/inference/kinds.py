@@ -81,11 +81,6 @@ def moments(frame: pl.LazyFrame, name: str, error: type[TidemillError], *, setti
     return found
 
 
-def written_as_numbers(fact: Facts) -> bool:
-    """Whether texts, none of them a plain number, are numbers in another notation: 1.234,5 or $1 234."""
-    return bool(fact.words.height and notations.numbers("text", fact.sample, plain=fact.numbers))
-
-
 def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mapping[str, Facts]) -> dict[str, list[int]]:
     """How many values each notation reads: counted on the different words, or in one pass if there are numbers too."""
     counts = {}

@@ -61,7 +61,7 @@ def numbers(name: str, sample: Sequence[str], *, plain: int, any_unit: bool = Fa
     if extras.get("unit") == "%" and plain and not any_unit:  # 0.5 beside 12%: which of them is a share?
         extras = {}
     with_unit = [replace(base, **extras) for base in bases] if extras else []
-    return fitting([*bases, *with_unit], sample)
+    return matching([*bases, *with_unit], sample)
 
 
 def _unit_and_minus(sample: Sequence[str], *, any_unit: bool) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def timestamps(name: str, sample: Sequence[str]) -> list[Column]:
     for date in DATES:
         times = [date + time.format(gap=gap) + zone for time, zone in itertools.product(TIMES, ZONES)]
         patterns = [*([date] if clocks * 2 <= len(sample) else []), *(times if clocks * 2 > len(sample) else [])]
-        found = fitting([Column(name=name, kind=Kind.TIMESTAMP, format=pattern) for pattern in patterns], sample)
+        found = matching([Column(name=name, kind=Kind.TIMESTAMP, format=pattern) for pattern in patterns], sample)
         single += found
         if clocks:
             mixed += _mixed(name, [*times, date], sample)
@@ -117,7 +117,7 @@ def _mixed(name: str, patterns: Sequence[str], sample: Sequence[str]) -> list[Co
     return [Column(name=name, kind=Kind.TIMESTAMP, format=parsing.OR.join(chosen))]
 
 
-def fitting(columns: list[Column], sample: Sequence[str]) -> list[Column]:
+def matching(columns: list[Column], sample: Sequence[str]) -> list[Column]:
     """Those that read nearly all of the sample; a year before 1000, or of one digit, is no year."""
     masks = _masks(columns, sample)
     return [column for column, mask in zip(columns, masks, strict=True) if mask.sum() >= 0.9 * len(sample)]

@@ -53,13 +53,6 @@ def open_separate(settings: DataSettings, split: str) -> pl.LazyFrame | None:
     return None if path is None else open(dataclasses.replace(settings, path=path))
 
 
-def pandas_index(settings: DataSettings) -> list[str]:
-    """Columns of a Parquet file that pandas stored as its index of rows, by what pandas wrote into the file."""
-    from tidemill.data.sources import files
-
-    return files.pandas_index(settings) if settings.source == "files" else []
-
-
 def _in_utc(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Times in zones that Polars does not know, like "+05:30", in UTC: in memory they are that already."""
     zoned = {name: dtype for name, dtype in frame.collect_schema().items() if isinstance(dtype, pl.Datetime)}

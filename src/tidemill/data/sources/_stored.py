@@ -74,11 +74,7 @@ def _looked_through(file: str, encoding: str | None, size: int, changed: int) ->
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             if encoding is not None:
-                raise SourceError(
-                    f"Every byte of the table must be {encoding}",
-                    observed=f"{file}: {error.reason} (byte 0x{error.object[error.start]:02x})",
-                    remedy="correct data.options.encoding",
-                ) from error
+                raise _not_encoded(file, encoding, error) from error
             logger.warning(
                 "%s is not UTF-8 (byte 0x%02x); it is read as Latin-1 (cp1252). "
                 "If letters look wrong, set data.options.encoding.",
@@ -104,11 +100,7 @@ def text_of(file: str, found: Found) -> str:
         text: str = content.decode(found.encoding)
     except UnicodeDecodeError as error:
         if found.encoding != "cp1252":
-            raise SourceError(
-                f"Every byte of the table must be {found.encoding}",
-                observed=f"{file}: {error.reason} at byte {error.start}",
-                remedy="correct data.options.encoding",
-            ) from error
+            raise _not_encoded(file, found.encoding, error) from error
         text = content.decode("latin-1")  # cp1252 leaves five bytes undefined
     text = text.removeprefix("\ufeff")
     return text.replace("\r", "\n") if found.old_line_ends else text
@@ -135,6 +127,14 @@ def head_of(file: str) -> str:
         )
         head = "\n".join(line or "" for line in lines.collect().to_series()).encode()
     return head.decode("utf-8", errors="ignore").removeprefix("\ufeff")
+
+
+def _not_encoded(file: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
+    return SourceError(
+        f"Every byte of the table must be {encoding}",
+        observed=f"{file}: {error.reason} (byte 0x{error.object[error.start]:02x})",
+        remedy="correct data.options.encoding",
+    )
 
 
 def _not_text(file: str, kind: str) -> SourceError:

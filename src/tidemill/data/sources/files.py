@@ -75,9 +75,18 @@ def table(path: str, kind: str, options: Options) -> pl.LazyFrame:
 
 
 def pandas_index(settings: DataSettings) -> list[str]:
-    """See `sources.pandas_index`; of a folder, the first file speaks for all."""
+    """Columns of a Parquet file that pandas stored as its index of rows, by what pandas wrote into the file.
+
+    The first file of a folder speaks for all.
+    """
     path = settings.path or ""
-    if not path or _remote(path) or settings.format not in ("auto", "parquet") or _is_delta(path):
+    if (
+        settings.source != "files"
+        or not path
+        or _remote(path)
+        or settings.format not in ("auto", "parquet")
+        or _is_delta(path)
+    ):
         return []
     first = _files(path)[0]
     if _begins(first, 4) != b"PAR1":

@@ -92,10 +92,6 @@ def split(
     return Splits(train=made["train"], validation=made["validation"], test=SealedTest(made["test"]))
 
 
-def _random(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Method:
-    return lambda rows, cut: _scikit_learn(rows, cut)
-
-
 def _stratified(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Method:
     if target is None or target.objective is Objective.REGRESSION:
         raise SplitError(
@@ -212,7 +208,7 @@ def _by_time(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Met
 
 
 _METHODS: dict[SplitMethod, Callable[[pl.DataFrame, Schema, Target | None], _Method]] = {
-    SplitMethod.RANDOM: _random,
+    SplitMethod.RANDOM: lambda table, schema, target: _scikit_learn,
     SplitMethod.STRATIFIED: _stratified,
     SplitMethod.GROUPED: _grouped,
     SplitMethod.TIME: _by_time,
