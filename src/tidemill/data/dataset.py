@@ -142,7 +142,7 @@ def without_repeats(
     if settings.quality.duplicates is not Duplicates.DROP:
         return tables
     columns = [column.name for column in (*schema.inputs, *schema.with_role(Role.TARGET))]
-    return dict(zip(tables, repeats.drop(list(tables.values()), columns), strict=True))
+    return repeats.drop(tables, columns)
 
 
 def divide(tables: Mapping[str, pl.DataFrame], schema: Schema, settings: DataSettings, goal: Target) -> Splits:

@@ -76,9 +76,10 @@ def count(frame: pl.LazyFrame, names: list[str], marks: Mapping[str, Sequence[st
     marks = marks or {}
     frame = values.cleaned(frame)
     dtypes = frame.collect_schema()
-    texts = {name for name in names if dtypes[name] == pl.String}
+    texts = [name for name in names if dtypes[name] == pl.String]
     # a stage of its own: Polars would parse the numbers once for every fact
-    frame = frame.select(pl.col(names), *(_plain_number(name).alias(_NUMBER + name) for name in names if name in texts))
+    numbers = pl.col(texts).cast(pl.Float64, strict=False).fill_nan(None).name.prefix(_NUMBER)
+    frame = frame.select(pl.col(names), numbers)
     counts = {name: _text_counts(name) if name in texts else _counts(name, dtypes[name]) for name in names}
     structs = [pl.struct(one.alias(fact) for fact, one in own.items()).alias(name) for name, own in counts.items()]
     counted = collect(frame.select(pl.len().alias(_ROWS), *structs))
@@ -106,10 +107,6 @@ def _counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
             "constant": value.min() == value.max(),  # before it is a float: ids of 64 bits are alike as such
         }
     return {"present": value.count(), "constant": value.n_unique() == 1}
-
-
-def _plain_number(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.Float64, strict=False).fill_nan(None)
 
 
 def _text_counts(name: str) -> dict[str, pl.Expr]:

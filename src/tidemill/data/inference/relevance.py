@@ -50,8 +50,7 @@ def ignore_useless(
                 column = replace(column, kind=Kind.CATEGORICAL)
             reason = _says_nothing(fact)
             if reason is None and column.name not in settled:
-                reason = _index(column.name, different.get(column.name, 0), fact, index)
-                reason = reason or _names_record(column, fact, different.get(column.name, 0))
+                reason = _names_record(column, fact, different.get(column.name, 0), index)
             if reason is not None:
                 column = replace(with_reason(column, reason, column.reason), role=Role.IGNORED)
         result.append(column)
@@ -66,14 +65,11 @@ def _says_nothing(fact: Facts) -> str | None:
     return "constant: every row has the same value" if fact.constant else None
 
 
-def _index(name: str, different: int, fact: Facts, index: Collection[str]) -> str | None:
-    if re.fullmatch(r"__index_level_\d+__", name):
+def _names_record(column: Column, fact: Facts, different: int, index: Collection[str]) -> str | None:
+    if re.fullmatch(r"__index_level_\d+__", column.name):
         return "the index of a pandas table, which numbers its rows"
-    own = name in index and different == fact.rows
-    return "the index of a pandas table: every row has its own value" if own else None
-
-
-def _names_record(column: Column, fact: Facts, different: int) -> str | None:
+    if column.name in index and different == fact.rows:
+        return "the index of a pandas table: every row has its own value"
     if fact.present < FEW_ROWS or different == 0:
         return None
     if column.kind is Kind.NUMERIC:

@@ -25,18 +25,14 @@ ENDINGS = {
 }
 COMPRESSED = (".gz", ".zst")
 _PACKED = {
-    ".zip": "unzip it: python -m zipfile -e {file} FOLDER, then data.path=FOLDER",
-    ".tar": "unpack it: tar -xf {file}, then name the file or folder",
-    ".tgz": "unpack it: tar -xf {file}, then name the file or folder",
-    ".bz2": "unpack it: bunzip2 {file}, then name the file without .bz2",
-    ".xz": "unpack it: unxz {file}, then name the file without .xz",
-    ".7z": "unpack it, then name the file or folder",
-    ".rar": "unpack it, then name the file or folder",
-    ".xlsx": "save the sheet as CSV (UTF-8), then name that file",
-    ".xls": "save the sheet as CSV (UTF-8), then name that file",
-    ".ods": "save the sheet as CSV (UTF-8), then name that file",
+    (".zip",): "unzip it: python -m zipfile -e {file} FOLDER, then data.path=FOLDER",
+    (".tar", ".tgz"): "unpack it: tar -xf {file}, then name the file or folder",
+    (".bz2",): "unpack it: bunzip2 {file}, then name the file without .bz2",
+    (".xz",): "unpack it: unxz {file}, then name the file without .xz",
+    (".7z", ".rar"): "unpack it, then name the file or folder",
+    (".xlsx", ".xls", ".ods"): "save the sheet as CSV (UTF-8), then name that file",
 }
-"""What cannot be read as it is, by its ending, and how it becomes what can."""
+"""What cannot be read as it is, by its endings, and how it becomes what can."""
 
 
 def read(settings: DataSettings) -> pl.LazyFrame:
@@ -186,8 +182,8 @@ def _format(file: str, setting: str) -> str:
     for kind, endings in ENDINGS.items():
         if name.endswith(endings):
             return kind
-    for ending, remedy in _PACKED.items():
-        if name.endswith(ending):
+    for endings, remedy in _PACKED.items():
+        if name.endswith(endings):
             raise SourceError(
                 "A file must be in a format that can be read as it is",
                 observed=file,
