@@ -36,7 +36,7 @@ _MOMENT, _CAME = "moment", "known"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waits:
+class ClassDelay:
     """Delays of one class: how many labels, by when half of them have come, and how often they come after others' (of
     pairs with another class; .5: as late as those)."""
 
@@ -47,12 +47,12 @@ class Waits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Late:
-    """What `data.label_time` came to.
+class LabelTimes:
+    """What `data.label_time` makes of the tables, and what it shows about delays.
 
     frames: the tables, by the setting that names each, with the records that are learnt from. end: the newest moment
     of the table of `data.path`. rows: of that table; unlabelled: of these, without a label. maturity: None where
-    labels of a class still come at its end, which `why` says then. waits: by class, of records that are old enough;
+    labels of a class still come at its end, which `why` says then. delays: by class, of records that are old enough;
     those that are certainly not as late as others come first.
     """
 
@@ -62,10 +62,10 @@ class Late:
     unlabelled: int
     maturity: Maturity | None
     why: str
-    waits: tuple[Waits, ...]
+    delays: tuple[ClassDelay, ...]
 
 
-def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSettings) -> Late | None:
+def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSettings) -> LabelTimes | None:
     """Leave out what is not learnt from, and look at the delays of labels; None where no column says when they came.
 
     Records without a label are left out. With `data.mature_share`, so are those so young that this share of the labels
@@ -95,24 +95,24 @@ def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSet
             raise
         why = error.observed
     until = None if found is None or settings.mature_share is None else found.age
-    late = Late(
+    late = LabelTimes(
         frames={name: _chosen(frame, time, at, goal, until) for name, frame in frames.items()},
         end=end,
         rows=rows.height,
         unlabelled=rows[LABEL].null_count(),
         maturity=found,
         why=why,
-        waits=_waits(rows, end - (found.age if found else timedelta())),
+        delays=_class_delays(rows, end - (found.age if found else timedelta())),
     )
-    for line in _said(late, settings):
+    for line in _log_lines(late, settings):
         LOG.info("%s", line)
     return late
 
 
-def check(late: Late, settings: DataSettings) -> Iterator[Finding]:
+def check(late: LabelTimes, settings: DataSettings) -> Iterator[Finding]:
     """Whether the moment of a label depends on what it says."""
-    shown = late.waits[:SHOWN]
-    differing = any(abs(one.later - 0.5) > EFFECT for one in late.waits)
+    shown = late.delays[:SHOWN]
+    differing = any(abs(one.later - 0.5) > EFFECT for one in late.delays)
     medians = [
         f"{one.label!r} {'' if place else 'had come '}after {days(one.median)}" for place, one in enumerate(shown)
     ]
@@ -138,7 +138,7 @@ def check(late: Late, settings: DataSettings) -> Iterator[Finding]:
     yield found(message=message, remedy=remedy)
 
 
-def _said(late: Late, settings: DataSettings) -> Iterator[str]:
+def _log_lines(late: LabelTimes, settings: DataSettings) -> Iterator[str]:
     if late.unlabelled:
         yield f"Left out: {late.unlabelled:,} of {late.rows:,} records, which have no label"
     if settings.mature_share is not None and late.maturity is not None:
@@ -216,7 +216,7 @@ def _chosen(frame: pl.LazyFrame, time: Column, at: Column, goal: Column, age: ti
     return labelled.filter((values.read(time, stored[time.name]) < until).fill_null(True))
 
 
-def _waits(rows: pl.DataFrame, until: datetime) -> tuple[Waits, ...]:
+def _class_delays(rows: pl.DataFrame, until: datetime) -> tuple[ClassDelay, ...]:
     """By class, of the records of before; of all, where these have too few labels."""
     came = rows.drop_nulls([_CAME, LABEL]).with_columns(delay=pl.col(_CAME) - pl.col(_MOMENT))
     old = came.filter(pl.col(_MOMENT) <= until)
@@ -230,5 +230,5 @@ def _waits(rows: pl.DataFrame, until: datetime) -> tuple[Waits, ...]:
         later = (rank - (records + 1) / 2) / others
         deviation = sqrt((came.height + 1) / (12 * records * others))
         certain = abs(later - 0.5) > CERTAIN * deviation
-        found.append(Waits(label=label, records=records, median=median, later=later if certain else 0.5))
+        found.append(ClassDelay(label=label, records=records, median=median, later=later if certain else 0.5))
     return tuple(sorted(found, key=lambda one: -abs(one.later - 0.5)))

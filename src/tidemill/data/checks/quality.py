@@ -19,7 +19,7 @@ from tidemill.data.checks import (
     shifts,
 )
 from tidemill.data.checks.findings import Finding, Severity
-from tidemill.data.checks.label_times import Late
+from tidemill.data.checks.label_times import LabelTimes
 from tidemill.data.schema import Schema
 from tidemill.data.splitting.splits import Splits
 from tidemill.data.tables import Tables, with_null
@@ -48,7 +48,7 @@ def check(
     schema: Schema,
     settings: DataSettings,
     target: Target | None = None,
-    late: Late | None = None,
+    late: LabelTimes | None = None,
 ) -> list[Finding]:
     """All findings, errors first. The test split is inspected, which it records, and stays sealed.
 

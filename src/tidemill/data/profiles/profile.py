@@ -110,7 +110,7 @@ def cells(entry: Profile) -> np.ndarray:
 
 
 def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
-    if theirs is None or _over(ours) != _over(theirs):
+    if theirs is None or _bins_of(ours) != _bins_of(theirs):
         raise SchemaError(
             "Profiles are merged that were counted over the same bins",
             observed=f"{name!r} over other bins, or not at all",
@@ -127,7 +127,7 @@ def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
     return {**ours, **merged}
 
 
-def _over(entry: Profile) -> tuple[Any, ...]:
+def _bins_of(entry: Profile) -> tuple[Any, ...]:
     return entry["kind"], entry.get("edges"), [*entry.get("categories", ())]
 
 
