@@ -103,7 +103,9 @@ def from_rows(rows: Rows, columns: Sequence[Column], others: Collection[str] = (
     names = {column.name for column in columns}
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise refusals.no_record(index, row)
+            raise refusals.wrong(
+                index, "A row must be an object of column: value", refusals.shown(row), 'send {"column": value, …}'
+            )
         if not row.keys() <= names and (unknown := row.keys() - names - set(others)):
             raise refusals.unknown(index, next(name for name in row if name in unknown), names)
     blocks: dict[Any, list[Any]] = {np.float64: [], np.object_: [], np.int64: []}
@@ -231,7 +233,8 @@ def _series(given: list[Any], type_: type, rows: Sequence[int], column: Column) 
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise refusals.not_unicode(row, column) from error
+                observed = f"column {column.name!r}: half a surrogate pair"
+                raise refusals.wrong(row, "Text must be valid Unicode", observed, "send UTF-8") from error
         return pl.Series(given, dtype=pl.String)
     if type_ is not int:
         return pl.Series(given, dtype=pl.Boolean if type_ is bool else pl.Float64)

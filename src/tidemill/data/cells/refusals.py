@@ -14,10 +14,6 @@ def wrong(row: int, rule: str, observed: str, remedy: str) -> RequestError:
     return RequestError(rule, observed=f"row {row}, {observed}", remedy=remedy)
 
 
-def no_record(row: int, value: object) -> RequestError:
-    return wrong(row, "A row must be an object of column: value", shown(value), 'send {"column": value, …}')
-
-
 def missing(row: int, column: Column) -> RequestError:
     return wrong(
         row,
@@ -52,11 +48,6 @@ def unreadable(row: int, column: Column, value: Any) -> RequestError:
         return _other_unit(row, column, value, unit)
     needed = what_is_taken(column)
     return wrong(row, f"A {column.kind} column takes {needed}, or null", observed, f"send {needed}")
-
-
-def not_unicode(row: int, column: Column) -> RequestError:
-    observed = f"column {column.name!r}: half a surrogate pair"
-    return wrong(row, "Text must be valid Unicode", observed, "send UTF-8")
 
 
 def what_is_taken(column: Column) -> str:

@@ -42,7 +42,7 @@ def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
     random = tables.settings.split.method in (SplitMethod.RANDOM, SplitMethod.STRATIFIED)
     separate = tables.settings.test_path is not None
     time = tables.schema.only(Role.TIME)
-    moments = [column.name for column in tables.schema.inputs if column.kind is Kind.TIMESTAMP]
+    moments = tables.inputs(Kind.TIMESTAMP)
     if time is not None and time.kind is Kind.TIMESTAMP and time.name not in moments:
         moments.append(time.name)
     if not random or separate or not moments:

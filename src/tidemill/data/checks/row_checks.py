@@ -137,15 +137,13 @@ def future(tables: Tables) -> Iterator[Finding]:
     if moment is None or moment.kind is not Kind.TIMESTAMP:
         return
     total = sum(table.height for table in tables.splits.values())
-    for column in tables.schema.inputs:
-        if column.kind is not Kind.TIMESTAMP or column.name == moment.name:
-            continue
-        rows = sum(int((table[column.name] > table[moment.name]).sum()) for table in tables.splits.values())
+    for name in tables.inputs(Kind.TIMESTAMP):
+        rows = sum(int((table[name] > table[moment.name]).sum()) for table in tables.splits.values())
         if rows:
-            declared = column.name in tables.settings.quality.allow_leaks
-            yield noticed("future", Severity.INFO if declared else Severity.ERROR, column.name, rows, rows / total)(
-                message=f"{column.name!r} lies after {moment.name!r}, the moment of prediction, in {rows:,} rows",
-                remedy=f"add {column.name} to data.ignored; if it is known beforehand, like a schedule, "
+            declared = name in tables.settings.quality.allow_leaks
+            yield noticed("future", Severity.INFO if declared else Severity.ERROR, name, rows, rows / total)(
+                message=f"{name!r} lies after {moment.name!r}, the moment of prediction, in {rows:,} rows",
+                remedy=f"add {name} to data.ignored; if it is known beforehand, like a schedule, "
                 "add it to data.quality.allow_leaks",
             )
 
