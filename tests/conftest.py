@@ -62,7 +62,7 @@ def make_small(folder: Path, objective: Objective) -> Small:
     from tidemill.bundle.folder import write
     from tidemill.bundle.runtime import Runtime
     from tidemill.composition import build
-    from tidemill.data.profile import profile, profile_answers
+    from tidemill.data.profiles.profile import profile, profile_answers
     from tidemill.data.raw import from_table
     from tidemill.models.heads import Answering, loss
     from tidemill.preparation.fit import fit

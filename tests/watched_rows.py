@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.bundle.manifest import Interface, Manifest, compose
-from tidemill.data.profile import profile, profile_answers
+from tidemill.data.profiles.profile import profile, profile_answers
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.settings import Kind, Objective

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 
-import polars as pl
-
 from tidemill.data.checks.findings import Finding, Severity
-from tidemill.data.tables import Tables, named
+from tidemill.data.tables import Tables
+from tidemill.settings import Kind
 
 
 def negative(tables: Tables) -> Iterator[Finding]:
     """Numbers that are positive nearly always and negative now and then are often typing errors."""
-    for name in named(tables.schema.inputs, tables.train):
+    for name in tables.inputs(Kind.NUMERIC):
         values = tables.train[name]
-        if values.dtype != pl.Float64:
-            continue
         rows = int((values < 0).sum())
         share = rows / max(values.len(), 1)
         if 0 < share <= 0.01:

@@ -77,7 +77,7 @@ def speed(rows: int) -> dict[str, float]:
     import polars as pl
     from parts.drifting import table
 
-    from tidemill.data.profile import cells, profile, profile_like
+    from tidemill.data.profiles.profile import cells, profile, profile_like
     from tidemill.data.schema import Column, Schema
     from tidemill.settings import Kind
     from tidemill.steward.evidence.histograms import HistogramEvidence

@@ -13,8 +13,8 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data import raw
 from tidemill.data.dataset import Dataset, source
 from tidemill.data.raw import Raw
-from tidemill.data.reread import read_alike, reread
 from tidemill.data.schema import Role
+from tidemill.data.second_reading import read_again, read_alike
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError, TidemillError
 from tidemill.evaluation.results import Answers, Baseline
@@ -85,7 +85,7 @@ def _rows(champion: Predictor, settings: Settings, data: Dataset, test: pl.DataF
     """The champion's inputs of the test rows that it can read, and their places among all."""
     if read_alike(data.schema, champion.columns):
         return raw.from_table(test, champion.columns), np.arange(test.height)
-    again = reread(test, settings.data, data.schema, data.target, champion.columns)
+    again = read_again(test, settings.data, data.schema, data.target, champion.columns)
     if len(again.kept) < READS * test.height:
         raise SchemaError(
             f"A champion reads at least {READS:.0%} of the test rows that it is compared on",

@@ -35,27 +35,21 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Conflict:
-    """A value that keeps its own rule and does not fit the others.
+    """A value that breaks a rule, or keeps its own and does not fit the others.
 
-    A dataclass of settings that has a method `conflicts()` yields these; `key` counts from the dataclass.
+    A dataclass of settings that has a method `conflicts()` yields those; there, `key` counts from the dataclass.
     """
 
     key: str
     got: object
     rule: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Problem:
-    key: str
-    got: str
-    rule: str
     nearest: str | None = None
     """The valid key or value that was probably meant."""
 
     def __str__(self) -> str:
+        got = "nothing" if self.got is dataclasses.MISSING else repr(self.got)
         hint = f"; did you mean {self.nearest}?" if self.nearest else ""
-        return f"{self.key} = {self.got}: {self.rule}{hint}"
+        return f"{self.key} = {got}: {self.rule}{hint}"
 
 
 _LISTED = 20
@@ -73,7 +67,7 @@ def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "", *, shown:
     Raises:
         SettingsError: one or more rules are broken; the message lists all of them.
     """
-    problems: list[_Problem] = []
+    problems: list[Conflict] = []
     value = _dataclass(kind, mapping, prefix, problems)
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems[:_LISTED])
@@ -158,11 +152,11 @@ def named(spec: str, *, what: str, kind: str) -> Any:
         SettingsError: there is no such module, file or name.
     """
     forms = f"package.module:{kind} or path/to/file.py:{kind}"
-    place, separator, name = spec.rpartition(":")
-    if not separator or not place or not name.isidentifier():
+    origin, separator, name = spec.rpartition(":")
+    if not separator or not origin or not name.isidentifier():
         raise SettingsError(f"{what} is named as {forms}", observed=repr(spec), remedy="correct the setting")
     try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        module = _from_file(Path(origin)) if origin.endswith(".py") else importlib.import_module(origin)
     except Exception as error:
         raise SettingsError(
             f"{what}'s module can be imported",
@@ -173,7 +167,7 @@ def named(spec: str, *, what: str, kind: str) -> Any:
         near = difflib.get_close_matches(name, vars(module), n=1)
         raise SettingsError(
             f"{what}'s module has the {kind.lower()} that the setting names",
-            observed=f"{place} has no {name}",
+            observed=f"{origin} has no {name}",
             remedy=f"did you mean {near[0]}?" if near else f"correct the {kind.lower()}",
         )
     return getattr(module, name)
@@ -195,10 +189,10 @@ def _from_file(path: Path) -> types.ModuleType:
     return module
 
 
-def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Problem]) -> T:
+def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[Conflict]) -> T:
     dot = f"{prefix}." if prefix else ""
     if not isinstance(mapping, Mapping):
-        problems.append(_Problem(prefix, repr(mapping), "must be a group of keys"))
+        problems.append(Conflict(prefix, mapping, "must be a group of keys"))
         return None  # type: ignore[return-value]
     hints = get_type_hints(kind, include_extras=True)
     for name in mapping:
@@ -206,7 +200,7 @@ def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Prob
             near = difflib.get_close_matches(str(name), list(hints), n=1, cutoff=0.5)
             near_key = dot + near[0] if near else None
             known = f"no such key, there are {', '.join(hints) or 'none'}"
-            problems.append(_Problem(f"{dot}{name}", repr(mapping[name]), known, near_key))
+            problems.append(Conflict(f"{dot}{name}", mapping[name], known, near_key))
     values: dict[str, Any] = {}
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     defaulted = {field.name for field in fields if field.default is not dataclasses.MISSING}
@@ -214,16 +208,16 @@ def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Prob
         if name in mapping:
             values[name] = _value(hint, mapping[name], dot + name, problems)
         elif name not in defaulted:
-            problems.append(_Problem(dot + name, "nothing", "must be set"))
+            problems.append(Conflict(dot + name, dataclasses.MISSING, "must be set"))
     if problems:
         return None  # type: ignore[return-value]
     made = kind(**values)
     conflicts: Callable[[], Iterable[Conflict]] = getattr(made, "conflicts", tuple)
-    problems += [_Problem(dot + found.key, repr(found.got), found.rule) for found in conflicts()]
+    problems += [dataclasses.replace(found, key=dot + found.key) for found in conflicts()]
     return made
 
 
-def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
+def _value(hint: Any, value: Any, key: str, problems: list[Conflict]) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -236,12 +230,12 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
         return _value(inner, value, key, problems)
     if origin is list:
         if not isinstance(value, list | tuple):
-            problems.append(_Problem(key, repr(value), f"must be a list, like {key}=[a,b]"))
+            problems.append(Conflict(key, value, f"must be a list, like {key}=[a,b]"))
             return None
         return [_value(arguments[0], item, f"{key}[{i}]", problems) for i, item in enumerate(value)]
     if origin is dict:
         if not isinstance(value, Mapping):
-            problems.append(_Problem(key, repr(value), f"must be a mapping, like {key}={{name:value}}"))
+            problems.append(Conflict(key, value, f"must be a mapping, like {key}={{name:value}}"))
             return None
         named = {_decoded(name): item for name, item in value.items()}
         return {name: _value(arguments[1], item, f"{key}.{name}", problems) for name, item in named.items()}
@@ -250,8 +244,8 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
     return _scalar(hint, value, key, problems)
 
 
-def _ruled(arguments: tuple[Any, ...], value: Any, key: str, problems: list[_Problem]) -> Any:
-    """A value with rules of its own; one of another type is told them as well."""
+def _ruled(arguments: tuple[Any, ...], value: Any, key: str, problems: list[Conflict]) -> Any:
+    """A value with rules of its own. The message for a value of another type lists them as well."""
     inner, before = arguments[0], len(problems)
     rules = [rule for rule in arguments[1:] if isinstance(rule, Rule)]
     value = _value(inner, value, key, problems)
@@ -262,17 +256,17 @@ def _ruled(arguments: tuple[Any, ...], value: Any, key: str, problems: list[_Pro
         return value
     for rule in rules:
         if len(problems) == before and not rule.holds(value):
-            problems.append(_Problem(key, repr(value), f"must be {rule.text}"))
+            problems.append(Conflict(key, value, f"must be {rule.text}"))
     return value
 
 
-def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
+def _scalar(hint: type, value: Any, key: str, problems: list[Conflict]) -> Any:
     if issubclass(hint, Enum):
         allowed = [str(member.value) for member in hint]
         if str(value) in allowed:
             return hint(str(value))
         near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
-        problems.append(_Problem(key, repr(value), f"must be one of {', '.join(allowed)}", near[0] if near else None))
+        problems.append(Conflict(key, value, f"must be one of {', '.join(allowed)}", near[0] if near else None))
         return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -281,5 +275,5 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
     if type(value) is hint and (not isinstance(value, float) or math.isfinite(value)):
         return value
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
-    problems.append(_Problem(key, repr(value), f"must be {names.get(hint, hint.__name__)}"))
+    problems.append(Conflict(key, value, f"must be {names.get(hint, hint.__name__)}"))
     return None

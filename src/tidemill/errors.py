@@ -55,7 +55,8 @@ class TidemillError(Exception):
 
     Args:
         rule: what must hold, as a full sentence without the final stop.
-        observed: what was found instead, with the name of the column, key or file.
+        observed: what was found instead, with the name of the column, key or file; several findings are a list of
+            lines, each with a line break before it.
         remedy: what to do about it.
     """
 
@@ -64,7 +65,8 @@ class TidemillError(Exception):
         self.rule, self.observed, self.remedy = bounded(rule), bounded(observed), bounded(remedy)
 
     def __str__(self) -> str:
-        return f"{_ended(self.rule)} Got: {_ended(self.observed)} Remedy: {_ended(self.remedy)}"
+        got, remedy = ("Got:", "\nRemedy:") if self.observed.startswith("\n") else ("Got: ", " Remedy:")
+        return f"{_ended(self.rule)} {got}{_ended(self.observed)}{remedy} {_ended(self.remedy)}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.rule, self.observed, self.remedy, self.__dict__)
@@ -72,6 +74,7 @@ class TidemillError(Exception):
 
 def _ended(text: str) -> str:
     """Other libraries' texts, questions, and what was cut short may end by themselves."""
+    text = text.rstrip()
     return text if text.endswith(("?", "!", "...")) else f"{text.rstrip('.')}."
 
 

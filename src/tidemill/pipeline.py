@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill import garbage, secrets
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.data import dataset
-from tidemill.data.dataset import Opened
+from tidemill.data.dataset import OpenTables
 from tidemill.errors import TidemillError
 from tidemill.evaluation import evaluate
 from tidemill.settings import Settings, with_model, without_model
@@ -86,7 +86,7 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
     return float("inf") if result.validation_loss is None else result.validation_loss
 
 
-def _ready(config: Mapping[str, Any], *, registers: bool) -> tuple[Settings, Opened]:
+def _ready(config: Mapping[str, Any], *, registers: bool) -> tuple[Settings, OpenTables]:
     """The settings and the tables that they name, when all is there that a run needs.
 
     Raises:

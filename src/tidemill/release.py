@@ -23,8 +23,8 @@ from tidemill.bundle.registry.gate import Contender, Verdict
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.champion import challenge
 from tidemill.data import raw
-from tidemill.data.dataset import Dataset, source, tell
-from tidemill.data.profile import profile, profile_answers
+from tidemill.data.dataset import Dataset, log_findings, source
+from tidemill.data.profiles.profile import profile, profile_answers
 from tidemill.data.raw import Raw
 from tidemill.data.target import Labels
 from tidemill.evaluation import importance, slices
@@ -57,7 +57,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Judged:
-    """All that manifest and report tell of a run."""
+    """All that manifest and report say of a run."""
 
     data: Dataset
     learned: Learned
@@ -106,7 +106,7 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
     evaluation = _evaluate(settings, data, learned, exported, opened)
     _say(evaluation)
     suspicions = tuple(check_results(evaluation, settings.data.ignored, settings.data.quality.allow_leaks))
-    tell(suspicions)
+    log_findings(suspicions)
     data = dataclasses.replace(data, findings=[*suspicions, *data.findings])
     new = Contender(target=data.target, answers=opened.answers)
     compared = challenge(settings, registry, data, opened.table, new, evaluation.baselines)

@@ -19,6 +19,7 @@ from tidemill.bulk.scoring import Scorer
 from tidemill.bundle.predictor import Predictor
 from tidemill.composition import build
 from tidemill.data import infer, sources, typed
+from tidemill.data.dataset import with_ranges
 from tidemill.data.raw import Raw, from_table
 from tidemill.data.schema import Schema
 from tidemill.preparation.fit import fit
@@ -30,7 +31,7 @@ from tidemill.serve.wire.inference.messages import ModelInferRequest
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader, Unplain
-from tidemill.settings import DataSettings, Kind, Objective, PreparationSettings
+from tidemill.settings import DataSettings, Objective, PreparationSettings
 
 ROOT = Path(__file__).parents[2]
 LIMITS = Limits(rows=10_000, bytes=2**26)
@@ -51,9 +52,7 @@ class Trained:
         self.path = path
         table = typed.apply(frame, schema)
         assert not table.quarantined.height, table.quarantined
-        times = [column.name for column in schema.inputs if column.kind is Kind.TIMESTAMP]
-        ends = {name: (table.table[name].min(), table.table[name].max()) for name in times}
-        self.schema = Schema.from_dict(schema.with_ranges(ends).to_dict())  # as a manifest has it
+        self.schema = Schema.from_dict(with_ranges(schema, table.table).to_dict())  # as a manifest has it
         self.raw = from_table(table.table, self.schema.inputs)
         self.rows = table.table.height
         prepared = yaml.safe_load((ROOT / "conf/preparation/default.yaml").read_text())

@@ -17,8 +17,8 @@ import polars as pl
 import pytest
 from doors import DOORS, ROOT, Trained
 
-from tidemill.data.plain import WHITE_SPACE
 from tidemill.data.raw import Raw
+from tidemill.data.scalars import WHITE_SPACE
 from tidemill.preparation.cut import session_of
 from tidemill.settings import Kind
 

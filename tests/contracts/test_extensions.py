@@ -17,8 +17,7 @@ from tidemill.data.checks.findings import Severity
 from tidemill.data.schema import Column, Schema
 from tidemill.data.tables import Tables
 from tidemill.evaluation.results import Answered
-from tidemill.ledger.record import Answered as Event
-from tidemill.ledger.record import Form, Role
+from tidemill.ledger.record import Answered as Event, Form, Role
 from tidemill.models.inputs import ModelInputs
 from tidemill.serve.hooks import observing
 from tidemill.settings import DataSettings, Kind, Objective

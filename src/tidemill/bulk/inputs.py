@@ -17,10 +17,9 @@ import polars as pl
 
 from tidemill.bulk import lines
 from tidemill.data import made_moments
-from tidemill.data.panics import untold
-from tidemill.data.reading import FAILURES, collect, reworded, unreadable
+from tidemill.data.reading import FAILURES, collect, reworded, unreadable, without_panic_text
 from tidemill.data.schema import Schema
-from tidemill.data.sources import _folders, files
+from tidemill.data.sources import _partitions, files
 from tidemill.errors import SourceError
 
 HEAD = 10_000
@@ -140,7 +139,7 @@ def _scan(path: str, kind: str) -> pl.LazyFrame:
 
 def in_folders(frame: pl.LazyFrame, path: str) -> pl.LazyFrame:
     """The file's rows with the columns that stand in the names of its folders."""
-    return _folders.add(frame, _folders.columns([path])[0])
+    return _partitions.add(frame, _partitions.columns([path])[0])
 
 
 def chunks(file: File, columns: Sequence[str], schema: Schema, rows: int, start: int) -> Iterator[Chunk]:
@@ -222,7 +221,7 @@ def _is_random_access(path: str) -> bool:
 def _named(path: str) -> Iterator[None]:
     """Errors name the file, and what is said here instead of in the settings of training."""
     try:
-        with untold(), reworded(path, _WORDS):
+        with without_panic_text(), reworded(path, _WORDS):
             yield
     except FAILURES as error:
         reported = unreadable(error, path)

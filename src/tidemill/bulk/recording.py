@@ -20,8 +20,7 @@ from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry.rollout import Desired
 from tidemill.data.cells import values
 from tidemill.data.raw import Raw
-from tidemill.data.schema import Column
-from tidemill.data.schema import Role as SchemaRole
+from tidemill.data.schema import Column, Role as SchemaRole
 from tidemill.errors import LedgerError
 from tidemill.ledger import covers, frames, tables
 from tidemill.ledger.columns import Segment

@@ -17,9 +17,8 @@ from tidemill.bundle.answers import as_table
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.data import made_moments, typed
-from tidemill.data.panics import untold
 from tidemill.data.raw import from_table
-from tidemill.data.reading import FAILURES, collect, unreadable
+from tidemill.data.reading import FAILURES, collect, unreadable, without_panic_text
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SourceError, TidemillError
 from tidemill.serve.wire.arrow import text_bytes
@@ -87,7 +86,7 @@ class Scorer:
 
     def __call__(self, chunk: Chunk) -> Scored:
         try:
-            with untold():
+            with without_panic_text():
                 table, broken = self._table(chunk)
                 _check_texts(table)
                 schema = Schema(columns=(_NUMBER, *chunk.schema.columns), time_is_input=chunk.schema.time_is_input)

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.data.profile import unseen
+from tidemill.data.profiles.profile import unseen
 
 MOST = 0.5
 """Share of a column's values from which on it is told that they were never seen."""

@@ -2,18 +2,19 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from tidemill import secrets
-from tidemill.data import fingerprint, infer, schema_file, sources, splits, target, typed
+from tidemill.data import fingerprint, infer, schema_file, sources, target, typed
 from tidemill.data.checks import label_times, quality, repeats
 from tidemill.data.checks.findings import Finding, Severity, lines
-from tidemill.data.schema import Role, Schema
-from tidemill.data.splits import Splits
+from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.splitting import splits
+from tidemill.data.splitting.splits import Splits
 from tidemill.data.target import Target
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Duplicates, Kind
@@ -41,24 +42,12 @@ class Dataset:
     fingerprint: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
-    """The table, and those of `data.validation_path` and `data.test_path` where these are set: there, with all columns
-    that settings name."""
-
-    frame: pl.LazyFrame
-    validation: pl.LazyFrame | None
-    test: pl.LazyFrame | None
-
-    @property
-    def tables(self) -> dict[str, pl.LazyFrame]:
-        """Those that are there, by the setting that names each."""
-        named = {"data.path": self.frame, "data.validation_path": self.validation, "data.test_path": self.test}
-        return {name: frame for name, frame in named.items() if frame is not None}
+OpenTables = dict[str, pl.LazyFrame]
+"""By the setting that names each: `data.path`, and `data.validation_path` and `data.test_path` where these are set."""
 
 
-def open(settings: DataSettings) -> Opened:
-    """Find the table and look at its columns' names; no value has to be right yet.
+def open(settings: DataSettings) -> OpenTables:
+    """Find the tables and look at their columns' names; no value has to be right yet.
 
     Raises:
         SourceError, SchemaError: there is no such table, or it lacks a column that the settings name.
@@ -69,10 +58,11 @@ def open(settings: DataSettings) -> Opened:
     if settings.target is None and settings.schema is None:
         raise _no_target(names)
     infer.check_names(settings, names)
-    return Opened(frame=frame, validation=sources.open_validation(settings), test=sources.open_test(settings))
+    separate = {f"data.{split}_path": sources.open_separate(settings, split) for split in ("validation", "test")}
+    return {"data.path": frame} | {name: table for name, table in separate.items() if table is not None}
 
 
-def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> Dataset:
+def load(settings: DataSettings, folder: Path, opened: OpenTables | None = None) -> Dataset:
     """Read, type, split and check the table; `schema.yaml` and quarantined rows are written to `folder`.
 
     Args:
@@ -82,15 +72,14 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
         SourceError, SchemaError, SplitError, QualityError: what is wrong with the table, before work is wasted.
     """
     opened = opened or open(settings)
-    frame = opened.frame
-    schema = infer.infer(frame, settings)
+    schema = infer.infer(opened["data.path"], settings)
     schema_file.write(schema, folder / "schema.yaml")
     LOG.info("Schema (pin it with data.schema=%s)\n%s", folder / "schema.yaml", _shown(schema))
     goal_column = schema.only(Role.TARGET)
     if goal_column is None:
         raise _no_target([column.name for column in schema.columns])
-    late = None if sources.waits_for_labels(settings) else label_times.settle(opened.tables, schema, settings)
-    tables = opened.tables if late is None else late.frames
+    late = None if sources.waits_for_labels(settings) else label_times.settle(opened, schema, settings)
+    tables = opened if late is None else late.frames
     read = {name: typed.apply(table, schema) for name, table in tables.items()}
     count = _keep([table.quarantined for table in read.values()], folder / "quarantine.parquet")
     goal = target.fit(read["data.path"].table[goal_column.name], settings)
@@ -100,7 +89,7 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
     if dropped:
         LOG.info("Dropped %s rows that repeat an earlier one in all inputs and the target", f"{dropped:,}")
     parts = divide(kept, schema, settings, goal)
-    schema = schema.with_ranges(_ranges(parts.train, schema))
+    schema = with_ranges(schema, parts.train)
     schema_file.write(schema, folder / "schema.yaml")
     LOG.info(
         "Splits: train %s, validation %s, test %s rows (%s); %s quarantined",
@@ -110,7 +99,7 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
     )
     LOG.info("Target: %s, %s%s", goal.name, goal.objective, f": {', '.join(goal.classes[:20])}" if goal.classes else "")
     findings = quality.check(parts, read, schema, settings, goal, late)
-    tell(findings)
+    log_findings(findings)
     quality.stop_on_errors(findings)
     return Dataset(
         schema=schema,
@@ -123,19 +112,22 @@ def load(settings: DataSettings, folder: Path, opened: Opened | None = None) -> 
     )
 
 
-def _ranges(train: pl.DataFrame, schema: Schema) -> dict[str, tuple[datetime, datetime]]:
-    """First and last moment of each timestamp column."""
-    names = [column.name for column in schema.columns if column.kind is Kind.TIMESTAMP and column.name in train.columns]
-    found = {name: (train[name].min(), train[name].max()) for name in names}
-    return {
-        name: (first, last)
-        for name, (first, last) in found.items()
-        if isinstance(first, datetime) and isinstance(last, datetime)
-    }
+def with_ranges(schema: Schema, train: pl.DataFrame) -> Schema:
+    """The schema with the first and last moment of each timestamp column in the training split."""
+
+    def ranged(column: Column) -> Column:
+        if column.kind is not Kind.TIMESTAMP or column.role is Role.IGNORED:
+            return column
+        first, last = train[column.name].min(), train[column.name].max()
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            return column
+        return replace(column, earliest=first.isoformat(), latest=last.isoformat())
+
+    return replace(schema, columns=tuple(map(ranged, schema.columns)))
 
 
-def tell(findings: Sequence[Finding]) -> None:
-    """Say every warning with its remedy, and what weights count in, to who watches the run."""
+def log_findings(findings: Sequence[Finding]) -> None:
+    """Log every warning with its remedy, and what weights count in."""
     for line in lines(findings):
         LOG.info("%s", line)
     for finding in findings:
@@ -149,13 +141,12 @@ def without_repeats(
     """The typed tables; where it is asked for, without rows that repeat an earlier one in all inputs and the target."""
     if settings.quality.duplicates is not Duplicates.DROP:
         return tables
-    target = [column.name for column in schema.with_role(Role.TARGET)]
-    columns = list(dict.fromkeys([*(column.name for column in schema.inputs), *target]))
-    return dict(zip(tables, repeats.drop(list(tables.values()), columns), strict=True))
+    columns = [column.name for column in (*schema.inputs, *schema.with_role(Role.TARGET))]
+    return repeats.drop(tables, columns)
 
 
 def divide(tables: Mapping[str, pl.DataFrame], schema: Schema, settings: DataSettings, goal: Target) -> Splits:
-    """The splits of typed tables, by the setting that names each of them (see `Opened.tables`)."""
+    """The splits of typed tables, by the setting that names each of them (see `OpenTables`)."""
     group = settings.quality.duplicates is Duplicates.GROUP
     return splits.split(
         tables["data.path"],

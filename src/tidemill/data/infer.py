@@ -12,6 +12,7 @@ from tidemill.data.inference import facts, kinds, notations, relevance, remarks
 from tidemill.data.inference.facts import Facts
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.sources import files
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import DataSettings, Kind
 from tidemill.settings.overrides import override
@@ -32,12 +33,9 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
         SchemaError: a named column is absent, cannot be read as its kind, or has two roles; no feature or row is left.
     """
     names = frame.collect_schema().names()
-    roles = _roles(settings, names)
+    roles = check_names(settings, names)
     if settings.schema is not None:
         pinned = schema_file.read(settings.schema)
-        absent = [column.name for column in pinned.columns if column.role is not Role.IGNORED]
-        for name in absent:
-            _present(name, names, f"the schema {settings.schema}")
         columns = [replace(column, role=roles.get(column.name, column.role)) for column in pinned.columns]
         columns = [_stated(column, settings) for column in columns]
         there = {column.name for column in columns}
@@ -58,17 +56,18 @@ def infer(frame: pl.LazyFrame, settings: DataSettings) -> Schema:
     return schema
 
 
-def check_names(settings: DataSettings, names: list[str]) -> None:
-    """Every column that the settings or a pinned schema name is among `names`.
+def check_names(settings: DataSettings, names: list[str]) -> dict[str, Role]:
+    """The roles that settings give; every column that these or a pinned schema name is among `names`.
 
     Raises:
         SchemaError: it is not, or it has two roles; or the pinned schema cannot be read.
     """
-    _roles(settings, names)
+    roles = _roles(settings, names)
     if settings.schema is not None:
         for column in schema_file.read(settings.schema).columns:
             if column.role is not Role.IGNORED:
                 _present(column.name, names, f"the schema {settings.schema}")
+    return roles
 
 
 def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], settings: DataSettings) -> list[Column]:
@@ -78,12 +77,10 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
         raise SchemaError("A table must have rows", observed="0 rows", remedy="check data.path, data.query, data.limit")
     wanted = dict(settings.kinds)
     for name, role in roles.items():
-        if name in wanted or role is Role.IGNORED:
-            continue
         if role is Role.KEY or (role is Role.TARGET and _names_classes(found[name])):
-            wanted[name] = Kind.CATEGORICAL
+            wanted.setdefault(name, Kind.CATEGORICAL)
     stated = {name: notations.stated(name, text) for name, text in settings.formats.items() if name in found}
-    wanted |= {name: column.kind for name, column in stated.items() if name not in wanted}
+    wanted = {name: column.kind for name, column in stated.items()} | wanted
     times = [name for name, role in roles.items() if role is Role.TIME]
     decided = kinds.decide(frame, found, wanted, times, stated)
     made = _made(frame, settings)
@@ -103,9 +100,9 @@ def _inferred(frame: pl.LazyFrame, names: list[str], roles: dict[str, Role], set
             column = replace(column, reason="says when the label came (data.label_time)")
         gaps = fact.present < fact.rows or bool(column.missing_marks)
         column = replace(column, role=role, missing_allowed=gaps, made_of=made.get(name, column.made_of))
-        columns.append(_fit_for_role(remarks.with_marks(column, fact), fact))
+        columns.append(_fit_for_role(remarks.with_reason(column, column.reason, remarks.missing(column, fact)), fact))
     settled = {*settings.kinds, *settings.formats}
-    columns = relevance.ignore_useless(frame, columns, found, settled=settled, index=sources.pandas_index(settings))
+    columns = relevance.ignore_useless(frame, columns, found, settled=settled, index=files.pandas_index(settings))
     return [replace(column, numeric_categories=_are_numbers(column, found.get(column.name))) for column in columns]
 
 
@@ -118,7 +115,7 @@ def _are_numbers(column: Column, fact: Facts | None) -> bool:
 
 def _with_marks_of_test(found: dict[str, Facts], settings: DataSettings) -> dict[str, Facts]:
     """The facts, with the marks of the separate test table as well: what it has more of is missing there too."""
-    test = sources.open_test(settings)
+    test = sources.open_separate(settings, "test")
     if test is None:
         return found
     there = [name for name, dtype in test.collect_schema().items() if name in found and dtype == found[name].dtype]
@@ -149,15 +146,8 @@ def _stated(column: Column, settings: DataSettings) -> Column:
         column = replace(column, missing_marks=tuple(settings.missing_marks[column.name]))
     if column.name in settings.formats:
         given = notations.stated(column.name, settings.formats[column.name])
-        column = replace(
-            column,
-            kind=given.kind,
-            format=given.format,
-            decimal_comma=given.decimal_comma,
-            thousands=given.thousands,
-            unit=given.unit,
-            accounting=given.accounting,
-        )
+        notation = ("kind", "format", "decimal_comma", "thousands", "unit", "accounting")
+        column = replace(column, **{name: getattr(given, name) for name in notation})
     return column
 
 
@@ -169,7 +159,7 @@ def _made(frame: pl.LazyFrame, settings: DataSettings) -> dict[str, tuple[tuple[
 
 
 def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, Column]:
-    """Columns that nothing is learned from. Their kinds are shown to people only, so the first rows tell them."""
+    """Columns that nothing is learned from. Their kinds are only shown to people, so the first rows suffice."""
     if not names:
         return {}
     head = collect(frame.select(names).head(SHOWN_ROWS)).lazy()
@@ -183,24 +173,20 @@ def _left_out(frame: pl.LazyFrame, names: list[str], reason: str) -> dict[str, C
 def _names_classes(fact: Facts) -> bool:
     """Whether a text target's values are labels: "yes" and "no" stay, "true", "1" and "1,5" are read."""
     words = {text.strip().lower() for text in fact.sample}
-    read = words <= {"true", "false"} or kinds.written_as_numbers(fact)
-    return fact.dtype == pl.String and fact.numbers == 0 and not read
+    if fact.dtype != pl.String or fact.numbers or words <= {"true", "false"}:
+        return False
+    return not notations.numbers("text", fact.sample, plain=0)
 
 
 def _fit_for_role(column: Column, fact: Facts) -> Column:
+    observed = f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}"
     if column.role is Role.WEIGHT and column.kind is not Kind.NUMERIC:
-        raise SchemaError(
-            "data.weight must name a numeric column",
-            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
-            remedy="name another column, or none",
-        )
+        rule = "data.weight must name a numeric column"
+        raise SchemaError(rule, observed=observed, remedy="name another column, or none")
     if column.role is Role.TIME and column.kind not in (Kind.TIMESTAMP, Kind.NUMERIC):
-        raise SchemaError(
-            "data.time must name a column of timestamps or numbers",
-            observed=f"{column.name!r} is {column.kind}, with values like {listed(fact.first, 3, quoted=True)}",
-            remedy="name another column, or say how it is written: "
-            + override("data.formats", column.name, "%d.%m.%Y"),
-        )
+        rule = "data.time must name a column of timestamps or numbers"
+        example = override("data.formats", column.name, "%d.%m.%Y")
+        raise SchemaError(rule, observed=observed, remedy=f"name another column, or say how it is written: {example}")
     return column
 
 

@@ -16,7 +16,7 @@ import yaml
 from tidemill.data.cells import values
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column
-from tidemill.errors import SchemaError, SettingsError
+from tidemill.errors import SchemaError, SettingsError, listed
 from tidemill.settings import DataSettings, Kind
 
 PARTS = ("year", "month", "day", "hour", "minute", "second", "time", "date")
@@ -137,7 +137,7 @@ def settle(frame: pl.LazyFrame, moments: Sequence[Moment]) -> list[Moment]:
                 near = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
                 raise SettingsError(
                     "A moment is made of columns of the table",
-                    observed=f"data.moments.{moment.name}.{part} = {value!r}; the table has {_few(names)}",
+                    observed=f"data.moments.{moment.name}.{part} = {value!r}; the table has {listed(names)}",
                     remedy=f"did you mean {near[0]!r}?" if near else "correct the name",
                 )
         settled.append(noted(frame, moment))
@@ -162,9 +162,10 @@ def noted(frame: pl.LazyFrame, moment: Moment) -> Moment:
     except SchemaError:
         column = None
     if column is None:
+        shown = listed(fact[name].first, quoted=True) or "none"
         raise SettingsError(
             "The part `date` of a moment is a column of dates or timestamps",
-            observed=f"data.moments.{moment.name}.date = {name!r}, with values like {_few(fact[name].first)}",
+            observed=f"data.moments.{moment.name}.date = {name!r}, with values like {shown}",
             remedy=f"name another column, or say how they are written: data.moments.{moment.name}.format='%d.%m.%Y'",
         )
     return moment if column.format is None else replace(moment, made_of=(*moment.made_of, ("format", column.format)))
@@ -274,10 +275,11 @@ def _report(frame: pl.LazyFrame, moment: Moment, made: pl.Expr) -> None:
     )
     rows, count, missed, few = collect(counts).row(0)
     made_of = ", ".join(f"{part}: {value}" for part, value in moment.made_of)
+    examples = listed(few, quoted=True) or "none"
     if rows and not count:
         raise SettingsError(
             "Some row's parts must make a moment",
-            observed=f"data.moments.{moment.name} = {{{made_of}}}; none of {rows:,} rows do, like {_few(few)}",
+            observed=f"data.moments.{moment.name} = {{{made_of}}}; none of {rows:,} rows do, like {examples}",
             remedy="correct the columns: a month is a number or an English name, times are like 14:05",
         )
     LOG.info("%s is made of {%s}: %s of %s rows have it", moment.name, made_of, f"{count:,}", f"{rows:,}")
@@ -285,10 +287,5 @@ def _report(frame: pl.LazyFrame, moment: Moment, made: pl.Expr) -> None:
         LOG.warning(
             "%s rows have parts that make no moment %s (%s), like %s; it is missing there. "
             "Correct data.moments.%s or the table.",
-            f"{missed:,}", moment.name, ", ".join(there), _few(few), moment.name,
+            f"{missed:,}", moment.name, ", ".join(there), examples, moment.name,
         )  # fmt: skip
-
-
-def _few(texts: Sequence[object], count: int = 20) -> str:
-    shown = ", ".join(map(repr, texts[:count])) or "none"
-    return shown + (f" and {len(texts) - count:,} more" if len(texts) > count else "")

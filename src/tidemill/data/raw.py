@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.cells import refusals
 from tidemill.data.cells.epochs import EPOCHS
-from tidemill.data.plain import EXACT
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -42,8 +42,8 @@ _NUMERIC, _CATEGORICAL, _BOOLEAN, _TIMESTAMP = Kind.NUMERIC, Kind.CATEGORICAL, K
 """Looking a member up in its Enum takes a tenth of a microsecond, twenty times a row."""
 MISSING = {_NUMERIC: NAN, _CATEGORICAL: "", _BOOLEAN: NAN, _TIMESTAMP: MISSING_TIMESTAMP}
 """What stands for a missing value, by kind."""
-_ODD = object()
-"""Stands where a value is not plain."""
+_UNREAD = object()
+"""Stands where only `values.read` can say what a value is."""
 _DTYPES = {_NUMERIC: np.float64, _CATEGORICAL: np.object_, _BOOLEAN: np.float64, _TIMESTAMP: np.int64}
 
 
@@ -103,7 +103,9 @@ def from_rows(rows: Rows, columns: Sequence[Column], others: Collection[str] = (
     names = {column.name for column in columns}
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise refusals.no_record(index, row)
+            raise refusals.wrong(
+                index, "A row must be an object of column: value", refusals.shown(row), 'send {"column": value, …}'
+            )
         if not row.keys() <= names and (unknown := row.keys() - names - set(others)):
             raise refusals.unknown(index, next(name for name in row if name in unknown), names)
     blocks: dict[Any, list[Any]] = {np.float64: [], np.object_: [], np.int64: []}
@@ -144,8 +146,8 @@ def from_series(series: "pl.Series", column: Column, rows: Sequence[int] | None 
         raise refusals.unreadable(rows[0] if rows else 0, column, series[0] if len(series) else None) from error
     lost = read.null_count()
     if lost and (not column.missing_allowed or lost > found.null_count()):
-        for place, (value, is_missing, is_null) in enumerate(zip(series, found.is_null(), read.is_null(), strict=True)):
-            row = rows[place] if rows else place
+        for index, (value, is_missing, is_null) in enumerate(zip(series, found.is_null(), read.is_null(), strict=True)):
+            row = rows[index] if rows else index
             if is_missing and not column.missing_allowed:
                 raise refusals.missing(row, column)
             if is_null and not is_missing:
@@ -154,69 +156,71 @@ def from_series(series: "pl.Series", column: Column, rows: Sequence[int] | None 
 
 
 def _read(values: Sequence[Any], column: Column) -> list[Any]:
-    """What is plainly right is taken here; `_oddly` reads the rest."""
-    kind, odd = column.kind, _ODD
-    gap = MISSING[kind] if column.missing_allowed else odd
+    """Values that can be taken as they are; `_read_by_type` reads the others."""
+    kind, unread = column.kind, _UNREAD
+    gap = MISSING[kind] if column.missing_allowed else unread
     if kind is _NUMERIC:
         found = [
-            v if type(v) is float and v == v else gap if v is None else v if type(v) is int and _exact(v) else odd
+            v
+            if type(v) is float and v == v
+            else gap
+            if v is None
+            else v
+            if type(v) is int and -EXACT <= v <= EXACT
+            else unread
             for v in values
         ]
     elif kind is _CATEGORICAL:
-        texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+        texts = scalars.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
         known, read = texts.plain, texts.read
         found = [
-            (v if v in known or texts.is_plain(v) else read.get(v, odd))
+            (v if v in known or texts.is_plain(v) else read.get(v, unread))
             if type(v) is str
-            else gap if v is None else odd
+            else gap if v is None else unread
             for v in values
         ]  # fmt: skip
     elif kind is _BOOLEAN:
-        found = [1.0 if v is True else 0.0 if v is False else gap if v is None else odd for v in values]
+        found = [1.0 if v is True else 0.0 if v is False else gap if v is None else unread for v in values]
     else:
         found = [gap if v is None else _moment(v, column) for v in values]
-    places = [place for place, value in enumerate(found) if value is odd]
-    if places:
-        _oddly(found, places, values, column)
+    indices = [index for index, value in enumerate(found) if value is unread]
+    if indices:
+        _read_by_type(found, indices, values, column)
     return found
-
-
-def _exact(value: int) -> bool:
-    return -EXACT <= value <= EXACT
 
 
 def _moment(value: Any, column: Column) -> Any:
     """ISO 8601 text, unless the column's notation may read it otherwise, and microseconds within training's range."""
     if type(value) is str:
         swapped = column.format is not None and ("%Y-%d" in column.format or "%Y%d" in column.format)
-        moment = None if swapped else plain.moment(value)
-        return _ODD if moment is None else moment
+        moment = None if swapped else scalars.moment(value)
+        return _UNREAD if moment is None else moment
     if type(value) is not int or column.format in EPOCHS:
-        return _ODD
-    low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
-    return value if low <= value <= high else _ODD
+        return _UNREAD
+    low, high = scalars.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
+    return value if low <= value <= high else _UNREAD
 
 
-def _oddly(found: list[Any], places: Sequence[int], values: Sequence[Any], column: Column) -> None:
-    """Read the values at `places` by `values.read`, type by type."""
+def _read_by_type(found: list[Any], indices: Sequence[int], values: Sequence[Any], column: Column) -> None:
+    """Read the values at `indices` by `values.read`, type by type."""
     by_type: dict[type, list[int]] = {}
-    for place in places:
-        value = values[place]
+    for index in indices:
+        value = values[index]
         if value is None or value != value:  # NaN
             if not column.missing_allowed:
-                raise refusals.missing(place, column)
-            found[place] = MISSING[column.kind]
+                raise refusals.missing(index, column)
+            found[index] = MISSING[column.kind]
         elif type(value) not in (str, bool, int, float):
-            raise refusals.unreadable(place, column, value)
+            raise refusals.unreadable(index, column, value)
         else:
-            by_type.setdefault(type(value), []).append(place)
+            by_type.setdefault(type(value), []).append(index)
     for type_, rows in by_type.items():
         given = [values[row] for row in rows]
         read = from_series(_series(given, type_, rows, column), column, rows).tolist()
         for row, value in zip(rows, read, strict=True):
             found[row] = value
         if type_ is str and column.kind is _CATEGORICAL:
-            texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+            texts = scalars.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
             for text, value in zip(given, read, strict=True):
                 texts.remember(text, value)
 
@@ -229,7 +233,8 @@ def _series(given: list[Any], type_: type, rows: Sequence[int], column: Column) 
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise refusals.not_unicode(row, column) from error
+                observed = f"column {column.name!r}: half a surrogate pair"
+                raise refusals.wrong(row, "Text must be valid Unicode", observed, "send UTF-8") from error
         return pl.Series(given, dtype=pl.String)
     if type_ is not int:
         return pl.Series(given, dtype=pl.Boolean if type_ is bool else pl.Float64)

@@ -1,14 +1,18 @@
 """Reading what a source has planned, and the errors of the libraries that read tables, in the shape of ours."""
 
 import gzip
+import os
+import re
+import sys
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import polars as pl
 from polars.exceptions import PanicException
 
-from tidemill.data.panics import untold
 from tidemill.errors import SettingsError, SourceError
 
 
@@ -39,26 +43,26 @@ _CUT_SHORT = ("end-of-stream marker", "incomplete or truncated", "unexpected end
 
 
 @contextmanager
-def reading(place: str | None = None) -> Iterator[None]:
-    """The one place where failures of the libraries that read tables become ours.
+def reading(source: str | None = None) -> Iterator[None]:
+    """Turn failures of the libraries that read tables into ours.
 
     Args:
-        place: what is read, to be named.
+        source: what is read, to be named.
 
     Raises:
         SourceError: something inside failed.
     """
     try:
-        with untold():
+        with without_panic_text():
             yield
     except FAILURES as error:
-        raise unreadable(error, place) from error
+        raise unreadable(error, source) from error
 
 
-def unreadable(error: BaseException, place: str | None = None) -> SourceError:
+def unreadable(error: BaseException, source: str | None = None) -> SourceError:
     """What Polars or the file system said, in the shape of our errors."""
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
-    where = f"{place}: " if place and place not in said else ""
+    where = f"{source}: " if source and source not in said else ""
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or any(sign in said.lower() for sign in _CUT_SHORT):
         return SourceError(
             "A compressed file must be whole",
@@ -80,8 +84,8 @@ def unreadable(error: BaseException, place: str | None = None) -> SourceError:
 
 
 @contextmanager
-def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
-    """Errors of the sources speak of training's settings: here they name `place`, and say other words, in their order.
+def reworded(source: str, words: Mapping[str, str]) -> Iterator[None]:
+    """Let errors of the sources, which speak of training's settings, name `source` and use other words.
 
     Raises:
         SourceError: something inside did, or a SettingsError.
@@ -89,8 +93,67 @@ def reworded(place: str, words: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except (SourceError, SettingsError) as error:
-        observed = error.observed if place in error.observed else f"{place}: {error.observed}"
+        observed = error.observed if source in error.observed else f"{source}: {error.observed}"
         rule, remedy = error.rule, error.remedy
         for word, other in words.items():
             rule, remedy = rule.replace(word, other), remedy.replace(word, other)
         raise SourceError(rule, observed=observed, remedy=remedy) from error
+
+
+_STDERR = 2
+_PANIC_TEXT = re.compile(rb"\n?thread '[^\n]*panicked at .*?(?:\nnote: [^\n]*(?:\n|\Z)|(?=\nthread ')|\Z)", re.DOTALL)
+
+
+class _Stderr:
+    """Whether the main thread is holding standard error back just now, and whether Polars has panicked meanwhile."""
+
+    captured = panicked = False
+
+
+@contextmanager
+def without_panic_text() -> Iterator[None]:
+    """Hide what Rust prints about a panic that ends this block; with `python -W default` it is shown.
+
+    Rust writes each panic of Polars to standard error, with its stack, before Python knows of it, and no setting of
+    Polars or of Rust turns that off. So standard error (the file descriptor: Rust knows no `sys.stderr`) is captured
+    while Polars reads, and then printed without the text of a panic, which becomes an error of ours. If the process is
+    killed meanwhile, what was captured is lost. It works in the main thread alone. Blocks may be nested.
+    """
+    if threading.current_thread() is not threading.main_thread() or sys.warnoptions:
+        yield
+        return
+    with ExitStack() as stack:
+        if not _Stderr.captured:
+            with suppress(OSError):  # without a standard error, or room for a file, nothing can be captured
+                _capture(stack)
+        try:
+            yield
+        except PanicException:
+            _Stderr.panicked = True
+            raise
+
+
+def _capture(stack: ExitStack) -> None:
+    """Until `stack` is closed."""
+    shown = os.dup(_STDERR)  # before a file is opened, which might get the number where there is no standard error
+    stack.callback(os.close, shown)
+    captured = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 — the stack closes it
+    _flush()
+    os.dup2(captured.fileno(), _STDERR)
+    _Stderr.captured, _Stderr.panicked = True, False
+
+    def show() -> None:
+        _flush()
+        os.dup2(shown, _STDERR)
+        _Stderr.captured = False
+        captured.seek(0)
+        text = captured.read()
+        with suppress(OSError):  # whoever read it is gone
+            os.write(shown, _PANIC_TEXT.sub(b"", text) if _Stderr.panicked else text)
+
+    stack.callback(show)
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError, AttributeError):  # it is None where a program has no console
+        sys.stderr.flush()

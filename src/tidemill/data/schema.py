@@ -4,13 +4,11 @@ A schema is inferred once (`infer.py`), shown, written to YAML, and can be pinne
 Everything later goes by it: checks, splits, preparation, the bundle's manifest, the server.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from tidemill.data.plain import clean
+from tidemill.data.scalars import clean
 from tidemill.errors import SchemaError, listed
 from tidemill.settings import Kind
 
@@ -66,6 +64,13 @@ class Column:
     made_of: tuple[tuple[str, str | float], ...] = ()
 
 
+_STORED = (
+    *("missing_allowed", "minimum", "maximum", "format", "thousands", "unit", "earliest", "latest", "reason", "domain"),
+    *("missing_marks", "decimal_comma", "accounting", "numeric_categories", "made_of"),
+)
+"""Fields of a column in the order in which files have them; those that are as by default are left out."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schema:
     """All columns of a table, in the table's order."""
@@ -100,35 +105,15 @@ class Schema:
             if column.role is Role.FEATURE or (column.role is Role.TIME and self.time_is_input)
         )
 
-    def with_ranges(self, ranges: Mapping[str, tuple[datetime, datetime]]) -> "Schema":
-        """The schema with the first and last moment of timestamp columns, by name, as the training split has them."""
-        columns = tuple(
-            replace(column, earliest=ranges[column.name][0].isoformat(), latest=ranges[column.name][1].isoformat())
-            if column.name in ranges
-            else column
-            for column in self.columns
-        )
-        return replace(self, columns=columns)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON, defaults left out."""
         columns: dict[str, Any] = {}
         for column in self.columns:
             entry: dict[str, Any] = {"kind": str(column.kind), "role": str(column.role)}
-            if not column.missing_allowed:
-                entry["missing_allowed"] = False
-            for name in ("minimum", "maximum", "format", "thousands", "unit", "earliest", "latest", "reason"):
-                if getattr(column, name) is not None:
-                    entry[name] = getattr(column, name)
-            if column.domain is not None:
-                entry["domain"] = list(column.domain)
-            if column.missing_marks:
-                entry["missing_marks"] = list(column.missing_marks)
-            for name in ("decimal_comma", "accounting", "numeric_categories"):
-                if getattr(column, name):
-                    entry[name] = True
-            if column.made_of:
-                entry["made_of"] = dict(column.made_of)
+            for name in _STORED:
+                value, default = getattr(column, name), Column.__dataclass_fields__[name].default
+                if value != default:
+                    entry[name] = dict(value) if name == "made_of" else list(value) if type(value) is tuple else value
             columns[column.name] = entry
         return {"time_is_input": self.time_is_input, "columns": columns}
 

@@ -1,4 +1,4 @@
-"""What the data checks look at: the three splits, and what is known about them."""
+"""What the data checks look at: the three splits, with their schema and settings."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,27 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from tidemill.data.quarantine import Quarantined
-from tidemill.data.schema import Column, Schema
+from tidemill.data.schema import Schema
 from tidemill.data.target import Target
-from tidemill.settings import DataSettings
+from tidemill.settings import DataSettings, Kind
 
 SEED = 0
 """Samples that checks draw are the same in every run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """Rows kept out of one part of the data.
+
+    part: the setting that named their table, or a split where rows can be assigned to one by their time.
+    of: all rows of the part, these among them.
+    reasons: "1,240 rows: price: cannot be read as numeric, e.g. 'abc'", the most frequent first.
+    """
+
+    part: str
+    rows: int
+    of: int
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +45,14 @@ class Tables:
     def splits(self) -> dict[str, pl.DataFrame]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    def inputs(self, kind: Kind | None = None) -> list[str]:
+        """Names of the model's inputs: all, or those of one kind."""
+        return [column.name for column in self.schema.inputs if kind in (None, column.kind)]
+
     @property
     def records(self) -> list[str]:
         """The columns that make a record what it is to the model: its inputs and the target."""
-        names = [column.name for column in self.schema.inputs]
-        if self.target is not None and self.target.name not in names:
-            names.append(self.target.name)
-        return names
+        return [*self.inputs(), *([] if self.target is None else [self.target.name])]
 
 
 def with_null(table: pl.DataFrame) -> pl.DataFrame:
@@ -63,9 +78,3 @@ def counted(values: pl.Series) -> pl.DataFrame:
     """Columns `value` and `rows`: each value present, the most frequent first, ties in order of value."""
     counts = values.alias("value").drop_nulls().value_counts(name="rows")
     return counts.sort("rows", "value", descending=[True, False])
-
-
-def named(columns: tuple[Column, ...], table: pl.DataFrame) -> list[str]:
-    """Names of those columns that the table has."""
-    there = set(table.columns)
-    return [column.name for column in columns if column.name in there]

@@ -68,7 +68,7 @@ FEW_NUMBERS = 20
 
 
 def fit(series: "pl.Series", settings: DataSettings) -> Target:
-    """What the typed column `series` asks for (missing values are passed over).
+    """The target for the typed column `series`, by its values that are not missing.
 
     objective=auto: two different values are binary; texts, booleans and few different whole numbers are classes;
     other numbers are regression. Classes are in sorted order, numbers by size; binary's positive one comes last.

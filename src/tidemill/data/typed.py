@@ -81,17 +81,17 @@ def _rules(column: Column) -> list[tuple[pl.Expr, pl.Expr]]:
     stored = pl.col(name)
     value = pl.col(_READ + name)
     empty = pl.col(_FOUND + name).is_null()
-    rules = [(value.is_null() & ~empty, _says(name, stored, f"cannot be read as {column.kind}"))]
+    rules = [(value.is_null() & ~empty, _reason(name, stored, f"cannot be read as {column.kind}"))]
     if not column.missing_allowed or column.role in (Role.TARGET, Role.TIME, Role.WEIGHT):
         rules.append((empty, pl.lit(f"{name}: missing")))
     if column.role is Role.WEIGHT:
-        rules.append(((value < 0) | value.is_infinite(), _says(name, stored, "is not a weight (0 or greater)")))
+        rules.append(((value < 0) | value.is_infinite(), _reason(name, stored, "is not a weight (0 or greater)")))
     if column.minimum is not None:
-        rules.append((value < column.minimum, _says(name, stored, f"is below the minimum {column.minimum:g}")))
+        rules.append((value < column.minimum, _reason(name, stored, f"is below the minimum {column.minimum:g}")))
     if column.maximum is not None:
-        rules.append((value > column.maximum, _says(name, stored, f"is above the maximum {column.maximum:g}")))
+        rules.append((value > column.maximum, _reason(name, stored, f"is above the maximum {column.maximum:g}")))
     if column.domain is not None:
-        rules.append((~value.is_in(_domain(column)), _says(name, stored, "is not in the domain")))
+        rules.append((~value.is_in(_domain(column)), _reason(name, stored, "is not in the domain")))
     return [(mask.fill_null(False), reason) for mask, reason in rules]
 
 
@@ -111,6 +111,6 @@ def _domain(column: Column) -> list[str] | list[float] | list[bool]:
     return list(column.domain)
 
 
-def _says(name: str, stored: pl.Expr, text: str) -> pl.Expr:
+def _reason(name: str, stored: pl.Expr, text: str) -> pl.Expr:
     shown = stored.cast(pl.String, strict=False).str.slice(0, 60)
     return pl.concat_str(pl.lit(f"{name}: '"), shown, pl.lit(f"' {text}"))

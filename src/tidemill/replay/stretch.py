@@ -8,7 +8,7 @@ import polars as pl
 from tidemill.composition import component
 from tidemill.data import infer, made_moments, proposals, sources, target, typed
 from tidemill.data.cells import values
-from tidemill.data.checks import joint, when
+from tidemill.data.checks import joint, record_time
 from tidemill.data.labels import maturity
 from tidemill.data.labels.maturity import Maturity
 from tidemill.data.reading import collect
@@ -153,7 +153,7 @@ def _proposed(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known
     if found:
         return f"if a record is made at {found[0]!r}, set data.time={found[0]}{said}"
     parts = proposals.moment([column.name for column in schema.columns], made_moments.declared(settings))
-    parts = f"{when.IN_PARTS}: without it nothing has an order" if parts is None else parts
+    parts = f"{record_time.IN_PARTS}: without it nothing has an order" if parts is None else parts
     return f"name the column that says when a record is made{said}; {parts}"
 
 

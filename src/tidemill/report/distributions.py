@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.data.profile import BINS
+from tidemill.data.profiles.profile import BINS
 from tidemill.moments import from_microseconds
 from tidemill.report.numerals import plain
 from tidemill.settings import Kind
@@ -38,7 +38,7 @@ class Distribution:
 
 
 def read(profile: Mapping[str, Any]) -> dict[str, Distribution]:
-    """Column → its distribution, in the profile's order (`data/profile.py` says what a profile holds)."""
+    """Column → its distribution, in the profile's order (`data/profiles/profile.py` says what a profile holds)."""
     total = max(int(profile.get("rows", 0)), 1)
     return {name: _read(name, entry, total) for name, entry in profile.get("columns", {}).items()}
 

@@ -9,98 +9,56 @@ A model's own settings (`model.width`, …) stand beside the model, in `tidemill
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Annotated, Any
 
 from tidemill.composition import build, choices, component, keys, nearest_key
-from tidemill.settings import options, overrides
+from tidemill.settings import overrides
 from tidemill.settings.data import (
-    AbsentClasses,
-    DataSettings,
-    Duplicates,
-    Kind,
-    Objective,
-    QualitySettings,
-    SplitMethod,
-    SplitSettings,
+    AbsentClasses as AbsentClasses,
+    DataSettings as DataSettings,
+    Duplicates as Duplicates,
+    Kind as Kind,
+    Objective as Objective,
+    QualitySettings as QualitySettings,
+    SplitMethod as SplitMethod,
+    SplitSettings as SplitSettings,
 )
 from tidemill.settings.preparation import (
-    CalendarPart,
-    CategoricalSettings,
-    ColumnPreparation,
-    FeatureOperation,
-    FeatureSettings,
-    Imputation,
-    NumericSettings,
-    PreparationSettings,
-    Scaling,
-    TimestampSettings,
+    CalendarPart as CalendarPart,
+    CategoricalSettings as CategoricalSettings,
+    ColumnPreparation as ColumnPreparation,
+    FeatureOperation as FeatureOperation,
+    FeatureSettings as FeatureSettings,
+    Imputation as Imputation,
+    NumericSettings as NumericSettings,
+    PreparationSettings as PreparationSettings,
+    Scaling as Scaling,
+    TimestampSettings as TimestampSettings,
 )
 from tidemill.settings.release import (
-    BaselineName,
-    EvaluationSettings,
-    GateSettings,
+    BaselineName as BaselineName,
+    EvaluationSettings as EvaluationSettings,
+    GateSettings as GateSettings,
     RegistrySettings,
-    TrackingSettings,
-    WandbMode,
+    TrackingSettings as TrackingSettings,
+    WandbMode as WandbMode,
 )
 from tidemill.settings.rules import (
-    AtLeastOne,
-    NotNegative,
-    PlainName,
-    Positive,
-    ShareOrNone,
+    AtLeastOne as AtLeastOne,
+    NotNegative as NotNegative,
+    PlainName as PlainName,
+    Positive as Positive,
+    ShareOrNone as ShareOrNone,
 )
 from tidemill.settings.training import (
-    Accelerator,
-    ClassWeights,
+    Accelerator as Accelerator,
+    ClassWeights as ClassWeights,
     ModelSettings,
-    Precision,
-    Profiler,
-    TrainingSettings,
+    Precision as Precision,
+    Profiler as Profiler,
+    TrainingSettings as TrainingSettings,
 )
-
-__all__ = [
-    "AbsentClasses",
-    "Accelerator",
-    "AtLeastOne",
-    "BaselineName",
-    "CalendarPart",
-    "CategoricalSettings",
-    "ClassWeights",
-    "ColumnPreparation",
-    "DataSettings",
-    "Duplicates",
-    "EvaluationSettings",
-    "FeatureOperation",
-    "FeatureSettings",
-    "GateSettings",
-    "Imputation",
-    "Kind",
-    "NotNegative",
-    "NumericSettings",
-    "Objective",
-    "PlainName",
-    "Positive",
-    "Precision",
-    "PreparationSettings",
-    "Profiler",
-    "QualitySettings",
-    "Scaling",
-    "Settings",
-    "ShareOrNone",
-    "SplitMethod",
-    "SplitSettings",
-    "TimestampSettings",
-    "TrackingSettings",
-    "TrainingSettings",
-    "WandbMode",
-    "addable",
-    "from_config",
-    "known_keys",
-    "with_model",
-    "without_model",
-]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -137,8 +95,24 @@ def without_model(config: Mapping[str, Any]) -> Settings:
     model = dict(config.get("model") or {})
     named = {"name": str(model.pop("name", "")), "parameters": model}
     settings = build(Settings, {**config, "model": named})
-    options.check(settings.data.source, settings.data.options)
+    options = _options(settings.data.source, settings.data.options)
+    if options is not None:
+        build(options, settings.data.options, "data.options")
     return settings
+
+
+def _options(source: str, given: Mapping[str, Any]) -> type | None:
+    """The dataclass `Options` of a source; where it reads a base of its own, that one's options are taken as well.
+
+    None: a module of the user's that does not say which options it has.
+    """
+    module = component("tidemill.data.sources", source, having="read", key="data.source")
+    own: type | None = getattr(module, "Options", None)
+    base = given.get("base")
+    if own is None or "base" not in own.__annotations__ or not isinstance(base, str) or base in ("", source):
+        return own
+    under = _options(base, {})
+    return None if under is None else make_dataclass("Options", (), bases=(own, under), kw_only=True)
 
 
 def with_model(settings: Settings) -> Settings:

@@ -1,4 +1,4 @@
-"""Words of the command line: those that people write as Hydra takes them, and those that messages tell people to write.
+"""Words of the command line: turned into what Hydra takes, and written for the messages that show them.
 
 Hydra has no way to write a mapping's key with a dot, a quotation mark or a letter beyond ASCII in it. Columns have such
 names, so the key is encoded on the way to Hydra, and `composition.build` decodes it.
@@ -6,6 +6,7 @@ names, so the key is encoded on the way to Hydra, and `composition.build` decode
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -51,7 +52,7 @@ def override(group: str, column: str, value: str | Sequence[str]) -> str:
     """A word that sets `group` (data.kinds, …) for a column, quoted for a shell: data.kinds.age=numeric."""
     text = _quoted(value) if isinstance(value, str) else "[" + ",".join(map(_quoted, value)) + "]"
     key = f"{group}.{column}={text}"
-    return for_shell(f"{group}={{{encoded(column)}: {text}}}" if "=" in column else key)
+    return shlex.quote(f"{group}={{{encoded(column)}: {text}}}" if "=" in column else key)
 
 
 def value(given: Any) -> str:
@@ -75,7 +76,3 @@ def _quoted(text: str) -> str:
     if _BARE.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return '"' + text.replace('"', '\\"').replace("${", "\\${") + '"'
-
-
-def for_shell(word: str) -> str:
-    return word if re.fullmatch(r"[\w.=/:%+,-]+", word) else "'" + word.replace("'", "'\\''") + "'"

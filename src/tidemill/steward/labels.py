@@ -12,10 +12,8 @@ import polars as pl
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.cells import values
-from tidemill.data.panics import untold
-from tidemill.data.reading import FAILURES, collect
-from tidemill.data.schema import Role as SchemaRole
-from tidemill.data.schema import Schema
+from tidemill.data.reading import FAILURES, collect, without_panic_text
+from tidemill.data.schema import Role as SchemaRole, Schema
 from tidemill.data.sources import _delimited
 from tidemill.errors import LedgerError, RequestError, SettingsError, SourceError, listed
 from tidemill.ledger import columns
@@ -204,7 +202,7 @@ def _read(file: Path, identity: Identity, schema: Schema | None, keys: FileKeys)
     rules = LabelRules.of(identity, schema if schema is not None else Schema(columns=()))
     try:
         content = file.read_bytes()
-        with untold():
+        with without_panic_text():
             table = keys.named(_READERS[file.suffix.lower()](file))
             table = _as_in_training(values.cleaned(table.lazy()).collect(), schema)
     except SourceError as error:

@@ -86,7 +86,7 @@ class Losses(Protocol):
 class Watched:
     """The version that is watched: what its bundle says, and by which loss its answers are judged.
 
-    profile: profile.json, {"inputs": …, "answers": …} (data/profile.py).
+    profile: profile.json, {"inputs": …, "answers": …} (data/profiles/profile.py).
     """
 
     manifest: Manifest

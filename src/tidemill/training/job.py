@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
-from lightning.pytorch.profilers import Profiler as LightningProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler as LightningProfiler, SimpleProfiler
 
 from tidemill.errors import TrainingError
 from tidemill.settings import Accelerator, Profiler, TrainingSettings

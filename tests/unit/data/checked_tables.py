@@ -2,9 +2,8 @@
 
 import polars as pl
 
-from tidemill.data.quarantine import Quarantined
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.tables import Tables, with_null
+from tidemill.data.tables import Quarantined, Tables, with_null
 from tidemill.data.target import Target
 from tidemill.settings import (
     AbsentClasses,

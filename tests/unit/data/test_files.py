@@ -80,10 +80,10 @@ def test_the_test_table_is_read_like_the_first(tmp_path: Path) -> None:
     TABLE.write_csv(tmp_path / "train.csv")
     TABLE.head(1).write_csv(tmp_path / "test.csv")
     settings = settings_for(tmp_path / "train.csv", test_path=str(tmp_path / "test.csv"))
-    test = sources.open_test(settings)
+    test = sources.open_separate(settings, "test")
     assert test is not None
     assert test.collect().height == 1
-    assert sources.open_test(settings_for(tmp_path / "train.csv")) is None
+    assert sources.open_separate(settings_for(tmp_path / "train.csv"), "test") is None
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

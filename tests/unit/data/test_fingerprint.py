@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 from table_settings import settings_for
 
-from tidemill.data import fingerprint as module
-from tidemill.data import infer, sources, typed
+from tidemill.data import fingerprint as module, infer, sources, typed
 from tidemill.data.fingerprint import fingerprint
 
 TABLE = pl.DataFrame(

@@ -89,7 +89,7 @@ def test_the_schema_keeps_how_it_was_made_and_can_be_pinned(tmp_path: Path) -> N
 def test_separate_test_tables_have_the_moment_too(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(ROWS)
     settings = settings_for(tmp_path / "t.csv", test_path=str(tmp_path / "t.csv"), moments={"booked_at": BOOKED})
-    test = sources.open_test(settings)
+    test = sources.open_separate(settings, "test")
     assert test is not None
     assert test.collect()["booked_at"][0] == moment(2014, 7, 24)
 

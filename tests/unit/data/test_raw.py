@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.cells import values
 from tidemill.data.raw import MISSING_TIMESTAMP, from_rows, from_table
 from tidemill.data.schema import Column
@@ -218,7 +218,7 @@ def test_plain_python_and_polars_clean_every_character_alike() -> None:
     characters = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
     texts = [f"{one}a{one}" for one in characters]
     read = pl.DataFrame({"x": texts}).select(values.clean(pl.col("x"))).to_series()
-    odd = [text for text, one in zip(texts, read.to_list(), strict=True) if plain.clean(text) != one]
+    odd = [text for text, one in zip(texts, read.to_list(), strict=True) if scalars.clean(text) != one]
     assert len(odd) < 200, "two versions of Unicode may differ in a few new letters"
     assert not [text for text in odd if ord(text[0]) < 0x2000]
 

@@ -30,6 +30,13 @@ def read(values: list[Any] | pl.Series, kind: Kind, **rules: Any) -> typed.Typed
         ([1.0, float("nan"), None], N, {}, [1.0, None, None]),
         ([True, None], N, {}, [1.0, None]),
         ([timedelta(seconds=1.5)], N, {}, [1.5]),
+        (
+            pl.Series([2**63 - 1, 1 - 2**63, None, 1_500]).cast(pl.Duration("ms")),
+            N,
+            {},
+            [2**63 / 1e3, -(2**63) / 1e3, None, 1.5],
+        ),
+        (pl.Series([2**63 - 1, 1_500]).cast(pl.Duration("us")), N, {}, [2**63 / 1e6, 0.0015]),
         (pl.Series([2**53], dtype=pl.UInt64), N, {}, [2.0**53]),
         (["YES", "f", None, ""], B, {}, [True, False, None, None]),
         ([1, 0, None], B, {}, [True, False, None]),

@@ -11,7 +11,7 @@ import pytest
 
 from tidemill.bundle.registry.gate import Verdict
 from tidemill.data.checks.findings import Finding, Severity
-from tidemill.data.profile import profile
+from tidemill.data.profiles.profile import profile
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.evaluation.results import Baseline, Comparison, Evaluation, Importance, Metric, Slice, Standing

@@ -9,7 +9,7 @@ import polars as pl
 
 from tidemill.bundle import manifest
 from tidemill.bundle.manifest import Code, Identity, Interface, Manifest
-from tidemill.data.profile import profile
+from tidemill.data.profiles.profile import profile
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.settings import Kind, Objective
 from tidemill.steward import losses

@@ -15,7 +15,7 @@ from tidemill.bundle import checksums, folder, manifest
 from tidemill.bundle.manifest import Interface
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.bundle.registry.rollout import Mode
-from tidemill.data.profile import profile, profile_answers
+from tidemill.data.profiles.profile import profile, profile_answers
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.ledger.columns import ANSWERS, LABELS

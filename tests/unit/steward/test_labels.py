@@ -16,8 +16,7 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.record import Answered, Described, Form
-from tidemill.ledger.record import Role as AnswerRole
+from tidemill.ledger.record import Answered, Described, Form, Role as AnswerRole
 from tidemill.settings import Kind, Objective
 from tidemill.steward import policy
 from tidemill.steward.labels import metrics, take_files

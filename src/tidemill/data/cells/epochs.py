@@ -1,12 +1,14 @@
 """Whole numbers that stand for moments: in which unit, and how a number in another unit is seen."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.schema import Column
 
 if TYPE_CHECKING:
     import polars as pl
+
+Number = TypeVar("Number", float, "pl.Expr")
 
 EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """Microseconds in one unit of a timestamp column's whole numbers, by its format."""
@@ -26,18 +28,19 @@ def other_unit(value: float, column: Column) -> str | None:
     """The unit that a number seems to be in, where that is not the column's: in its own it lies years outside of
     training's timestamps, in this one within their reach.
     """
-    training = plain.bounds(column.earliest, column.latest)
+    training = scalars.bounds(column.earliest, column.latest)
     if training is None:
         return None
-
-    def years_outside(unit: float) -> float:
-        return max(training[0] - value * unit, value * unit - training[1], 0.0) / YEAR
-
     own = EPOCHS.get(column.format or "", 1)
-    far = years_outside(own)
-    others = {name: years_outside(unit) for name, unit in UNITS.items() if unit != own}
+    far = _years_outside(value * own, *training)
+    others = {name: _years_outside(value * unit, *training) for name, unit in UNITS.items() if unit != own}
     nearest = min(others, key=others.__getitem__)
     return nearest if far > FAR and others[nearest] < min(NEAR, far) else None
+
+
+def _years_outside(microseconds: Number, first: float, last: float) -> Number:
+    """How far outside of training's timestamps; less than 0 among them."""
+    return (abs(microseconds - (first + last) / 2) - (last - first) / 2) / YEAR
 
 
 def instant(ticks: "pl.Expr", column: Column) -> "pl.Expr":
@@ -57,15 +60,11 @@ def _in_other_unit(ticks: "pl.Expr", column: Column) -> "pl.Expr":
     """As `other_unit`, of many."""
     import polars as pl
 
-    training = plain.bounds(column.earliest, column.latest)
+    training = scalars.bounds(column.earliest, column.latest)
     if training is None:
         return pl.lit(False)
     own = EPOCHS.get(column.format or "", 1)
     number = ticks.cast(pl.Float64)
-
-    def years_outside(unit: float) -> "pl.Expr":
-        return pl.max_horizontal(training[0] - number * unit, number * unit - training[1], pl.lit(0.0)) / YEAR
-
-    far = years_outside(own)
-    others = [years_outside(unit) for unit in UNITS.values() if unit != own]
+    far = _years_outside(number * own, *training)
+    others = [_years_outside(number * unit, *training) for unit in UNITS.values() if unit != own]
     return ((far > FAR) & pl.any_horizontal([(other < NEAR) & (other < far) for other in others])).fill_null(False)

@@ -4,24 +4,23 @@ import re
 
 import polars as pl
 
-from tidemill.data import plain
+from tidemill.data import scalars
+from tidemill.data.schema import Column
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 OR = " | "
 """Stands between the patterns of a format that has several."""
 
 
-def number(
-    text: pl.Expr, *, decimal_comma: bool, thousands: str | None, unit: str | None = None, accounting: bool = False
-) -> pl.Expr:
-    """Text as Float64; null where it is not wholly one number in this notation. See `Column` for the arguments."""
-    text = undressed(text, unit=unit, accounting=accounting)
-    if thousands is not None:
-        separator = f"[{thousands}]" if thousands != " " else "[ \u00a0\u202f]"
-        point = "," if decimal_comma else r"\."
+def number(text: pl.Expr, column: Column) -> pl.Expr:
+    """Text as Float64; null where it is not wholly one number in the column's notation."""
+    text = without_unit(text, column)
+    if column.thousands is not None:
+        separator = f"[{column.thousands}]" if column.thousands != " " else "[ \u00a0\u202f]"
+        point = "," if column.decimal_comma else r"\."
         whole = rf"(?:\d+|\d{{1,3}}(?:{separator}\d{{3}})+)"
         text = pl.when(text.str.contains(rf"^[+-]?{whole}(?:{point}\d*)?$")).then(text.str.replace_all(separator, ""))
-    if decimal_comma:
+    if column.decimal_comma:
         pointed = text.str.replace(",", ".", literal=True)
         text = pl.when(~text.str.contains(".", literal=True)).then(pointed)
     return text.cast(pl.Float64, strict=False).fill_nan(None)
@@ -30,14 +29,14 @@ def number(
 _MINUSES = "[\u2212\u2012\u2013\ufe63\uff0d]"
 
 
-def undressed(text: pl.Expr, *, unit: str | None, accounting: bool) -> pl.Expr:
-    """A number's text without its unit, and with "-" before it where it is negative."""
+def without_unit(text: pl.Expr, column: Column) -> pl.Expr:
+    """A number's text without the column's unit, and with "-" before it where it is negative."""
     text = text.str.strip_chars().str.replace(f"^([^\\d]*){_MINUSES}", "${1}-")
-    if unit is not None:
-        part = re.escape(unit)
+    if column.unit is not None:
+        part = re.escape(column.unit)
         text = text.str.replace(rf"^([(+-]?)\s*{part}\s*", "${1}").str.replace(rf"\s*{part}(\)?-?)$", "${1}")
         text = text.str.replace(r"^([(+-])\s+", "${1}")
-    if accounting:
+    if column.accounting:
         text = text.str.replace(r"^\(\s*([^()+-]+?)\s*\)$", "-${1}").str.replace(r"^([^()+-]+?)-$", "-${1}")
     return text
 
@@ -63,5 +62,5 @@ def iso(text: pl.Expr) -> pl.Expr:
 def _iso_of(text: pl.Series) -> pl.Series:
     """Microseconds. In plain Python: Polars' engine within Polars' engine may lock up for ever."""
     texts = text.to_list()
-    moments = {one: None if one is None else plain.moment(one) for one in set(texts)}
+    moments = {one: None if one is None else scalars.moment(one) for one in set(texts)}
     return pl.Series(text.name, [moments[one] for one in texts], pl.Int64)

@@ -6,16 +6,12 @@ from typing import Any
 
 from tidemill.data.cells.epochs import EPOCHS, UNITS, other_unit, own_unit
 from tidemill.data.schema import Column
-from tidemill.errors import RequestError
+from tidemill.errors import RequestError, listed
 from tidemill.settings import Kind
 
 
 def wrong(row: int, rule: str, observed: str, remedy: str) -> RequestError:
     return RequestError(rule, observed=f"row {row}, {observed}", remedy=remedy)
-
-
-def no_record(row: int, value: object) -> RequestError:
-    return wrong(row, "A row must be an object of column: value", shown(value), 'send {"column": value, …}')
 
 
 def missing(row: int, column: Column) -> RequestError:
@@ -30,13 +26,11 @@ def missing(row: int, column: Column) -> RequestError:
 def unknown(row: int, name: object, names: set[str]) -> RequestError:
     near = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    there = sorted(names)
-    more = f" and {len(there) - 50} more" if len(there) > 50 else ""
     return wrong(
         row,
         "A row may only have columns that the model was trained on",
         f"unknown column {shown(name)}",
-        f"{hint}The columns are {', '.join(there[:50])}{more}",
+        f"{hint}The columns are {listed(sorted(names), 50)}",
     )
 
 
@@ -54,11 +48,6 @@ def unreadable(row: int, column: Column, value: Any) -> RequestError:
         return _other_unit(row, column, value, unit)
     needed = what_is_taken(column)
     return wrong(row, f"A {column.kind} column takes {needed}, or null", observed, f"send {needed}")
-
-
-def not_unicode(row: int, column: Column) -> RequestError:
-    observed = f"column {column.name!r}: half a surrogate pair"
-    return wrong(row, "Text must be valid Unicode", observed, "send UTF-8")
 
 
 def what_is_taken(column: Column) -> str:

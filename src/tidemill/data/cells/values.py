@@ -1,20 +1,21 @@
 """How stored values are read as a column's kind: the one place that inference, typing and every door share.
 
 `read` gives a column's values in the dtype of a typed table, null where missing or unreadable;
-`missing` tells the two apart. Text loses the white space around it and is composed (NFC) before anything else.
+`present` tells the two apart. Text loses the white space around it and is composed (NFC) before anything else.
 """
 
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import polars as pl
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.cells import epochs, parsing
 from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.cells.parsing import TIMESTAMP
-from tidemill.data.plain import EXACT
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind
@@ -36,6 +37,7 @@ TRUE = ("true", "yes", "t", "y", "1")
 FALSE = ("false", "no", "f", "n", "0")
 
 _FEW = 100
+Values = TypeVar("Values", pl.Expr, pl.Series)
 
 NAN = ("NaN", "nan")
 """NaN, which means a missing number, as it is written into text."""
@@ -101,13 +103,7 @@ def read(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Exp
     if dtype in _TEXTS:
         expression: pl.Expr | None = _OF_TEXT[column.kind](value, column)
     else:
-        readers = {
-            Kind.NUMERIC: _number,
-            Kind.BOOLEAN: _boolean,
-            Kind.CATEGORICAL: _category,
-            Kind.TIMESTAMP: _timestamp,
-        }
-        expression = readers[column.kind](value, column, dtype)
+        expression = _STORED[column.kind](value, column, dtype)
     if expression is None:
         raise SchemaError(
             f"A column of kind {column.kind} must hold values that can be read so",
@@ -115,11 +111,6 @@ def read(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Exp
             remedy=f"correct data.kinds.{column.name}, the kind and format in the schema, or ignore the column",
         )
     return expression.alias(column.name)
-
-
-def missing(column: Column, dtype: pl.DataType, *, of: str | None = None) -> pl.Expr:
-    """True where the stored value means "no value". of: as for `read`."""
-    return (present(column, dtype) if of is None else pl.col(of)).is_null()
 
 
 def read_series(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
@@ -131,7 +122,7 @@ def read_series(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series
     frame = series.alias(column.name).to_frame()
     if series.dtype == pl.String and series.len() <= _FEW:  # what a request has: Polars takes as long as for many
         marks = _marks(column)
-        clean_ones = [one and plain.clean(one) for one in series]
+        clean_ones = [one and scalars.clean(one) for one in series]
         found = pl.Series(column.name, [one if one and one not in marks else None for one in clean_ones], pl.String)
     else:
         found = frame.select(present(column, series.dtype)).to_series()
@@ -156,7 +147,7 @@ def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | Non
         exact = value.is_between(-EXACT, EXACT)
         return pl.when(exact).then(value).otherwise(None).cast(pl.Float64)
     if dtype == pl.Duration:
-        return value.dt.total_microseconds() / 1e6
+        return seconds(value, dtype)
     if dtype == pl.Time:
         return value.cast(pl.Int64) / 1e9
     if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
@@ -164,14 +155,15 @@ def _number(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | Non
     return None
 
 
+def seconds(duration: Values, dtype: pl.DataType) -> Values:
+    """Durations in seconds. Milliseconds are divided as they are: as microseconds, those of 300,000 years overflow."""
+    if dtype == pl.Duration("ms"):
+        return duration.to_physical() / 1e3
+    return duration.dt.total_microseconds() / 1e6
+
+
 def _number_of(text: pl.Expr, column: Column) -> pl.Expr:
-    found = parsing.number(
-        text,
-        decimal_comma=column.decimal_comma,
-        thousands=column.thousands,
-        unit=column.unit,
-        accounting=column.accounting,
-    )
+    found = parsing.number(text, column)
     # a whole number beyond what float64 holds is refused, as one that is stored as such
     whole = pl.when(found.abs() >= EXACT).then(text).cast(pl.Int128, strict=False)
     return pl.when(~(whole.abs() > EXACT).fill_null(False)).then(found)
@@ -206,10 +198,6 @@ def _category(value: pl.Expr, column: Column, dtype: pl.DataType) -> pl.Expr | N
     return None if unreadable(dtype) else value.cast(pl.String)
 
 
-def _category_of(text: pl.Expr, column: Column) -> pl.Expr:
-    return _one_spelling(text) if column.numeric_categories else text
-
-
 def _one_spelling(text: pl.Expr) -> pl.Expr:
     """Numbers in the spelling of their category: +3, 3. and 3.0 as 3, 2.50 as 2.5. No digit that counts is lost."""
     odd = pl.when(text.str.contains(r"[.+]|^-0$")).then(text)
@@ -239,9 +227,15 @@ def _timestamp_of(text: pl.Expr, column: Column) -> pl.Expr:
     return pl.coalesce(read, parsing.iso(pl.when(read.is_null()).then(text)))
 
 
+_STORED = {
+    Kind.NUMERIC: _number,
+    Kind.BOOLEAN: _boolean,
+    Kind.CATEGORICAL: _category,
+    Kind.TIMESTAMP: _timestamp,
+}
 _OF_TEXT: dict[Kind, Callable[[pl.Expr, Column], pl.Expr]] = {
     Kind.NUMERIC: _number_of,
     Kind.BOOLEAN: _boolean_of,
-    Kind.CATEGORICAL: _category_of,
+    Kind.CATEGORICAL: lambda text, column: _one_spelling(text) if column.numeric_categories else text,
     Kind.TIMESTAMP: _timestamp_of,
 }

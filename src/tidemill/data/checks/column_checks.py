@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from tidemill.data.checks.findings import Finding, Severity, noticed
-from tidemill.data.tables import Tables, counted, named, sample
+from tidemill.data.tables import Tables, counted, sample
 from tidemill.settings import Kind, Objective
 
 NEARLY_CONSTANT = 0.999
@@ -21,7 +22,7 @@ RARE_CLASS = 0.01
 def missing(tables: Tables) -> Iterator[Finding]:
     """Inputs without any value cannot be learned from; those with too few are worth a look."""
     train, limit = tables.train, tables.settings.quality.max_missing
-    for name in named(tables.schema.inputs, train):
+    for name in tables.inputs():
         empty = train[name].null_count()
         share = empty / train.height
         if empty == train.height:
@@ -38,7 +39,7 @@ def missing(tables: Tables) -> Iterator[Finding]:
 
 def constant(tables: Tables) -> Iterator[Finding]:
     """One value everywhere says nothing; missing values beside it do, so these columns pass."""
-    for name in named(tables.schema.inputs, tables.train):
+    for name in tables.inputs():
         values = tables.train[name]
         if values.null_count() or values.is_empty():
             continue
@@ -57,24 +58,20 @@ def constant(tables: Tables) -> Iterator[Finding]:
 
 def infinite(tables: Tables) -> Iterator[Finding]:
     """Infinities are clipped in inputs, but a target or a weight cannot be infinite."""
-    present = set(tables.train.columns)
-    for column in tables.schema.columns:
-        if column.kind is not Kind.NUMERIC or column.name not in present:
-            continue
-        is_target = tables.target is not None and column.name == tables.target.name
+    for name in tables.train.select(cs.float()).columns:
+        is_target = tables.target is not None and name == tables.target.name
         for split, table in tables.splits.items():
-            rows = int(table[column.name].is_infinite().sum())
-            if rows:
+            if rows := int(table[name].is_infinite().sum()):
                 severity = Severity.ERROR if is_target else Severity.WARNING
-                yield noticed("infinite", severity, column.name, rows, rows / table.height)(
-                    message=f"{column.name!r} is infinite in {rows:,} rows of {split}",
-                    remedy=f"mend the source, or set data.quality.ranges.{column.name} to have these rows quarantined",
+                yield noticed("infinite", severity, name, rows, rows / table.height)(
+                    message=f"{name!r} is infinite in {rows:,} rows of {split}",
+                    remedy=f"mend the source, or set data.quality.ranges.{name} to have these rows quarantined",
                 )
 
 
 def far_out(tables: Tables) -> Iterator[Finding]:
     """Values far from nearly all others: often a mark like 99999 for a missing value."""
-    for name in _of_kind(tables, Kind.NUMERIC):
+    for name in tables.inputs(Kind.NUMERIC):
         values = tables.train[name].drop_nulls().to_numpy()
         values = values[np.isfinite(values)]
         low, high = np.quantile(values, [0.01, 0.99], method="nearest") if len(values) else (0, 0)
@@ -91,14 +88,14 @@ def far_out(tables: Tables) -> Iterator[Finding]:
 
 def unseen(tables: Tables) -> Iterator[Finding]:
     """Categories that a model meets for the first time in validation or test."""
-    for name in _of_kind(tables, Kind.CATEGORICAL):
+    for name in tables.inputs(Kind.CATEGORICAL):
         known = tables.train[name].unique().implode()
         for split in ("validation", "test"):
             values = tables.splits[split][name].drop_nulls()
             rows = int((~values.is_in(known)).sum())
-            share = rows / max(len(values), 1)
             if not rows:
                 continue
+            share = rows / len(values)
             names = "; it names its rows, or is free text" if share > 0.5 else ""
             severity = Severity.WARNING if share >= UNSEEN else Severity.INFO
             yield noticed("unseen_categories", severity, name, rows, share)(
@@ -108,14 +105,9 @@ def unseen(tables: Tables) -> Iterator[Finding]:
             )
 
 
-def _of_kind(tables: Tables, kind: Kind) -> list[str]:
-    """Inputs of one kind that the tables have."""
-    return named(tuple(column for column in tables.schema.inputs if column.kind is kind), tables.train)
-
-
 def target(tables: Tables) -> Iterator[Finding]:
     """A target of one value cannot be learned; a class of few rows hardly."""
-    if tables.target is None or tables.target.name not in tables.train.columns:
+    if tables.target is None:
         return
     name = tables.target.name
     counts = counted(tables.train[name])
@@ -130,9 +122,9 @@ def target(tables: Tables) -> Iterator[Finding]:
         small = counts.filter(counts["rows"] < max(SMALL_CLASS, RARE_CLASS * total))
         if small.height:
             rows = int(small["rows"].sum())
-            listed = ", ".join(f"{value!r} {count:,}" for value, count in small.tail(5).iter_rows())
+            rows_of = ", ".join(f"{value!r} {count:,}" for value, count in small.tail(5).iter_rows())
             yield noticed("rare_classes", Severity.WARNING, name, rows, rows / total)(
-                message=f"{small.height} of {counts.height} classes of {name!r} are rare: {listed} "
+                message=f"{small.height} of {counts.height} classes of {name!r} are rare: {rows_of} "
                 f"of {total:,} training rows",
                 remedy="set data.split.method=stratified and training.class_weights=balanced, or merge rare classes",
             )

@@ -8,12 +8,12 @@ pairs (all of up to 45 columns; of more, those with the strongest columns), the 
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import polars as pl
 
-from tidemill.data.checks import leaks, when
+from tidemill.data.checks import leaks, record_time
 from tidemill.data.checks.findings import Finding, Severity, noticed
 from tidemill.data.schema import Schema
 from tidemill.data.tables import SEED, Tables, sample, with_null
@@ -34,7 +34,7 @@ GAIN = 0.1
 
 def check(tables: Tables) -> Iterator[Finding]:
     """Columns and the pair that give the target away, and whether the table should be split by one of its moments."""
-    if tables.target is None or tables.target.name not in tables.train.columns:
+    if tables.target is None:
         return
     scores = leaks.scores(tables)
     yield from leaks.check(tables, scores)
@@ -42,7 +42,7 @@ def check(tables: Tables) -> Iterator[Finding]:
     strongest = _strongest(tables, singles)
     if strongest is not None:
         yield _finding(tables, *strongest, singles)
-    yield from when.suggest(tables, _known_late(tables, singles, strongest))
+    yield from record_time.suggest(tables, _known_late(tables, singles, strongest))
 
 
 def moments(table: pl.DataFrame, schema: Schema, settings: DataSettings, target: Target) -> list[str]:
@@ -54,13 +54,13 @@ def moments(table: pl.DataFrame, schema: Schema, settings: DataSettings, target:
     parts = {"train": with_null(table), "validation": table.clear(), "test": table.clear()}
     tables = Tables(**parts, quarantined=(), schema=schema, settings=settings, target=target)
     singles = {score.column: score.value for score in leaks.scores(tables)}
-    return when.candidates(tables.train, schema, _known_late(tables, singles, _strongest(tables, singles)))
+    return record_time.candidates(tables.train, schema, _known_late(tables, singles, _strongest(tables, singles)))
 
 
 def _strongest(tables: Tables, singles: dict[str, float]) -> tuple[float, tuple[str, str], str] | None:
     """The pair that gives the target away most, its score, and the column of it that does it; None where none does."""
     found = list(pairs(tables, singles))
-    strong = [(score, pair) for score, pair in found if _gives_away(score, pair, singles)]
+    strong = [(score, pair) for score, pair in found if score >= max(ENOUGH, _alone(pair, singles) + GAIN)]
     if not strong:
         return None
     score, pair = max(strong)
@@ -90,7 +90,8 @@ def pairs(tables: Tables, singles: dict[str, float]) -> Iterator[tuple[float, tu
     for pair in islice(_in_order(singles), PAIRS):
         for column in pair:
             if column not in codes:
-                codes[column] = _codes(rows[column], most)
+                coded = leaks.categories if rows[column].dtype == pl.String else leaks.bins
+                codes[column] = coded(rows[column], most)
         first, second = (codes[column] for column in pair)
         cells = first * (int(second.max(initial=0)) + 1) + second
         effect = leaks.by_rate(cells, outcomes, folds)
@@ -100,30 +101,25 @@ def pairs(tables: Tables, singles: dict[str, float]) -> Iterator[tuple[float, tu
 def _in_order(singles: dict[str, float]) -> Iterator[tuple[str, str]]:
     """Pairs of the strongest column with all others, then of the next strongest."""
     names = sorted(singles, key=lambda name: -singles[name])
-    for place, name in enumerate(names):
-        for other in names[place + 1 :]:
-            yield name, other
+    return combinations(names, 2)
 
 
-def _codes(values: pl.Series, most: int) -> np.ndarray:
-    return leaks.categories(values, most) if values.dtype == pl.String else leaks.bins(values, most)
-
-
-def _gives_away(score: float, pair: tuple[str, str], singles: dict[str, float]) -> bool:
-    return score >= ENOUGH and score >= max(singles[column] for column in pair) + GAIN
+def _alone(pair: tuple[str, str], singles: dict[str, float]) -> float:
+    """The score of the stronger column alone."""
+    return max(singles[column] for column in pair)
 
 
 def _giver(
     pair: tuple[str, str], found: list[tuple[float, tuple[str, str]]], singles: dict[str, float], moments: set[str]
 ) -> str:
-    """The column of the pair that helps others most: what is known too late does so with each that dates the record.
+    """The column of the pair that helps the others most, as one that is known too late does with every date.
 
-    moments: preferred where that does not tell.
+    moments: preferred between equals.
     """
     gains: dict[str, float] = defaultdict(float)
     for score, others in found:
         for column in others:
-            gains[column] += max(score - max(singles[name] for name in others), 0.0)
+            gains[column] += max(score - _alone(others, singles), 0.0)
     return max(pair, key=lambda column: (round(gains[column], 2), column in moments))
 
 
@@ -132,11 +128,10 @@ def _finding(tables: Tables, score: float, pair: tuple[str, str], giver: str, si
     measure = "absolute rank correlation" if tables.target.objective is Objective.REGRESSION else "AUROC"
     declared = not set(pair).isdisjoint(tables.settings.quality.allow_leaks)
     other = pair[0] if giver == pair[1] else pair[1]
-    alone = max(singles[column] for column in pair)
     severity = Severity.INFO if declared else Severity.WARNING
     return noticed("joint_leak", severity, giver, min(tables.train.height, ROWS), 1.0)(
         message=f"{giver!r} together with {other!r} predicts {tables.target.name!r} with {measure} {score:.3f}, "
-        f"where neither alone has more than {alone:.3f}: it may be known only after the prediction"
+        f"where neither alone has more than {_alone(pair, singles):.3f}: it may be known only after the prediction"
         + (" (declared honest in data.quality.allow_leaks)" if declared else ""),
         remedy=f"run once more with {giver} in data.ignored and compare the figures on test; if its value is only "
         f"known after the prediction, leave it there, and if it is honest, add {giver} to data.quality.allow_leaks",

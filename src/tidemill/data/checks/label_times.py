@@ -36,7 +36,7 @@ _MOMENT, _CAME = "moment", "known"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waits:
+class ClassDelay:
     """Delays of one class: how many labels, by when half of them have come, and how often they come after others' (of
     pairs with another class; .5: as late as those)."""
 
@@ -45,32 +45,27 @@ class Waits:
     median: timedelta
     later: float
 
-    @property
-    def differ(self) -> bool:
-        return abs(self.later - 0.5) > EFFECT
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Late:
-    """What `data.label_time` came to.
+class LabelTimes:
+    """What `data.label_time` makes of the tables, and what it shows about delays.
 
     frames: the tables, by the setting that names each, with the records that are learnt from. end: the newest moment
     of the table of `data.path`. rows: of that table; unlabelled: of these, without a label. maturity: None where
-    labels of a class still come at its end, which `why` says then. waits: by class, of records that are old enough;
+    labels of a class still come at its end, which `why` says then. delays: by class, of records that are old enough;
     those that are certainly not as late as others come first.
     """
 
-    column: str
     frames: dict[str, pl.LazyFrame]
     end: datetime
     rows: int
     unlabelled: int
     maturity: Maturity | None
     why: str
-    waits: tuple[Waits, ...]
+    delays: tuple[ClassDelay, ...]
 
 
-def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSettings) -> Late | None:
+def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSettings) -> LabelTimes | None:
     """Leave out what is not learnt from, and look at the delays of labels; None where no column says when they came.
 
     Records without a label are left out. With `data.mature_share`, so are those so young that this share of the labels
@@ -100,50 +95,50 @@ def settle(frames: Mapping[str, pl.LazyFrame], schema: Schema, settings: DataSet
             raise
         why = error.observed
     until = None if found is None or settings.mature_share is None else found.age
-    late = Late(
-        column=at.name,
+    late = LabelTimes(
         frames={name: _chosen(frame, time, at, goal, until) for name, frame in frames.items()},
         end=end,
         rows=rows.height,
         unlabelled=rows[LABEL].null_count(),
         maturity=found,
         why=why,
-        waits=_waits(rows, end - (found.age if found else timedelta())),
+        delays=_class_delays(rows, end - (found.age if found else timedelta())),
     )
-    for line in _said(late, settings):
+    for line in _log_lines(late, settings):
         LOG.info("%s", line)
     return late
 
 
-def check(late: Late, settings: DataSettings) -> Iterator[Finding]:
+def check(late: LabelTimes, settings: DataSettings) -> Iterator[Finding]:
     """Whether the moment of a label depends on what it says."""
-    shown = late.waits[:SHOWN]
-    differing = [one for one in late.waits if one.differ]
+    shown = late.delays[:SHOWN]
+    differing = any(abs(one.later - 0.5) > EFFECT for one in late.delays)
     medians = [
         f"{one.label!r} {'' if place else 'had come '}after {days(one.median)}" for place, one in enumerate(shown)
     ]
     half = f"half of {', of '.join(medians)}"
+    severity, message = Severity.WARNING, f"when a label comes depends on what it says; {half}"
     if not differing:
-        alike = f"labels come alike, whatever they say; {half}" if medians else "too few labels to compare their delays"
-        yield _finding(late, Severity.INFO, alike, "nothing has to be done")
-        return
-    message = f"when a label comes depends on what it says; {half}"
-    if settings.mature_share is not None and late.maturity is not None:
-        young = f"{late.maturity.young.records:,} records younger than {days(late.maturity.age)} are left out"
-        remedy = "leave data.mature_share as it is: with null, records whose label came early would stand for all"
-        yield _finding(late, Severity.INFO, f"{message}, so {young}", remedy)
-        return
-    if late.maturity is None:
+        severity, remedy = Severity.INFO, "nothing has to be done"
+        message = f"labels come alike, whatever they say; {half}"
+        message = message if medians else "too few labels to compare their delays"
+    elif late.maturity is None:
         message += f". {late.why[:1].upper()}{late.why[1:]}"
         remedy = "wait until more labels have come: of these records nobody can say yet how the classes are divided"
-        yield _finding(late, Severity.WARNING, message, remedy)
-        return
-    message += f". {_young(late.maturity, late.end)}"
-    remedy = f"set data.mature_share={SHARE:g}: then only records are learnt from that are so old that nearly all "
-    yield _finding(late, Severity.WARNING, message, f"{remedy}labels of every class have come")
+    elif settings.mature_share is not None:
+        severity, age = Severity.INFO, days(late.maturity.age)
+        message += f", so {late.maturity.young.records:,} records younger than {age} are left out"
+        remedy = "leave data.mature_share as it is: with null, records whose label came early would stand for all"
+    else:
+        message += f". {_young(late.maturity, late.end)}"
+        remedy = f"set data.mature_share={SHARE:g}: then only records are learnt from that are so old that nearly all "
+        remedy += "labels of every class have come"
+    young = late.maturity.young.records if late.maturity else late.rows
+    found = noticed("label_delay", severity, settings.label_time, young, young / max(late.rows, 1))
+    yield found(message=message, remedy=remedy)
 
 
-def _said(late: Late, settings: DataSettings) -> Iterator[str]:
+def _log_lines(late: LabelTimes, settings: DataSettings) -> Iterator[str]:
     if late.unlabelled:
         yield f"Left out: {late.unlabelled:,} of {late.rows:,} records, which have no label"
     if settings.mature_share is not None and late.maturity is not None:
@@ -158,12 +153,6 @@ def _young(found: Maturity, end: datetime) -> str:
         return text
     name, here, there = young.classes[0]
     return f"{text}, and {here:.0%} of these labels are {name!r}, where {there:.0%} of older ones are"
-
-
-def _finding(late: Late, severity: Severity, message: str, remedy: str) -> Finding:
-    young = late.maturity.young.records if late.maturity else late.rows
-    found = noticed("label_delay", severity, late.column, young, young / max(late.rows, 1))
-    return found(message=message, remedy=remedy)
 
 
 def _time(schema: Schema, settings: DataSettings) -> str:
@@ -227,7 +216,7 @@ def _chosen(frame: pl.LazyFrame, time: Column, at: Column, goal: Column, age: ti
     return labelled.filter((values.read(time, stored[time.name]) < until).fill_null(True))
 
 
-def _waits(rows: pl.DataFrame, until: datetime) -> tuple[Waits, ...]:
+def _class_delays(rows: pl.DataFrame, until: datetime) -> tuple[ClassDelay, ...]:
     """By class, of the records of before; of all, where these have too few labels."""
     came = rows.drop_nulls([_CAME, LABEL]).with_columns(delay=pl.col(_CAME) - pl.col(_MOMENT))
     old = came.filter(pl.col(_MOMENT) <= until)
@@ -241,5 +230,5 @@ def _waits(rows: pl.DataFrame, until: datetime) -> tuple[Waits, ...]:
         later = (rank - (records + 1) / 2) / others
         deviation = sqrt((came.height + 1) / (12 * records * others))
         certain = abs(later - 0.5) > CERTAIN * deviation
-        found.append(Waits(label=label, records=records, median=median, later=later if certain else 0.5))
+        found.append(ClassDelay(label=label, records=records, median=median, later=later if certain else 0.5))
     return tuple(sorted(found, key=lambda one: -abs(one.later - 0.5)))

@@ -109,7 +109,9 @@ def _strongest(values: pl.Series, outcomes: list[np.ndarray], folds: np.ndarray)
     else:
         order, ranges = ranks(values)[present], bins(values)
         effects["value range"] = by_rate(ranges, outcomes, folds)
-        effects["value"] = _effect([_again(outcome[present]) for outcome in outcomes], lambda _: order)
+        others = [outcome[present] for outcome in outcomes]
+        others = [one if one.dtype == bool else ranks(pl.Series(one)) for one in others]
+        effects["value"] = _effect(others, lambda _: order)
     through = max(effects, key=lambda name: effects[name])
     return effects[through], through
 
@@ -136,11 +138,6 @@ def _effect(
         total += positive * (max(effect, 0.0) if signed else abs(effect))
         weight += positive
     return total / weight if weight else 0.0
-
-
-def _again(outcome: np.ndarray) -> np.ndarray:
-    """Ranks among fewer rows."""
-    return outcome if outcome.dtype == bool else ranks(pl.Series(outcome))
 
 
 def _two_auroc_minus_one(ranks: np.ndarray, positive: np.ndarray) -> float:

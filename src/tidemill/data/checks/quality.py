@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from tidemill.data import quarantine
-from tidemill.data.checks import column_checks, joint, label_times, personal, repeats, row_checks, sentinels, shifts
+from tidemill.data.checks import (
+    column_checks,
+    joint,
+    label_times,
+    personal,
+    quarantine,
+    repeats,
+    row_checks,
+    sentinels,
+    shifts,
+)
 from tidemill.data.checks.findings import Finding, Severity
-from tidemill.data.checks.label_times import Late
+from tidemill.data.checks.label_times import LabelTimes
 from tidemill.data.schema import Schema
-from tidemill.data.splits import Splits
+from tidemill.data.splitting.splits import Splits
 from tidemill.data.tables import Tables, with_null
 from tidemill.data.target import Target
 from tidemill.data.typed import TypedTable
@@ -31,7 +40,6 @@ CHECKS: tuple[Callable[[Tables], Iterator[Finding]], ...] = (
 
 SHOWN = 10
 """Errors that the message lists; a table of thousands of columns can have as many."""
-_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
 
 def check(
@@ -40,7 +48,7 @@ def check(
     schema: Schema,
     settings: DataSettings,
     target: Target | None = None,
-    late: Late | None = None,
+    late: LabelTimes | None = None,
 ) -> list[Finding]:
     """All findings, errors first. The test split is inspected, which it records, and stays sealed.
 
@@ -63,7 +71,7 @@ def check(
 
     found = splits.test.inspect("data checks", findings)
     found += [] if late is None else label_times.check(late, settings)
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def stop_on_errors(findings: Sequence[Finding]) -> None:
@@ -78,9 +86,8 @@ def stop_on_errors(findings: Sequence[Finding]) -> None:
     if len(errors) == 1:
         observed, remedy = errors[0].message, errors[0].remedy
     else:
-        texts = [f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors[:SHOWN]]
-        more = len(errors) - len(texts)
-        observed = "".join([*texts, *([f"\n  and {more:,} more like these"] if more else []), "\n "])
+        observed = "".join(f"\n  {error.message}\n    Remedy: {error.remedy}" for error in errors[:SHOWN])
+        observed += f"\n  and {len(errors) - SHOWN:,} more like these" if len(errors) > SHOWN else ""
         remedy = "see each of them"
     raise QualityError(
         f"The data must pass every check ({len(errors)} failed: {', '.join(sorted({e.check for e in errors}))})",

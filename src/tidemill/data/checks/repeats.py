@@ -4,7 +4,7 @@ Equal are rows with equal inputs and an equal target; keys and other columns tha
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import polars as pl
@@ -21,11 +21,12 @@ ROWS = 10_000
 """Training rows by which it is estimated how often rows are alike by chance."""
 
 
-def drop(parts: Sequence[pl.DataFrame], columns: list[str]) -> list[pl.DataFrame]:
+def drop(tables: Mapping[str, pl.DataFrame], columns: list[str]) -> dict[str, pl.DataFrame]:
     """The tables, together without rows that are equal to an earlier one in all these columns."""
-    first = pl.concat([hashes(part, columns) for part in parts]).is_first_distinct()
-    ends = np.cumsum([part.height for part in parts])
-    return [part.filter(first[end - part.height : end]) for part, end in zip(parts, ends.tolist(), strict=True)]
+    first = pl.concat([hashes(table, columns) for table in tables.values()]).is_first_distinct()
+    ends = np.cumsum([table.height for table in tables.values()]).tolist()
+    kept = zip(tables.items(), ends, strict=True)
+    return {name: table.filter(first[end - table.height : end]) for (name, table), end in kept}
 
 
 def check(tables: Tables) -> Iterator[Finding]:

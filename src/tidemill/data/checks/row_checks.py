@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from tidemill.data.checks.findings import Finding, Severity, noticed
-from tidemill.data.classes import absent
 from tidemill.data.schema import Role
+from tidemill.data.splitting.classes import absent
 from tidemill.data.tables import Tables
 from tidemill.data.target import as_text
+from tidemill.errors import listed
 from tidemill.settings import AbsentClasses, Kind, Objective, SplitMethod
 
 FEW = 100
@@ -34,7 +35,7 @@ def quarantined(tables: Tables) -> Iterator[Finding]:
 def weights(tables: Tables) -> Iterator[Finding]:
     """What has no weight is not learned, or not seen when the best epoch is chosen."""
     column = tables.schema.only(Role.WEIGHT)
-    if column is None or column.name not in tables.train.columns:
+    if column is None:
         return
     for name in ("train", "validation"):
         table = tables.splits[name]
@@ -66,11 +67,11 @@ def classes(tables: Tables) -> Iterator[Finding]:
     if tables.settings.split.absent_classes is not AbsentClasses.ACCEPT or name not in tables.train.columns:
         return
     for split, values in absent(tables.splits, name).items():
-        listed = ", ".join(map(repr, values[:FEW_CLASSES])) + (" …" if len(values) > FEW_CLASSES else "")
         left_out = "calibration is left out" if split == "validation" else "figures by class are not measured"
         share = len(values) / max(len(tables.target.classes), 1)
         yield noticed("absent_classes", Severity.WARNING, name, tables.splits[split].height, share, bars=True)(
-            message=f"{split} has no row of the class(es) {listed} of {name!r}, so {left_out}",
+            message=f"{split} has no row of the class(es) {listed(values, FEW_CLASSES, quoted=True)} of {name!r}, "
+            f"so {left_out}",
             remedy="give more rows of these classes, and set data.split.absent_classes=stop again",
         )
 
@@ -100,7 +101,7 @@ def size(tables: Tables) -> Iterator[Finding]:
 
 def keys(tables: Tables) -> Iterator[Finding]:
     column = tables.schema.only(Role.KEY)
-    if column is None or column.name not in tables.train.columns:
+    if column is None:
         return
     values = pl.concat([table[column.name] for table in tables.splits.values()])
     rows = len(values) - values.n_unique()
@@ -114,7 +115,7 @@ def keys(tables: Tables) -> Iterator[Finding]:
 def groups(tables: Tables) -> Iterator[Finding]:
     """Groups that stand in train and in another split: an error where grouped splits were asked for."""
     column = tables.schema.only(Role.GROUP)
-    if column is None or column.name not in tables.train.columns:
+    if column is None:
         return
     known = tables.train[column.name].unique().implode()
     grouped = tables.settings.split.method is SplitMethod.GROUPED
@@ -133,18 +134,16 @@ def groups(tables: Tables) -> Iterator[Finding]:
 def future(tables: Tables) -> Iterator[Finding]:
     """Timestamps later than the moment of prediction cannot be known at it."""
     moment = tables.schema.only(Role.TIME)
-    if moment is None or moment.kind is not Kind.TIMESTAMP or moment.name not in tables.train.columns:
+    if moment is None or moment.kind is not Kind.TIMESTAMP:
         return
     total = sum(table.height for table in tables.splits.values())
-    for column in tables.schema.inputs:
-        if column.kind is not Kind.TIMESTAMP or column.name == moment.name:
-            continue
-        rows = sum(int((table[column.name] > table[moment.name]).sum()) for table in tables.splits.values())
+    for name in tables.inputs(Kind.TIMESTAMP):
+        rows = sum(int((table[name] > table[moment.name]).sum()) for table in tables.splits.values())
         if rows:
-            declared = column.name in tables.settings.quality.allow_leaks
-            yield noticed("future", Severity.INFO if declared else Severity.ERROR, column.name, rows, rows / total)(
-                message=f"{column.name!r} lies after {moment.name!r}, the moment of prediction, in {rows:,} rows",
-                remedy=f"add {column.name} to data.ignored; if it is known beforehand, like a schedule, "
+            declared = name in tables.settings.quality.allow_leaks
+            yield noticed("future", Severity.INFO if declared else Severity.ERROR, name, rows, rows / total)(
+                message=f"{name!r} lies after {moment.name!r}, the moment of prediction, in {rows:,} rows",
+                remedy=f"add {name} to data.ignored; if it is known beforehand, like a schedule, "
                 "add it to data.quality.allow_leaks",
             )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from tidemill.data.checks.findings import Finding, Severity, noticed
-from tidemill.data.tables import Tables, named
+from tidemill.data.tables import Tables
 from tidemill.settings import Kind
 from tidemill.settings.overrides import override
 
@@ -19,7 +19,7 @@ _LIMITS = frozenset(float(sign * 2**bits - shift) for bits in (15, 31) for sign 
 
 def check(tables: Tables) -> Iterator[Finding]:
     """The smallest and largest value of each numeric input, where it lies far from all others and repeats."""
-    for name in named(tuple(c for c in tables.schema.inputs if c.kind is Kind.NUMERIC), tables.train):
+    for name in tables.inputs(Kind.NUMERIC):
         values = tables.train[name].drop_nulls()
         values = values.filter(values.is_finite())
         ends = [float(value) for value in (values.min(), values.max()) if isinstance(value, float)]

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.checks.findings import Finding, Severity, noticed
-from tidemill.data.tables import Tables, counted, named
+from tidemill.data.tables import Tables, counted
+from tidemill.errors import listed
 from tidemill.settings import Objective, SplitMethod
 
 CERTAIN = 4.0
@@ -22,12 +23,12 @@ DEVIATIONS = 0.15
 """Difference of a numeric target's mean that matters, in its standard deviations."""
 MISSING_POINTS = 0.1
 """Difference of the share of missing values that matters."""
-LISTED = 5
+SHOWN = 5
 
 
 def target(tables: Tables) -> Iterator[Finding]:
     """The rate of what is predicted differs between train and another split."""
-    if tables.target is None or tables.target.name not in tables.train.columns:
+    if tables.target is None:
         return
     name = tables.target.name
     say = _mean if tables.target.objective is Objective.REGRESSION else _rate
@@ -87,7 +88,7 @@ def _mean(train: pl.Series, values: pl.Series, split: str, classes: tuple[str, .
 
 def missing(tables: Tables) -> Iterator[Finding]:
     """Inputs that are missing at another rate than in train: one finding a split, for its largest differences."""
-    names = named(tables.schema.inputs, tables.train)
+    names = tables.inputs()
     if not tables.train.height or not names:
         return
     old = tables.train[names].null_count().to_numpy()[0] / tables.train.height
@@ -102,11 +103,10 @@ def missing(tables: Tables) -> Iterator[Finding]:
         large = large[np.argsort(-difference[large], kind="stable")]
         if not len(large):
             continue
-        listed = ", ".join(f"{names[i]!r} {old[i]:.1%} and {new[i]:.1%}" for i in large[:LISTED])
-        more = f" and {len(large) - LISTED:,} more" if len(large) > LISTED else ""
+        rates = listed((f"{names[i]!r} {old[i]:.1%} and {new[i]:.1%}" for i in large), SHOWN)
         only = names[large[0]] if len(large) == 1 else None
         yield noticed("missing_shift", Severity.WARNING, only, table.height, float(difference[large[0]]))(
-            message=f"columns missing at another rate in {split} than in train (train and {split}): {listed}{more}",
+            message=f"columns missing at another rate in {split} than in train (train and {split}): {rates}",
             remedy="look for what changed at their source; if they will be missing like this in use, "
             "train on rows that are, or add them to data.ignored",
         )

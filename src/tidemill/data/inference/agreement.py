@@ -4,8 +4,9 @@
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import polars as pl
 
@@ -15,6 +16,9 @@ from tidemill.data.reading import collect
 from tidemill.data.schema import Column
 from tidemill.settings import Kind
 from tidemill.settings.overrides import override
+
+Style = TypeVar("Style", str, bool)
+"""Which of two readings: the day or the month first; a decimal comma or not."""
 
 _DOTTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"
 _ROUND = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})*\.\d{2}0$"
@@ -35,11 +39,11 @@ def settle(
     found: Mapping[str, Facts],
     stated: Mapping[str, Column],
 ) -> dict[str, Column]:
-    """Another choice for some columns, and what is to be said of it.
+    """Other notations for some columns, each with the reason why.
 
     Args:
         best: by column, the notations that read as many of its values as any, the likeliest first.
-        decided: the choice by each column's own values.
+        decided: the notation by each column's own values.
         stated: notations that settings give, which are not changed.
     """
     open_ = {name: columns for name, columns in best.items() if name not in stated}
@@ -59,22 +63,34 @@ def _days(
     found: Mapping[str, Facts],
 ) -> dict[str, Column]:
     orders = {name: {order for one in columns if (order := _order(one))} for name, columns in best.items()}
-    proofs = {order: name for name, ways in orders.items() if len(ways) == 1 for order in ways}
+    proofs = {order: f"as in {name!r}" for name, ways in orders.items() if len(ways) == 1 for order in ways}
     settled = {}
     for name, columns in open_.items():
         own = decided[name]
         if len(orders[name]) < 2 or own is None or own.kind is not Kind.TIMESTAMP:
             continue
-        order = next(iter(proofs)) if len(proofs) == 1 else str(_order(columns[0]))
-        column = next(one for one in columns if _order(one) == order)
-        other = next(one for one in columns if _order(one) not in (order, None))
-        shown = _example(found[name])
-        why = f"as in {proofs[order]!r}" if len(proofs) == 1 else "which no column of the table settles"
-        said = (
-            f"{shown} is read {order} first, {why} ({override('data.formats', name, str(other.format))} changes that)"
-        )
+        column, other, why = _chosen(columns, _order, proofs)
+        change = override("data.formats", name, str(other.format))
+        said = f"{_example(found[name])} is read {_order(column)} first, {why} ({change} changes that)"
         settled[name] = replace(column, reason=said)
     return settled
+
+
+def _chosen(
+    columns: Sequence[Column], style: Callable[[Column], Style | None], proofs: Mapping[Style, str]
+) -> tuple[Column, Column, str]:
+    """The notation that the table's other columns prove (with nothing proven, or both: the likeliest), one of the
+    other style, and why.
+
+    Args:
+        proofs: what proves each style.
+    """
+    if len(proofs) == 1:
+        wanted, why = next(iter(proofs.items()))
+    else:
+        wanted, why = style(columns[0]), "which no column of the table settles"  # type: ignore[assignment]
+    column = next(one for one in columns if style(one) == wanted)
+    return column, next(one for one in columns if style(one) not in (wanted, None)), why
 
 
 def _points(
@@ -87,38 +103,29 @@ def _points(
     both = [
         name
         for name, styles in ways.items()
-        if len(styles) == 2 and _is_numeric(decided[name]) and _example(found[name], _EITHER)
+        if len(styles) == 2
+        and (best_own := decided[name])
+        and best_own.kind is Kind.NUMERIC
+        and _example(found[name], _EITHER)
     ]
     if not both:
         return {}
-    proofs: dict[bool, str] = {}
+    proofs = {}
     for name, column in decided.items():
         if name not in both and column is not None and column.kind is Kind.NUMERIC:
-            if column.decimal_comma:
-                proofs[True] = name
-            elif column.thousands == "," or any(re.search(r"\d\.\d", text) for text in found[name].first):
-                proofs[False] = name
+            shows_point = column.thousands == "," or any(re.search(r"\d\.\d", text) for text in found[name].first)
+            if column.decimal_comma or shows_point:
+                proofs[column.decimal_comma] = f"as in {name!r}"
     thousands = _dots_are_thousands(frame, {name: open_[name] for name in both})
     settled = {}
     for name in both:
         numeric = [one for one in open_[name] if one.kind is Kind.NUMERIC]
-        own = True if name in thousands else None
-        comma = own if own is not None else next(iter(proofs)) if len(proofs) == 1 else numeric[0].decimal_comma
-        column = next(one for one in numeric if one.decimal_comma == comma)
-        other = next(one for one in numeric if one.decimal_comma != comma)
-        why = "whole numbers beside it and zeros at the end show it" if own else (
-            f"as in {proofs[comma]!r}" if len(proofs) == 1 else "which no column of the table settles"
-        )  # fmt: skip
-        shown = _example(found[name], _EITHER)
-        change = override("data.formats", name, _form(other))
-        settled[name] = replace(
-            column, reason=f"{shown} is read as {_value(column, shown)}, {why} ({change} changes that)"
-        )
+        own = {True: "whole numbers beside it and zeros at the end show it"} if name in thousands else proofs
+        column, other, why = _chosen(numeric, lambda one: one.decimal_comma, own)
+        shown, change = _example(found[name], _EITHER), override("data.formats", name, _form(other))
+        said = f"{shown} is read as {_value(column, shown)}, {why} ({change} changes that)"
+        settled[name] = replace(column, reason=said)
     return settled
-
-
-def _is_numeric(column: Column | None) -> bool:
-    return column is not None and column.kind is Kind.NUMERIC
 
 
 def _dots_are_thousands(frame: pl.LazyFrame, candidates: Mapping[str, Sequence[Column]]) -> set[str]:
@@ -128,12 +135,12 @@ def _dots_are_thousands(frame: pl.LazyFrame, candidates: Mapping[str, Sequence[C
     """
     checks = []
     for name, columns in candidates.items():
-        dress = next((one for one in columns if one.thousands == "." and one.decimal_comma), None)
-        if dress is None:
+        grouped = next((one for one in columns if one.thousands == "." and one.decimal_comma), None)
+        if grouped is None:
             continue
-        text = parsing.undressed(pl.col(name).cast(pl.String), unit=dress.unit, accounting=dress.accounting)
+        text = parsing.without_unit(pl.col(name).cast(pl.String), grouped)
         fits = text.str.contains(_DOTTED) | text.str.contains(_SMALL)
-        enough = fits.sum() >= values.read(dress, pl.String()).count()
+        enough = fits.sum() >= values.read(grouped, pl.String()).count()
         ends = text.str.contains(_ROUND).sum() > 0
         small = text.str.contains(_SMALL).sum() > 0
         checks.append((enough & ends & small).fill_null(False).alias(name))
@@ -148,10 +155,7 @@ def _example(fact: Facts, pattern: str = "") -> str:
 
 
 def _value(column: Column, text: str) -> str:
-    number = pl.select(parsing.number(
-        pl.lit(text), decimal_comma=column.decimal_comma, thousands=column.thousands,
-        unit=column.unit, accounting=column.accounting,
-    )).item()  # fmt: skip
+    number = pl.select(parsing.number(pl.lit(text), column)).item()
     return f"{number:g}" if number is not None else "a number"
 
 

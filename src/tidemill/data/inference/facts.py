@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from tidemill.data.cells import values
-from tidemill.data.plain import EXACT
 from tidemill.data.reading import collect
+from tidemill.data.scalars import EXACT
 
 READABLE = 0.99
 """Share of the values that a kind must read; rows with the others are quarantined, and counted there."""
@@ -16,6 +16,7 @@ READABLE = 0.99
 SAMPLE = 300
 
 _NUMBER = "number\0"
+_ROWS = "rows\0"
 _NO_WORDS = pl.DataFrame(schema={"text": pl.String, "count": pl.UInt32})
 
 
@@ -75,27 +76,20 @@ def count(frame: pl.LazyFrame, names: list[str], marks: Mapping[str, Sequence[st
     marks = marks or {}
     frame = values.cleaned(frame)
     dtypes = frame.collect_schema()
-    texts = {name for name in names if dtypes[name] == pl.String}
+    texts = [name for name in names if dtypes[name] == pl.String]
     # a stage of its own: Polars would parse the numbers once for every fact
-    frame = frame.select(pl.col(names), *(_plain_number(name).alias(_NUMBER + name) for name in names if name in texts))
-    expressions = [pl.len().alias("rows")]
-    for index, name in enumerate(names):
-        counts = _text_counts(name) if name in texts else _counts(name, dtypes[name])
-        expressions += [expression.alias(f"{index}:{fact}") for fact, expression in counts.items()]
-    counted = collect(frame.select(expressions))
-    rows = counted["rows"][0]
-    by_column: list[dict[str, pl.Series]] = [{} for _ in names]
-    for series in counted.iter_columns():
-        place, _, fact = series.name.partition(":")
-        if fact:
-            by_column[int(place)][fact] = series
-    found = {}
-    for name, own in zip(names, by_column, strict=True):
-        found[name] = (
-            _text_facts(rows, own, marks.get(name))
-            if name in texts
-            else _facts(dtypes[name], rows, own, marks.get(name, ()))
-        )
+    numbers = pl.col(texts).cast(pl.Float64, strict=False).fill_nan(None).name.prefix(_NUMBER)
+    frame = frame.select(pl.col(names), numbers)
+    counts = {name: _text_counts(name) if name in texts else _counts(name, dtypes[name]) for name in names}
+    structs = [pl.struct(one.alias(fact) for fact, one in own.items()).alias(name) for name, own in counts.items()]
+    counted = collect(frame.select(pl.len().alias(_ROWS), *structs))
+    rows, found = counted[_ROWS][0], {}
+    for name in names:
+        own = {fact.name: fact for fact in counted[name].struct.unnest()}
+        if name in texts:
+            found[name] = _text_facts(rows, own, marks.get(name))
+        else:
+            found[name] = _facts(dtypes[name], rows, own, marks.get(name, ()))
     return found
 
 
@@ -113,10 +107,6 @@ def _counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
             "constant": value.min() == value.max(),  # before it is a float: ids of 64 bits are alike as such
         }
     return {"present": value.count(), "constant": value.n_unique() == 1}
-
-
-def _plain_number(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.Float64, strict=False).fill_nan(None)
 
 
 def _text_counts(name: str) -> dict[str, pl.Expr]:

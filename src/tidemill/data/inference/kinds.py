@@ -13,8 +13,8 @@ from tidemill.data.cells import values
 from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.inference import agreement, facts, notations, remarks
 from tidemill.data.inference.facts import READABLE, Facts
-from tidemill.data.plain import EXACT
 from tidemill.data.reading import collect
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.errors import TidemillError, listed
 from tidemill.settings import Kind
@@ -57,8 +57,9 @@ def decide(
         equal = [column for column, count in zip(columns, reads[name], strict=False) if count == most]
         enough = most > 0 if name in wanted or name in stated else most >= READABLE * found[name].values > 0
         if enough:
-            best[name] = equal
-            decided[name] = _remarked(equal[0], found[name], most)
+            best[name], fact = equal, found[name]
+            said = remarks.notation(equal[0], fact), remarks.unread(equal[0], fact, most)
+            decided[name] = remarks.with_reason(equal[0], *said)
         else:
             decided[name] = None if name in wanted else remarks.nearly(columns[-1], equal[0], found[name], most)
     return decided | agreement.settle(frame, best, decided, found, stated)
@@ -80,19 +81,8 @@ def moments(frame: pl.LazyFrame, name: str, error: type[TidemillError], *, setti
     return found
 
 
-def _remarked(column: Column, fact: Facts, read: int) -> Column:
-    """The column with what is worth saying of how it is read."""
-    said = [remarks.notation(column, fact), remarks.unread(column, fact, read)]
-    return replace(column, reason="; ".join(part for part in said if part) or None)
-
-
-def written_as_numbers(fact: Facts) -> bool:
-    """Whether texts, none of them a plain number, are numbers in another notation: 1.234,5 or $1 234."""
-    return bool(fact.words.height and notations.numbers("text", fact.sample, plain=fact.numbers))
-
-
 def _reads(frame: pl.LazyFrame, tries: Mapping[str, list[Column]], found: Mapping[str, Facts]) -> dict[str, list[int]]:
-    """How many values each try reads: told from the different words, or in one pass if there are numbers as well."""
+    """How many values each notation reads: counted on the different words, or in one pass if there are numbers too."""
     counts = {}
     expressions = []
     for name, columns in tries.items():

@@ -57,24 +57,24 @@ def numbers(name: str, sample: Sequence[str], *, plain: int, any_unit: bool = Fa
     # "1,234" alone could be either; beside plain numbers the comma groups thousands
     if plain and all(_GROUPED_BY_COMMA.fullmatch(text) for text in sample):
         bases = [simple, *grouped, comma]
-    dress = _dress(sample, any_unit=any_unit)
-    if dress.get("unit") == "%" and plain and not any_unit:  # 0.5 beside 12%: which of them is a share?
-        dress = {}
-    dressed = [replace(base, **dress) for base in bases] if dress else []
-    return fitting([*bases, *dressed], sample)
+    extras = _unit_and_minus(sample, any_unit=any_unit)
+    if extras.get("unit") == "%" and plain and not any_unit:  # 0.5 beside 12%: which of them is a share?
+        extras = {}
+    with_unit = [replace(base, **extras) for base in bases] if extras else []
+    return matching([*bases, *with_unit], sample)
 
 
-def _dress(sample: Sequence[str], *, any_unit: bool) -> dict[str, Any]:
+def _unit_and_minus(sample: Sequence[str], *, any_unit: bool) -> dict[str, Any]:
     """The unit and the way to write minus that the sample shows, as fields of a column."""
     found = {
         match[1]
         for text in sample
         if (match := _PREFIX.search(text) or _SUFFIX.search(text)) and (any_unit or _is_unit(match[1]))
     }
-    dress: dict[str, Any] = {"unit": found.pop()} if len(found) == 1 else {}
+    extras: dict[str, Any] = {"unit": found.pop()} if len(found) == 1 else {}
     if any(_ACCOUNTING.search(text) for text in sample):
-        dress["accounting"] = True
-    return dress
+        extras["accounting"] = True
+    return extras
 
 
 def _is_unit(text: str) -> bool:
@@ -93,7 +93,7 @@ def timestamps(name: str, sample: Sequence[str]) -> list[Column]:
     for date in DATES:
         times = [date + time.format(gap=gap) + zone for time, zone in itertools.product(TIMES, ZONES)]
         patterns = [*([date] if clocks * 2 <= len(sample) else []), *(times if clocks * 2 > len(sample) else [])]
-        found = fitting([Column(name=name, kind=Kind.TIMESTAMP, format=pattern) for pattern in patterns], sample)
+        found = matching([Column(name=name, kind=Kind.TIMESTAMP, format=pattern) for pattern in patterns], sample)
         single += found
         if clocks:
             mixed += _mixed(name, [*times, date], sample)
@@ -117,7 +117,7 @@ def _mixed(name: str, patterns: Sequence[str], sample: Sequence[str]) -> list[Co
     return [Column(name=name, kind=Kind.TIMESTAMP, format=parsing.OR.join(chosen))]
 
 
-def fitting(columns: list[Column], sample: Sequence[str]) -> list[Column]:
+def matching(columns: list[Column], sample: Sequence[str]) -> list[Column]:
     """Those that read nearly all of the sample; a year before 1000, or of one digit, is no year."""
     masks = _masks(columns, sample)
     return [column for column, mask in zip(columns, masks, strict=True) if mask.sum() >= 0.9 * len(sample)]
@@ -154,14 +154,14 @@ def stated(name: str, text: str) -> Column:
     """
     if text in EPOCHS or re.search(r"%[-_#]?[A-Za-z]", text):
         return Column(name=name, kind=Kind.TIMESTAMP, format=text)
-    dress = _dress([text], any_unit=True)
-    digits = text.replace(str(dress.get("unit", "")), "") if dress else text
+    extras = _unit_and_minus([text], any_unit=True)
+    digits = text.replace(str(extras.get("unit", "")), "") if extras else text
     digits = digits.strip(" ()-+−")
     if found := re.fullmatch(r"\d{1,3}(?:([.,' ])\d{3})+(?:([.,])\d*)?|\d+(?:([.,])\d*)?", digits):
         thousands, point = found[1], found[2] or found[3]
         if thousands is None or thousands != point:
             comma = point == "," or (thousands == "." and point is None)
-            return Column(name=name, kind=Kind.NUMERIC, decimal_comma=comma, thousands=thousands, **dress)
+            return Column(name=name, kind=Kind.NUMERIC, decimal_comma=comma, thousands=thousands, **extras)
     raise SettingsError(
         "A format is a strptime pattern like %d.%m.%Y, one of epoch_s, epoch_ms, epoch_us, or an example of a number "
         "like 1.234,5 or $1,234.5",

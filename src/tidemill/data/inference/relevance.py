@@ -1,4 +1,4 @@
-"""Features that cannot help a model, told by their values: empty, constant, a name of the record, prose."""
+"""Features that cannot help a model, recognised by their values: empty, constant, a name of the record, prose."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -8,6 +8,7 @@ import polars as pl
 
 from tidemill.data.cells import values
 from tidemill.data.inference.facts import Facts
+from tidemill.data.inference.remarks import with_reason
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role
 from tidemill.settings import Kind
@@ -38,14 +39,9 @@ def ignore_useless(
     """
     features = [column for column in columns if column.role is Role.FEATURE and column.name not in settled]
     different = {c.name: found[c.name].words.height for c in features if _only_words(c, found[c.name])}
-    different |= _different(
-        frame,
-        [
-            column
-            for column in features
-            if column.name not in different and (column.name in index or _may_name(column, found[column.name]))
-        ],
-    )
+    others = [column for column in features if column.name not in different]
+    uncertain = [column for column in others if column.name in index or _may_name(column, found[column.name])]
+    different |= _different(frame, uncertain)
     result = []
     for column in columns:
         if column.role is Role.FEATURE:
@@ -54,11 +50,9 @@ def ignore_useless(
                 column = replace(column, kind=Kind.CATEGORICAL)
             reason = _says_nothing(fact)
             if reason is None and column.name not in settled:
-                reason = _index(column.name, different.get(column.name, 0), fact, index)
-                reason = reason or _names_record(column, fact, different.get(column.name, 0))
+                reason = _names_record(column, fact, different.get(column.name, 0), index)
             if reason is not None:
-                reason = "; ".join(filter(None, (reason, column.reason)))
-                column = replace(column, role=Role.IGNORED, reason=reason)
+                column = replace(with_reason(column, reason, column.reason), role=Role.IGNORED)
         result.append(column)
     return result
 
@@ -71,15 +65,11 @@ def _says_nothing(fact: Facts) -> str | None:
     return "constant: every row has the same value" if fact.constant else None
 
 
-def _index(name: str, different: int, fact: Facts, index: Collection[str]) -> str | None:
-    if re.fullmatch(r"__index_level_\d+__", name):
+def _names_record(column: Column, fact: Facts, different: int, index: Collection[str]) -> str | None:
+    if re.fullmatch(r"__index_level_\d+__", column.name):
         return "the index of a pandas table, which numbers its rows"
-    if name in index and different == fact.rows:
+    if column.name in index and different == fact.rows:
         return "the index of a pandas table: every row has its own value"
-    return None
-
-
-def _names_record(column: Column, fact: Facts, different: int) -> str | None:
     if fact.present < FEW_ROWS or different == 0:
         return None
     if column.kind is Kind.NUMERIC:

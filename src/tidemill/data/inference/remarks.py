@@ -1,4 +1,4 @@
-"""What a person is told of how a column is read: its notation, what it does not read, and what nearly was a number."""
+"""What the log and the schema say about how a column is read: its notation, and what was not read by it."""
 
 import logging
 import re
@@ -10,6 +10,7 @@ from tidemill.data.cells import parsing
 from tidemill.data.inference import notations
 from tidemill.data.inference.facts import Facts
 from tidemill.data.schema import Column
+from tidemill.errors import listed
 from tidemill.settings import Kind
 from tidemill.settings.overrides import override
 
@@ -40,33 +41,33 @@ def notation(column: Column, fact: Facts) -> str | None:
     return None
 
 
-def with_marks(column: Column, fact: Facts) -> Column:
-    """The column with what is said of the texts that are read as missing in it."""
-    said = [column.reason, _missing(column, fact)]
-    return replace(column, reason="; ".join(part for part in said if part) or None)
+def with_reason(column: Column, *reasons: str | None) -> Column:
+    """The column with all that is worth saying about how it is read."""
+    return replace(column, reason="; ".join(filter(None, reasons)) or None)
 
 
-def _missing(column: Column, fact: Facts) -> str | None:
+def missing(column: Column, fact: Facts) -> str | None:
+    """Which texts are read as missing, with their counts."""
     everything = {**fact.number_marks, **fact.marks}
     counts = {mark: count for mark, count in everything.items() if count and mark in column.missing_marks}
     if not counts:
         return None
-    shown = ", ".join(f"{mark!r} {count:,}" for mark, count in list(counts.items())[:SHOWN])
-    return f"missing: {shown}" + (f" and {len(counts) - SHOWN} more texts" if len(counts) > SHOWN else "")
+    more = " texts" if len(counts) > SHOWN else ""
+    return "missing: " + listed((f"{mark!r} {count:,}" for mark, count in counts.items()), SHOWN) + more
 
 
 def unread(column: Column, fact: Facts, read: int) -> str | None:
     """Few values that the kind does not read: their rows will be set aside."""
     if read >= fact.values or fact.dtype != pl.String:
         return None
-    listed, shown = _others(column, fact)
+    others, shown = _others(column, fact)
     LOG.warning(
         "%s of %s's values are no %s, and their rows will be set aside: %s. To read these texts as missing: %s",
         f"{fact.values - read:,}",
         column.name,
         _PLURAL.get(column.kind, column.kind),
         shown,
-        override("data.missing_marks", column.name, [*fact.number_marks, *listed]),
+        override("data.missing_marks", column.name, [*fact.number_marks, *others]),
     )
     return f"{fact.values - read:,} values are no {_PLURAL.get(column.kind, column.kind)}: {shown}"
 
@@ -77,10 +78,10 @@ def nearly(category: Column, best: Column, fact: Facts, read: int) -> Column:
     if share < NEARLY or best.kind not in (Kind.NUMERIC, Kind.TIMESTAMP):
         return category
     kind = _PLURAL[best.kind]
-    listed, shown = _others(best, fact)
+    others, shown = _others(best, fact)
     said = f"{share:.0%} of its values are {kind}; the others are {shown}"
-    if len(listed) <= MOST:
-        remedy = "if they mean missing: " + override("data.missing_marks", category.name, [*fact.number_marks, *listed])
+    if len(others) <= MOST:
+        remedy = "if they mean missing: " + override("data.missing_marks", category.name, [*fact.number_marks, *others])
     else:
         remedy = (
             f"correct them in the table, or set {override('data.kinds', category.name, str(best.kind))} and raise "

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.labels.delays import CLASSES, Delays, count, lumped, part_of, parts, step
-from tidemill.errors import QualityError
+from tidemill.errors import QualityError, listed
 
 ENOUGH, LEAST = 100, 10
 """Records that must be of an age for what is said of it: a twentieth of all, but no more than the first of these and no
@@ -123,13 +123,13 @@ def estimate(delays: Delays, share: float, *, remedy: str) -> Maturity:
     reached_TK = came_TK >= share * (came_TK[-1] + _rest(came_TK, left)) - 1e-12
     late = [name for at, name in enumerate(classes) if not reached_TK[:, at].any()]
     if late:
-        shown = ", ".join(map(repr, late[:_SHOWN])) + (" …" if len(late) > _SHOWN else "")
-        observed = f"labels of {shown} still come at {highest}: {left:.1%} of records of that age have none yet"
+        slow = f"labels of {listed(late, _SHOWN, quoted=True)} still come"
+        observed = f"{slow} at {highest}: {left:.1%} of records of that age have none yet"
         raise QualityError(rule, observed=observed, remedy=remedy)
     first_K = reached_TK.argmax(axis=0)
-    by_class = tuple(
-        (name, _longest(came.filter(pl.col("label") == name), int(first_K[at]))) for at, name in enumerate(classes)
-    )
+    reached = pl.DataFrame({"label": classes, "first": first_K})
+    within = came.join(reached, on="label").filter(pl.col("step") <= pl.col("first"))
+    by_class = tuple(within.group_by("label").agg(pl.col("longest").max()).sort("label").iter_rows())
     return _maturity(delays, max(one for _, one in by_class), share, by_class)
 
 
@@ -196,12 +196,6 @@ def _share(counts: pl.DataFrame, name: str) -> float:
 
 def _labelled(counts: pl.DataFrame) -> int:
     return int(counts.filter(pl.col("label").is_not_null())["records"].sum())
-
-
-def _longest(came: pl.DataFrame, last: int) -> timedelta:
-    """The longest delay up to a step."""
-    found: timedelta = came.filter(pl.col("step") <= last)["longest"].max()  # type: ignore[assignment]
-    return found
 
 
 def _named(one: tuple[str, timedelta]) -> str:

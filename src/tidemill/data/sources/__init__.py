@@ -47,25 +47,10 @@ def waits_for_labels(settings: DataSettings) -> bool:
     return bool(getattr(source, "WAITS_FOR_LABELS", False))
 
 
-def open_test(settings: DataSettings) -> pl.LazyFrame | None:
-    """The separate test table at `data.test_path`, read as `data.path` is; None where none is set."""
-    return _separate(settings, settings.test_path)
-
-
-def open_validation(settings: DataSettings) -> pl.LazyFrame | None:
-    """The separate validation table at `data.validation_path`, likewise."""
-    return _separate(settings, settings.validation_path)
-
-
-def _separate(settings: DataSettings, path: str | None) -> pl.LazyFrame | None:
+def open_separate(settings: DataSettings, split: str) -> pl.LazyFrame | None:
+    """The separate table of `data.validation_path` or `data.test_path`, read as `data.path` is; None: none."""
+    path = getattr(settings, f"{split}_path")
     return None if path is None else open(dataclasses.replace(settings, path=path))
-
-
-def pandas_index(settings: DataSettings) -> list[str]:
-    """Columns of a Parquet file that pandas stored as its index of rows, by what pandas wrote into the file."""
-    from tidemill.data.sources import files
-
-    return files.pandas_index(settings) if settings.source == "files" else []
 
 
 def _in_utc(frame: pl.LazyFrame) -> pl.LazyFrame:

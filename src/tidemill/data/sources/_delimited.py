@@ -83,12 +83,10 @@ def scan(file: str, options: Options) -> pl.LazyFrame:
             if len(counts) > 2 and counts[-2] < counts[-1]:  # a line that is too short lacks the last value at least
                 short = _mending.short_lines(lines_of(file, found), form.separator, len(counts) - 1, form.skipped)
                 _mending.report_short(file, *short, width=len(counts) - 1)
-    if form.names is None and len(header) == frame.collect_schema().len():
-        # Polars leaves a doubled quotation mark doubled in a name
-        frame = frame.rename(dict(zip(frame.collect_schema().names(), header, strict=True)))
     names = frame.collect_schema().names()
-    stripped = {name: name.strip() for name in names if name.strip() != name}
-    return frame.rename(stripped)
+    # Polars leaves a doubled quotation mark doubled in a name
+    written = header if form.names is None and len(header) == len(names) else names
+    return frame.rename({name: one.strip() for name, one in zip(names, written, strict=True) if name != one.strip()})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,16 +131,12 @@ def _scanned(source: str | io.BytesIO, form: _Form) -> pl.LazyFrame:
 
 def _separator(head: str) -> str:
     """The separator that cuts the most lines into as many fields as the first line has; a comma where none does."""
-    best, best_score = ",", (0.0, 1)
-    for separator in SEPARATORS:
-        records = _records(head, separator)
-        if not records or len(records[0]) < 2:
-            continue
-        fitting = sum(len(record) == len(records[0]) for record in records) / len(records)
-        score = (round(fitting, 1), len(records[0]))
-        if score > best_score:
-            best, best_score = separator, score
-    return best
+
+    def score(separator: str) -> tuple[float, int]:
+        widths = [len(record) for record in _records(head, separator)] or [0]
+        return (round(widths.count(widths[0]) / len(widths), 1), widths[0]) if widths[0] > 1 else (0.0, 1)
+
+    return max(SEPARATORS, key=score)
 
 
 def _records(head: str, separator: str) -> list[list[str]]:

@@ -1,6 +1,5 @@
 """JSON and JSON Lines: what is wrong with a text that is none, by its line."""
 
-import gzip
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from tidemill.data.sources._mending import shown
+from tidemill.data.sources._stored import open_bytes, readable_here
 from tidemill.errors import SourceError
 
 _NUMBERS = {"NaN": "null", "Infinity": "null, or the largest number", "-Infinity": "null, or the smallest number"}
@@ -43,10 +43,9 @@ def faults_named(file: str) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.PolarsError:
-        if "://" in file or file.endswith(".zst"):
+        if not readable_here(file):
             raise
-        opened = gzip.open(file) if file.endswith(".gz") else Path(file).open("rb")  # noqa: SIM115
-        with opened as lines:
+        with open_bytes(file) as lines:
             for number, line in enumerate(lines, 1):
                 line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if line.strip() and (reason := fault(line)) is not None:

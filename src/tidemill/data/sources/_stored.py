@@ -51,15 +51,15 @@ def _looked_through(file: str, encoding: str | None, size: int, changed: int) ->
     """
     feeds = returns = 0
     blank = False
-    with _open(file) as stream:
+    with open_bytes(file) as stream:
         block = stream.read(HEAD)
         for magic, kind in BINARY.items():
             if block.startswith(magic):
-                raise _nottext_of(file, kind)
+                raise _not_text(file, kind)
         if encoding is None and block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             encoding = "utf-16"
         if encoding is None and b"\0" in block:
-            raise _nottext_of(file, "binary data")
+            raise _not_text(file, "binary data")
         if encoding not in (None, "utf-8", "utf8", "utf-8-sig"):
             return Found(encoding=encoding, here=True, blank_lines=True)  # decoded in memory anyway
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -74,11 +74,7 @@ def _looked_through(file: str, encoding: str | None, size: int, changed: int) ->
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             if encoding is not None:
-                raise SourceError(
-                    f"Every byte of the table must be {encoding}",
-                    observed=f"{file}: {error.reason} (byte 0x{error.object[error.start]:02x})",
-                    remedy="correct data.options.encoding",
-                ) from error
+                raise _not_encoded(file, encoding, error) from error
             logger.warning(
                 "%s is not UTF-8 (byte 0x%02x); it is read as Latin-1 (cp1252). "
                 "If letters look wrong, set data.options.encoding.",
@@ -93,7 +89,7 @@ def readable_here(file: str) -> bool:
     return "://" not in file and not file.endswith(".zst")
 
 
-def _open(file: str) -> IO[bytes]:
+def open_bytes(file: str) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(file, "rb")) if file.endswith(".gz") else Path(file).open("rb")
 
 
@@ -104,11 +100,7 @@ def text_of(file: str, found: Found) -> str:
         text: str = content.decode(found.encoding)
     except UnicodeDecodeError as error:
         if found.encoding != "cp1252":
-            raise SourceError(
-                f"Every byte of the table must be {found.encoding}",
-                observed=f"{file}: {error.reason} at byte {error.start}",
-                remedy="correct data.options.encoding",
-            ) from error
+            raise _not_encoded(file, found.encoding, error) from error
         text = content.decode("latin-1")  # cp1252 leaves five bytes undefined
     text = text.removeprefix("\ufeff")
     return text.replace("\r", "\n") if found.old_line_ends else text
@@ -119,13 +111,13 @@ def lines_of(file: str, found: Found) -> Iterator[str]:
     if found.encoding != "utf-8" or found.old_line_ends:
         yield from io.StringIO(text_of(file, found), newline="\n")
         return
-    with io.TextIOWrapper(_open(file), "utf-8-sig", newline="\n") as text:
+    with io.TextIOWrapper(open_bytes(file), "utf-8-sig", newline="\n") as text:
         yield from text
 
 
 def head_of(file: str) -> str:
     if readable_here(file):
-        with _open(file) as stream:
+        with open_bytes(file) as stream:
             head = stream.read(HEAD)
             while b"\n" not in head and (more := stream.read(HEAD)):  # thousands of names
                 head += more
@@ -137,7 +129,15 @@ def head_of(file: str) -> str:
     return head.decode("utf-8", errors="ignore").removeprefix("\ufeff")
 
 
-def _nottext_of(file: str, kind: str) -> SourceError:
+def _not_encoded(file: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
+    return SourceError(
+        f"Every byte of the table must be {encoding}",
+        observed=f"{file}: {error.reason} (byte 0x{error.object[error.start]:02x})",
+        remedy="correct data.options.encoding",
+    )
+
+
+def _not_text(file: str, kind: str) -> SourceError:
     remedy = "set data.format to what it is, or save the table as CSV"
     if "ZIP" in kind:
         remedy = "unzip it, or save the sheet as CSV, then name that file"

@@ -1,6 +1,6 @@
 """Tables in files: CSV, Parquet, Arrow IPC, JSON Lines and Delta; one file, a folder, a glob or a URL.
 
-Everything is scanned lazily: columns and rows that nobody asks for are not read, where the format allows it.
+Everything is scanned lazily: columns and rows that are not needed are not read, where the format allows it.
 """
 
 import difflib
@@ -12,7 +12,7 @@ import polars as pl
 
 from tidemill.composition import build
 from tidemill.data.reading import reading
-from tidemill.data.sources import _delimited, _folders, _json
+from tidemill.data.sources import _delimited, _json, _partitions
 from tidemill.data.sources._delimited import Options as Options
 from tidemill.errors import SettingsError, SourceError, listed
 from tidemill.settings import DataSettings
@@ -25,18 +25,14 @@ ENDINGS = {
 }
 COMPRESSED = (".gz", ".zst")
 _PACKED = {
-    ".zip": "unzip it: python -m zipfile -e {file} FOLDER, then data.path=FOLDER",
-    ".tar": "unpack it: tar -xf {file}, then name the file or folder",
-    ".tgz": "unpack it: tar -xf {file}, then name the file or folder",
-    ".bz2": "unpack it: bunzip2 {file}, then name the file without .bz2",
-    ".xz": "unpack it: unxz {file}, then name the file without .xz",
-    ".7z": "unpack it, then name the file or folder",
-    ".rar": "unpack it, then name the file or folder",
-    ".xlsx": "save the sheet as CSV (UTF-8), then name that file",
-    ".xls": "save the sheet as CSV (UTF-8), then name that file",
-    ".ods": "save the sheet as CSV (UTF-8), then name that file",
+    (".zip",): "unzip it: python -m zipfile -e {file} FOLDER, then data.path=FOLDER",
+    (".tar", ".tgz"): "unpack it: tar -xf {file}, then name the file or folder",
+    (".bz2",): "unpack it: bunzip2 {file}, then name the file without .bz2",
+    (".xz",): "unpack it: unxz {file}, then name the file without .xz",
+    (".7z", ".rar"): "unpack it, then name the file or folder",
+    (".xlsx", ".xls", ".ods"): "save the sheet as CSV (UTF-8), then name that file",
 }
-"""What cannot be read as it is, by its ending, and how it becomes what can."""
+"""What cannot be read as it is, by its endings, and how it becomes what can."""
 
 
 def read(settings: DataSettings) -> pl.LazyFrame:
@@ -58,26 +54,35 @@ def table(path: str, kind: str, options: Options) -> pl.LazyFrame:
     paths = _files(path)
     kinds = {file: _format(file, kind) for file in paths}
     if len(set(kinds.values())) > 1:
-        shown = ", ".join(f"{Path(file).name} ({kind})" for file, kind in list(kinds.items())[:5])
+        shown = listed((f"{Path(file).name} ({kind})" for file, kind in kinds.items()), 5)
         raise SourceError(
             "All files of one table must have one format",
-            observed=f"{path}: {shown}" + (f" and {len(kinds) - 5:,} more" if len(kinds) > 5 else ""),
+            observed=f"{path}: {shown}",
             remedy="narrow data.path with a glob, like folder/*.csv",
         )
     scan = SCANS[kinds[paths[0]]]
-    in_folders = _folders.columns(paths)
-    _folders.report(in_folders)
+    in_folders = _partitions.columns(paths)
+    _partitions.report(in_folders)
     frames = []
     for file, values in zip(paths, in_folders, strict=True):
         with reading(file):
-            frames.append(_folders.add(scan(file, options), values))
+            frames.append(_partitions.add(scan(file, options), values))
     return frames[0] if len(frames) == 1 else _joined(paths, frames)
 
 
 def pandas_index(settings: DataSettings) -> list[str]:
-    """See `sources.pandas_index`; of a folder, the first file speaks for all."""
+    """Columns of a Parquet file that pandas stored as its index of rows, by what pandas wrote into the file.
+
+    The first file of a folder speaks for all.
+    """
     path = settings.path or ""
-    if not path or _remote(path) or settings.format not in ("auto", "parquet") or _is_delta(path):
+    if (
+        settings.source != "files"
+        or not path
+        or _remote(path)
+        or settings.format not in ("auto", "parquet")
+        or _is_delta(path)
+    ):
         return []
     first = _files(path)[0]
     if _begins(first, 4) != b"PAR1":
@@ -177,8 +182,8 @@ def _format(file: str, setting: str) -> str:
     for kind, endings in ENDINGS.items():
         if name.endswith(endings):
             return kind
-    for ending, remedy in _PACKED.items():
-        if name.endswith(ending):
+    for endings, remedy in _PACKED.items():
+        if name.endswith(endings):
             raise SourceError(
                 "A file must be in a format that can be read as it is",
                 observed=file,

@@ -135,15 +135,8 @@ def _weather(folder: Path) -> pl.LazyFrame:
 
 def _planes(folder: Path) -> pl.LazyFrame:
     table = pl.scan_csv(folder / "planes.csv", null_values="NA", infer_schema_length=None)
-    return table.select(
-        "tailnum",
-        pl.col("year").alias("plane_year"),
-        pl.col("manufacturer").alias("plane_manufacturer"),
-        pl.col("model").alias("plane_model"),
-        pl.col("engines").alias("plane_engines"),
-        pl.col("seats").alias("plane_seats"),
-        pl.col("engine").alias("plane_engine"),
-    )
+    about = pl.col("year", "manufacturer", "model", "engines", "seats", "engine")
+    return table.select("tailnum", about.name.prefix("plane_"))
 
 
 def _with_origin_delay(flights: pl.LazyFrame) -> pl.LazyFrame:

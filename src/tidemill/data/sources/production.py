@@ -20,8 +20,7 @@ from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.checks import label_times
 from tidemill.data.inference import facts, kinds
 from tidemill.data.labels import maturity
-from tidemill.data.panics import untold
-from tidemill.data.reading import FAILURES, collect
+from tidemill.data.reading import FAILURES, collect, without_panic_text
 from tidemill.data.schema import Column
 from tidemill.data.sources.files import existing_file
 from tidemill.errors import SettingsError, SourceError, listed
@@ -173,7 +172,7 @@ def _columns(base: pl.LazyFrame, names: Collection[str], settings: DataSettings)
 def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFrame:
     """The file's rows, each column of them in the base table, the target among them."""
     try:
-        with untold():
+        with without_panic_text():
             records = pl.read_parquet(existing_file(file, "data.options.records"), glob=False)
     except FAILURES as error:
         raise _unfit(f"{file} cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from error
@@ -192,7 +191,7 @@ def _records(file: str, base: pl.LazyFrame, settings: DataSettings) -> pl.DataFr
 def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -> pl.LazyFrame:
     """Base and records as one table. A column that they store differently is read by its kind on both sides.
 
-    Only text stays text: what it cannot be read as is told later, row by row.
+    Only text stays text: what cannot be read is reported later, row by row.
     """
     stored = base.collect_schema()
     found = records.schema
@@ -201,7 +200,7 @@ def _joined(base: pl.LazyFrame, records: pl.DataFrame, settings: DataSettings) -
     read = {name: values.read(Column(name=name, kind=columns[name].kind), found[name]) for name in odd}
     fitted = records.with_columns(read.values())
     for name in odd:
-        empty = records.select(values.missing(columns[name], found[name])).to_series()
+        empty = records.select(values.present(columns[name], found[name])).to_series().is_null()
         if lost := int((fitted[name].is_null() & ~empty).sum()):
             kind = columns[name].kind
             raise _unfit(

@@ -46,8 +46,6 @@ def read(settings: DataSettings) -> pl.LazyFrame:
                 _infer_over_all_rows(cursor, query)
             cursor.execute(query)
             table = _table(cursor)
-    except SourceError:
-        raise
     except Exception as error:
         if not type(error).__module__.startswith("adbc_driver_manager"):
             raise

@@ -11,7 +11,7 @@ from tidemill.bundle.answers import names
 from tidemill.bundle.manifest import Identity
 from tidemill.data.cells.epochs import EPOCHS
 from tidemill.data.cells.refusals import what_is_taken
-from tidemill.data.plain import EXACT
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.serve.wire.inference.columns import OFFERED
 from tidemill.serve.wire.inference.responses import DATATYPES

@@ -7,7 +7,7 @@ small share of a core: where more is answered than that is enough for, whole blo
 rows they had is told.
 
     {"model": "flights", "replicas": ["r1"], "hours": [{"hour": "2013-06-01T14:00:00Z", "version": "3",
-        "unreadable": 0, "skipped": 0, "inputs": {"rows": 7, …}, "answers": {"rows": 7, …}}, …]}      (data/profile.py)
+        "unreadable": 0, "skipped": 0, "inputs": {"rows": 7, …}, "answers": {"rows": 7, …}}, …]}  (profiles/profile.py)
 """
 
 import threading
@@ -24,7 +24,7 @@ import polars as pl
 
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Manifest
-from tidemill.data.profile import Profile, answers_table, merge, profile_like
+from tidemill.data.profiles.profile import Profile, answers_table, merge, profile_like
 from tidemill.ledger.covers import cover
 from tidemill.ledger.inputs import APART, Inputs
 from tidemill.ledger.record import Answered, Form, Role

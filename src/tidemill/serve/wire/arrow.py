@@ -20,9 +20,9 @@ from polars.exceptions import PanicException
 
 from tidemill.data import schema
 from tidemill.data.cells.refusals import unreadable
-from tidemill.data.cells.values import category
-from tidemill.data.plain import EXACT, texts_of
+from tidemill.data.cells.values import category, seconds
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
+from tidemill.data.scalars import EXACT, texts_of
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
 from tidemill.serve.wire.ask import Ask, Part
@@ -212,5 +212,5 @@ def _plain(values: pl.Series) -> list[Any]:
     if values.dtype.is_decimal():
         return values.to_frame().select(category(values.name, values.dtype)).to_series().to_list()
     if values.dtype == pl.Duration:
-        return (values.dt.total_microseconds() / 1e6).to_list()
+        return seconds(values, values.dtype).to_list()
     return (values.cast(pl.String) if values.dtype.is_temporal() else values).to_list()

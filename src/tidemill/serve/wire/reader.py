@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tidemill.data.plain import EXACT, Texts
 from tidemill.data.raw import Raw, from_rows, from_values
+from tidemill.data.scalars import EXACT, Texts
 from tidemill.data.schema import Column, Role, Schema, stands_in_json
 from tidemill.errors import RequestError
 from tidemill.settings import Kind

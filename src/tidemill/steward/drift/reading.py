@@ -15,7 +15,7 @@ import polars as pl
 from tidemill.bundle import folder, manifest
 from tidemill.data.cells import values
 from tidemill.data.infer import infer
-from tidemill.data.profile import Profile, profile
+from tidemill.data.profiles.profile import Profile, profile
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.sources import files
@@ -99,7 +99,7 @@ def read(
             unfit[column.name] = str(dtype)
             continue
         readings.append(reading)
-        lost.append((reading.is_null() & ~values.missing(column, dtype)).mean().alias(column.name))
+        lost.append((reading.is_null() & values.present(column, dtype).is_not_null()).mean().alias(column.name))
     table = collect(frame.select(readings)) if readings else pl.DataFrame()
     shares = (
         collect(frame.select(lost)).row(0, named=True) if lost and table.height else dict.fromkeys(table.columns, 0)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.bundle import manifest
-from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.data.profiles.profile import Profile, cells, profile_like
 from tidemill.data.reading import collect, reworded
 from tidemill.data.schema import Column
 from tidemill.errors import SchemaError

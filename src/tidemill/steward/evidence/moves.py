@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tidemill.data.profile import Profile
+from tidemill.data.profiles.profile import Profile
 from tidemill.settings import Kind
 from tidemill.steward.evidence.histograms import HistogramEvidence, bin_sets
 
@@ -22,7 +22,7 @@ def sets(evidence: HistogramEvidence) -> np.ndarray:
 
 
 def told(entry: Profile, inside: np.ndarray) -> str:
-    """Return what a set of a column's cells (`data.profile.cells`) is called, such as "values below 61.5".
+    """Return what a set of a column's cells (`data.profiles.profile.cells`) is called, such as "values below 61.5".
 
     Args:
         entry: the column in the reference profile.

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 import polars as pl
 
-from tidemill.data.bursts import moved, worst
-from tidemill.data.profile import Profile, cells, profile_like
+from tidemill.data.profiles.profile import Profile, cells, profile_like
+from tidemill.data.profiles.variation import largest_figure, shifted_share
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
@@ -154,13 +154,13 @@ class Drift:
                 subject.moved = int(np.flatnonzero(found >= most - 1e-6)[0])  # one bin rather than all the others
             if counts is whole and log_mean(found) <= 0:
                 evidence.log_e = NOTHING
-        subject.effect = float(moved(np.stack([latest, whole]), evidence.reference[0]).max())
+        subject.effect = float(shifted_share(np.stack([latest, whole]), evidence.reference[0]).max())
 
     def _is_far(self, subject: _Subject, counts: np.ndarray) -> bool:
         """Whether the counts stray further than `smallest`, and than any run of as many rows did in training."""
         found = self._bursts if subject.check == "drift" else None
-        most = worst(found, subject.name, "moved", int(counts.sum())) or 0.0
-        effect = float(moved(counts, subject.evidence.reference[0]))
+        most = largest_figure(found, subject.name, "moved", int(counts.sum())) or 0.0
+        effect = float(shifted_share(counts, subject.evidence.reference[0]))
         return effect >= max(self._settings.smallest, _BEYOND * most)
 
     def _is_right(self, subject: _Subject, counts: np.ndarray, end: datetime) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from tidemill.composition import Rule
-from tidemill.data.bursts import moved
+from tidemill.data.profiles.variation import shifted_share
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.evidence.histograms import HistogramEvidence
 from tidemill.steward.evidence.limits import NOTHING, log_mean
@@ -127,9 +127,9 @@ class JointDrift:
         days = np.stack([_counted(classifier(day), edges) for day in held])
         counts, evidence = _counted(classifier(self._features(today)), edges), self._evidence
         evidence.reference = days.sum(axis=0)[None].astype(np.float64)
-        before, self._effect = evidence.log_e, float(moved(counts, days.sum(axis=0)))
+        before, self._effect = evidence.log_e, float(shifted_share(counts, days.sum(axis=0)))
         found = float(log_mean(evidence.look(counts)))
-        usual = float(moved(days, days.sum(axis=0)).max())
+        usual = float(shifted_share(days, days.sum(axis=0)).max())
         if found <= 0 or self._effect < max(self._settings.smallest, _BEYOND * usual):
             evidence.log_e, self._quiet = before, self._quiet + 1
             if self._quiet >= _QUIET:

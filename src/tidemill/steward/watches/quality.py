@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.composition import Rule
-from tidemill.data.bursts import worst
-from tidemill.data.profile import Profile, merge, profile_like
+from tidemill.data.profiles.profile import Profile, merge, profile_like
+from tidemill.data.profiles.variation import largest_figure
 from tidemill.moments import from_microseconds, microseconds
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share
@@ -152,7 +152,7 @@ class Quality:
         """The share of so many rows that is no evidence yet, by check."""
         most = self._rates_known.copy()
         for index, check in enumerate(self._checks):
-            known = worst(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
+            known = largest_figure(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
             if known is not None:
                 most[index] = max(known, most[index])
         rates = np.array([check.rate for check in self._checks])

@@ -9,7 +9,7 @@ from checked_tables import data_settings, split_settings, tables
 
 from tidemill.data.checks import joint
 from tidemill.data.checks.findings import Finding, Severity
-from tidemill.data.checks.when import candidates
+from tidemill.data.checks.record_time import candidates
 from tidemill.data.schema import Role
 from tidemill.data.tables import Tables
 from tidemill.settings import Objective, SplitMethod

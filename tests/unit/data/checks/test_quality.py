@@ -9,9 +9,9 @@ from quality_parts import ERROR, GENERATOR, INFO, WARNING, N, finding, frame
 
 from tidemill.data.checks import column_checks, quality, repeats, row_checks, shifts
 from tidemill.data.checks.findings import Severity
-from tidemill.data.profile import profile
+from tidemill.data.profiles.profile import profile
 from tidemill.data.schema import Role
-from tidemill.data.splits import split
+from tidemill.data.splitting.splits import split
 from tidemill.data.tables import Tables
 from tidemill.data.target import Target
 from tidemill.data.typed import REASON, TypedTable
@@ -219,6 +219,6 @@ def test_every_error_is_listed_with_its_remedy() -> None:
     with pytest.raises(QualityError) as caught:
         quality.stop_on_errors([finding("leak", ERROR), finding("missing", WARNING), finding("personal", ERROR)])
     assert str(caught.value) == (
-        "The data must pass every check (2 failed: leak, personal). Got: \n"
-        "  leak in x\n    Remedy: mend leak\n  personal in x\n    Remedy: mend personal\n . Remedy: see each of them."
+        "The data must pass every check (2 failed: leak, personal). Got:\n"
+        "  leak in x\n    Remedy: mend leak\n  personal in x\n    Remedy: mend personal.\nRemedy: see each of them."
     )

@@ -9,9 +9,9 @@ from checked_tables import data_settings, schema_of, split_settings, tables
 from quality_parts import ERROR, INFO, WARNING, N, frame
 
 from tidemill.data.checks import quality, row_checks
-from tidemill.data.profile import profile, profile_like
+from tidemill.data.profiles.profile import profile, profile_like
 from tidemill.data.schema import Role
-from tidemill.data.splits import split
+from tidemill.data.splitting.splits import split
 from tidemill.data.target import Target
 from tidemill.settings import AbsentClasses, Objective, SplitMethod
 

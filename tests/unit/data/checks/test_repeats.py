@@ -68,13 +68,15 @@ def test_remedies_are_for_the_split_at_hand() -> None:
 def test_the_first_of_equal_rows_stays_over_all_tables() -> None:
     first, second = frame(50), frame(50)
     one = pl.concat([first, first[:10], second[:5]])
-    kept = repeats.drop([one, pl.concat([second, first[:7]])], ["a", "b", "y"])
-    assert [part.height for part in kept] == [55, 45]
-    assert kept[0].equals(pl.concat([first, second[:5]]))
+    kept = repeats.drop({"a": one, "b": pl.concat([second, first[:7]])}, ["a", "b", "y"])
+    assert [part.height for part in kept.values()] == [55, 45]
+    assert kept["a"].equals(pl.concat([first, second[:5]]))
     other = second.with_columns(~pl.col("y"))
-    assert repeats.drop([second, other], ["a", "b", "y"])[1].height == 50  # another answer is another record
+    assert (
+        repeats.drop({"a": second, "b": other}, ["a", "b", "y"])["b"].height == 50
+    )  # another answer is another record
 
 
 def test_missing_values_of_both_sorts_are_equal() -> None:
     one = pl.DataFrame({"a": [None, float("nan"), 1.0], "b": ["", None, "x"]})
-    assert repeats.drop([one], ["a", "b"])[0].height == 2
+    assert repeats.drop({"a": one}, ["a", "b"])["a"].height == 2

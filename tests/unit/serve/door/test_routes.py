@@ -18,8 +18,7 @@ from tidemill.serve.door import key_file
 from tidemill.serve.door.http import Application, Endpoint
 from tidemill.serve.door.inference import servicer
 from tidemill.serve.door.keys import Keys, Scope
-from tidemill.steward import app as steward
-from tidemill.steward import status
+from tidemill.steward import app as steward, status
 
 OPEN = {
     "/health",

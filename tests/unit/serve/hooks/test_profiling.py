@@ -15,7 +15,7 @@ from serving_parts import ROW, arguments, call, post, started
 
 from patience import PATIENCE
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data.profile import Profile, answers_table, profile_like
+from tidemill.data.profiles.profile import Profile, answers_table, profile_like
 from tidemill.data.raw import from_table
 from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Answered, Form, Role

@@ -86,6 +86,7 @@ def test_decimals_times_of_day_and_durations_are_read_as_in_training():
     assert found.others == {"k": ["7", "8.5"]}
     assert one("m", pa.array([dt.time(1, 2, 3)], pa.time64("us"))).tolist() == [3723.0]
     assert one("c", pa.array([dt.timedelta(seconds=90)], pa.duration("us"))).tolist() == ["PT1M30S"]
+    assert one("n", pa.array([2**63 - 1], pa.duration("ms"))).tolist() == [2**63 / 1e3]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tidemill import cli
-from tidemill.data.profile import profile, profile_like
+from tidemill.data.profiles.profile import profile, profile_like
 from tidemill.data.schema import Column, Schema
 from tidemill.errors import BundleError, SchemaError, SourceError
 from tidemill.report import drift_page

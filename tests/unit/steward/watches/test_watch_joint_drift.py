@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.data.bursts import cell_numbers
+from tidemill.data.profiles.variation import cell_numbers
 from tidemill.steward.watch import Reading
 from tidemill.steward.watches import drift, joint_drift
 from tidemill.steward.watches.parts.classifier import Classifier, Features

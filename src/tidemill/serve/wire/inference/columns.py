@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidemill.data import plain
+from tidemill.data import scalars
 from tidemill.data.cells.epochs import EPOCHS
-from tidemill.data.plain import EXACT
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_series, from_values, missing
+from tidemill.data.scalars import EXACT
 from tidemill.data.schema import Column
 from tidemill.settings import Kind
 
@@ -115,7 +115,7 @@ def _below(values: np.ndarray) -> bool:
 
 
 def _plain_texts(column: Column, values: np.ndarray) -> np.ndarray | None:
-    texts = plain.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
+    texts = scalars.texts_of(column.missing_marks, column.numeric_categories, column.missing_allowed)
     return values if texts.are_plain(values.tolist()) else None
 
 
@@ -123,7 +123,7 @@ def _plain_moments(column: Column, values: np.ndarray) -> np.ndarray | None:
     """Microseconds within training's range, gaps among them."""
     if values.dtype != np.int64 or column.format in EPOCHS:
         return None
-    low, high = plain.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
+    low, high = scalars.bounds(column.earliest, column.latest) or (MISSING_TIMESTAMP + 1, 2**63 - 1)
     within = (values >= low) & (values <= high)
     if column.missing_allowed:
         within |= values == MISSING_TIMESTAMP

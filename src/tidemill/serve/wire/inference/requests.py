@@ -13,8 +13,7 @@ import numpy as np
 from tidemill.data.raw import Raw
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, listed
-from tidemill.serve.wire.inference import columns as by_column
-from tidemill.serve.wire.inference import framing, tensors
+from tidemill.serve.wire.inference import columns as by_column, framing, tensors
 from tidemill.serve.wire.inference.framing import Head, Parameters
 from tidemill.serve.wire.refusals import Limits, refused, too_large
 from tidemill.settings import Kind

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.data.plain import EXACT
+from tidemill.data.scalars import EXACT
 from tidemill.errors import RequestError
 from tidemill.serve.wire.refusals import refused
 

@@ -1,6 +1,6 @@
 """A classifier that tells two sets of rows apart: logistic regression on bins, and on those pairs that differ most.
 
-Columns come as codes, the numbers of their cells (`data.profile.cells`). Of a numeric column, the rank of a bin and the
+Columns come as codes, the numbers of their cells (`profile.cells`). Of a numeric column, the rank of a bin and the
 square of it are features; of a categorical one, whether a value is one of the most frequent. Products of two columns'
 features show what no single column does; of the thousands there are, those whose means differ most are taken.
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.data.bursts import cell_numbers
-from tidemill.data.profile import cells
+from tidemill.data.profiles.profile import cells
+from tidemill.data.profiles.variation import cell_numbers
 from tidemill.settings import Kind
 
 _CATEGORIES = 3

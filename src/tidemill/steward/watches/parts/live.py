@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.data.bursts import comparable
 from tidemill.data.cells.values import DTYPES
+from tidemill.data.profiles.variation import comparable
 from tidemill.settings import Kind
 from tidemill.steward.watch import Watched
 
@@ -51,7 +51,7 @@ def inputs(rows: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def answers(rows: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
-    """The answers as `data.profile.profile_answers` counts them. classes: empty for regression."""
+    """The answers as `data.profiles.profile.profile_answers` counts them. classes: empty for regression."""
     if not classes:
         width = (pl.col("upper") - pl.col("lower")).alias("width")  # in float32, as the reference had it
         return rows.select(pl.col("value").cast(pl.Float64), width.cast(pl.Float64))

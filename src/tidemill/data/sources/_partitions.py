@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from tidemill.errors import listed
+
 _PART = re.compile(r"([^=/\\]+)=([^/\\]*)")
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
@@ -44,6 +46,5 @@ def add(frame: pl.LazyFrame, values: dict[str, str | int | None]) -> pl.LazyFram
 def report(found: Sequence[dict[str, str | int | None]]) -> None:
     """Say which columns stand in names of folders, with some values."""
     for name in found[0] if found else ():
-        values = list(dict.fromkeys(str(parts[name]) for parts in found))
-        more = f" and {len(values) - 5:,} more" if len(values) > 5 else ""
-        logger.info("%s is a column by names of folders, with %s%s", name, ", ".join(values[:5]), more)
+        values = dict.fromkeys(parts[name] for parts in found)
+        logger.info("%s is a column by names of folders, with %s", name, listed(values, 5))

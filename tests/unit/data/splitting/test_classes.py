@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from splits_parts import BINARY, SCHEMA, settings, table
 
-from tidemill.data.splits import Splits, split
+from tidemill.data.splitting.splits import Splits, split
 from tidemill.errors import SplitError
 from tidemill.settings import AbsentClasses, SplitMethod, SplitSettings
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from checked_tables import schema_of
 
-from tidemill.data.profile import BINS, cells, merge, profile, profile_answers, profile_like, unseen
+from tidemill.data.profiles.profile import BINS, cells, merge, profile, profile_answers, profile_like, unseen
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import SchemaError
 from tidemill.settings import Kind

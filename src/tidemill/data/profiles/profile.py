@@ -8,7 +8,7 @@ bins, so profiles of parts over the same bins add up to the profile of the whole
         "city": {"kind": "categorical", "missing": 0, "categories": {"Rome": 2}, "other": 1},
         "paid": {"kind": "boolean", "missing": 0, "true": 1, "false": 2},
         "seen": {"kind": "timestamp", …as numeric, in microseconds since 1970 UTC}},
-     "bursts": …}  (of the training split only, see bursts.py)
+     "bursts": …}  (of the training split only, see variation.py)
 
 `seen` lists the categories that the training split has besides those counted one by one; null: too many to list.
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidemill.data.bursts import bursts
+from tidemill.data.profiles.variation import variation
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.tables import counted, with_null
 from tidemill.errors import SchemaError
@@ -45,7 +45,7 @@ Profile = dict[str, Any]
 
 
 def profile(train: pl.DataFrame, schema: Schema) -> Profile:
-    """Profile of the inputs and the target, over bins chosen from the training split, with its bursts."""
+    """Profile of the inputs and the target, over bins chosen from the training split, with its variation in time."""
     table, time = with_null(train), schema.only(Role.TIME)
     columns = [*schema.inputs, *schema.with_role(Role.TARGET)]
     there = set(table.columns)
@@ -55,7 +55,7 @@ def profile(train: pl.DataFrame, schema: Schema) -> Profile:
         if entry["kind"] == Kind.CATEGORICAL and entry["other"]:
             entry["seen"] = _seen(table[name])
     ordered = time.name if time and time.name in table.columns else None
-    return {**whole, "bursts": bursts(table, whole, ordered)}
+    return {**whole, "bursts": variation(table, whole, ordered)}
 
 
 def profile_like(table: pl.DataFrame, reference: Profile) -> Profile:
@@ -110,7 +110,7 @@ def cells(entry: Profile) -> np.ndarray:
 
 
 def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
-    if theirs is None or _over(ours) != _over(theirs):
+    if theirs is None or _bins_of(ours) != _bins_of(theirs):
         raise SchemaError(
             "Profiles are merged that were counted over the same bins",
             observed=f"{name!r} over other bins, or not at all",
@@ -127,7 +127,7 @@ def _merged(name: str, ours: Profile, theirs: Profile | None) -> Profile:
     return {**ours, **merged}
 
 
-def _over(entry: Profile) -> tuple[Any, ...]:
+def _bins_of(entry: Profile) -> tuple[Any, ...]:
     return entry["kind"], entry.get("edges"), [*entry.get("categories", ())]
 
 
@@ -184,7 +184,7 @@ def _quantile_edges(values: pl.Series) -> list[float]:
 
 def _even_edges(values: pl.Series) -> list[int]:
     """BINS bins of about the same duration, in whole microseconds."""
-    times = _plain(values.drop_nulls())
+    times = values.drop_nulls().dt.epoch("us").to_numpy()
     if len(times) == 0:
         return []
     first, end = int(times.min()), int(times.max()) + 1
@@ -255,11 +255,5 @@ def _ends(numbers: np.ndarray) -> tuple[Any, Any]:
         return None, None
     ends = np.fmin.reduce(numbers), np.fmax.reduce(numbers)
     if not np.isfinite(ends).all():
-        finite = numbers[np.isfinite(numbers)]
-        return _ends(finite)
+        return _ends(numbers[np.isfinite(numbers)])
     return ends[0].item(), ends[1].item()
-
-
-def _plain(values: pl.Series) -> np.ndarray:
-    """Timestamps as int64 microseconds, numbers as they are."""
-    return (values.dt.epoch("us") if values.dtype.is_temporal() else values).to_numpy()

@@ -1,6 +1,6 @@
-"""How far rows that follow each other stray from the training split as a whole: what is no fault in a live period.
+"""How much consecutive rows of the training split differ from it as a whole: as much is no fault in a live period.
 
-Rows come in clusters: a sensor is down for a day, a storm lasts three. Of all runs of so many rows, in order of time
+Rows come in clusters: a sensor is down for a day, a storm lasts three. Of all runs of a given length, in order of time
 where there is one, the largest figure is kept (plain values, as the profile's; lists go by `rows`):
 
     {"rows": [32, 128, …], "columns": {"wind": {"missing": […], "moved": […], "outside": […]}, "city": {"other": […]}}}
@@ -27,11 +27,11 @@ _ROWS = 1_000_000
 
 _DEVIATIONS = 4.0
 
-Bursts = dict[str, Any]
+Variation = dict[str, Any]
 
 
-def bursts(table: pl.DataFrame, profile: Mapping[str, Any], time: str | None) -> Bursts:
-    """Of the rows that the profile was counted on. time: the column that says in which order they came, if known."""
+def variation(table: pl.DataFrame, profile: Mapping[str, Any], time: str | None) -> Variation:
+    """Variation among the rows that the profile was counted on. time: the column of their order, if there is one."""
     order = np.argsort(table[time].to_physical().to_numpy(), kind="stable") if time else np.arange(table.height)
     order = order[-_ROWS:]
     lengths = [length for length in RUNS if len(order) >= _FEWEST * length]
@@ -41,8 +41,8 @@ def bursts(table: pl.DataFrame, profile: Mapping[str, Any], time: str | None) ->
     return {"rows": lengths, "columns": columns}
 
 
-def moved(counts: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The share of rows that moved to another cell, less what chance makes of so few rows on average [...].
+def shifted_share(counts: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The share of rows that changed cells, less what chance makes of so few rows on average [...].
 
     Args:
         counts: [..., cells].
@@ -56,13 +56,13 @@ def moved(counts: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(rows[..., 0] > 0, np.maximum(apart - chance, 0.0), 0.0)
 
 
-def worst(found: Mapping[str, Any] | None, column: str, what: str, rows: int) -> float | None:
-    """The largest figure of runs that are as long as `rows`, or the next shorter ones; None where nothing is known."""
+def largest_figure(found: Mapping[str, Any] | None, column: str, what: str, rows: int) -> float | None:
+    """The largest figure of runs that are as long as `rows`, or the next shorter; None: there is none."""
     figures = (found or {}).get("columns", {}).get(column, {}).get(what)
     if not found or not figures:
         return None
-    known = [index for index, length in enumerate(found["rows"]) if length <= rows]
-    return float(figures[known[-1] if known else 0])
+    lengths = [length for length in found["rows"] if length <= rows]
+    return float(figures[max(len(lengths) - 1, 0)])
 
 
 def comparable(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,13 +83,13 @@ def comparable(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _column(values: pl.Series, entry: Mapping[str, Any], lengths: list[int]) -> Bursts:
+def _column(values: pl.Series, entry: Mapping[str, Any], lengths: list[int]) -> Variation:
     if not lengths:
         return {}
     codes, cells = cell_numbers(values, entry)
     counts = _counts(codes, cells, lengths[0])
     whole = np.bincount(codes, minlength=cells)
-    found: Bursts = {"missing": [], "moved": []}
+    found: Variation = {"missing": [], "moved": []}
     if entry["kind"] == Kind.CATEGORICAL:
         found["other"] = []
     for length in lengths:
@@ -97,7 +97,7 @@ def _column(values: pl.Series, entry: Mapping[str, Any], lengths: list[int]) -> 
         runs = len(counts) // step
         runs_counted = counts[: runs * step].reshape(runs, step, cells).sum(axis=1)
         found["missing"].append(_most(runs_counted[:, -1], whole[-1] / len(codes), length))
-        found["moved"].append(float(moved(runs_counted, whole).max()))
+        found["moved"].append(float(shifted_share(runs_counted, whole).max()))
         if "other" in found:
             found["other"].append(_most(runs_counted[:, -2], whole[-2] / len(codes), length))
     if entry.get("edges"):
@@ -133,8 +133,8 @@ def cell_numbers(values: pl.Series, entry: Mapping[str, Any]) -> tuple[np.ndarra
 def _counts(codes: np.ndarray, cells: int, length: int) -> np.ndarray:
     """Rows of each cell, run after run [runs, cells]."""
     runs = len(codes) // length
-    places = codes[: runs * length] + cells * np.repeat(np.arange(runs), length)
-    return np.bincount(places, minlength=runs * cells).reshape(runs, cells)
+    cell_of_run = codes[: runs * length] + cells * np.repeat(np.arange(runs), length)
+    return np.bincount(cell_of_run, minlength=runs * cells).reshape(runs, cells)
 
 
 def _outside(numbers: np.ndarray, length: int, only_below: bool) -> float:

@@ -6,34 +6,20 @@ Limits hold by split: a tenth of the test rows must not hide among many training
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
 from tidemill.data import typed
 from tidemill.data.schema import Column, Role, Schema
+from tidemill.data.tables import Quarantined
 from tidemill.data.typed import REASON, TypedTable
 from tidemill.settings import DataSettings, Kind, SplitMethod
 
 _ROW = "row\0"
 REASONS = 5
-"""That are told, the most frequent first."""
+"""Reasons that a message lists, the most frequent first."""
 EXAMPLES = 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quarantined:
-    """Rows kept out of one part of the data.
-
-    part: the setting that named their table, or a split where time tells which one rows belong to.
-    of: all rows of the part, these among them.
-    reasons: "1,240 rows: price: cannot be read as numeric, e.g. 'abc'", the most frequent first.
-    """
-
-    part: str
-    rows: int
-    of: int
-    reasons: tuple[str, ...]
 
 
 def count(
@@ -67,19 +53,13 @@ def _by_time(
     if time is None or not lost.height or any(splits[name].is_empty() for name in cut):
         return {}
     numbered = lost.with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias(_ROW))
-    dated = Schema(
-        columns=(Column(name=_ROW, kind=Kind.NUMERIC), replace(time, role=Role.FEATURE, missing_allowed=True))
-    )
-    known = typed.apply(numbered[[_ROW, time.name]].lazy(), dated).table.rename({time.name: "at"}).drop_nulls()
-    starts = [splits[name][time.name].min() for name in cut]
-    found = {}
-    for place, name in enumerate(cut):
-        inside = pl.lit(True) if place == 0 else pl.col("at") >= starts[place]
-        if place + 1 < len(cut):
-            inside &= pl.col("at") < starts[place + 1]
-        rows = known.filter(inside)[_ROW].cast(pl.Int64)
-        found[name] = (lost[rows], splits[name].height)
-    return found
+    columns = (Column(name=_ROW, kind=Kind.NUMERIC), replace(time, role=Role.FEATURE, missing_allowed=True))
+    read = typed.apply(numbered[[_ROW, time.name]].lazy(), Schema(columns=columns)).table
+    dated = read.rename({time.name: "at"}).drop_nulls()
+    begun = [pl.col("at") >= splits[name][time.name].min() for name in cut[1:]]
+    later = dated.with_columns(split=pl.sum_horizontal(pl.lit(0), *begun))
+    rows = {name: later.filter(split=index)[_ROW].cast(pl.Int64) for index, name in enumerate(cut)}
+    return {name: (lost[numbers], splits[name].height) for name, numbers in rows.items()}
 
 
 def _reasons(said: pl.Series, names: list[str]) -> Iterator[str]:

@@ -7,10 +7,11 @@ import polars as pl
 from tidemill.data.checks.findings import Finding, Severity, noticed
 from tidemill.data.schema import Role, Schema
 from tidemill.data.tables import Tables, sample
+from tidemill.errors import listed
 from tidemill.settings import Kind, SplitMethod
 
 ROWS = 10_000
-LISTED = 5
+SHOWN = 5
 IN_PARTS = "where the table has it in parts (year, month, day), make it of them with data.moments"
 
 
@@ -29,11 +30,11 @@ def candidates(table: pl.DataFrame, schema: Schema, excluded: set[str]) -> list[
     rows = sample(table[names], ROWS)
     left = [name for name in names if name not in excluded]
 
-    def place(name: str) -> tuple[float, float]:
+    def lateness(name: str) -> tuple[float, float]:
         later = [float((rows[name] > rows[other]).mean() or 0.0) for other in names if other != name]  # type: ignore[arg-type]
         return max(later, default=0.0), rows[name].null_count() / max(rows.height, 1)
 
-    return sorted(left, key=place)
+    return sorted(left, key=lateness)
 
 
 def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
@@ -41,19 +42,19 @@ def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
     random = tables.settings.split.method in (SplitMethod.RANDOM, SplitMethod.STRATIFIED)
     separate = tables.settings.test_path is not None
     time = tables.schema.only(Role.TIME)
-    moments = [column.name for column in tables.schema.inputs if column.kind is Kind.TIMESTAMP]
+    moments = tables.inputs(Kind.TIMESTAMP)
     if time is not None and time.kind is Kind.TIMESTAMP and time.name not in moments:
         moments.append(time.name)
     if not random or separate or not moments:
         return
     found = [time.name] if time is not None else candidates(tables.train, tables.schema, excluded)
     late = [name for name in moments if name not in found]
-    listed = ", ".join(map(repr, moments[:LISTED])) + (" …" if len(moments) > LISTED else "")
     message = (
-        f"the table has moments ({listed}), and it is split at random: rows of one time stand in train and in test"
+        f"the table has moments ({listed(moments, SHOWN, quoted=True)}), and it is split at random: "
+        "rows of one time stand in train and in test"
     )
     if late:
-        message += f"; {', '.join(map(repr, late[:LISTED]))} gives the target away and is no moment of prediction"
+        message += f"; {listed(late, SHOWN, quoted=True)} gives the target away and is no moment of prediction"
     yield noticed("random_split_of_moments", Severity.WARNING, found[0] if found else None, tables.train.height, 1.0)(
         message=message,
         remedy=f"if a record is made at {found[0]!r}, run once more with data.time={found[0]} "

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tidemill.data import classes
 from tidemill.data.schema import Column, Role, Schema
-from tidemill.data.sealed import SealedTest
+from tidemill.data.splitting import classes
+from tidemill.data.splitting.sealed import SealedTest
 from tidemill.data.tables import hashes
 from tidemill.data.target import Target
 from tidemill.errors import SplitError, listed
@@ -76,6 +76,7 @@ def split(
     cut = _METHODS[settings.method](table, schema, target) if alike is None else _alike(table, alike, target)
     rest: Rows = np.arange(table.height)
     tables = {"test": test_table, "validation": validation_table}
+    separate = tuple(name for name, given in tables.items() if given is not None)
     for seed, (name, given) in enumerate(tables.items(), start=settings.seed):
         if given is None:
             keep = 2 if name == "test" and validation_table is None else 1
@@ -86,15 +87,9 @@ def split(
     made = {name: part for name, part in parts.items() if part is not None}
     _check_not_empty(made, settings)
     if target is not None and target.objective is not Objective.REGRESSION:
-        given_tables = {"validation": validation_table, "test": test_table}
-        separate = tuple(name for name, given in given_tables.items() if given is not None)
         how = classes.Cut(table=table, schema=schema, settings=settings, parts=made, separate=separate)
         classes.check(how, target)
     return Splits(train=made["train"], validation=made["validation"], test=SealedTest(made["test"]))
-
-
-def _random(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Method:
-    return lambda rows, cut: _scikit_learn(rows, cut)
 
 
 def _stratified(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Method:
@@ -213,7 +208,7 @@ def _by_time(table: pl.DataFrame, schema: Schema, target: Target | None) -> _Met
 
 
 _METHODS: dict[SplitMethod, Callable[[pl.DataFrame, Schema, Target | None], _Method]] = {
-    SplitMethod.RANDOM: _random,
+    SplitMethod.RANDOM: lambda table, schema, target: _scikit_learn,
     SplitMethod.STRATIFIED: _stratified,
     SplitMethod.GROUPED: _grouped,
     SplitMethod.TIME: _by_time,

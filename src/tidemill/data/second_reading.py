@@ -17,8 +17,8 @@ _NUMBER = Column(name=_ROW, kind=Kind.NUMERIC, role=Role.KEY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reread:
-    """table: the rows that the other schema can read. kept: their places in the test split, ascending."""
+class SecondReading:
+    """table: the rows that the other schema can read. kept: their positions in the test split, ascending."""
 
     table: pl.DataFrame
     kept: np.ndarray
@@ -36,16 +36,16 @@ def _reading(column: Column) -> Column:
     return replace(column, role=Role.FEATURE, missing_allowed=True, **free)  # type: ignore[arg-type]
 
 
-def reread(
+def read_again(
     test: pl.DataFrame, settings: DataSettings, schema: Schema, target: Target, columns: Sequence[Column]
-) -> Reread:
+) -> SecondReading:
     """Read the source again: by `schema`, to find the rows of `test` in it, and those rows by `columns`.
 
     Raises:
         SourceError: the source cannot be read a second time.
         SchemaError: it holds other rows by now, or lacks one of `columns`.
     """
-    numbered = {name: frame.with_row_index(_ROW) for name, frame in dataset.open(settings).tables.items()}
+    numbered = {name: frame.with_row_index(_ROW) for name, frame in dataset.open(settings).items()}
     stored = numbered.get("data.test_path", numbered["data.path"])
     there = stored.collect_schema().names()
     if absent := [column.name for column in columns if column.name not in there]:
@@ -66,9 +66,9 @@ def reread(
         )
     numbers = found[_ROW].cast(pl.UInt32)
     theirs = typed.apply(stored.filter(pl.col(_ROW).is_in(numbers.implode())), _numbered(columns, schema)).table
-    places = pl.DataFrame({_ROW: numbers.cast(pl.Float64)}).with_row_index("place")
-    ordered = theirs.join(places, on=_ROW).sort("place")
-    return Reread(table=ordered.drop(_ROW, "place"), kept=ordered["place"].to_numpy())
+    positions = pl.DataFrame({_ROW: numbers.cast(pl.Float64)}).with_row_index("position")
+    ordered = theirs.join(positions, on=_ROW).sort("position")
+    return SecondReading(table=ordered.drop(_ROW, "position"), kept=ordered["position"].to_numpy())
 
 
 def _numbered(columns: Sequence[Column], schema: Schema) -> Schema:

@@ -7,8 +7,8 @@ from sklearn.model_selection import train_test_split
 from splits_parts import BINARY, DAY, SCHEMA, schema, settings, table
 
 from tidemill.data.schema import Role
-from tidemill.data.sealed import SealedTest
-from tidemill.data.splits import split
+from tidemill.data.splitting.sealed import SealedTest
+from tidemill.data.splitting.splits import split
 from tidemill.data.target import Target
 from tidemill.errors import SplitError
 from tidemill.settings import Kind, Objective, SplitMethod

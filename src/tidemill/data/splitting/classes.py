@@ -11,10 +11,11 @@ import polars as pl
 
 from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, as_text
-from tidemill.errors import SplitError
+from tidemill.errors import SplitError, listed
 from tidemill.settings import AbsentClasses, Kind, SplitMethod, SplitSettings
+from tidemill.settings.overrides import override
 
-LISTED = 5
+SHOWN = 5
 """Classes that a message lists."""
 DOMAIN = 10
 """With more classes than this, a remedy does not spell out the domain without the rare ones."""
@@ -62,7 +63,7 @@ def check(cut: Cut, target: Target) -> None:
     ]
     raise SplitError(
         "Every class must have rows in train, validation and test: without any, it cannot be learned or measured",
-        observed=f"class(es) of {target.name!r}: {_list(said)}",
+        observed=f"class(es) of {target.name!r}: {listed(said, SHOWN)}",
         remedy=_remedy(found, target, cut, {value for counts in rows.values() for value in counts}),
     )
 
@@ -71,8 +72,8 @@ def _remedy(found: Mapping[str, Sequence[str]], target: Target, cut: Cut, everyw
     foreign = everywhere - set(_names(cut.table[target.name]))
     if foreign:
         return (
-            f"spell classes alike in data.path, data.validation_path and data.test_path, or leave rows of "
-            f"{_list(sorted(map(repr, foreign)))} out of the separate tables: data.path has none to learn from"
+            "spell classes alike in data.path, data.validation_path and data.test_path, or leave rows of "
+            f"{listed(sorted(foreign), SHOWN, quoted=True)} out of the separate tables: data.path has none of them"
         )
     remedies = []
     own = [name for name in found if name in cut.separate]
@@ -96,7 +97,7 @@ def _cut_remedies(values: set[str], target: Target, cut: Cut, everywhere: set[st
     counts = dict(_counted(cut.table[target.name]).iter_rows())
     few = sorted(value for value in everywhere if counts.get(value, 0) < needed)
     if few:
-        rows = f"give at least {needed} rows of {_list(list(map(repr, few)))}, one for each split"
+        rows = f"give at least {needed} rows of {listed(few, SHOWN, quoted=True)}, one for each split"
         remedies = [rows + (", with data.split.method=stratified" if method is SplitMethod.RANDOM else "")]
         return remedies + _without(few, target, everywhere)
     if method in (SplitMethod.RANDOM, SplitMethod.STRATIFIED):
@@ -104,8 +105,9 @@ def _cut_remedies(values: set[str], target: Target, cut: Cut, everywhere: set[st
     if method is SplitMethod.TIME and (instants := _instants(target, cut)):
         return [instants]
     what = f"groups of {_only(cut.schema, Role.GROUP)!r}" if method is SplitMethod.GROUPED else "stretches of time"
-    listed = _list(sorted(map(repr, values)))
-    return [f"give rows of {listed} in at least {needed} {what}", *_without(sorted(values), target, everywhere)]
+    names = sorted(values)
+    rows = f"give rows of {listed(names, SHOWN, quoted=True)} in at least {needed} {what}"
+    return [rows, *_without(names, target, everywhere)]
 
 
 def _without(few: list[str], target: Target, everywhere: set[str]) -> list[str]:
@@ -113,17 +115,10 @@ def _without(few: list[str], target: Target, everywhere: set[str]) -> list[str]:
     kept = sorted(everywhere - set(few))
     if len(kept) < 2:
         return []
-    plain = all(_plain(value) for value in (target.name, *kept))
-    if plain and len(kept) <= DOMAIN:
-        leave = f"leave these rows out with 'data.quality.domains.{target.name}=[{','.join(kept)}]'"
-    else:
-        leave = f"leave these rows out: list the other classes in data.quality.domains for {target.name!r}"
-    return [leave, "write rare classes as one in the table"]
-
-
-def _plain(text: str) -> bool:
-    """Whether Hydra reads it as it stands, without quotes."""
-    return text != "" and all(character.isalnum() or character in "_-" for character in text)
+    how = f": list the other classes in data.quality.domains for {target.name!r}"
+    if len(kept) <= DOMAIN:
+        how = f" with {override('data.quality.domains', target.name, kept)}"
+    return [f"leave these rows out{how}", "write rare classes as one in the table"]
 
 
 def _instants(target: Target, cut: Cut) -> str | None:
@@ -160,11 +155,6 @@ def _counted(values: pl.Series) -> pl.DataFrame:
 def _only(schema: Schema, role: Role) -> str | None:
     column = schema.only(role)
     return None if column is None else column.name
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
 
 
 def spread(rest: np.ndarray, chosen: np.ndarray, classes: np.ndarray, keep: int) -> tuple[np.ndarray, np.ndarray]:

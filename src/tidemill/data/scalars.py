@@ -1,4 +1,4 @@
-"""Values that need no reading: what tells them from those that `values.read` must look at. Knows no Polars.
+"""Single values read in plain Python, without Polars: most need no more than this, the others go to `values.read`.
 
 Text is read by its Unicode characters: white space around it is no part of it, and of several ways to write a letter
 (é, or e and ´) the composed one counts (NFC).

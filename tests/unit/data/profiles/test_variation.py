@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from checked_tables import schema_of
 
-from tidemill.data.bursts import RUNS, comparable, worst
-from tidemill.data.profile import profile
+from tidemill.data.profiles.profile import profile
+from tidemill.data.profiles.variation import RUNS, comparable, largest_figure
 from tidemill.data.schema import Role
 from tidemill.settings import Kind
 
@@ -79,13 +79,15 @@ def test_values_of_which_training_happened_to_have_many_are_not_told_apart() -> 
 
 def test_the_worst_run_is_one_as_long_or_shorter() -> None:
     wind = FOUND["columns"]["wind"]["missing"]
-    assert [worst(FOUND, "wind", "missing", rows) for rows in (10, 100, 600, 10**6)] == [
+    assert [largest_figure(FOUND, "wind", "missing", rows) for rows in (10, 100, 600, 10**6)] == [
         wind[0],
         wind[0],
         *wind[2:] * 2,
     ]
-    assert worst(None, "wind", "missing", 100) is None
-    assert worst(FOUND, "wind", "other", 100) is None and worst(FOUND, "no such", "missing", 100) is None
+    assert largest_figure(None, "wind", "missing", 100) is None
+    assert (
+        largest_figure(FOUND, "wind", "other", 100) is None and largest_figure(FOUND, "no such", "missing", 100) is None
+    )
 
 
 def test_too_few_rows_tell_nothing_and_empty_columns_are_no_error() -> None:

@@ -1,0 +1,1 @@
+"""Train, validation and test, and which classes each of them has."""
