@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from tidemill.composition import keys
 from tidemill.errors import SettingsError
 from tidemill.settings import Kind, Settings, WandbMode, addable, from_config, known_keys
-from tidemill.settings.overrides import override
+from tidemill.settings.overrides import override, word
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -130,11 +130,14 @@ def test_any_column_can_be_named_in_a_setting_as_messages_say_it(name: str) -> N
         override("data.kinds", name, "numeric"),
         override("data.missing_marks", name, marks),
         override("data.formats", name, "%d/%m/%Y %H:%M | %Y"),
+        word("data.time", name),
+        word("data.ignored", [name, "b"]),
     ]
     data = from_config(compose("data.path=x", *(addable(shlex.split(word)[0]) for word in words))).data
     assert data.kinds == {name: Kind.NUMERIC}
     assert data.missing_marks == {name: marks}
     assert data.formats == {name: "%d/%m/%Y %H:%M | %Y"}
+    assert data.time == name and data.ignored == [name, "b"]
 
 
 def test_settings_of_settings_take_columns_of_any_name_too() -> None:

@@ -55,6 +55,11 @@ def override(group: str, column: str, value: str | Sequence[str]) -> str:
     return shlex.quote(f"{group}={{{encoded(column)}: {text}}}" if "=" in column else key)
 
 
+def word(key: str, given: Any) -> str:
+    """A word that sets a key to a value of Python's, quoted for a shell: "'data.ignored=[days to sale]'"."""
+    return shlex.quote(f"{key}={value(given)}")
+
+
 def value(given: Any) -> str:
     """A value of Python's as Hydra reads it behind "key="."""
     if given is None or isinstance(given, bool):

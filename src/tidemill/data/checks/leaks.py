@@ -21,6 +21,7 @@ import polars as pl
 from tidemill.data.checks.findings import Finding, Severity, noticed
 from tidemill.data.tables import SEED, Tables, counted, sample
 from tidemill.settings import Objective
+from tidemill.settings.overrides import word
 
 ROWS = 50_000
 FOLDS = 5
@@ -63,7 +64,7 @@ def check(tables: Tables, found: list[Score]) -> Iterator[Finding]:
                 message=f"{score.column!r} alone predicts {tables.target.name!r} by its {score.through} with "
                 f"{measure} {score.value:.4f} (limit {threshold:g})"
                 + (": declared honest in data.quality.allow_leaks" if declared else ""),
-                remedy=f"if the value is only known after the prediction, put it into data.ignored; "
+                remedy=f"if the value is only known after the prediction, add {word('data.ignored', [score.column])}; "
                 f"if it is honest, add {score.column} to data.quality.allow_leaks",
             )
     if found and found[0].value < threshold:

@@ -9,6 +9,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.tables import Tables, sample
 from tidemill.errors import listed
 from tidemill.settings import Kind, SplitMethod
+from tidemill.settings.overrides import word
 
 ROWS = 10_000
 SHOWN = 5
@@ -57,8 +58,9 @@ def suggest(tables: Tables, excluded: set[str]) -> Iterator[Finding]:
         message += f"; {listed(late, SHOWN, quoted=True)} gives the target away and is no moment of prediction"
     yield noticed("random_split_of_moments", Severity.WARNING, found[0] if found else None, tables.train.height, 1.0)(
         message=message,
-        remedy=f"if a record is made at {found[0]!r}, run once more with data.time={found[0]} "
-        "data.split.method=time and compare the figures: those are what later records will get"
+        remedy=f"if a record is made at {found[0]!r}, run once more with {word('data.time', found[0])} "
+        "data.split.method=time, under another name (name=…), and compare the figures: those are what later records "
+        "will get"
         if found
         else "name the moment at which a prediction is made as data.time and set data.split.method=time; " + IN_PARTS,
     )

@@ -3,6 +3,7 @@
 01/02/2022 is read days first where another column of the table has 13/02/2022; 1.250 is 1250 where another has 3,14.
 """
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,8 @@ from tidemill.settings.overrides import override
 Style = TypeVar("Style", str, bool)
 """Which of two readings: the day or the month first; a decimal comma or not."""
 
+UNSETTLED = "which no column of the table settles"
+LOG = logging.getLogger(__name__)
 _DOTTED = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$"
 _ROUND = r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})*\.\d{2}0$"
 _EITHER = r"\d[.,]\d{3}(?!\d)"
@@ -72,8 +75,15 @@ def _days(
         column, other, why = _chosen(columns, _order, proofs)
         change = override("data.formats", name, str(other.format))
         said = f"{_example(found[name])} is read {_order(column)} first, {why} ({change} changes that)"
-        settled[name] = replace(column, reason=said)
+        settled[name] = _decided(column, said, why)
     return settled
+
+
+def _decided(column: Column, said: str, why: str) -> Column:
+    """The column with what is said of its notation; where that is a guess, a person must see it."""
+    if why == UNSETTLED:
+        LOG.warning("%s: %s", column.name, said)
+    return replace(column, reason=said)
 
 
 def _chosen(
@@ -88,7 +98,7 @@ def _chosen(
     if len(proofs) == 1:
         wanted, why = next(iter(proofs.items()))
     else:
-        wanted, why = style(columns[0]), "which no column of the table settles"  # type: ignore[assignment]
+        wanted, why = style(columns[0]), UNSETTLED  # type: ignore[assignment]
     column = next(one for one in columns if style(one) == wanted)
     return column, next(one for one in columns if style(one) not in (wanted, None)), why
 
@@ -124,7 +134,7 @@ def _points(
         column, other, why = _chosen(numeric, lambda one: one.decimal_comma, own)
         shown, change = _example(found[name], _EITHER), override("data.formats", name, _form(other))
         said = f"{shown} is read as {_value(column, shown)}, {why} ({change} changes that)"
-        settled[name] = replace(column, reason=said)
+        settled[name] = _decided(column, said, why)
     return settled
 
 

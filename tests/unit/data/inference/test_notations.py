@@ -86,14 +86,18 @@ def test_a_table_settles_what_commas_and_dots_mean() -> None:
     assert table["x"].to_list()[:2] == [1250, 2125]
 
 
-def test_a_table_settles_whether_days_or_months_come_first() -> None:
+def test_a_table_settles_whether_days_or_months_come_first(caplog: pytest.LogCaptureFixture) -> None:
     proof, ambiguous = ["13/01/2022", "23/05/2022"], ["08/01/2022", "02/05/2022"]
     schema, table = inferred({"ordered": proof, "when": ambiguous})
     assert table["when"][0] == datetime(2022, 1, 8, tzinfo=UTC)
     assert "read days first, as in 'ordered'" in str(schema["when"].reason)
+    assert not caplog.records
     schema, table = inferred({"when": ambiguous})
     assert table["when"][0] == datetime(2022, 8, 1, tzinfo=UTC)
     assert "read months first, which no column of the table settles" in str(schema["when"].reason)
+    (warning,) = caplog.records
+    assert "2022 is read months first" in (said := warning.getMessage())
+    assert said.startswith("when: ") and "data.formats.when=%d/%m/%Y changes that" in said
     schema, table = inferred({"when": ambiguous}, formats={"when": "%d/%m/%Y"})
     assert table["when"][0] == datetime(2022, 1, 8, tzinfo=UTC)
     schema, table = inferred({"ordered": proof, "us": ["01/13/2022", "05/23/2022"], "when": ambiguous})
