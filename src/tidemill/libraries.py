@@ -49,6 +49,23 @@ def kept_in(folder: Path) -> Iterator[None]:
             LOG.info("What libraries warned of is kept in %s", folder / FILE)
 
 
+@contextmanager
+def shown() -> Iterator[None]:
+    """Our own progress and warnings on standard output, line by line, unless the program shows its log itself."""
+    own = logging.getLogger("tidemill")
+    if own.hasHandlers():
+        yield
+        return
+    handler, level = logging.StreamHandler(sys.stdout), own.level
+    own.addHandler(handler)
+    own.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        own.removeHandler(handler)
+        own.setLevel(level)
+
+
 def unheard() -> None:
     """For a command that has no folder: from now on, this process shows no warnings."""
     if not sys.warnoptions:

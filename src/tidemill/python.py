@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.bundle import manifest
 from tidemill.bundle.answers import as_table
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
@@ -161,13 +162,22 @@ def load(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """What a training came to. folder: of the run; its `bundle/report.html` is the report. version: in the registry."""
+    """What a training came to.
+
+    version: in the registry. folder: of the run. passed, reasons: what the gate said.
+    """
 
     model: str
     version: str
     registry: str
     folder: Path
     validation_loss: float
+    passed: bool
+    reasons: tuple[str, ...]
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "bundle" / "report.html"
 
     def load(self) -> Model:
         """This version, champion or not."""
@@ -195,7 +205,7 @@ def train(*words: str, settings: Mapping[str, Any] | None = None, folder: str | 
         config = _composed(given)
         place = Path(folder) if folder else Path("outputs", config["name"], f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
         place.mkdir(parents=True, exist_ok=True)
-        with libraries.kept_in(place):
+        with libraries.shown(), libraries.kept_in(place):
             loss = pipeline.run(config, place, command)
     except Exception as error:
         if (mendable := ending.mendable(error)) is error:
@@ -203,7 +213,16 @@ def train(*words: str, settings: Mapping[str, Any] | None = None, folder: str | 
         raise mendable from error
     version = json.loads((place / "result.json").read_bytes())["version"]
     name, registry = config["name"], config["registry"]["path"]
-    return Trained(model=name, version=version, registry=registry, folder=place, validation_loss=loss)
+    gate = manifest.read(place / "bundle").results["gate"]
+    return Trained(
+        model=name,
+        version=version,
+        registry=registry,
+        folder=place,
+        validation_loss=loss,
+        passed=gate["passed"],
+        reasons=tuple(gate["reasons"]),
+    )
 
 
 def _composed(words: Sequence[str]) -> dict[str, Any]:
