@@ -25,8 +25,8 @@ from tidemill.serve.answering.shadow import Shadow
 from tidemill.serve.answering.version import Computed, Version
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observing import Observers
-from tidemill.serve.wire.ask import Ask, Part
 from tidemill.serve.wire.refusals import overloaded, refused
+from tidemill.serve.wire.request import Ask, Part
 
 log = logging.getLogger("ray.serve")
 

@@ -17,12 +17,12 @@ from tidemill.ledger import keys
 from tidemill.ledger.record import Described
 from tidemill.serve.answering.batcher import Cost
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask
 from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, refused
+from tidemill.serve.wire.request import Ask
 
 _MANY = 256
 """Rows with which the cost of a row is measured."""

@@ -16,8 +16,8 @@ from tidemill.serve.door.http import JSON, Endpoint, Incoming
 from tidemill.serve.door.keys import Key, Scope
 from tidemill.serve.hooks.metrics import CONTENT_TYPE
 from tidemill.serve.wire import arrow, feedback, protocol
-from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.refusals import Limits, refused
+from tidemill.serve.wire.request import Ask, Part, Reply
 
 _TIMEOUT = b"x-request-timeout-seconds"
 _VERSION = b"x-model-version"

@@ -25,9 +25,9 @@ from tidemill.data.plain import EXACT, texts_of
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
-from tidemill.serve.wire.ask import Ask, Part
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
+from tidemill.serve.wire.request import Ask, Part
 from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"

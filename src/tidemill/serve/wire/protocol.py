@@ -20,9 +20,9 @@ from tidemill.data.raw import MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
 from tidemill.moments import from_microseconds
 from tidemill.serve.wire import depth
-from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.reader import Reader, Records
 from tidemill.serve.wire.refusals import Limits, refused, too_large
+from tidemill.serve.wire.request import Ask, Part, Reply
 from tidemill.settings import Kind, Objective
 
 _MORE = 1000

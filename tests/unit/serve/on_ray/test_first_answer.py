@@ -19,7 +19,7 @@ from tidemill.ledger.record import Form, Role
 from tidemill.serve.door import key_file
 from tidemill.serve.on_ray import first_answer
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.request import Ask, Part
 
 WHY = {"by": "me", "reason": "test"}
 HEALTH = b'{"status": "ok", "model": "small", "version": "1"}'

@@ -7,7 +7,7 @@ from tidemill.bundle.manifest import Identity
 from tidemill.ledger import record
 from tidemill.ledger.record import Form
 from tidemill.serve.wire import arrow
-from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.request import Ask, Part
 from tidemill.settings import Objective
 
 

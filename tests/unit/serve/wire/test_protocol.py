@@ -9,9 +9,9 @@ from tidemill.data.schema import Column, Schema
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Form, Role
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask, Part
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, encode_error
+from tidemill.serve.wire.request import Ask, Part
 from tidemill.settings import Kind, Objective
 
 COLUMNS = (

@@ -17,10 +17,10 @@ from tidemill.serve.door.inference.calls import INFER, Document
 from tidemill.serve.door.inference.servicer import PEER, SERVICE
 from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import Traffic
-from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest
 from tidemill.serve.wire.refusals import refused
+from tidemill.serve.wire.request import Ask, Part, Reply
 
 _LENGTH = b"inference-header-content-length"
 _SCOPES: dict[str, Scope | None] = {

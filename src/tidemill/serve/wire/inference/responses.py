@@ -14,7 +14,7 @@ from tidemill.serve.wire.inference.requests import InferRequest
 from tidemill.serve.wire.refusals import refused
 
 if TYPE_CHECKING:
-    from tidemill.serve.wire.ask import Part
+    from tidemill.serve.wire.request import Part
 
 DATATYPES = {"probabilities": "FP32", "label": "BYTES", "value": "FP32", "lower": "FP32", "upper": "FP32"}
 _JSON = msgspec.json.Encoder()

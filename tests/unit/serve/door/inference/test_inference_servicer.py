@@ -17,11 +17,11 @@ from tidemill.bundle.answers import names
 from tidemill.bundle.predictor import Predictor
 from tidemill.ledger.record import Role
 from tidemill.serve.door.inference import servicer
-from tidemill.serve.wire.ask import Part
 from tidemill.serve.wire.inference import documents, messages, responses
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.refusals import refused
+from tidemill.serve.wire.request import Part
 
 
 class Backend:

@@ -13,11 +13,11 @@ from tidemill.errors import RequestError
 from tidemill.ledger.record import Role
 from tidemill.serve.door.inference import calls
 from tidemill.serve.door.inference.calls import Call
-from tidemill.serve.wire.ask import Part
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest, Wanted
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.refusals import refused
+from tidemill.serve.wire.request import Part
 from tidemill.settings import Kind, Objective
 
 ANSWERS = {
