@@ -39,7 +39,8 @@ class Queues:
 class Job(Protocol):
     """What is batched: something of `count` rows."""
 
-    count: int
+    @property
+    def count(self) -> int: ...
 
 
 @dataclass(slots=True)

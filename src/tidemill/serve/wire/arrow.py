@@ -27,7 +27,7 @@ from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outlin
 from tidemill.serve.wire.arrow_write import Column, Ids, write
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
-from tidemill.serve.wire.request import Ask, Part
+from tidemill.serve.wire.request import Part, Reply
 from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"
@@ -78,17 +78,17 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
     return Table(held.rows, raw, {name: _plain(given[name]) for name in given if name in others})
 
 
-def encode(ask: Ask, parts: Sequence[Part]) -> bytes:
-    """The response's body: row i is the answer to the request's row i."""
+def encode(id: str, count: int, parts: Sequence[Part]) -> Reply:
+    """The response: row i is the answer to the request's row i."""
     if len(parts) == 1:
-        return write({"id": Ids(ask.id, ask.count), **_answers(parts[0])})
-    ids = [f"{ask.id}-{row}" for row in range(ask.count)]
+        return Reply(write({"id": Ids(id, count), **_answers(parts[0])}), type=TYPE)
+    ids = [f"{id}-{row}" for row in range(count)]
     order = np.argsort(np.concatenate([np.asarray(part.rows or (), np.int64) for part in parts]))
     tables = [pl.DataFrame(_answers(part)).with_columns(version=pl.lit(str(part.identity.version))) for part in parts]
     table = pl.concat(tables, how="diagonal")[order].insert_column(0, pl.Series("id", ids, pl.String))
     stream = io.BytesIO()
     table.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
-    return stream.getvalue()
+    return Reply(stream.getvalue(), type=TYPE)
 
 
 def _answers(part: Part) -> dict[str, Column]:

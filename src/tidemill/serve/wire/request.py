@@ -1,10 +1,11 @@
-"""One request for predictions on its way through a replica, whatever protocol it came by.
+"""One request for predictions, whole: each door builds it once, whatever its protocol, and nothing changes it after.
 
 These are msgspec's structs, as several are made for each request: a frozen dataclass takes fifteen times as long.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ import msgspec
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import Raw
-from tidemill.ledger.record import Answered, Form, Role
+from tidemill.ledger.frames import packed
+from tidemill.ledger.record import Form, Role
 from tidemill.serve.wire.reader import Records
 
 
@@ -26,7 +28,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
-    """Answers of one version to all rows of a request, or to those at the places `rows`."""
+    """Answers of one version to all rows of a request, or to those with the numbers `rows`."""
 
     answers: Answers
     identity: Identity
@@ -34,70 +36,62 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     rows: tuple[int, ...] | None = None
 
 
-Encode = Callable[["Ask", Sequence[Part]], Any]
-"""Makes the protocol's reply (a `Reply`, or gRPC's message); of several parts, each row is in exactly one."""
-
-
-class Ask(msgspec.Struct, eq=False):
-    """N rows that wait for answers.
+class Rows(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """N rows that are to be answered.
 
     Args:
-        id: the request's; its answers have f"{id}-{row}".
-        at: arrival, nanoseconds since 1970; `arrived`: the same moment on the monotonic clock, seconds.
         count: N.
-        records, raw: the rows, either as a Reader's records or as arrays by the raw input contract.
-        form, inputs: the rows as the ledger keeps them.
-        encode: None for a part of a request that is put together elsewhere, and for shadows.
-        tosses: as the ledger keeps them.
-        deadline: when an answer is of no more use, seconds on the monotonic clock.
-        client: the name of the API key that asks.
-        recorded: false for the one question that `tidemill serve` asks itself: it is nobody's record.
+        records, raw: the values, either as a Reader's records or as arrays by the raw input contract.
+        form, inputs: the values as the ledger keeps them.
+        keys: that name the records, where the request gives them apart from its records.
     """
 
-    id: str
-    at: int
-    arrived: float
     count: int
     records: Records | None
     raw: Raw | None
     form: Form
     inputs: bytes
-    encode: Encode | None = None
-    deadline: float | None = None
-    pinned: str | None = None
     keys: Sequence[str | None] | None = None
-    rows: tuple[int, ...] | None = None
-    role: Role = Role.CHAMPION
-    propensity: float = 1.0
-    tosses: tuple[bytes, ...] | None = None
+
+
+def rows_of_columns(
+    count: int, raw: Raw, others: Mapping[str, list[Any]], keys: Sequence[str | None] | None = None
+) -> Rows:
+    """Rows that came as columns. others: of columns that are recorded and not fed to the model."""
+    return Rows(count, None, raw, Form.COLUMNS, packed(dict(raw) | dict(others)), keys)
+
+
+class Arrival(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A request's id, which nobody can guess in order to label its answers f"{id}-{row}", and when it came.
+
+    Args:
+        at: nanoseconds since 1970; clock: the same moment on the monotonic clock, seconds.
+    """
+
+    id: str = msgspec.field(default_factory=lambda: os.urandom(16).hex())
+    at: int = msgspec.field(default_factory=time.time_ns)
+    clock: float = msgspec.field(default_factory=time.monotonic)
+
+
+Encode = Callable[[str, int, Sequence[Part]], Any]
+"""From a request's id, its number of rows and its parts, each row in exactly one, to the reply as its protocol has it
+(a `Reply`, or gRPC's message)."""
+
+
+class Request(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A request for predictions.
+
+    Args:
+        version: that must answer; None: whichever is in use.
+        deadline: when an answer is of no more use, seconds on the monotonic clock.
+        client: the name of the API key that it came with.
+        recorded: false for the one question that `tidemill serve` asks itself: it is nobody's record.
+    """
+
+    rows: Rows
+    encode: Encode
+    version: str | None = None
+    deadline: float | None = None
     client: str | None = None
     recorded: bool = True
-    answered: "asyncio.Future[Any] | None" = None
-
-    def entry(self, version: str, answers: Answers, now: float) -> Answered:
-        """As the ledger keeps it. now: seconds on the monotonic clock."""
-        latency = int((now - self.arrived) * 1e6)
-        return Answered(
-            self.id,
-            self.at,
-            version,
-            self.role,
-            self.propensity,
-            latency,
-            self.form,
-            self.inputs,
-            self.rows,
-            answers,
-            self.tosses,
-            self.client,
-        )
-
-    def settle(self, result: Any) -> None:
-        """What waits for the answer gets it, or the error; nothing where the client has gone."""
-        future = self.answered
-        if future is None or future.done():
-            return
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+    arrival: Arrival = msgspec.field(default_factory=Arrival)

@@ -5,9 +5,8 @@ import pyarrow as pa
 
 from tidemill.bundle.manifest import Identity
 from tidemill.ledger import record
-from tidemill.ledger.record import Form
 from tidemill.serve.wire import arrow
-from tidemill.serve.wire.request import Ask, Part
+from tidemill.serve.wire.request import Part
 from tidemill.settings import Objective
 
 
@@ -17,8 +16,7 @@ def identity(classes, version="7"):
 
 
 def answered(parts, count):
-    ask = Ask("ab1", 0, 0.0, count, None, None, Form.COLUMNS, b"")
-    return pa.ipc.open_stream(arrow.encode(ask, parts)).read_all()
+    return pa.ipc.open_stream(arrow.encode("ab1", count, parts).body).read_all()
 
 
 def classes_part(probabilities, labels, version="7", rows=None, classes=("a", "ü")):

@@ -7,11 +7,11 @@ from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import MISSING_TIMESTAMP, from_rows
 from tidemill.data.schema import Column, Schema
 from tidemill.errors import RequestError
-from tidemill.ledger.record import Form, Role
+from tidemill.ledger.record import Role
 from tidemill.serve.wire import protocol
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, encode_error
-from tidemill.serve.wire.request import Ask, Part
+from tidemill.serve.wire.request import Part
 from tidemill.settings import Kind, Objective
 
 COLUMNS = (
@@ -25,7 +25,11 @@ LIMITS = Limits(rows=3, bytes=2000)
 
 
 def decode(body):
-    return protocol.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), READER, LIMITS)
+    return protocol.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), READER, LIMITS)[0]
+
+
+def version(body):
+    return protocol.decode(json.dumps(body).encode(), READER, LIMITS)[1]
 
 
 def read(body):
@@ -36,7 +40,7 @@ def read(body):
     try:
         return READER.raw(decoded.records)
     except Unplain:
-        return protocol.reread(json.dumps(body).encode(), READER, LIMITS).raw
+        return protocol.reread(json.dumps(body).encode(), READER, LIMITS)[0].raw
 
 
 def identity(objective, classes=(), version="7"):
@@ -44,8 +48,7 @@ def identity(objective, classes=(), version="7"):
 
 
 def encode(count, *parts):
-    ask = Ask("5f0c", 0, 0.0, count, None, None, Form.ROWS, b"")
-    return json.loads(protocol.encode(ask, parts).body)
+    return json.loads(protocol.encode("5f0c", count, parts).body)
 
 
 def test_rows_become_raw_arrays():
@@ -130,8 +133,8 @@ def test_rows_of_several_versions_are_put_back_in_order_and_each_names_its_own()
 
 def test_what_is_asked_for_besides_rows():
     row = {"n": 1}
-    assert decode({"rows": [row], "version": "3"}).version == decode({"rows": [row], "version": 3}).version == "3"
-    assert decode({"rows": [row]}).version is None and decode({"rows": [row]}).keys is None
+    assert version({"rows": [row], "version": "3"}) == version({"rows": [row], "version": 3}) == "3"
+    assert version({"rows": [row]}) is None and decode({"rows": [row]}).keys is None
     assert decode({"rows": [row, row], "keys": ["a", 5]}).keys == ["a", "5"]
     assert decode({"rows": [], "keys": []}).count == 0
 

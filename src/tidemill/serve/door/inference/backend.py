@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from tidemill.ledger.frames import packed
-from tidemill.ledger.record import Form
 from tidemill.serve.answering.service import Service
 from tidemill.serve.answering.version import Version
 from tidemill.serve.door import exposure, isolation
@@ -19,8 +17,9 @@ from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest
+from tidemill.serve.wire.inference.responses import InferResponse
 from tidemill.serve.wire.refusals import refused
-from tidemill.serve.wire.request import Ask, Part, Reply
+from tidemill.serve.wire.request import Reply, Request, Rows, rows_of_columns
 
 _LENGTH = b"inference-header-content-length"
 _SCOPES: dict[str, Scope | None] = {
@@ -105,11 +104,10 @@ class ReplicaBackend:
     async def infer(self, message: Any, key: Key | None) -> Any:
         with self._traffic.prediction():
             version = self._version(message.model_name, message.model_version)
-            request = version.decoder.message(message)
-            ask = self._ask(request, message.model_version, version, key)
-            ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
-            ask.deadline = _deadline(request, None)
-            return await self._service.predict(ask)
+            given = version.decoder.message(message)
+            encode = lambda id, rows, parts: responses.message(given, responses.joined(parts, rows, id))  # noqa: E731
+            pinned, until = message.model_version or None, _deadline(given, None)
+            return await self._service.predict(Request(_rows(given, version), encode, pinned, until, client(key)))
 
     # what both ask
 
@@ -157,11 +155,10 @@ class ReplicaBackend:
     async def _post_infer(self, request: Incoming) -> Reply:
         call = calls.route(request.method, request.path)
         version = self._version(call.model, call.version)
-        infer = version.decoder.http(request.body, request.headers.get(_LENGTH))
-        ask = self._ask(infer, call.version, version, request.key)
-        ask.encode = lambda ask, parts: _reply(infer, parts, ask)
-        ask.deadline = _deadline(infer, deadline(request))
-        reply: Reply = await self._service.predict(ask)
+        given = version.decoder.http(request.body, request.headers.get(_LENGTH))
+        encode = lambda id, rows, parts: _reply(given, responses.joined(parts, rows, id))  # noqa: E731
+        pinned, until, by = call.version or None, _deadline(given, deadline(request)), client(request.key)
+        reply: Reply = await self._service.predict(Request(_rows(given, version), encode, pinned, until, by))
         return reply
 
     async def _call(self, request: Incoming) -> Reply:
@@ -187,18 +184,15 @@ class ReplicaBackend:
         self._known(model)
         return self._service.version(version or None)
 
-    def _ask(self, request: InferRequest, version: str, reads: Version, presented: Key | None) -> Ask:
-        inputs = packed(dict(request.raw) | request.others)
-        ask = self._service.ask(request.rows, Form.COLUMNS, inputs, client(presented))
-        ask.raw = request.raw
-        ask.pinned = version or None
-        key = request.parameters.get("key")
-        ask.keys = reads.reader.keys_in(request.others) if key is None else [str(key)] * request.rows
-        return ask
+
+def _rows(given: InferRequest, version: Version) -> Rows:
+    key = given.parameters.get("key")
+    keys = version.reader.keys_in(given.others) if key is None else [str(key)] * given.rows
+    return rows_of_columns(given.rows, given.raw, given.others, keys)
 
 
-def _reply(request: InferRequest, parts: Sequence[Part], ask: Ask) -> Reply:
-    body, headers = responses.http(request, responses.joined(parts, ask.count, ask.id))
+def _reply(given: InferRequest, response: InferResponse) -> Reply:
+    body, headers = responses.http(given, response)
     more = tuple((name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Content-Type")
     return Reply(body, type=headers["Content-Type"].encode(), headers=more)
 
