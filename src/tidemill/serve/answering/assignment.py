@@ -8,7 +8,7 @@ import msgspec
 from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
 from tidemill.ledger.record import Answered, Role
-from tidemill.serve.wire.request import Part, Request, Rows
+from tidemill.serve.wire.request import Answer, Request, Rows
 
 
 class Assignment(msgspec.Struct, frozen=True, eq=False):
@@ -17,7 +17,7 @@ class Assignment(msgspec.Struct, frozen=True, eq=False):
     Args:
         rows: the request's, or some of them: their numbers are then `places`.
         propensity, tosses: as the ledger keeps them.
-        result: the reply to the whole request; the `Part` where it answers some rows only; or the error.
+        result: the reply to the request; the `Answer` where it is about some of its rows; or the error.
     """
 
     request: Request
@@ -34,11 +34,11 @@ class Assignment(msgspec.Struct, frozen=True, eq=False):
 
     def reply(self, identity: Identity, answers: Answers) -> Any:
         """What waits for these answers, or the error that making it ended with."""
-        part = Part(answers, identity, self.role, self.places)
+        answer = Answer(answers, identity, self.role)
         if self.places is not None:
-            return part
+            return answer
         try:
-            return self.request.encode(self.request.arrival.id, self.count, (part,))
+            return self.request.encode(self.request.arrival.id, answer)
         except Exception as error:  # must not end the others' requests
             return error
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import LedgerError, RequestError, listed
@@ -26,7 +27,7 @@ from tidemill.serve.answering.version import Computed, Version
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observing import Observers
 from tidemill.serve.wire.refusals import overloaded, refused
-from tidemill.serve.wire.request import Request
+from tidemill.serve.wire.request import Answer, Request
 
 log = logging.getLogger("ray.serve")
 
@@ -172,7 +173,8 @@ class Service:
                 some = msgspec.structs.replace(rows, count=len(places), records=None, raw=mine)
                 tossed = tuple(tosses[place] for place in places)
                 parts.append(self._submit(version, Assignment(request, some, role, share, tossed, places)))
-        return request.encode(request.arrival.id, rows.count, await asyncio.gather(*parts))
+        found: list[Answer] = await asyncio.gather(*parts)
+        return request.encode(request.arrival.id, found[0] if len(found) == 1 else _joined(found, chosen))
 
     def _submit(self, version: Version, assignment: Assignment) -> "asyncio.Future[Any]":
         batcher = self._batchers.get(version)
@@ -240,6 +242,15 @@ class Service:
             self._ledger.answered(entries)
         for entry in entries:
             self._observers.emit(entry)
+
+
+def _joined(found: Sequence[Answer], chosen: np.ndarray) -> Answer:
+    """The answers to all rows in order; both versions give the same ones, as `fitting.check` has seen."""
+    order = np.argsort(np.argsort(chosen, kind="stable"))
+    first = found[0]
+    answers = {name: np.concatenate([one.answers[name] for one in found])[order] for name in first.answers}
+    by = [(str(one.identity.version), one.role) for one in found]
+    return Answer(answers, first.identity, first.role, [by[one] for one in chosen.astype(int).tolist()])
 
 
 def _keys(request: Request, version: Version) -> Sequence[str]:

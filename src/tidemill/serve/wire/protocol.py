@@ -23,7 +23,7 @@ from tidemill.moments import from_microseconds
 from tidemill.serve.wire import depth
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
-from tidemill.serve.wire.request import Part, Reply, Rows
+from tidemill.serve.wire.request import Answer, Reply, Rows
 from tidemill.settings import Kind, Objective
 
 _MORE = 1000
@@ -72,28 +72,20 @@ def reread(body: bytes, reader: Reader, limits: Limits) -> tuple[Rows, str | Non
     return Rows(len(rows), None, raw, Form.ROWS, body, given), None if version is None else str(version)
 
 
-def encode(id: str, count: int, parts: Sequence[Part]) -> Reply:
+def encode(id: str, answer: Answer) -> Reply:
     """The response. Floats are written so that they read back as the same float32."""
-    identity = parts[0].identity
-    if len(parts) == 1:
-        predictions = _predictions(parts[0], [f"{id}-{row}" for row in range(count)])
-    else:
-        merged: dict[int, dict[str, Any]] = {}
-        for part in parts:
-            rows = part.rows or ()
-            made = _predictions(part, [f"{id}-{row}" for row in rows])
-            for row, prediction in zip(rows, made, strict=True):
-                merged[row] = {**prediction, "version": part.identity.version}
-        predictions = [merged[row] for row in range(count)]
+    identity = answer.identity
+    predictions = _predictions(answer, [f"{id}-{row}" for row in range(answer.rows)])
+    for prediction, (version, _) in zip(predictions, answer.by or (), strict=False):
+        prediction["version"] = version
     return Reply(_ENCODER.encode({"model": identity.model, "version": identity.version, "predictions": predictions}))
 
 
-def _predictions(part: Part, ids: Sequence[str]) -> list[dict[str, Any]]:
-    answers = part.answers
-    if part.identity.objective is Objective.REGRESSION:
+def _predictions(answer: Answer, ids: Sequence[str]) -> list[dict[str, Any]]:
+    answers, classes = answer.answers, answer.identity.classes
+    if answer.identity.objective is Objective.REGRESSION:
         columns = zip(ids, *(answers[name].tolist() for name in ("value", "lower", "upper")), strict=True)
         return [{"id": id_, "value": value, "interval": [lower, upper]} for id_, value, lower, upper in columns]
-    classes = part.identity.classes
     columns = zip(ids, answers["probabilities"].tolist(), answers["label"].tolist(), strict=True)
     return [
         {"id": id_, "probabilities": dict(zip(classes, probabilities, strict=True)), "label": label}

@@ -27,13 +27,17 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
-    """Answers of one version to all rows of a request, or to those with the numbers `rows`."""
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """Answers to all rows of a request. by: version and role for each row, where `identity` did not answer all."""
 
     answers: Answers
     identity: Identity
     role: Role
-    rows: tuple[int, ...] | None = None
+    by: Sequence[tuple[str, Role]] | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.answers.values())))
 
 
 class Rows(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -73,9 +77,8 @@ class Arrival(msgspec.Struct, frozen=True, eq=False, gc=False):
     clock: float = msgspec.field(default_factory=time.monotonic)
 
 
-Encode = Callable[[str, int, Sequence[Part]], Any]
-"""From a request's id, its number of rows and its parts, each row in exactly one, to the reply as its protocol has it
-(a `Reply`, or gRPC's message)."""
+Encode = Callable[[str, Answer], Any]
+"""From a request's id and its answer to the reply as its protocol has it (a `Reply`, or gRPC's message)."""
 
 
 class Request(msgspec.Struct, frozen=True, eq=False, gc=False):

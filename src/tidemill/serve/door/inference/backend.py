@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 from tidemill.serve.answering.service import Service
@@ -17,7 +18,6 @@ from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest
-from tidemill.serve.wire.inference.responses import InferResponse
 from tidemill.serve.wire.refusals import refused
 from tidemill.serve.wire.request import Reply, Request, Rows, rows_of_columns
 
@@ -105,8 +105,8 @@ class ReplicaBackend:
         with self._traffic.prediction():
             version = self._version(message.model_name, message.model_version)
             given = version.decoder.message(message)
-            encode = lambda id, rows, parts: responses.message(given, responses.joined(parts, rows, id))  # noqa: E731
-            pinned, until = message.model_version or None, _deadline(given, None)
+            encode, until = partial(responses.message, given), _deadline(given, None)
+            pinned = message.model_version or None
             return await self._service.predict(Request(_rows(given, version), encode, pinned, until, client(key)))
 
     # what both ask
@@ -156,8 +156,8 @@ class ReplicaBackend:
         call = calls.route(request.method, request.path)
         version = self._version(call.model, call.version)
         given = version.decoder.http(request.body, request.headers.get(_LENGTH))
-        encode = lambda id, rows, parts: _reply(given, responses.joined(parts, rows, id))  # noqa: E731
-        pinned, until, by = call.version or None, _deadline(given, deadline(request)), client(request.key)
+        encode, until = partial(responses.http, given), _deadline(given, deadline(request))
+        pinned, by = call.version or None, client(request.key)
         reply: Reply = await self._service.predict(Request(_rows(given, version), encode, pinned, until, by))
         return reply
 
@@ -189,12 +189,6 @@ def _rows(given: InferRequest, version: Version) -> Rows:
     key = given.parameters.get("key")
     keys = version.reader.keys_in(given.others) if key is None else [str(key)] * given.rows
     return rows_of_columns(given.rows, given.raw, given.others, keys)
-
-
-def _reply(given: InferRequest, response: InferResponse) -> Reply:
-    body, headers = responses.http(given, response)
-    more = tuple((name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Content-Type")
-    return Reply(body, type=headers["Content-Type"].encode(), headers=more)
 
 
 def _deadline(request: InferRequest, earlier: float | None) -> float | None:

@@ -21,7 +21,7 @@ from tidemill.serve.wire.inference import documents, messages, responses
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.refusals import refused
-from tidemill.serve.wire.request import Part
+from tidemill.serve.wire.request import Answer
 
 
 class Backend:
@@ -83,9 +83,9 @@ class Backend:
             raise ZeroDivisionError("a secret")
         self._known(message.model_name, message.model_version)
         request = self.decoder.message(message)
-        part = Part(self.predictor.predict(request.raw), self.identity, Role.CHAMPION)
+        answer = Answer(self.predictor.predict(request.raw), self.identity, Role.CHAMPION)
         self.statistics.executed(request.rows, 1, 2)
-        return responses.message(request, responses.joined([part], request.rows, "id7"))
+        return responses.message(request, "id7", answer)
 
 
 @pytest.fixture(scope="module")
