@@ -12,7 +12,7 @@ from tidemill.serve.door import exposure, isolation
 from tidemill.serve.door.endpoints import client, deadline
 from tidemill.serve.door.http import Endpoint, Incoming, presented
 from tidemill.serve.door.inference import calls
-from tidemill.serve.door.inference.calls import INFER, Document
+from tidemill.serve.door.inference.calls import INFER, Call, Document
 from tidemill.serve.door.inference.servicer import PEER, SERVICE
 from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import Traffic
@@ -38,7 +38,7 @@ class Repository(Protocol):
 
 
 class ReplicaBackend:
-    """Answers as `calls.Backend` and `servicer.Service` say.
+    """Answers REST, and gRPC as `servicer.Service` says.
 
     Args:
         model: its name.
@@ -85,8 +85,6 @@ class ReplicaBackend:
             return self._stats
         return self._open.get(calls.method(path), self._none)
 
-    # what gRPC asks
-
     def counted(self, rpc: str) -> AbstractContextManager[None]:
         return self._traffic.call(f"/{SERVICE}/{rpc}")
 
@@ -109,48 +107,40 @@ class ReplicaBackend:
             pinned = message.model_version or None
             return await self._service.predict(Request(_rows(given, version), encode, pinned, until, client(key)))
 
-    # what both ask
+    async def document(self, call: Call) -> Document:
+        """The message of a call's response, as JSON.
 
-    def live(self) -> bool:
-        return True
-
-    def ready(self) -> bool:
-        return self._service.held.serving
-
-    def model_ready(self, model: str, version: str) -> bool:
-        self._version(model, version)
-        return True
-
-    def server_metadata(self) -> Document:
-        return documents.server_metadata()
-
-    def model_metadata(self, model: str, version: str) -> Document:
-        held = self._version(model, version)
-        return documents.model_metadata(held.identity, held.reader.columns, self._numbers)
-
-    def model_config(self, model: str, version: str) -> Document:
-        held = self._version(model, version)
-        return documents.model_config(held.identity, held.reader.columns, self._numbers)
-
-    def model_statistics(self, model: str, version: str) -> Document:
-        held = [self._version(model, version)] if version else self._service.versions.values()
-        if model:
-            self._version(model, version)
-        return documents.model_statistics(self._model, {each.number: each.statistics for each in held})
-
-    def repository_index(self, ready: bool) -> list[Document]:
-        reason = None if self._service.held.serving else "unloaded"
-        return documents.repository_index(self._model, dict.fromkeys(self._numbers, reason), ready)
-
-    async def repository_load(self, model: str, parameters: Mapping[str, Any]) -> None:
-        self._known(model)
-        await self._repository.serve(True)
-
-    async def repository_unload(self, model: str, parameters: Mapping[str, Any]) -> None:
-        self._known(model)
-        await self._repository.serve(False)
-
-    # what REST asks
+        Raises:
+            RequestError: 404 no such model or version; 409, 503: it cannot be loaded or unloaded, or none is served.
+        """
+        service, model, version = self._service, call.model, call.version
+        match call.rpc:
+            case "ServerLive":
+                return {"live": True}
+            case "ServerReady":
+                return {"ready": service.held.serving}
+            case "ServerMetadata":
+                return documents.server_metadata()
+            case "RepositoryIndex":
+                reason = None if service.held.serving else "unloaded"
+                versions = dict.fromkeys(self._numbers, reason)
+                return {"models": documents.repository_index(self._model, versions, call.ready)}
+            case "RepositoryModelLoad" | "RepositoryModelUnload":
+                self._known(model)
+                await self._repository.serve(call.rpc == "RepositoryModelLoad")
+                return {}
+            case "ModelStatistics":
+                every = list(service.versions.values())
+                chosen = [self._version(model, version)] if model or version else every
+                statistics = {each.number: each.statistics for each in (chosen if version else every)}
+                return documents.model_statistics(self._model, statistics)
+        named = self._version(model, version)
+        match call.rpc:
+            case "ModelMetadata":
+                return documents.model_metadata(named.identity, named.reader.columns, self._numbers)
+            case "ModelConfig":
+                return {"config": documents.model_config(named.identity, named.reader.columns, self._numbers)}
+        return {"ready": True}
 
     async def _post_infer(self, request: Incoming) -> Reply:
         call = calls.route(request.method, request.path)
@@ -163,7 +153,7 @@ class ReplicaBackend:
 
     async def _call(self, request: Incoming) -> Reply:
         call = calls.route(request.method, request.path, request.body)
-        status, body = await calls.rest(self, call)
+        status, body = calls.rest(await self.document(call), call)
         return Reply(body, status)
 
     @property
