@@ -170,6 +170,10 @@ def test_every_error_has_a_section() -> None:
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^## `(\w+)`$", page, flags=re.MULTILINE)) == classes
+    for kind in classes:
+        shown = getattr(errors, kind)("A rule", observed="x", remedy="y").on_console()
+        place, _, anchor = shown.splitlines()[-1].removeprefix("More about it: ").partition("#")
+        assert shown.startswith(f"{kind}: A rule. Got: x.") and anchor in anchors(ROOT / place), shown
 
 
 def test_shown_bodies_are_json() -> None:
