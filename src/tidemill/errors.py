@@ -67,9 +67,9 @@ class TidemillError(Exception):
         return f"{_ended(self.rule)} Got: {_ended(self.observed)} Remedy: {_ended(self.remedy)}"
 
     def on_console(self) -> str:
-        """With its kind, and where to read more about that."""
+        """With its kind, and where to read about that; what a parent process reads is the last line of its child."""
         kind = type(self).__name__
-        return f"{kind}: {self}\nMore about it: docs/errors.md#{kind.lower()}"
+        return f"{kind}: {self} See docs/errors.md#{kind.lower()}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.rule, self.observed, self.remedy, self.__dict__)

@@ -172,7 +172,7 @@ def test_every_error_has_a_section() -> None:
     assert set(re.findall(r"^## `(\w+)`$", page, flags=re.MULTILINE)) == classes
     for kind in classes:
         shown = getattr(errors, kind)("A rule", observed="x", remedy="y").on_console()
-        place, _, anchor = shown.splitlines()[-1].removeprefix("More about it: ").partition("#")
+        place, _, anchor = shown.rpartition(" See ")[2].partition("#")
         assert shown.startswith(f"{kind}: A rule. Got: x.") and anchor in anchors(ROOT / place), shown
 
 

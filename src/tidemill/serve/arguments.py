@@ -109,4 +109,4 @@ def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
             raise SettingsError(rule, observed=mask(change), remedy="put it into quotes, like 'name=\"[x\"'") from error
     if isinstance(given.get(_LEDGER), Mapping):  # whoever sets only another key of the ledger's means the usual place
         given = {**given, _LEDGER: {"path": _LEDGER, **given[_LEDGER]}}
-    return build(Arguments, given, shown="docs/serving.md says where each key is explained")
+    return build(Arguments, given, shown="docs/serving.md leads to all of them")
