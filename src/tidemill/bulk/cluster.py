@@ -118,8 +118,8 @@ class _Actor:
     """Errors that name a file or row come back as values: Ray would try again, and wrap them."""
 
     def __init__(self, work: Work) -> None:
-        registry = Registry(work.registry)  # an object store's bundle is copied to each node, until it is loaded
-        with registry.fetched(work.model, work.version, verify=False) as bundle:
+        registry = Registry(work.model.registry)  # an object store's bundle is copied to each node, until it is loaded
+        with registry.fetched(work.model.name, work.model.alias, verify=False) as bundle:
             self._worker = Worker(replace(work, bundle=bundle))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

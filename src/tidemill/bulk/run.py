@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,13 @@ from tidemill.bulk.progress import Progress
 from tidemill.bulk.reading import Reading
 from tidemill.bulk.scoring import references_of
 from tidemill.bulk.unseen import Unseen
-from tidemill.bulk.worker import Work
+from tidemill.bulk.worker import Model, Work
 from tidemill.bundle import checksums, manifest, signing
 from tidemill.bundle.folder import PROFILE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Model:
-    """Where a bundle lies. alias: or a version's number. public_key: of who must have signed it; None: nobody."""
-
-    registry: str
-    name: str
-    alias: str = "champion"
-    public_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,17 +91,19 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
             _say(f"Resuming: {len(done):,} parts are done")
         recorded = 0
         work = Work(
-            registry=model.registry if "://" in model.registry else str(Path(model.registry).absolute()),
-            model=model.name,
-            version=version,
+            model=replace(
+                model,
+                registry=model.registry if "://" in model.registry else str(Path(model.registry).absolute()),
+                alias=version,
+                public_key=model.public_key and model.public_key.absolute(),
+            ),
             bundle=bundle,
             output=folder.path,
             kept=settled.kept,
             quarantine=job.on_error == "quarantine",
-            public_key=model.public_key and model.public_key.absolute(),
             recording=record,
         )
-        others = [column.name for column in record.others] if record else []
+        others = [column.name for column in recording.others(record.version)] if record else []
         chunks = _chunks(settled, job.rows_per_part, done, others)
         began = time.monotonic()
         progress = Progress(

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tidemill.data.schema import Column
+from tidemill.durable import replacing
 from tidemill.errors import LedgerError, TidemillError
 from tidemill.ledger import covers, frames
 from tidemill.ledger.child import Child
@@ -186,7 +186,5 @@ def _note(settings: LedgerSettings, model: str, segments: Path) -> None:
     note = segments / NOTE
     if note.exists() and note.read_bytes() == content:
         return
-    staged = segments / f".{NOTE}-{os.getpid()}"
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    staged.replace(note)
+    with replacing(note, f".{NOTE}-", 0o600) as staged:
+        staged.write_bytes(content)

@@ -6,12 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
+
 from tidemill.composition import Conflict, Rule
 from tidemill.secrets import hidden
 from tidemill.settings.rules import AtLeastOne, Positive
 
 NOTE = "ledger.json"
-"""Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
+"""Beside the writers' folders: a `Note`, without secrets."""
 
 
 class Fsync(StrEnum):
@@ -115,3 +117,11 @@ def local(path: str) -> str:
 
 def _remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
+
+
+class Note(msgspec.Struct):
+    """Which tables segments belong into, and what is covered on the way. waits: see `ship.follow`."""
+
+    model: str
+    settings: LedgerSettings
+    waits: bool = True

@@ -13,7 +13,7 @@ import polars as pl
 from tidemill.errors import LedgerError
 from tidemill.ledger import covers
 from tidemill.ledger.columns import ANSWERS, LABELS
-from tidemill.ledger.settings import NOTE, Cover, LedgerSettings
+from tidemill.ledger.settings import NOTE, Cover, LedgerSettings, Note
 from tidemill.moments import aware
 
 SKEW = timedelta(days=1)
@@ -22,10 +22,6 @@ _CLOCKS = timedelta(minutes=5)
 """The same for labels by key, which come for some answers and not for others of the same key."""
 _LATEST = 20
 """Commits that are looked at for what is covered: those of upkeep, which say nothing about it, are fewer in a row."""
-
-
-class _Note(msgspec.Struct):
-    settings: LedgerSettings
 
 
 def answers(
@@ -169,7 +165,7 @@ def served(path: str, model: str) -> LedgerSettings:
     settings = LedgerSettings.at(path)
     note = settings.segments(model) / NOTE
     if note.exists():
-        here = msgspec.json.decode(note.read_bytes(), type=_Note).settings
+        here = msgspec.json.decode(note.read_bytes(), type=Note).settings
         settings = replace(settings, hash_key_file=here.hash_key_file)
         return replace(settings, columns=here.columns, sensitive=here.sensitive, ignored=here.ignored)
     table = _opened(settings, model, "answers")

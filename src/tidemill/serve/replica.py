@@ -73,7 +73,7 @@ class Replica:
         built_in = [self.metrics.observer, *([self.profiling] if self.profiling else [])]
         self._observers = observing.Observers([*built_in, *own])
         self._ledger = Ledger(arguments.ledger, arguments.model)
-        self._keys = Keys.read(arguments.keys) if arguments.keys else None
+        self._keys = Keys(arguments.keys) if arguments.keys else None
         self._collect, self._collect_profiles = collect, collect_profiles
         self._watcher: Watcher[Version] | None = None
         self._described: tuple[str, bytes] | None = None

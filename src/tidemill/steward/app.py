@@ -74,7 +74,7 @@ class Deployed:
     """One steward, on a thread of its own."""
 
     def __init__(self, arguments: Arguments) -> None:
-        self._keys = None if arguments.keys is None else Keys.read(arguments.keys)
+        self._keys = None if arguments.keys is None else Keys(arguments.keys)
         self._application = application(arguments, self._keys)
         office = Office(
             registry=arguments.registry,

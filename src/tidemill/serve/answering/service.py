@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tidemill.bundle.answers import joined
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import LedgerError, RequestError, listed
 from tidemill.ledger.ledger import Ledger
@@ -248,7 +249,7 @@ def _joined(found: Sequence[Answer], chosen: np.ndarray) -> Answer:
     """The answers to all rows in order; both versions give the same ones, as `fitting.check` has seen."""
     order = np.argsort(np.argsort(chosen, kind="stable"))
     first = found[0]
-    answers = {name: np.concatenate([one.answers[name] for one in found])[order] for name in first.answers}
+    answers = {name: values[order] for name, values in joined([one.answers for one in found]).items()}
     by = [(str(one.identity.version), one.role) for one in found]
     return Answer(answers, first.identity, first.role, [by[one] for one in chosen.astype(int).tolist()])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.bundle.answers import Answers, names
+from tidemill.bundle.answers import Answers, joined, names
 from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import Raw, missing
 from tidemill.errors import RequestError
@@ -73,12 +73,7 @@ class Version:
     @property
     def described(self) -> Described:
         """What the ledger must know to read this version's entries."""
-        return Described(
-            version=self.number,
-            schema=self.schema.to_dict(),
-            objective=str(self.identity.objective),
-            classes=tuple(self.identity.classes),
-        )
+        return Described.of(self.predictor.manifest)
 
     def compute(self, assigned: Sequence[Assignment]) -> Computed:
         """Answers to all rows of all requests in one run; a request that cannot be answered takes no other with it."""
@@ -103,7 +98,7 @@ class Version:
                     begin += one.rows.count
                 except RequestError as error:
                     places.append(error)
-        raw = _joined(raws) if raws else self.reader.checked([])
+        raw = raws[0] if len(raws) == 1 else joined(raws) if raws else self.reader.checked([])
         return Computed(raw, self.predictor.predict(raw), places)
 
     def executed(self, settled: Sequence[tuple[Assignment, Any]], rows: int, begun: float, ended: float) -> None:
@@ -168,9 +163,3 @@ class Version:
 def _slices(counts: Sequence[int]) -> list[slice]:
     ends = accumulate(counts)
     return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
-
-
-def _joined(raws: Sequence[Raw]) -> Raw:
-    if len(raws) == 1:
-        return raws[0]
-    return {name: np.concatenate([raw[name] for raw in raws]) for name in raws[0]}

@@ -62,10 +62,6 @@ class Keys:
         self._closed = threading.Event()
         self._follower: threading.Thread | None = None
 
-    @classmethod
-    def read(cls, path: Path) -> "Keys":
-        return cls(path)
-
     def check(self, presented: str | None, scope: Scope) -> Key:
         """The key that was presented, when it is good for `scope`.
 

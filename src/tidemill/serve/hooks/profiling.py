@@ -19,10 +19,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 import polars as pl
 
-from tidemill.bundle.answers import Answers
+from tidemill.bundle.answers import joined
 from tidemill.bundle.manifest import Manifest
 from tidemill.data.profile import Profile, answers_table, merge, profile_like
 from tidemill.ledger.covers import cover
@@ -165,7 +164,8 @@ class Profiling(Observer):
         inputs = profile_like(_columns(frames, known), known.inputs)
         for name in known.hidden & inputs["columns"].keys():
             inputs["columns"][name] |= dict.fromkeys(("minimum", "maximum") & inputs["columns"][name].keys())
-        answers = profile_like(answers_table(_joined(waiting.requests), known.classes), known.answers)
+        given = joined([one.answers for one in waiting.requests])
+        answers = profile_like(answers_table(given, known.classes), known.answers)
         self._count_unseen(inputs, known.inputs)
         before = self._hours.get((hour, version))
         if before is not None:
@@ -227,10 +227,6 @@ def _columns(frames: Sequence[pl.DataFrame], known: _Known) -> pl.DataFrame:
         series = {column.name.partition(APART)[0]: column for column in frame}
         found.append(pl.DataFrame([series[name].alias(name) for name in names]))
     return pl.concat(found) if found else pl.DataFrame(schema=[*names])
-
-
-def _joined(requests: Sequence[Answered]) -> Answers:
-    return {name: np.concatenate([one.answers[name] for one in requests]) for name in requests[0].answers}
 
 
 def _written(hour: int) -> str:

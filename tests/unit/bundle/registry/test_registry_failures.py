@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from registry_parts import WHY, bundle, fill, registry
 
+from tidemill import durable
 from tidemill.bundle import checksums
-from tidemill.bundle.registry import store
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RegistryError
 
@@ -129,7 +129,7 @@ def test_aliases_survive_a_failing_write(tmp_path, bundle, monkeypatch):
     def fail(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_sync", fail)
+    monkeypatch.setattr(durable, "sync", fail)
     with pytest.raises(RegistryError, match="No space left on device"):
         registry.promote("m", "2", **WHY)
     assert (tmp_path / "registry/m/aliases.json").read_bytes() == before
