@@ -12,7 +12,7 @@ from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import RequestError, TidemillError
 from tidemill.ledger.ledger import Ledger
 from tidemill.serve.answering import fitting
-from tidemill.serve.answering.held import Held, Report
+from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.service import Service
 from tidemill.serve.answering.version import Version
 from tidemill.serve.answering.watch import Watcher
@@ -185,9 +185,8 @@ class Replica:
         status = UNLOADED if not held.serving else "ledger refuses" if self._ledger.refuses else "ok"
         rollout: dict[str, object] = {"replica": self.name, "process": os.getpid()}
         if self._watcher:
-            report: Report = self._watcher.report()
-            rollout |= {name: value for name, value in asdict(report).items() if name != "versions"}
-            rollout["versions"] = report.versions
+            rollout |= {name: getattr(held, name) for name in ("mode", "share", "serving", "generation")}
+            rollout |= asdict(self._watcher.report())
         return {"status": status, **model, "rollout": rollout}
 
     def _document(self) -> bytes:

@@ -206,8 +206,8 @@ def begun(registry, capsys):
         from tidemill.bundle.registry.registry import Registry
 
         job = Job(inputs=(str(path),), output=out, rows_per_part=100)
-        bundle = Registry(registry).fetch("small", "1")
-        Folder(out).claim(_run("small", "1", bundle, inputs.find(job.inputs), job)).close()
+        with Registry(registry).fetched("small", "1") as bundle:
+            Folder(out).claim(_run("small", "1", bundle, inputs.find(job.inputs), job)).close()
         return ("--input", path, "--output", out, "--rows-per-part", "100")
 
     return begin

@@ -134,11 +134,11 @@ class Registry:
         with explained(f"{self.path}/{model}"):
             return bytes.fromhex((self._store.read(model, _SECRET) or b"").decode("ascii"))
 
-    def fetch(self, model: str, name: str, *, verify: bool = True) -> Path:
-        """A local folder with the files of a version; give it to `discard` after use.
+    @contextmanager
+    def fetched(self, model: str, name: str, *, verify: bool = True) -> Iterator[Path]:
+        """A folder with the files of a version: the registry's own where it is local, else a copy for the block.
 
-        It is the registry's own folder where the registry is local. verify: compare the files with their checksums;
-        a Predictor does so itself.
+        verify: compare the files with their checksums; a Predictor does so itself.
 
         Raises:
             BundleError: a file is missing or altered.
@@ -149,23 +149,9 @@ class Registry:
         try:
             if verify:
                 checksums.verify(folder)
-        except BaseException:
-            self.discard(folder)
-            raise
-        return folder
-
-    def discard(self, fetched: Path) -> None:
-        """Remove what `fetch` copied here; of a local registry nothing is removed."""
-        self._store.discard(fetched)
-
-    @contextmanager
-    def fetched(self, model: str, name: str, *, verify: bool = True) -> Iterator[Path]:
-        """`fetch`, and `discard` at the block's end."""
-        folder = self.fetch(model, name, verify=verify)
-        try:
             yield folder
         finally:
-            self.discard(folder)
+            self._store.discard(folder)
 
     def describe(self, model: str, name: str) -> manifest.Manifest:
         """A version's manifest, without its other files being read."""
@@ -175,9 +161,10 @@ class Registry:
         return manifest.parse(content, f"{self.path}/{model}/{version}")
 
     def verify(self, model: str, name: str) -> None:
-        """Compare a version's files with their checksums; raises BundleError as `fetch` does."""
+        """Compare a version's files with their checksums; raises BundleError as `fetched` does."""
         version = self.resolve(model, name)
-        self.discard(self.fetch(model, version))
+        with self.fetched(model, version):
+            pass
         self._verified.add((model, version))
 
     def sign(self, model: str, name: str, private_key: Path) -> str:

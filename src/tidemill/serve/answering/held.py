@@ -39,17 +39,13 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a replica runs. Versions by alias ("previous" is kept warm for a rollback).
+    """How a replica follows its registry. Versions by alias ("previous" is kept warm for a rollback).
 
-    generation: held; wanted: the newest seen. behind: seconds since a look found all as the registry says.
+    wanted: the newest generation seen. behind: seconds since a look found all as the registry says.
     unread: times that the registry could not be read, in all; error: why not, if that is so now.
     """
 
     versions: dict[str, str]
-    mode: Mode
-    share: float
-    serving: bool
-    generation: int
     wanted: int
     behind: float
     refused: tuple[Refusal, ...]

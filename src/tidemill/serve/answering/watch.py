@@ -108,13 +108,8 @@ class Watcher(Generic[V]):
         await self._passed.wait()
 
     def report(self) -> Report:
-        held = self._held
         return Report(
             versions=dict(self._versions),
-            mode=held.mode,
-            share=held.share,
-            serving=held.serving,
-            generation=held.generation,
             wanted=self._desired.generation,
             behind=time.monotonic() - self._abreast,
             refused=tuple(self._refused.values()),

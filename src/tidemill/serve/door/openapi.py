@@ -212,21 +212,20 @@ def _path(name: str, schema: Schema) -> Schema:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-_LENGTH: Schema = {
-    "name": "Inference-Header-Content-Length",
-    "in": "header",
-    "description": "Bytes of the JSON, where binary data follow it",
-    "schema": {"type": "integer", "minimum": 0},
-}
-_TIMEOUT: Schema = {
-    "name": "X-Request-Timeout-Seconds",
-    "in": "header",
-    "description": "When the client will have given up",
-    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 86400},
-}
-_VERSION: Schema = {
-    "name": "X-Model-Version",
-    "in": "header",
-    "description": "The version that answers, where the body does not say so: an Arrow body has no place for it",
-    "schema": {"type": "string"},
-}
+def _header(name: str, description: str, **schema: object) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+_LENGTH = _header(
+    "Inference-Header-Content-Length", "Bytes of the JSON, where binary data follow it", type="integer", minimum=0
+)
+_TIMEOUT = _header(
+    "X-Request-Timeout-Seconds",
+    "When the client will have given up",
+    **{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 86400},
+)
+_VERSION = _header(
+    "X-Model-Version",
+    "The version that answers, where the body does not say so: an Arrow body has no place for it",
+    type="string",
+)

@@ -67,7 +67,7 @@ def prediction(identity: Identity) -> Schema:
         return _object(properties, ["id", "value", "interval"])
     probability = {"type": "number", "minimum": 0, "maximum": 1.000001}  # rounded as float32
     classes = identity.classes
-    probabilities = _object(dict.fromkeys(classes, probability), classes)
+    probabilities = _object(dict.fromkeys(classes, probability))
     label = {"type": "string", "enum": classes}
     properties = {"id": id_, "probabilities": probabilities, "label": label, "version": version}
     return _object(properties, ["id", "probabilities", "label"])
@@ -98,7 +98,7 @@ def label(identity: Identity, key: str | None) -> Schema:
 def fixed(identity: Identity) -> Mapping[str, Schema]:
     """Those that look alike for every model."""
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
-    error = _object({"rule": text, "observed": text, "remedy": text}, ["rule", "observed", "remedy"])
+    error = _object({"rule": text, "observed": text, "remedy": text})
     version = {"type": ["string", "integer", "null"], "description": "The version that shall answer: one in use."}
     keys = {"type": ["array", "null"], "items": {"type": ["string", "integer"]}, "description": "A record's key each."}
     output = _object({"name": {"enum": list(names(identity.objective))}, "parameters": {"type": "object"}}, ["name"])
@@ -118,30 +118,21 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
             "skipped": {**count, "description": "Rows that were not counted, to take little time from answers."},
             "inputs": profile,
             "answers": profile,
-        },
-        ["hour", "version", "unreadable", "skipped", "inputs", "answers"],
+        }
     )
     inference = {"type": "array", "items": ref("InferInput"), "minItems": 1}
     return {
-        "PredictRequest": _object(
-            {"rows": {"type": "array", "items": ref("Row")}, "version": version, "keys": keys}, ["rows"]
-        ),
-        "PredictResponse": _object(
-            {"model": text, "version": text, "predictions": {"type": "array", "items": ref("Prediction")}},
-            ["model", "version", "predictions"],
-        ),
-        "FeedbackRequest": _object({"labels": {"type": "array", "items": ref("Label")}}, ["labels"]),
-        "FeedbackResponse": _object({"received": count}, ["received"]),
+        "PredictRequest": _object({"rows": _array(ref("Row")), "version": version, "keys": keys}, ["rows"]),
+        "PredictResponse": _object({"model": text, "version": text, "predictions": _array(ref("Prediction"))}),
+        "FeedbackRequest": _object({"labels": _array(ref("Label"))}),
+        "FeedbackResponse": _object({"received": count}),
         "Health": {
             "type": "object",
             "properties": {"status": text, "model": text, "version": text},
             "required": ["status"],
         },
-        "Profiles": _object(
-            {"model": text, "replicas": {"type": "array", "items": text}, "hours": {"type": "array", "items": hour}},
-            ["model", "replicas", "hours"],
-        ),
-        "Error": _object({"error": error}, ["error"]),
+        "Profiles": _object({"model": text, "replicas": _array(text), "hours": _array(hour)}),
+        "Error": _object({"error": error}),
         "InferOutput": output,
         "InferRequest": {
             "type": "object",
@@ -149,7 +140,7 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
                 "id": text,
                 "parameters": {"type": "object"},
                 "inputs": inference,
-                "outputs": {"type": "array", "items": ref("InferOutput")},
+                "outputs": _array(ref("InferOutput")),
             },
             "required": ["inputs"],
         },
@@ -160,17 +151,23 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
                 "model_name": text,
                 "model_version": text,
                 "parameters": {"type": "object"},
-                "outputs": {"type": "array", "items": _object(answer, ["name", "datatype", "shape"])},
+                "outputs": _array(_object(answer, ["name", "datatype", "shape"])),
             },
             "required": ["model_name", "model_version", "outputs"],
         },
-        "ProtocolError": _object({"error": text}, ["error"]),
+        "ProtocolError": _object({"error": text}),
     }
 
 
-def _object(properties: Mapping[str, Any], required: Sequence[str]) -> Schema:
+def _object(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Schema:
+    """required: all where nothing else is said."""
+    needed = list(properties if required is None else required)
     schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
-    return schema | ({"required": list(required)} if required else {})
+    return schema | ({"required": needed} if needed else {})
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
 
 
 def _column(column: Column) -> Schema:

@@ -201,10 +201,7 @@ def later(send: _Send) -> _Send:
         if not replaced:
             await send(message)
             return
-        body = _BODY.encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": message["type"], "status": 503, "headers": [*headers, (b"retry-after", b"1")]})
-        await send({"type": "http.response.body", "body": body})
+        await _refuse(503, _BODY.encode(), send, (b"retry-after", b"1"))
 
     return send_later
 
@@ -226,7 +223,7 @@ class Door:
         try:
             isolation.check_token(scope["headers"])
         except RequestError as error:
-            await _refuse(error, send)
+            await _refuse(error.status, encode_error(error), send)
             return
         if application is None:
             await self._app(scope, receive, later(send))
@@ -234,10 +231,9 @@ class Door:
             await application(scope, receive, send if scope["method"] == "HEAD" else whole(send))
 
 
-async def _refuse(error: RequestError, send: _Send) -> None:
-    body = encode_error(error)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+async def _refuse(status: int, body: bytes, send: _Send, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -92,17 +92,6 @@ class Servicer:
 
     service: Service
 
-    ServerLive = _documented("ServerLive")
-    ServerReady = _documented("ServerReady")
-    ModelReady = _documented("ModelReady")
-    ServerMetadata = _documented("ServerMetadata")
-    ModelMetadata = _documented("ModelMetadata")
-    ModelConfig = _documented("ModelConfig")
-    ModelStatistics = _documented("ModelStatistics")
-    RepositoryIndex = _documented("RepositoryIndex")
-    RepositoryModelLoad = _documented("RepositoryModelLoad")
-    RepositoryModelUnload = _documented("RepositoryModelUnload")
-
     async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:
         metadata = _metadata(grpc_context)
         try:
@@ -124,6 +113,11 @@ class Servicer:
             except Exception as error:
                 failed = messages.ModelInferResponse(id=getattr(message, "id", ""))
                 yield messages.ModelStreamInferResponse(error_message=_reason(error)[1], infer_response=failed)
+
+
+for _rpc in _UNARY:
+    if _rpc != "ModelInfer":
+        setattr(Servicer, _rpc, _documented(_rpc))
 
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:

@@ -30,7 +30,7 @@ def identity(version="1", classes=("low", "ä"), objective=Objective.BINARY):
 
 
 def asked(*outputs, id="r"):
-    return InferRequest({}, 2, (), {}, id, {}, outputs or (Wanted("probabilities", False), Wanted("label", False)))
+    return InferRequest({}, 2, {}, id, {}, outputs or (Wanted("probabilities", False), Wanted("label", False)))
 
 
 WHOLE = Answer(ANSWERS, identity(), Role.CHAMPION)
