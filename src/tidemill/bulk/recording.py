@@ -23,12 +23,12 @@ from tidemill.data.raw import Raw
 from tidemill.data.schema import Column, Schema
 from tidemill.data.schema import Role as SchemaRole
 from tidemill.errors import LedgerError
-from tidemill.ledger import covers, frames, tables
+from tidemill.ledger import frames, masking, tables
 from tidemill.ledger.columns import Segment
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.inputs import Inputs
 from tidemill.ledger.record import Answered, Described, Form, Role
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.settings import Kind
 
 ID = "answer_id"
@@ -70,7 +70,7 @@ def prepare(
 ) -> Recording:
     """
     Args:
-        ledger: folder or URL. What is covered in it comes from the server that answers there too.
+        ledger: folder or URL. What is masked in it comes from the server that answers there too.
         fingerprints: of the files, see `inputs.fingerprint`.
 
     Raises:
@@ -81,7 +81,7 @@ def prepare(
     settings = tables.served(ledger, model)
     files = tuple(_name(model, version, one) for one in fingerprints)
     _same_parts(settings, model, fingerprints, files, rows_per_part)
-    hashed = any(covers.cover(column, settings) is Cover.HASH for column in described.schema.columns)
+    hashed = any(masking.masking_of(column, settings) is Masking.HASH for column in described.schema.columns)
     return Recording(
         settings=settings,
         model=model,
@@ -106,7 +106,7 @@ class Recorder:
         self._recording = recording
         settings = recording.settings
         self._table = Table(
-            settings.table(recording.model, "answers"), settings.storage_options, covers.noted(settings)
+            settings.table(recording.model, "answers"), settings.storage_options, masking.noted(settings)
         )
         self._inputs = Inputs(recording.version.schema, settings, recording.key)
         self._others = others(recording.version)
@@ -182,7 +182,7 @@ def _same_parts(
 def _key(settings: LedgerSettings, segments: Path) -> bytes:
     try:
         segments.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return covers.key(settings, segments)
+        return masking.key(settings, segments)
     except OSError as error:
         raise _unwritten(str(segments), error) from error
 

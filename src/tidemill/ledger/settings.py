@@ -34,7 +34,7 @@ class WhenFull(StrEnum):
     CONTINUE = "continue"
 
 
-class Cover(StrEnum):
+class Masking(StrEnum):
     """How a column's values reach the tables: as they are, as keyed digests (equal ones stay equal), or not at all."""
 
     KEEP = "keep"
@@ -52,8 +52,8 @@ class LedgerSettings:
         fsync, when_full: see `Fsync`, `WhenFull`.
         ship_seconds: how long an entry may wait before it is shipped into the tables.
         segment_bytes: a segment is closed when it has this size.
-        columns: cover of single columns, by name.
-        sensitive, ignored: cover of columns with these roles that `columns` does not name.
+        columns: masking of single columns, by name.
+        sensitive, ignored: masking of columns with these roles that `columns` does not name.
         hash_key_file: file with the key for digests; None: the variable TIDEMILL_LEDGER_HASH_KEY, and without one a
             key that is made once and kept beside the segments (so digests differ from machine to machine).
         retention_days: tables keep so many days; None: for ever.
@@ -67,9 +67,9 @@ class LedgerSettings:
     when_full: WhenFull = WhenFull.REFUSE
     ship_seconds: Annotated[float, Positive] = 5.0
     segment_bytes: Annotated[int, Rule("4096 or greater", lambda value: value >= 4096)] = 64 * 2**20
-    columns: Mapping[str, Cover] = field(default_factory=dict)
-    sensitive: Cover = Cover.HASH
-    ignored: Cover = Cover.KEEP
+    columns: Mapping[str, Masking] = field(default_factory=dict)
+    sensitive: Masking = Masking.HASH
+    ignored: Masking = Masking.KEEP
     hash_key_file: str | None = None
     retention_days: Annotated[int, AtLeastOne] | None = None
     compact_every: Annotated[int, AtLeastOne] = 100
@@ -120,7 +120,7 @@ def _remote(path: str) -> bool:
 
 
 class Note(msgspec.Struct):
-    """Which tables segments belong into, and what is covered on the way. waits: see `ship.follow`."""
+    """Which tables segments belong into, and what is masked on the way. waits: see `ship.follow`."""
 
     model: str
     settings: LedgerSettings

@@ -1,7 +1,7 @@
 """`python -m tidemill.ledger.ship FOLDER`: ships the write-ahead segments in a folder into their tables.
 
 By hand, after a crash: it takes what ended writers have left, says what it took, and ends. FOLDER is `<wal>/<model>`;
-the tables and what is covered on the way stand in its ledger.json, the object store's secrets in the environment.
+the tables and what is masked on the way stand in its ledger.json, the object store's secrets in the environment.
 With --follow it is the process that a ledger keeps beside it: settings come first on standard input, it goes on until
 standard input ends, and then takes what is left.
 """

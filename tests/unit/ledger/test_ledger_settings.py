@@ -8,7 +8,7 @@ import pytest
 
 from tidemill.composition import build
 from tidemill.errors import SettingsError
-from tidemill.ledger.settings import Cover, Fsync, LedgerSettings
+from tidemill.ledger.settings import Fsync, LedgerSettings, Masking
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def test_what_breaks_a_rule_is_named(wrong: dict[str, Any], text: str) -> None:
 
 
 def test_places(tmp_path: Path) -> None:
-    local = LedgerSettings(path=f"file://{tmp_path}/ledger/", columns={"age": Cover.MASK}, fsync=Fsync.ALWAYS)
+    local = LedgerSettings(path=f"file://{tmp_path}/ledger/", columns={"age": Masking.MASK}, fsync=Fsync.ALWAYS)
     assert local.segments("shop") == tmp_path / "ledger/wal/shop"
     assert local.table("shop", "answers") == f"{tmp_path}/ledger/shop/answers"
-    assert (local.is_local, local.fsync, local.columns["age"]) == (True, Fsync.ALWAYS, Cover.MASK)
+    assert (local.is_local, local.fsync, local.columns["age"]) == (True, Fsync.ALWAYS, Masking.MASK)
     remote = LedgerSettings(path="s3://bucket/ledger/", wal=str(tmp_path), storage_options={"key": "very secret"})
     assert remote.segments("shop") == tmp_path / "shop"
     assert remote.table("shop", "labels") == "s3://bucket/ledger/shop/labels"
@@ -47,7 +47,9 @@ def test_places(tmp_path: Path) -> None:
 
 
 def test_they_survive_the_pipe_to_the_shipping_process() -> None:
-    settings = LedgerSettings(path="ledger", columns={"age": Cover.HASH}, retention_days=3, storage_options={"a": "b"})
+    settings = LedgerSettings(
+        path="ledger", columns={"age": Masking.HASH}, retention_days=3, storage_options={"a": "b"}
+    )
     assert msgspec.json.decode(msgspec.json.encode(settings), type=LedgerSettings) == settings
 
 

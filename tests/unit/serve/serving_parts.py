@@ -22,8 +22,8 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import frames
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.batcher import Queues
-from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.service import Service
 from tidemill.serve.answering.version import Version
 from tidemill.serve.arguments import Arguments, parse
@@ -209,7 +209,7 @@ class Stand:
 
 @contextlib.asynccontextmanager
 async def standing(
-    held: Held[Version], ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
+    held: Active[Version], ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
 ) -> AsyncIterator[Stand]:
     metrics, observers, limits = Metrics("small"), Observers([]), limits or Limits()
     ledger = ledger or Ledger(LedgerSettings(path=None), "small")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.errors import SettingsError
-from tidemill.ledger.settings import Cover, Fsync
+from tidemill.ledger.settings import Fsync, Masking
 from tidemill.serve.arguments import parse
 
 GIVEN = {"registry": "r", "model": "m"}
@@ -73,7 +73,7 @@ def test_values_are_yaml_and_later_ones_win() -> None:
     found = parse(dict(GIVEN), [*changes, "threads=2", "observers={a.py:A: {x: 1}}", "keys=a b=c.json"])
     assert (found.limits.rows, found.limits.bytes) == (7, 16 * 2**20)
     assert found.ledger.path is None and found.ledger.fsync is Fsync.ALWAYS
-    assert found.ledger.columns == {"id": Cover.MASK}
+    assert found.ledger.columns == {"id": Masking.MASK}
     assert found.threads == 2 and found.observers == {"a.py:A": {"x": 1}} and found.keys == Path("a b=c.json")
 
 

@@ -19,10 +19,10 @@ from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import LedgerError, RequestError, listed
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Label, Role
-from tidemill.serve.answering import choice
+from tidemill.serve.answering import canary
+from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.assignment import Assignment
 from tidemill.serve.answering.batcher import Batcher, Queues
-from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.shadow import Shadow
 from tidemill.serve.answering.version import Computed, Version
 from tidemill.serve.hooks.metrics import Metrics
@@ -37,18 +37,18 @@ class Service:
     """All methods are called in one event loop.
 
     Args:
-        held: what to serve; `held` may be replaced at any moment, each request keeps to what it began with.
+        active: what to serve; `active` may be replaced at any moment, each request keeps to what it began with.
     """
 
     def __init__(
         self,
-        held: Held[Version],
+        active: Active[Version],
         ledger: Ledger,
         metrics: Metrics,
         observers: Observers,
         queues: Queues,
     ) -> None:
-        self._held = held
+        self._active = active
         self._ledger = ledger
         self._metrics = metrics
         self._observers = observers
@@ -56,33 +56,33 @@ class Service:
         self._threads = ThreadPoolExecutor(1, "batch")
         self._batchers: dict[Version, Batcher] = {}
         self._shadow = Shadow(queues.shadow, self._record)
-        self.held = held
+        self.active = active
 
     @property
-    def held(self) -> Held[Version]:
-        return self._held
+    def active(self) -> Active[Version]:
+        return self._active
 
-    @held.setter
-    def held(self, held: Held[Version]) -> None:
+    @active.setter
+    def active(self, active: Active[Version]) -> None:
         """Swap. Requests in hand end with the versions they began with."""
-        versions = [version for version in (held.champion, held.challenger) if version is not None]
+        versions = [version for version in (active.champion, active.challenger) if version is not None]
         for version in versions:
             if version not in self._batchers:
                 self._ledger.describe(version.described)
         self._batchers = {version: self._batchers.get(version) or self._batcher(version) for version in versions}
-        self._held = held
+        self._active = active
 
     def version(self, number: str | None) -> Version:
         """The version that reads a request: the pinned one, or the champion.
 
         Raises:
-            RequestError: 404, no such version is held; 503, none is to be served.
+            RequestError: 404, no such version is active; 503, none is to be served.
         """
-        held = self._held
-        if not held.serving:
+        active = self._active
+        if not active.serving:
             raise overloaded("A model is served while its registry says so", "it was unloaded", 10)
         if number is None:
-            return held.champion
+            return active.champion
         for version in self._batchers:
             if version.number == number:
                 return version
@@ -109,11 +109,11 @@ class Service:
         Raises:
             RequestError: 422 rows, 503 overload or a ledger that cannot be written, 504 too late.
         """
-        held = self._held
-        if held.mode is Mode.CANARY and held.challenger and request.version is None and request.rows.count:
-            return await self._canary(request, held, held.challenger)
+        active = self._active
+        if active.mode is Mode.CANARY and active.challenger and request.version is None and request.rows.count:
+            return await self._canary(request, active, active.challenger)
         version = self.version(request.version)
-        role = Role.CANARY if version is held.challenger else Role.CHAMPION
+        role = Role.CANARY if version is active.challenger else Role.CHAMPION
         return await self._submit(version, Assignment(request, request.rows, role))
 
     async def label(self, labels: Sequence[Label]) -> None:
@@ -124,7 +124,7 @@ class Service:
         """
         if not self._ledger.keeps:
             raise refused(404, "Labels are kept where a ledger is set", "there is none", "set ledger.path")
-        column = self._held.champion.key
+        column = self._active.champion.key
         if column is not None and self._ledger.masks(column) and any(label.key is not None for label in labels):
             name = f"ledger.columns.{column.name}"
             remedy = f'send the "id" of a prediction; or serve with {name}=hash, which hides keys and finds them again'
@@ -143,9 +143,9 @@ class Service:
 
     @property
     def versions(self) -> dict[str, Version]:
-        """What is held, by alias."""
-        held = self._held
-        return {"champion": held.champion} | ({"challenger": held.challenger} if held.challenger else {})
+        """What is active, by alias."""
+        active = self._active
+        return {"champion": active.champion} | ({"challenger": active.challenger} if active.challenger else {})
 
     @property
     def shadow(self) -> Shadow:
@@ -155,18 +155,18 @@ class Service:
         await self._shadow.close()
         self._threads.shutdown()
 
-    async def _canary(self, request: Request, held: Held[Version], challenger: Version) -> Any:
+    async def _canary(self, request: Request, active: Active[Version], challenger: Version) -> Any:
         """Each row goes to the version that its key chooses."""
-        champion, rows = held.champion, request.rows
+        champion, rows = active.champion, request.rows
         keys = _keys(request, champion)
-        chosen, tosses = choice.assign(keys, champion.identity.model, challenger.number, held.share, held.secret)
+        chosen, tosses = canary.assign(keys, champion.identity.model, challenger.number, active.share, active.secret)
         if not chosen.any():
-            return await self._submit(champion, Assignment(request, rows, Role.CHAMPION, 1 - held.share, tosses))
+            return await self._submit(champion, Assignment(request, rows, Role.CHAMPION, 1 - active.share, tosses))
         raw = champion.raw_of(rows)
         parts = []
         for version, role, share, mask in (
-            (champion, Role.CHAMPION, 1 - held.share, ~chosen),
-            (challenger, Role.CANARY, held.share, chosen),
+            (champion, Role.CHAMPION, 1 - active.share, ~chosen),
+            (challenger, Role.CANARY, active.share, chosen),
         ):
             if mask.any():
                 places = tuple(mask.nonzero()[0].tolist())
@@ -231,12 +231,12 @@ class Service:
         rows = len(next(iter(computed.answers.values())))
         self._metrics.batch(rows, len(assigned), begun - assigned[0].request.arrival.clock, now - begun)
         version.executed(settled, rows, begun, now)
-        held = self._held
+        active = self._active
         shadowed = (
-            held.mode is Mode.SHADOW and version is held.champion and all(one.request.recorded for one in assigned)
+            active.mode is Mode.SHADOW and version is active.champion and all(one.request.recorded for one in assigned)
         )
-        if shadowed and held.challenger is not None and rows:
-            self._shadow.offer(held.challenger, entries, computed, self.waiting)
+        if shadowed and active.challenger is not None and rows:
+            self._shadow.offer(active.challenger, entries, computed, self.waiting)
 
     def _record(self, entries: Sequence[Answered]) -> None:
         if entries:
@@ -246,7 +246,7 @@ class Service:
 
 
 def _joined(found: Sequence[Answer], chosen: np.ndarray) -> Answer:
-    """The answers to all rows in order; both versions give the same ones, as `fitting.check` has seen."""
+    """The answers to all rows in order; both versions give the same ones, as `compatibility.check` has seen."""
     order = np.argsort(np.argsort(chosen, kind="stable"))
     first = found[0]
     answers = {name: values[order] for name, values in joined([one.answers for one in found]).items()}

@@ -1,8 +1,8 @@
 """The watcher: keeps what a replica holds as the registry says, off the path of requests.
 
-    registry's desired.json → load what is not held yet, in a thread → check → swap one reference
+    registry's desired.json → load what is not active yet, in a thread → check → swap one reference
 
-Whatever cannot be loaded or does not fit is refused by name, and what was held goes on. It knows no Ray and no HTTP;
+Whatever cannot be loaded or does not fit is refused by name, and what was active goes on. It knows no Ray and no HTTP;
 what a version is, the replica decides: `V` is anything.
 """
 
@@ -14,11 +14,11 @@ from typing import Generic
 
 from tidemill.bundle.registry.rollout import Alias, Desired, Mode
 from tidemill.errors import RegistryError, TidemillError
-from tidemill.serve.answering.held import Held, Refusal, Replica, Report, Source, V
+from tidemill.serve.answering.active import Active, Refusal, Replica, Report, Source, V
 from tidemill.serve.answering.threads import in_thread
 from tidemill.serve.hooks.observer import Refused, Swapped
 
-__all__ = ["Held", "Refusal", "Replica", "Report", "Source", "Watcher"]
+__all__ = ["Active", "Refusal", "Replica", "Report", "Source", "Watcher"]
 
 log = logging.getLogger("ray.serve")
 _ROLES = (Alias.CHAMPION, Alias.CHALLENGER)
@@ -42,7 +42,7 @@ class Watcher(Generic[V]):
         self._replica = replica
         self._seconds = seconds
         self._keep_previous = keep_previous
-        self._held: Held[V]
+        self._active: Active[V]
         self._versions: dict[str, str] = {}
         self._kept: dict[str, V] = {}
         self._loading: dict[str, asyncio.Future[V]] = {}
@@ -70,14 +70,14 @@ class Watcher(Generic[V]):
         begun = time.monotonic()
         version, champion = await self._first(self._desired)
         self._kept, self._versions = {version: champion}, {Alias.CHAMPION: version}
-        self._held = Held(champion=champion, serving=self._desired.serving)
-        self._replica.swap(self._held)
+        self._active = Active(champion=champion, serving=self._desired.serving)
+        self._replica.swap(self._active)
         self._replica.tell(Swapped(Alias.CHAMPION, None, version, time.monotonic() - begun))
         self._moving = asyncio.create_task(self._move(self._desired))
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Follow no longer. What is held stays held; what is being loaded is discarded."""
+        """Follow no longer. What is active stays active; what is being loaded is discarded."""
         tasks = [task for task in (self._watching, self._moving) if task is not None]
         for task in tasks:
             task.cancel()
@@ -95,7 +95,7 @@ class Watcher(Generic[V]):
                     self._readable()
                     return
                 desired, mark = await self._read()
-            except Exception as error:  # whatever it is, what is held goes on
+            except Exception as error:  # whatever it is, what is active goes on
                 self._unreadable(error)
                 return
             self._mark = mark
@@ -140,14 +140,14 @@ class Watcher(Generic[V]):
         if self._error is not None:
             log.info("The registry can be read again")
             self._error = None
-        if self._held.generation == self._desired.generation and not self._refused:
+        if self._active.generation == self._desired.generation and not self._refused:
             self._abreast = time.monotonic()
 
     def _unreadable(self, error: Exception) -> None:
         self._unread += 1
         if self._error != str(error):
             self._error = str(error)
-            log.error("The registry cannot be read; what is held goes on. %s", self._error)
+            log.error("The registry cannot be read; what is active goes on. %s", self._error)
 
     async def _first(self, desired: Desired) -> tuple[str, V]:
         """The champion, or the newest one before it that can be loaded; whether it fits, nobody tells a new replica."""
@@ -190,7 +190,7 @@ class Watcher(Generic[V]):
             except Exception:
                 log.exception("What the registry says could not be brought about; it is tried again")
             self._passed.set()
-            if self._held.generation == desired.generation:
+            if self._active.generation == desired.generation:
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -208,7 +208,7 @@ class Watcher(Generic[V]):
 
     def _take(self, desired: Desired) -> None:
         """Hold what is loaded of what is desired, by one swap."""
-        held, kept, versions = self._held, self._kept, dict(self._versions)
+        active, kept, versions = self._active, self._kept, dict(self._versions)
         wanted = _wanted(desired)
         champion = wanted[Alias.CHAMPION]
         before = versions[Alias.CHAMPION]
@@ -222,19 +222,19 @@ class Watcher(Generic[V]):
         if challenger not in (None, champion) and self._fits(Alias.CHALLENGER, str(challenger), champion):
             versions[Alias.CHALLENGER] = str(challenger)
         beside = versions.get(Alias.CHALLENGER)
-        after = Held(
+        after = Active(
             champion=kept[champion],
             challenger=None if beside is None else kept[beside],
             mode=Mode.OFF if beside is None else desired.mode,
             share=0.0 if beside is None else desired.share,
-            generation=held.generation if self._open(desired, versions) else desired.generation,
+            generation=active.generation if self._open(desired, versions) else desired.generation,
             serving=desired.serving,
             secret=self._secret,
         )
         told = self._versions
-        if any(told.get(alias) != versions.get(alias) for alias in _ROLES) or _rest(after) != _rest(held):
+        if any(told.get(alias) != versions.get(alias) for alias in _ROLES) or _rest(after) != _rest(active):
             self._replica.swap(after)
-        self._held, self._versions = after, versions
+        self._active, self._versions = after, versions
         self._kept = {version: kept[version] for version in versions.values()}
         for alias in _ROLES:
             old, new = told.get(alias), versions.get(alias)
@@ -285,5 +285,5 @@ def _wanted(desired: Desired) -> dict[str, str]:
     return versions
 
 
-def _rest(held: Held[V]) -> tuple[Mode, float, int, bool]:
-    return held.mode, held.share, held.generation, held.serving
+def _rest(active: Active[V]) -> tuple[Mode, float, int, bool]:
+    return active.mode, active.share, active.generation, active.serving

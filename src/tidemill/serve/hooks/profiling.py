@@ -24,10 +24,10 @@ import polars as pl
 from tidemill.bundle.answers import joined
 from tidemill.bundle.manifest import Manifest
 from tidemill.data.profile import Profile, answers_table, merge, profile_like
-from tidemill.ledger.covers import cover
 from tidemill.ledger.inputs import APART, Inputs
+from tidemill.ledger.masking import masking_of
 from tidemill.ledger.record import Answered, Form, Role
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.serve.hooks.observer import Observer
 
 _ROWS, _BYTES = 2_048, 4 * 2**20
@@ -95,8 +95,8 @@ class Profiling(Observer):
             answers = {"columns": profile["answers"]["columns"]}
         except (KeyError, TypeError):
             return
-        plain = replace(self._ledger, columns={}, sensitive=Cover.KEEP, ignored=Cover.KEEP)
-        hidden = [c.name for c in manifest.schema.inputs if cover(c, self._ledger) is not Cover.KEEP]
+        plain = replace(self._ledger, columns={}, sensitive=Masking.KEEP, ignored=Masking.KEEP)
+        hidden = [c.name for c in manifest.schema.inputs if masking_of(c, self._ledger) is not Masking.KEEP]
         known = _Known(
             {"columns": columns},
             answers,

@@ -19,7 +19,7 @@ from tidemill.data.profile import Profile, answers_table, profile_like
 from tidemill.data.raw import from_table
 from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Answered, Form, Role
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.serve.hooks.profiling import Profiling, merged
 from tidemill.settings import Objective
 from watched_rows import INPUTS, answered, table, watched
@@ -125,7 +125,7 @@ def test_only_the_newest_hours_are_kept() -> None:
 
 def test_covered_columns_are_counted_without_showing_a_value() -> None:
     frame = drawn(100)
-    covers = {"distance": Cover.MASK, "carrier": Cover.HASH}
+    covers = {"distance": Masking.MASK, "carrier": Masking.HASH}
     (hour,) = fed(profiling(columns=covers), events(frame))["hours"]
     found, plain = hour["inputs"]["columns"], wanted(frame)[0]["columns"]
     assert found["distance"]["counts"] == plain["distance"]["counts"]

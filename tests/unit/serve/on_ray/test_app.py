@@ -117,7 +117,7 @@ def test_a_registry_that_cannot_be_written_is_named_to_who_unloads(registry: str
                 assert got.status == 503, got.body
                 assert "The registry can be reached, read and written" in got.json["error"]
                 assert "check the path, its permissions" in got.json["error"]
-            assert replica.service.held.serving
+            assert replica.service.active.serving
 
     asyncio.run(main())
 

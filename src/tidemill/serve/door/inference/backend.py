@@ -118,11 +118,11 @@ class ReplicaBackend:
             case "ServerLive":
                 return {"live": True}
             case "ServerReady":
-                return {"ready": service.held.serving}
+                return {"ready": service.active.serving}
             case "ServerMetadata":
                 return documents.server_metadata()
             case "RepositoryIndex":
-                reason = None if service.held.serving else "unloaded"
+                reason = None if service.active.serving else "unloaded"
                 versions = dict.fromkeys(self._numbers, reason)
                 return {"models": documents.repository_index(self._model, versions, call.ready)}
             case "RepositoryModelLoad" | "RepositoryModelUnload":

@@ -19,7 +19,7 @@ class Input(msgspec.Struct, frozen=True, gc=False):
     data: list[Any] | None = None
 
 
-class Output(msgspec.Struct, frozen=True, gc=False):
+class _Output(msgspec.Struct, frozen=True, gc=False):
     name: str
     parameters: dict[str, Any] = {}
 
@@ -30,7 +30,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     inputs: list[Input]
     id: str = ""
     parameters: Parameters = {}
-    outputs: list[Output] = []
+    outputs: list[_Output] = []
 
 
 _DECODER = msgspec.json.Decoder(Head)
@@ -153,7 +153,7 @@ def typed_contents(entry: Any, most: int) -> list[Any]:
 
 
 def message_head(message: Any) -> Head:
-    outputs = [Output(output.name, _parameters(output.parameters)) for output in message.outputs]
+    outputs = [_Output(output.name, _parameters(output.parameters)) for output in message.outputs]
     return Head([], message.id, _parameters(message.parameters), outputs)
 
 

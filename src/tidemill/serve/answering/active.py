@@ -10,12 +10,12 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Held(Generic[V]):
+class Active(Generic[V]):
     """What a replica answers with. It is replaced as a whole, so a request that reads it once sees one state.
 
     mode, share: what the challenger does (off without one) and its share of the requests (0 unless canary).
     generation: of the desired state that was brought about last. serving: false refuses all requests.
-    secret: of a canary's tosses, see choice.py.
+    secret: of a canary's tosses, see canary.py.
     """
 
     champion: V
@@ -71,10 +71,10 @@ class Replica(Protocol[V]):
     def load(self, version: str) -> V:
         """A checked version, its golden rows replayed; called in a thread. Raises BundleError, RegistryError."""
 
-    def accepts(self, new: V, held: V) -> None:
-        """Raises BundleError where `new` cannot answer what `held` is asked."""
+    def accepts(self, new: V, active: V) -> None:
+        """Raises BundleError where `new` cannot answer what `active` is asked."""
 
-    def swap(self, held: Held[V]) -> None:
+    def swap(self, active: Active[V]) -> None:
         """Answer with these from now on."""
 
     def tell(self, event: Swapped | Refused) -> None:
