@@ -37,7 +37,7 @@ def noted(settings: LedgerSettings) -> dict[str, str]:
 
 
 def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Masking] | None:
-    """The masking by name that the newest commit says, of commits as Delta has them, newest first; None: none says it."""
+    """The masking by name that the newest commit says, of commits newest first; None: none says it."""
     for note in notes:
         if _NOTED in note:
             return {name: Masking(found) for name, found in json.loads(note[_NOTED]).items()}
