@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -14,7 +13,7 @@ from typing import Any
 from tidemill.bulk import cluster, inputs, pool, reading, recording, unseen
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.inputs import Chunk, File
-from tidemill.bulk.progress import Progress
+from tidemill.bulk.progress import Progress, say
 from tidemill.bulk.reading import Reading
 from tidemill.bulk.scoring import references_of
 from tidemill.bulk.unseen import Unseen
@@ -84,11 +83,11 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
         record = recording.prepare(job.ledger, described, desired, this["inputs"], job.rows_per_part)
     with closing(folder.claim(this)):
         if (summary := folder.summary()) is not None:
-            _say(f"{folder.path} is complete already")
+            say(f"{folder.path} is complete already")
             return summary
         done = folder.done()
         if done:
-            _say(f"Resuming: {len(done):,} parts are done")
+            say(f"Resuming: {len(done):,} parts are done")
         recorded = 0
         work = Work(
             model=replace(
@@ -122,7 +121,7 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
         answered, quarantined = folder.rows()
         profile = json.loads((bundle / PROFILE).read_bytes())
         for warning in unseen.warnings(found, references_of(described, profile)):
-            _say(warning)
+            say(warning)
         summary = {
             "model": model.name,
             "version": version,
@@ -190,7 +189,3 @@ def _total(files: Sequence[File], rows: int, done: set[tuple[int, int]]) -> floa
         return None
     finished = [rows * sum(number == file.number for number, _ in done) for file in files]
     return sum(max(about - ready, 0.0) for about, ready in zip(expected, finished, strict=True) if about is not None)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

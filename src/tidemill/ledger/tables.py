@@ -13,6 +13,7 @@ import polars as pl
 from tidemill.errors import LedgerError
 from tidemill.ledger import masking
 from tidemill.ledger.columns import ANSWERS, LABELS
+from tidemill.ledger.commits import Table
 from tidemill.ledger.settings import NOTE, LedgerSettings, Masking, Note
 from tidemill.moments import aware
 
@@ -175,14 +176,11 @@ def served(path: str, model: str) -> LedgerSettings:
 
 def _opened(settings: LedgerSettings, model: str, name: str) -> Any:
     """A `deltalake.DeltaTable`, or None where there is none yet."""
-    import deltalake
     from deltalake.exceptions import DeltaError
 
-    uri, options = settings.table(model, name), dict(settings.storage_options) or None
+    uri = settings.table(model, name)
     try:
-        if not deltalake.DeltaTable.is_deltatable(uri, options):
-            return None
-        return deltalake.DeltaTable(uri, storage_options=options)
+        return Table(uri, settings.storage_options).open()
     except (DeltaError, OSError) as error:
         raise LedgerError(
             "A ledger's tables can be read",

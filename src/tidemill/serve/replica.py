@@ -75,7 +75,7 @@ class Replica:
         self._ledger = Ledger(arguments.ledger, arguments.model)
         self._keys = Keys(arguments.keys) if arguments.keys else None
         self._collect, self._collect_profiles = collect, collect_profiles
-        self._watcher: Watcher[Version] | None = None
+        self._watcher: Watcher | None = None
         self._described: tuple[str, bytes] | None = None
 
     async def start(self) -> None:
@@ -140,7 +140,7 @@ class Replica:
         """Raises BundleError where `new` cannot answer what clients of `champion` ask."""
         compatibility.check(new.predictor.manifest, champion.predictor.manifest)
 
-    def swap(self, active: Active[Version]) -> None:
+    def swap(self, active: Active) -> None:
         """Answer with these from now on."""
         if hasattr(self, "service"):
             self.service.active = active

@@ -25,7 +25,6 @@ from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.batcher import Queues
 from tidemill.serve.answering.service import Service
-from tidemill.serve.answering.version import Version
 from tidemill.serve.arguments import Arguments, parse
 from tidemill.serve.door.endpoints import Endpoints
 from tidemill.serve.door.http import Application
@@ -209,7 +208,7 @@ class Stand:
 
 @contextlib.asynccontextmanager
 async def standing(
-    held: Active[Version], ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
+    held: Active, ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
 ) -> AsyncIterator[Stand]:
     metrics, observers, limits = Metrics("small"), Observers([]), limits or Limits()
     ledger = ledger or Ledger(LedgerSettings(path=None), "small")

@@ -1,16 +1,15 @@
 """What a replica holds, and the words between it and its watcher."""
 
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
-from tidemill.bundle.registry.rollout import Desired, Mode
+from tidemill.bundle.registry.rollout import Mode
+from tidemill.serve.answering.version import Version
 from tidemill.serve.hooks.observer import Refused, Swapped
-
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Active(Generic[V]):
+class Active:
     """What a replica answers with. It is replaced as a whole, so a request that reads it once sees one state.
 
     mode, share: what the challenger does (off without one) and its share of the requests (0 unless canary).
@@ -18,8 +17,8 @@ class Active(Generic[V]):
     secret: of a canary's tosses, see canary.py.
     """
 
-    champion: V
-    challenger: V | None = None
+    champion: Version
+    challenger: Version | None = None
     mode: Mode = Mode.OFF
     share: float = 0.0
     generation: int = 0
@@ -53,28 +52,16 @@ class Report:
     error: str | None
 
 
-class Source(Protocol):
-    """What is watched: a `Registry`, or what stands for one."""
-
-    def state_mark(self, model: str) -> str | None: ...
-
-    def desired(self, model: str) -> Desired: ...
-
-    def champions(self, model: str) -> list[str]: ...
-
-    def toss_secret(self, model: str) -> bytes: ...
-
-
-class Replica(Protocol[V]):
+class Replica(Protocol):
     """What a watcher asks of its replica. All but `load` are called in the event loop and must be quick."""
 
-    def load(self, version: str) -> V:
+    def load(self, version: str) -> Version:
         """A checked version, its golden rows replayed; called in a thread. Raises BundleError, RegistryError."""
 
-    def accepts(self, new: V, active: V) -> None:
-        """Raises BundleError where `new` cannot answer what `active` is asked."""
+    def accepts(self, new: Version, champion: Version) -> None:
+        """Raises BundleError where `new` cannot answer what `champion` is asked."""
 
-    def swap(self, active: Active[V]) -> None:
+    def swap(self, active: Active) -> None:
         """Answer with these from now on."""
 
     def tell(self, event: Swapped | Refused) -> None:

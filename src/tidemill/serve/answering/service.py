@@ -42,7 +42,7 @@ class Service:
 
     def __init__(
         self,
-        active: Active[Version],
+        active: Active,
         ledger: Ledger,
         metrics: Metrics,
         observers: Observers,
@@ -59,11 +59,11 @@ class Service:
         self.active = active
 
     @property
-    def active(self) -> Active[Version]:
+    def active(self) -> Active:
         return self._active
 
     @active.setter
-    def active(self, active: Active[Version]) -> None:
+    def active(self, active: Active) -> None:
         """Swap. Requests in hand end with the versions they began with."""
         versions = [version for version in (active.champion, active.challenger) if version is not None]
         for version in versions:
@@ -155,7 +155,7 @@ class Service:
         await self._shadow.close()
         self._threads.shutdown()
 
-    async def _canary(self, request: Request, active: Active[Version], challenger: Version) -> Any:
+    async def _canary(self, request: Request, active: Active, challenger: Version) -> Any:
         """Each row goes to the version that its key chooses."""
         champion, rows = active.champion, request.rows
         keys = _keys(request, champion)

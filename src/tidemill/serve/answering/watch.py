@@ -2,23 +2,21 @@
 
     registry's desired.json → load what is not active yet, in a thread → check → swap one reference
 
-Whatever cannot be loaded or does not fit is refused by name, and what was active goes on. It knows no Ray and no HTTP;
-what a version is, the replica decides: `V` is anything.
+Whatever cannot be loaded or does not fit is refused by name, and what was active goes on. It knows no Ray and no HTTP.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from typing import Generic
 
+from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.registry.rollout import Alias, Desired, Mode
 from tidemill.errors import RegistryError, TidemillError
-from tidemill.serve.answering.active import Active, Refusal, Replica, Report, Source, V
+from tidemill.serve.answering.active import Active, Refusal, Replica, Report
 from tidemill.serve.answering.threads import in_thread
+from tidemill.serve.answering.version import Version
 from tidemill.serve.hooks.observer import Refused, Swapped
-
-__all__ = ["Active", "Refusal", "Replica", "Report", "Source", "Watcher"]
 
 log = logging.getLogger("ray.serve")
 _ROLES = (Alias.CHAMPION, Alias.CHALLENGER)
@@ -26,7 +24,7 @@ _PREVIOUS = "previous"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a version is asked for again that could not be reached
 
 
-class Watcher(Generic[V]):
+class Watcher:
     """`await start()`, and the replica follows the registry until `await stop()`. All methods run in one event loop.
 
     Args:
@@ -35,17 +33,17 @@ class Watcher(Generic[V]):
     """
 
     def __init__(
-        self, registry: Source, model: str, replica: Replica[V], *, seconds: float = 0.5, keep_previous: bool = True
+        self, registry: Registry, model: str, replica: Replica, *, seconds: float = 0.5, keep_previous: bool = True
     ) -> None:
         self._registry = registry
         self._model = model
         self._replica = replica
         self._seconds = seconds
         self._keep_previous = keep_previous
-        self._active: Active[V]
+        self._active: Active
         self._versions: dict[str, str] = {}
-        self._kept: dict[str, V] = {}
-        self._loading: dict[str, asyncio.Future[V]] = {}
+        self._kept: dict[str, Version] = {}
+        self._loading: dict[str, asyncio.Future[Version]] = {}
         self._refused: dict[str, Refusal] = {}
         self._unfit: set[str] = set()
         self._desired = Desired(generation=0)
@@ -149,7 +147,7 @@ class Watcher(Generic[V]):
             self._error = str(error)
             log.error("The registry cannot be read; what is active goes on. %s", self._error)
 
-    async def _first(self, desired: Desired) -> tuple[str, V]:
+    async def _first(self, desired: Desired) -> tuple[str, Version]:
         """The champion, or the newest one before it that can be loaded; whether it fits, nobody tells a new replica."""
         champion = str(desired.champion)
         try:
@@ -164,7 +162,7 @@ class Watcher(Generic[V]):
                         return earlier, await self._loaded(earlier)
             raise
 
-    def _loaded(self, version: str) -> "asyncio.Future[V]":
+    def _loaded(self, version: str) -> "asyncio.Future[Version]":
         return in_thread(lambda: self._replica.load(version))
 
     def _begin(self, desired: Desired) -> None:
@@ -285,5 +283,5 @@ def _wanted(desired: Desired) -> dict[str, str]:
     return versions
 
 
-def _rest(active: Active[V]) -> tuple[Mode, float, int, bool]:
+def _rest(active: Active) -> tuple[Mode, float, int, bool]:
     return active.mode, active.share, active.generation, active.serving

@@ -21,9 +21,10 @@ from tidemill.data import schema
 from tidemill.data.cells.refusals import unreadable
 from tidemill.data.cells.values import category
 from tidemill.data.plain import EXACT, texts_of
-from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
+from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
+from tidemill.serve.wire.inference.columns import absent
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
 from tidemill.serve.wire.request import Answer, Reply
@@ -144,7 +145,7 @@ def _array(values: pl.Series | None, column: schema.Column, count: int) -> np.nd
     if not count:
         return from_rows([], [column])[column.name]
     if values is None:
-        return missing(column.kind, count) if column.missing_allowed else from_values([None], column)
+        return absent(column, count)
     kind, type_ = column.kind, type(values.dtype)  # comparing Polars' types takes a microsecond, their classes none
     if kind is Kind.NUMERIC and type_ in _NUMBERS:
         return _numbers(values, column, type_)

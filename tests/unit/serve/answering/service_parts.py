@@ -32,7 +32,7 @@ class Two:
     champion: Version
     challenger: Version
 
-    def canary(self, share: float = 0.5) -> Active[Version]:
+    def canary(self, share: float = 0.5) -> Active:
         return Active(champion=self.champion, challenger=self.challenger, mode=Mode.CANARY, share=share)
 
     def expected(self, version: Version, rows: list[dict[str, Any]]) -> np.ndarray:
@@ -83,7 +83,7 @@ def request_of(got: Got) -> str:
     return str(got.json["predictions"][0]["id"]).rpartition("-")[0]
 
 
-def alone(version: Version) -> Active[Version]:
+def alone(version: Version) -> Active:
     return Active(champion=version)
 
 

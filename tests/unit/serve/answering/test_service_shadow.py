@@ -29,7 +29,7 @@ async def shadowed(stand: Stand) -> None:
     await until_async(lambda: not stand.service.shadow.waiting)
 
 
-def shadow(two: Two) -> Active[Version]:
+def shadow(two: Two) -> Active:
     return Active(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
 
 
@@ -185,7 +185,7 @@ def test_limits_of_rows_hold_in_every_protocol(two: Two) -> None:
 def test_only_who_has_the_starts_secret_is_answered_without_being_recorded(
     two: Two, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def asked(given: str, active: Active[Version]) -> list[Answered]:
+    async def asked(given: str, active: Active) -> list[Answered]:
         async with standing(active, kept.ledger) as stand:
             got = await post(stand.application, "/predict", {"rows": rows_of(2)}, headers=[("X-Tidemill-Own", given)])
         assert got.status == 200 and len(got.json["predictions"]) == 2
