@@ -44,7 +44,6 @@ class _Segment:
     number: int
     descriptor: int
     size: int
-    opened: float
     records: int = 0
     first: float = 0.0
 
@@ -265,7 +264,7 @@ class Wal:
             with contextlib.suppress(OSError):
                 staged.unlink()
             raise
-        return _Segment(number, descriptor, len(content), time.monotonic())
+        return _Segment(number, descriptor, len(content))
 
 
 def name(number: int) -> str:

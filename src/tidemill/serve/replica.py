@@ -133,7 +133,7 @@ class Replica:
             )
         compatibility.check_identity(loaded.predictor.manifest, arguments.model, version)
         if self.profiling:
-            self.profiling.know(loaded.predictor.manifest, loaded.predictor.profile)
+            self.profiling.add_version(loaded.predictor.manifest, loaded.predictor.profile)
         return loaded
 
     def accepts(self, new: Version, champion: Version) -> None:

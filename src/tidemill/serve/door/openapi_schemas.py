@@ -90,8 +90,8 @@ def label(identity: Identity, key: str | None) -> Schema:
     properties: Schema = {"id": {"type": "string", "pattern": ID}, "label": value, "at": at}
     if key is None:
         return _object(properties, ["id", "label"])
-    told = f"What the record had as {key!r} in /predict. The label holds for every answer to it that was given before."
-    properties["key"] = {"type": ["string", "number"], "minLength": 1, "description": told}
+    text = f"What the record had as {key!r} in /predict. The label holds for every answer to it that was given before."
+    properties["key"] = {"type": ["string", "number"], "minLength": 1, "description": text}
     return _object(properties, ["label"]) | {"oneOf": [{"required": ["id"]}, {"required": ["key"]}]}
 
 
@@ -185,25 +185,25 @@ def _column(column: Column) -> Schema:
 
 
 def _described(column: Column) -> str:
-    told = [str(column.kind)]
+    parts = [str(column.kind)]
     if column.kind is Kind.NUMERIC:
-        told.append(f"whole numbers within ±{EXACT}")
-        told.append(f"as text: {what_is_taken(column)}")
+        parts.append(f"whole numbers within ±{EXACT}")
+        parts.append(f"as text: {what_is_taken(column)}")
     elif column.kind is Kind.BOOLEAN:
-        told.append("true, yes, t, y, 1; false, no, f, n, 0")
+        parts.append("true, yes, t, y, 1; false, no, f, n, 0")
     elif column.kind is Kind.TIMESTAMP:
-        told.append(f"{what_is_taken(column)}; without an offset: UTC")
+        parts.append(f"{what_is_taken(column)}; without an offset: UTC")
     elif column.numeric_categories:
-        told.append('3, 3.0, "3" and "3.0" are one')
+        parts.append('3, 3.0, "3" and "3.0" are one')
     if column.minimum is not None or column.maximum is not None:
-        told.append(f"usually from {_bound(column.minimum)} to {_bound(column.maximum)}")
+        parts.append(f"usually from {_bound(column.minimum)} to {_bound(column.maximum)}")
     if column.domain is not None:
         more = ", …" if len(column.domain) > _SHOWN else ""
-        told.append(f"usually one of {', '.join(column.domain[:_SHOWN])}{more}; others are taken too")
+        parts.append(f"usually one of {', '.join(column.domain[:_SHOWN])}{more}; others are taken too")
     if column.missing_marks:
-        told.append(f"missing also as {', '.join(column.missing_marks)}")
-    told.append("may be missing (null, or left out)" if column.missing_allowed else "always needed")
-    return "; ".join(told)
+        parts.append(f"missing also as {', '.join(column.missing_marks)}")
+    parts.append("may be missing (null, or left out)" if column.missing_allowed else "always needed")
+    return "; ".join(parts)
 
 
 def _bound(value: float | None) -> str:

@@ -57,7 +57,7 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         checking[0].result()
         _start(serve, arguments, say)
         url = f"http://{_reachable(host)}:{port}"
-        found = first_answer.told(url, arguments, checking.pop().result(), say)
+        found = first_answer.announce(url, arguments, checking.pop().result(), say)
         if until_checked:
             if found is None:
                 raise _unloaded(arguments)

@@ -36,7 +36,7 @@ def profiling(
     made = Profiling("flights", replica, hours, LedgerSettings(path=None, **ledger), share)
     given = WATCHED[objective].manifest
     identity = dataclasses.replace(given.identity, version="1")
-    made.know(dataclasses.replace(given, identity=identity), WATCHED[objective].profile)
+    made.add_version(dataclasses.replace(given, identity=identity), WATCHED[objective].profile)
     return made
 
 
@@ -169,7 +169,7 @@ def test_more_than_its_share_of_time_is_not_taken_and_what_is_skipped_is_told() 
 
 def test_a_bundle_without_bins_is_served_and_not_profiled() -> None:
     observer = Profiling("flights", "r1", 48, LedgerSettings(path=None))
-    observer.know(WATCHED[Objective.BINARY].manifest, {})
+    observer.add_version(WATCHED[Objective.BINARY].manifest, {})
     assert fed(observer, events(drawn(3)))["hours"] == []
 
 
