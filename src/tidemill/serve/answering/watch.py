@@ -29,17 +29,13 @@ class Watcher:
 
     Args:
         seconds: between looks at the registry.
-        keep_previous: keep the champion before the present one loaded, so that a rollback needs no loading.
     """
 
-    def __init__(
-        self, registry: Registry, model: str, replica: Replica, *, seconds: float = 0.5, keep_previous: bool = True
-    ) -> None:
+    def __init__(self, registry: Registry, model: str, replica: Replica, *, seconds: float = 0.5) -> None:
         self._registry = registry
         self._model = model
         self._replica = replica
         self._seconds = seconds
-        self._keep_previous = keep_previous
         self._active: Active
         self._versions: dict[str, str] = {}
         self._kept: dict[str, Version] = {}
@@ -89,7 +85,7 @@ class Watcher:
         """Look at the registry now, and begin to follow what it says."""
         async with self._turn:
             try:
-                if self._mark == await in_thread(lambda: self._registry.state_mark(self._model)):
+                if self._mark == await in_thread(self._registry.state_mark, self._model):
                     self._readable()
                     return
                 desired, mark = await self._read()
@@ -122,8 +118,8 @@ class Watcher:
 
     async def _read(self) -> tuple[Desired, str | None]:
         """The mark is taken first: a change in between is then seen by the next look."""
-        mark = await in_thread(lambda: self._registry.state_mark(self._model))
-        desired = await in_thread(lambda: self._registry.desired(self._model))
+        mark = await in_thread(self._registry.state_mark, self._model)
+        desired = await in_thread(self._registry.desired, self._model)
         if desired.champion is None:
             raise RegistryError(
                 "A model that is served has a champion",
@@ -131,7 +127,7 @@ class Watcher:
                 remedy=f"name one: tidemill registry promote {self._model} VERSION",
             )
         if desired.mode is Mode.CANARY:
-            self._secret = await in_thread(lambda: self._registry.toss_secret(self._model))
+            self._secret = await in_thread(self._registry.toss_secret, self._model)
         return desired, mark
 
     def _readable(self) -> None:
@@ -156,14 +152,14 @@ class Watcher:
             raise
         except TidemillError as error:
             self._refuse(Alias.CHAMPION, champion, error)
-            for earlier in await in_thread(lambda: self._registry.champions(self._model)):
+            for earlier in await in_thread(self._registry.champions, self._model):
                 if earlier != champion:
                     with contextlib.suppress(TidemillError):
                         return earlier, await self._loaded(earlier)
             raise
 
     def _loaded(self, version: str) -> "asyncio.Future[Version]":
-        return in_thread(lambda: self._replica.load(version))
+        return in_thread(self._replica.load, version)
 
     def _begin(self, desired: Desired) -> None:
         """Follow a new state in place of the one before, finished or not."""
@@ -213,7 +209,7 @@ class Watcher:
         if champion != before and self._fits(Alias.CHAMPION, champion, before, desired.rolled_back):
             self._unfit.discard(champion)
             versions |= {Alias.CHAMPION: champion, _PREVIOUS: before}
-        if not (self._keep_previous and desired.serving):
+        if not desired.serving:
             versions.pop(_PREVIOUS, None)
         champion, challenger = versions[Alias.CHAMPION], wanted.get(Alias.CHALLENGER)
         versions.pop(Alias.CHALLENGER, None)

@@ -121,21 +121,6 @@ def test_refused_and_discarded_versions_are_freed(local):
     run(test())
 
 
-def test_without_keep_previous_only_the_champion_stays(local):
-    async def test():
-        replica = Plain()
-        async with following(local, replica, keep_previous=False) as watcher:
-            first = weakref.ref(replica.active.champion)
-            local.promote("small", "2", **WHY)
-            await follow(watcher)
-            assert first() is None and watcher.report().versions == {"champion": "2"}
-            local.rollback("small", **WHY)
-            await follow(watcher)
-            assert replica.loads == ["1", "2", "1"]
-
-    run(test())
-
-
 def test_loading_is_off_the_event_loop(local):
     """While a version loads, for as long as it likes, the loop turns."""
 
