@@ -75,6 +75,7 @@ exec {program} "$@"
 """
 
 _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+_TOKEN = isolation.HEADER.encode()
 
 application: Any = None
 """This process's replica, once it stands."""
@@ -221,7 +222,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         try:
-            isolation.check_token(scope["headers"])
+            isolation.check_token(next((value for name, value in scope["headers"] if name == _TOKEN), None))
         except RequestError as error:
             await _refuse(error.status, encode_error(error), send)
             return

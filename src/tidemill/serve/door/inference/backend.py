@@ -89,7 +89,7 @@ class ReplicaBackend:
         return self._traffic.call(f"/{SERVICE}/{rpc}")
 
     def admit(self, rpc: str, metadata: Mapping[str, str]) -> Key | None:
-        isolation.check_call(metadata)
+        isolation.check_token(metadata.get(isolation.HEADER, "").encode())
         if self._here and not exposure.is_own_peer(metadata.get(PEER, "")):
             remedy = "serve with --host and keys"
             raise refused(403, "A server on loopback answers its own machine", metadata.get(PEER, "?"), remedy)
