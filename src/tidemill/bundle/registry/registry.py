@@ -9,7 +9,7 @@ between the two.
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tidemill.bundle import checksums, manifest, signing
@@ -144,14 +144,12 @@ class Registry:
             BundleError: a file is missing or altered.
         """
         version = self.resolve(model, name)
-        with explained(f"{self.path}/{model}/{version}"):
-            folder = self._store.fetch(model, version)
-        try:
+        with ExitStack() as stack:
+            with explained(f"{self.path}/{model}/{version}"):
+                folder = stack.enter_context(self._store.fetched(model, version))
             if verify:
                 checksums.verify(folder)
             yield folder
-        finally:
-            self._store.discard(folder)
 
     def describe(self, model: str, name: str) -> manifest.Manifest:
         """A version's manifest, without its other files being read."""

@@ -116,21 +116,14 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.rm_file(held)
 
-    def fetch(self, model: str, version: str) -> Path:
-        """A local folder with the version's files; `discard` it when it has been used."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{model}-{version}-"))
-        try:
+    @contextlib.contextmanager
+    def fetched(self, model: str, version: str) -> Iterator[Path]:
+        """A local folder with the version's files, for as long as the block runs."""
+        with tempfile.TemporaryDirectory(prefix=f"{model}-{version}-", ignore_cleanup_errors=True) as folder:
             for name in self._names(f"{self.root}/{model}/{version}"):
-                if name == _CLAIM:  # the store's, no part of the bundle
-                    continue
-                self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
-        except BaseException:
-            self.discard(folder)
-            raise
-        return folder
-
-    def discard(self, fetched: Path) -> None:
-        shutil.rmtree(fetched, ignore_errors=True)
+                if name != _CLAIM:  # the store's, no part of the bundle
+                    self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", f"{folder}/{name}")
+            yield Path(folder)
 
     def add(self, model: str, folder: Path, stamp: Stamp) -> str:
         self._sweep(model)
@@ -197,11 +190,9 @@ class LocalStore(Store):
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def fetch(self, model: str, version: str) -> Path:
-        return Path(self.root, model, version)
-
-    def discard(self, fetched: Path) -> None:
-        """What lies in the registry stays there."""
+    @contextlib.contextmanager
+    def fetched(self, model: str, version: str) -> Iterator[Path]:
+        yield Path(self.root, model, version)
 
     def add(self, model: str, folder: Path, stamp: Stamp) -> str:
         home = Path(self.root, model)
