@@ -17,15 +17,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
 
 import msgspec
 
 from tidemill.errors import LedgerError
 from tidemill.ledger.settings import NOTE, Note
-
-if TYPE_CHECKING:
-    from tidemill.ledger.shipper import Shipper
 
 SHIP_LOCK = "ship.lock"
 _PATIENCE = 60.0  # seconds
@@ -105,7 +102,7 @@ def _step_back(waits: bool) -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def _shipper(folder: Path, note: Note) -> "Shipper":
+def _shipper(folder: Path, note: Note) -> Any:
     from tidemill.ledger.shipper import (
         Shipper,  # Polars and delta-rs only where they are needed: most wait for the lock
     )

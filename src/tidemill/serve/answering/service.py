@@ -18,7 +18,7 @@ from tidemill.bundle.answers import joined
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import LedgerError, RequestError, listed
 from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.record import Answered, Label, Role
+from tidemill.ledger.record import Answered, Described, Label, Role
 from tidemill.serve.answering import canary
 from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.assignment import Assignment
@@ -68,7 +68,7 @@ class Service:
         versions = [version for version in (active.champion, active.challenger) if version is not None]
         for version in versions:
             if version not in self._batchers:
-                self._ledger.describe(version.described)
+                self._ledger.describe(Described.of(version.predictor.manifest))
         self._batchers = {version: self._batchers.get(version) or self._batcher(version) for version in versions}
         self._active = active
 

@@ -14,7 +14,6 @@ from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import Raw, missing
 from tidemill.errors import RequestError
 from tidemill.ledger import keys
-from tidemill.ledger.record import Described
 from tidemill.serve.answering.assignment import Assignment
 from tidemill.serve.answering.batcher import Cost
 from tidemill.serve.wire import protocol
@@ -69,11 +68,6 @@ class Version:
         self.decoder = Decoder(self.schema.inputs, outputs, others=self.reader.others, limits=self._limits)
         self.statistics = Statistics()
         self.cost = self._measured()
-
-    @property
-    def described(self) -> Described:
-        """What the ledger must know to read this version's entries."""
-        return Described.of(self.predictor.manifest)
 
     def compute(self, assigned: Sequence[Assignment]) -> Computed:
         """Answers to all rows of all requests in one run; a request that cannot be answered takes no other with it."""

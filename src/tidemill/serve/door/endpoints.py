@@ -15,7 +15,7 @@ from tidemill.serve.door.keys import Key, Scope
 from tidemill.serve.hooks.metrics import CONTENT_TYPE
 from tidemill.serve.wire import arrow, feedback, protocol
 from tidemill.serve.wire.refusals import Limits, refused
-from tidemill.serve.wire.request import Reply, Request, rows_of_columns
+from tidemill.serve.wire.request import Reply, Request
 
 _TIMEOUT = b"x-request-timeout-seconds"
 _VERSION = b"x-model-version"
@@ -85,9 +85,7 @@ class Endpoints:
     async def _predict_arrow(self, request: Incoming) -> Reply:
         service = self._service
         pinned = _pinned(request)
-        version = service.version(pinned)
-        table = arrow.decode(request.body, version.reader, self._limits)
-        rows = rows_of_columns(table.count, table.raw, table.others, version.reader.keys_in(table.others))
+        rows = arrow.decode(request.body, service.version(pinned).reader, self._limits)
         until, by = deadline(request), client(request.key)
         reply: Reply = await service.predict(Request(rows, arrow.encode, pinned, until, by))
         return reply

@@ -10,7 +10,6 @@ The rules are those of every door, in their words: what is not plainly right her
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,13 @@ from tidemill.data import schema
 from tidemill.data.cells.refusals import unreadable
 from tidemill.data.cells.values import category
 from tidemill.data.plain import EXACT, texts_of
-from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series
+from tidemill.data.raw import MISSING_TIMESTAMP, from_rows, from_series
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
 from tidemill.serve.wire.inference.columns import absent
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
-from tidemill.serve.wire.request import Answer, Reply
+from tidemill.serve.wire.request import Answer, Reply, Rows, rows_of_columns
 from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"
@@ -39,16 +38,7 @@ _DAY = 86_400_000_000  # microseconds
 _PER = {"ms": 1000, "us": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A request's rows. others: columns that are recorded and not fed to the model, as plain values."""
-
-    count: int
-    raw: Raw
-    others: dict[str, list[Any]]
-
-
-def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
+def decode(body: bytes, reader: Reader, limits: Limits) -> Rows:
     """The rows of a request's body.
 
     Raises:
@@ -70,12 +60,13 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
     except Refused as error:
         rule = "A column of a request is of numbers, booleans, text, dates, times or timestamps"
         raise refused(422, rule, str(error), "send one value a row; numbers as int64, float64 or decimal128") from error
-    others = given.keys() - reader.inputs
-    for name in others.difference(reader.others):
+    besides = given.keys() - reader.inputs
+    for name in besides.difference(reader.others):
         reader.checked([{name: None}])
     with np.errstate(over="ignore"):  # of `_present`; once, as it costs what a column does
         raw = {column.name: _array(given.get(column.name), column, held.rows) for column in reader.columns}
-    return Table(held.rows, raw, {name: _plain(given[name]) for name in given if name in others})
+    others = {name: _plain(given[name]) for name in given if name in besides}
+    return rows_of_columns(held.rows, raw, others, reader.keys_in(others))
 
 
 def encode(id: str, answer: Answer) -> Reply:
