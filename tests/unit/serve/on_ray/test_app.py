@@ -82,6 +82,14 @@ def test_the_builder_makes_an_application() -> None:
     assert (scaled.min_replicas, scaled.max_replicas) == (2, 5) and grown.ray_actor_options["num_cpus"] == 0.5
 
 
+def test_the_arguments_of_a_file_for_a_cluster_are_checked_as_those_of_the_command() -> None:
+    built = app.build({"registry": "r", "model": "m", "replicas": 2, "ledger": {"when_full": "continue"}})
+    (given,) = built._bound_deployment.init_args
+    assert (given.replicas, given.ledger.path, given.ledger.when_full) == (2, "ledger", "continue")
+    with pytest.raises(SettingsError, match=r"replicsa = 2: no such key.*did you mean replicas"):
+        app.build({"registry": "r", "model": "m", "replicsa": 2})
+
+
 def test_an_alias_that_nobody_follows_is_one_version_for_all_replicas(registry: str) -> None:
     Registry(registry).promote("small", "1", Alias.CANDIDATE, by="me", reason="newest")
     (given,) = app.application(arguments(registry, alias="candidate"))._bound_deployment.init_args
