@@ -175,8 +175,7 @@ def main() -> None:
 def compare(
     registry: str, model: str, table: pl.DataFrame, rows: int, turns: int, bare_settings: list[tuple[int, int]]
 ) -> None:
-    bundle = Registry(registry).fetch(model, "champion")
-    with tempfile.TemporaryDirectory() as place:
+    with Registry(registry).fetched(model, "champion") as bundle, tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         short, long = (write(table, times * rows, folder / f"{times}.parquet") for times in (1, TIMES))
         ours, theirs = folder / "ours", folder / "theirs"

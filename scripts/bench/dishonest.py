@@ -19,7 +19,7 @@ from parts.benchmark import Options, report
 from parts.crossings import ALPHA, rate_bounds
 from parts.whole_trials import OTHER, TRIED, Simulated
 
-from tidemill.serve.answering import choice
+from tidemill.serve.answering import canary
 from tidemill.steward import policy
 from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.trial.checked import CheckedTrial
@@ -58,7 +58,7 @@ def period(
     lied = liar if stage is Stage.CANARY else liar & differs
     tried, other = np.where(lied, float(lie > 0), tried), np.where(lied, float(lie < 0), other)
     if stage is Stage.CANARY:
-        chosen, tosses = choice.assign([f"key {number}" for number in numbers], "m", TRIED, share)
+        chosen, tosses = canary.assign([f"key {number}" for number in numbers], "m", TRIED, share)
     else:
         chosen, tosses = np.full(ROWS, stage is Stage.PROBATION), ()
     rows = pl.DataFrame(

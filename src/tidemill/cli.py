@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int | None = parsed.command(parsed)
     except TidemillError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.write(f"{error.on_console()}\n")
         return 1
     except ModuleNotFoundError as error:
         if (known := extras.missing(error)) is None:

@@ -108,7 +108,7 @@ def explain(error: BaseException) -> str:
     """What a person should read when a job ends with `error`; for a fault of ours, its traceback."""
     error = mendable(error)
     if isinstance(error, TidemillError):
-        return secrets.mask(f"{type(error).__name__}: {error}")
+        return secrets.mask(error.on_console())
     shown = "".join(traceback.format_exception(error))
     return secrets.mask(f"{shown}This is a fault of Tidemill's, not of your settings or data; please report it.")
 

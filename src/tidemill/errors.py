@@ -68,6 +68,11 @@ class TidemillError(Exception):
         got, remedy = ("Got:", "\nRemedy:") if self.observed.startswith("\n") else ("Got: ", " Remedy:")
         return f"{_ended(self.rule)} {got}{_ended(self.observed)}{remedy} {_ended(self.remedy)}"
 
+    def on_console(self) -> str:
+        """With its kind, and where to read about that; what a parent process reads is the last line of its child."""
+        kind = type(self).__name__
+        return f"{kind}: {self} See docs/errors.md#{kind.lower()}"
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.rule, self.observed, self.remedy, self.__dict__)
 

@@ -73,7 +73,7 @@ def trial(config: Mapping[str, Any], folder: Path, overrides: tuple[str, ...]) -
             learned = learn(settings, data, folder, tracker.log)
         result = _done(learned, overrides, began)
     except TidemillError as error:
-        LOG.error("%s: %s", type(error).__name__, secrets.mask(str(error)))
+        LOG.error("%s", secrets.mask(error.on_console()))
         result = Trial(
             overrides=overrides,
             status="failed",

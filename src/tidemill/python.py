@@ -32,6 +32,7 @@ from tidemill.data.raw import Raw
 from tidemill.data.reading import FAILURES
 from tidemill.data.schema import Column
 from tidemill.errors import RequestError, SettingsError
+from tidemill.serve.wire.inference.columns import absent
 from tidemill.settings import addable, overrides
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -97,9 +98,7 @@ class Model:
 def _array(table: pl.DataFrame, column: Column) -> np.ndarray:
     if column.name in table.columns and table.height:
         return raw.from_series(table[column.name], column)
-    if column.missing_allowed or not table.height:
-        return raw.missing(column.kind, table.height)
-    return raw.from_values([None], column)  # refuses it by name
+    return absent(column, table.height) if table.height else raw.missing(column.kind, 0)
 
 
 def _plain(value: Any) -> Any:

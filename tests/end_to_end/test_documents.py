@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -150,7 +151,7 @@ def test_settings_shown_in_text_exist() -> None:
     known = {*known_keys(), *(key for group, _ in overrides.groups(Settings) for key in [group])}
     groups = sorted({key.split(".")[0] for key in known if "." in key} - {"model"})
     steward = yaml.safe_load(POLICY.read_text(encoding="utf-8"))
-    nested = {field: type(value.default) for field, value in Arguments.model_fields.items()}
+    nested = dict(get_type_hints(Arguments))
     for document in DOCUMENTS:
         text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
         for key in re.findall(rf"`((?:{'|'.join(groups)})\.[\w.]+)=", text):
@@ -169,6 +170,10 @@ def test_every_error_has_a_section() -> None:
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^## `(\w+)`$", page, flags=re.MULTILINE)) == classes
+    for kind in classes:
+        shown = getattr(errors, kind)("A rule", observed="x", remedy="y").on_console()
+        place, _, anchor = shown.rpartition(" See ")[2].partition("#")
+        assert shown.startswith(f"{kind}: A rule. Got: x.") and anchor in anchors(ROOT / place), shown
 
 
 def test_shown_bodies_are_json() -> None:

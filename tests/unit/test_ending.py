@@ -17,7 +17,11 @@ from tidemill.training.sweep import RESULT
 
 def test_what_the_user_can_mend_is_said_in_three_parts() -> None:
     problem = SourceError("A file must exist", observed="none of x://u:hunter2@h", remedy="make one")
-    assert ending.explain(problem) == "SourceError: A file must exist. Got: none of x://u:***@h. Remedy: make one."
+    place = "docs/errors.md#sourceerror"
+    assert (
+        ending.explain(problem)
+        == f"SourceError: A file must exist. Got: none of x://u:***@h. Remedy: make one. See {place}"
+    )
 
 
 def test_sentences_end_once() -> None:
@@ -113,7 +117,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_other_errors_end_the_process_with_their_message() -> None:
     with pytest.raises(SystemExit) as caught, ending.told("python train.py"):
         raise SourceError("A", observed="b", remedy="c")
-    assert caught.value.code == "SourceError: A. Got: b. Remedy: c."
+    assert caught.value.code == "SourceError: A. Got: b. Remedy: c. See docs/errors.md#sourceerror"
 
 
 def test_a_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_still_one(

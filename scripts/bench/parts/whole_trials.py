@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from parts.crossings import ALPHA
 
-from tidemill.serve.answering import choice
+from tidemill.serve.answering import canary
 from tidemill.steward import policy
 from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.policy import TrialSettings, Unit
@@ -67,7 +67,7 @@ class World:
         level = random.uniform(0.3, 0.7, ROWS)
         tried = level + self._suits[keys] + storm + np.where(kinds == KINDS[0], MARGIN, -MARGIN / 2)
         if share:
-            chosen, tosses = choice.assign([f"key {key}" for key in keys], "m", TRIED, share)
+            chosen, tosses = canary.assign([f"key {key}" for key in keys], "m", TRIED, share)
         else:
             chosen, tosses = np.zeros(ROWS, dtype=bool), ()
         ids = np.arange(self._count, self._count + ROWS)

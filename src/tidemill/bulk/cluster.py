@@ -7,12 +7,12 @@ Parquet and Arrow files only: each actor reads its own chunks.
 import logging
 import os
 import pickle
-import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tidemill.bulk.inputs import Chunk, File
+from tidemill.bulk.progress import say
 from tidemill.bulk.worker import Done, Work, Worker
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError, SourceError, TidemillError
@@ -76,7 +76,7 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
         ray.init(address, configure_logging=False, log_to_driver=False, runtime_env=actors_environment, **own)
 
     if address == LOCAL:
-        ray_start.started("Ray starts on this machine", start, ray.shutdown, _say)
+        ray_start.started("Ray starts on this machine", start, ray.shutdown, say)
     else:
         try:
             start()
@@ -110,16 +110,12 @@ def score(chunks: Iterator[Chunk], work: Work, workers: int, address: str) -> Ge
         ray.shutdown()
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
 class _Actor:
     """Errors that name a file or row come back as values: Ray would try again, and wrap them."""
 
     def __init__(self, work: Work) -> None:
-        registry = Registry(work.registry)  # an object store's bundle is copied to each node, until it is loaded
-        with registry.fetched(work.model, work.version, verify=False) as bundle:
+        registry = Registry(work.model.registry)  # an object store's bundle is copied to each node, until it is loaded
+        with registry.fetched(work.model.name, work.model.alias, verify=False) as bundle:
             self._worker = Worker(replace(work, bundle=bundle))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

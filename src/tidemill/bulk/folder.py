@@ -8,16 +8,14 @@ _SUCCESS                        a summary in JSON, written when all is done
 
 import fcntl
 import json
-import os
 import re
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 
 from tidemill.bulk.scoring import Scored
+from tidemill.durable import replacing
 from tidemill.errors import SettingsError, listed
 
 RUN, SUCCESS, QUARANTINE = "_run.json", "_SUCCESS", "_quarantine"
@@ -74,15 +72,17 @@ class Folder:
         """What makes a part finished, its answers, comes last."""
         name = f"part-{file:05}-{chunk:05}.parquet"
         if scored.quarantined.height:
-            _place(self.path / QUARANTINE / name, scored.quarantined.write_parquet)
-        _place(self.path / name, scored.answers.write_parquet)
+            with replacing(self.path / QUARANTINE / name, _STAGED) as staged:
+                scored.quarantined.write_parquet(staged)
+        with replacing(self.path / name, _STAGED) as staged:
+            scored.answers.write_parquet(staged)
 
     def rows(self) -> tuple[int, int]:
         """Rows answered and quarantined in all parts."""
         return _rows(self.path), _rows(self.path / QUARANTINE)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        _place(self.path / SUCCESS, lambda path: path.write_text(json.dumps(summary, indent=2, ensure_ascii=False)))
+        _write(self.path / SUCCESS, summary)
 
     def summary(self) -> dict[str, Any] | None:
         """What `finish` wrote; None while parts are missing."""
@@ -93,8 +93,7 @@ class Folder:
 
     def _same(self, run: dict[str, Any]) -> None:
         if not (self.path / RUN).exists():
-            content = json.dumps(run, indent=2, ensure_ascii=False)
-            _place(self.path / RUN, lambda path: path.write_text(content, encoding="utf-8"))
+            _write(self.path / RUN, run)
             return
         try:
             begun = dict(json.loads((self.path / RUN).read_text(encoding="utf-8")))
@@ -128,20 +127,9 @@ def _unusable(observed: str) -> SettingsError:
     )
 
 
-def _place(target: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and rename, so that nobody ever sees a half of it, not after a power cut either."""
-    staged = target.with_name(f"{_STAGED}{uuid.uuid4().hex}")
-    try:
-        write(staged)
-        for path, flags in ((staged, os.O_RDWR), (target.parent, os.O_RDONLY)):
-            descriptor = os.open(path, flags)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            if path is staged:
-                staged.replace(target)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+def _write(target: Path, content: dict[str, Any]) -> None:
+    with replacing(target, _STAGED) as staged:
+        staged.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _rows(folder: Path) -> int:

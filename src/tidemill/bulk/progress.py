@@ -9,6 +9,10 @@ SECONDS_PER_LINE = 10.0
 SECONDS_PER_UPDATE = 0.2
 
 
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 class Line:
     """One line on stderr: on a terminal it changes, else it is written now and then."""
 

@@ -20,14 +20,14 @@ from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry.rollout import Desired
 from tidemill.data.cells import values
 from tidemill.data.raw import Raw
-from tidemill.data.schema import Column, Role as SchemaRole
+from tidemill.data.schema import Column, Role as SchemaRole, Schema
 from tidemill.errors import LedgerError
-from tidemill.ledger import covers, frames, tables
+from tidemill.ledger import frames, masking, tables
 from tidemill.ledger.columns import Segment
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.inputs import Inputs
 from tidemill.ledger.record import Answered, Described, Form, Role
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.settings import Kind
 
 ID = "answer_id"
@@ -40,7 +40,6 @@ class Recording:
 
     Args:
         version: as the ledger must know it.
-        others: columns of files that are recorded beside the model's inputs.
         files: what each file is called in the ledger, in order.
         rows_per_part: how files are cut.
         key: for digests; empty where nothing is hashed.
@@ -50,7 +49,6 @@ class Recording:
     model: str
     version: Described
     role: Role
-    others: tuple[Column, ...]
     files: tuple[str, ...]
     rows_per_part: int
     key: bytes = field(repr=False)
@@ -71,7 +69,7 @@ def prepare(
 ) -> Recording:
     """
     Args:
-        ledger: folder or URL. What is covered in it comes from the server that answers there too.
+        ledger: folder or URL. What is masked in it comes from the server that answers there too.
         fingerprints: of the files, see `inputs.fingerprint`.
 
     Raises:
@@ -82,27 +80,22 @@ def prepare(
     settings = tables.served(ledger, model)
     files = tuple(_name(model, version, one) for one in fingerprints)
     _same_parts(settings, model, fingerprints, files, rows_per_part)
-    others = tuple(
-        column
-        for column in described.schema.columns
-        if column not in described.schema.inputs and column.role is not SchemaRole.TARGET
-    )
-    hashed = any(covers.cover(column, settings) is Cover.HASH for column in described.schema.columns)
+    hashed = any(masking.masking_of(column, settings) is Masking.HASH for column in described.schema.columns)
     return Recording(
         settings=settings,
         model=model,
-        version=Described(
-            version=version,
-            schema=described.schema.to_dict(),
-            objective=str(described.identity.objective),
-            classes=tuple(described.identity.classes),
-        ),
+        version=Described.of(described),
         role=Role.CANARY if version == desired.challenger else Role.CHAMPION,
-        others=others,
         files=files,
         rows_per_part=rows_per_part,
         key=_key(settings, settings.segments(model)) if hashed else b"",
     )
+
+
+def others(version: Described) -> list[Column]:
+    """Columns of files that are recorded beside the model's inputs."""
+    schema = Schema.from_dict(version.schema)
+    return [column for column in schema.columns if column not in schema.inputs and column.role is not SchemaRole.TARGET]
 
 
 class Recorder:
@@ -112,13 +105,14 @@ class Recorder:
         self._recording = recording
         settings = recording.settings
         self._table = Table(
-            settings.table(recording.model, "answers"), settings.storage_options, covers.noted(settings)
+            settings.table(recording.model, "answers"), settings.storage_options, masking.noted(settings)
         )
         self._inputs = Inputs(recording.version.schema, settings, recording.key)
+        self._others = others(recording.version)
 
     def others(self, table: pl.DataFrame) -> dict[str, list[Any]]:
         """What is recorded of rows beside the model's inputs, as a request would have it."""
-        there = [column for column in self._recording.others if column.name in table.columns]
+        there = [column for column in self._others if column.name in table.columns]
         return {column.name: _sent(column, table[column.name]) for column in there}
 
     def __call__(self, file: int, chunk: int, batch: Batch) -> tuple[pl.Series, int]:
@@ -187,7 +181,7 @@ def _same_parts(
 def _key(settings: LedgerSettings, segments: Path) -> bytes:
     try:
         segments.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return covers.key(settings, segments)
+        return masking.key(settings, segments)
     except OSError as error:
         raise _unwritten(str(segments), error) from error
 

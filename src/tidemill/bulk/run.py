@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,17 @@ from typing import Any
 from tidemill.bulk import cluster, inputs, pool, reading, recording, unseen
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.inputs import Chunk, File
-from tidemill.bulk.progress import Progress
+from tidemill.bulk.progress import Progress, say
 from tidemill.bulk.reading import Reading
 from tidemill.bulk.scoring import references_of
 from tidemill.bulk.unseen import Unseen
-from tidemill.bulk.worker import Work
+from tidemill.bulk.worker import Model, Work
 from tidemill.bundle import checksums, manifest, signing
 from tidemill.bundle.folder import PROFILE
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import SettingsError
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Model:
-    """Where a bundle lies. alias: or a version's number. public_key: of who must have signed it; None: nobody."""
-
-    registry: str
-    name: str
-    alias: str = "champion"
-    public_key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,24 +83,26 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
         record = recording.prepare(job.ledger, described, desired, this["inputs"], job.rows_per_part)
     with closing(folder.claim(this)):
         if (summary := folder.summary()) is not None:
-            _say(f"{folder.path} is complete already")
+            say(f"{folder.path} is complete already")
             return summary
         done = folder.done()
         if done:
-            _say(f"Resuming: {len(done):,} parts are done")
+            say(f"Resuming: {len(done):,} parts are done")
         recorded = 0
         work = Work(
-            registry=model.registry if "://" in model.registry else str(Path(model.registry).absolute()),
-            model=model.name,
-            version=version,
+            model=replace(
+                model,
+                registry=model.registry if "://" in model.registry else str(Path(model.registry).absolute()),
+                alias=version,
+                public_key=model.public_key and model.public_key.absolute(),
+            ),
             bundle=bundle,
             output=folder.path,
             kept=settled.kept,
             quarantine=job.on_error == "quarantine",
-            public_key=model.public_key and model.public_key.absolute(),
             recording=record,
         )
-        others = [column.name for column in record.others] if record else []
+        others = [column.name for column in recording.others(record.version)] if record else []
         chunks = _chunks(settled, job.rows_per_part, done, others)
         began = time.monotonic()
         progress = Progress(
@@ -130,7 +121,7 @@ def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ra
         answered, quarantined = folder.rows()
         profile = json.loads((bundle / PROFILE).read_bytes())
         for warning in unseen.warnings(found, references_of(described, profile)):
-            _say(warning)
+            say(warning)
         summary = {
             "model": model.name,
             "version": version,
@@ -198,7 +189,3 @@ def _total(files: Sequence[File], rows: int, done: set[tuple[int, int]]) -> floa
         return None
     finished = [rows * sum(number == file.number for number, _ in done) for file in files]
     return sum(max(about - ready, 0.0) for about, ready in zip(expected, finished, strict=True) if about is not None)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

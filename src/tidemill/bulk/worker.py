@@ -20,20 +20,27 @@ from tidemill.errors import SchemaError, TidemillError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """bundle: the folder on this machine. quarantine: set rows that cannot be read aside, rather than stop.
-
-    public_key: see `Predictor`. recording: None: the ledger gets nothing.
-    """
+class Model:
+    """Where a bundle lies. alias: or a version's number. public_key: of who must have signed it; None: nobody."""
 
     registry: str
-    model: str
-    version: str
+    name: str
+    alias: str = "champion"
+    public_key: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """model: by its version's number. bundle: its folder on this machine. recording: None: the ledger gets nothing.
+
+    quarantine: set rows that cannot be read aside, rather than stop.
+    """
+
+    model: Model
     bundle: Path
     output: Path
     kept: Mapping[str, pl.DataType]
     quarantine: bool
-    public_key: Path | None = None
     recording: Recording | None = None
 
 
@@ -56,7 +63,7 @@ class Worker:
         self._work = work
         self._folder = Folder(work.output)
         self._record = Recorder(work.recording) if work.recording else None
-        predictor = Predictor(work.bundle, threads=1, public_key=work.public_key)
+        predictor = Predictor(work.bundle, threads=1, public_key=work.model.public_key)
         self._score = Scorer(predictor, work.kept, self._record.others if self._record else None)
 
     def __call__(self, chunk: Chunk) -> Done:

@@ -38,6 +38,11 @@ def tensor_name(answer: str, columns: tuple[str, ...]) -> str:
     return name
 
 
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The rows of all parts, or of raw rows by column, in order; at least one part."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def as_table(answers: Answers, classes: Sequence[str]) -> "pl.DataFrame":
     """Answers as columns: `label` and `probability_CLASS` for each class, or `value`, `lower` and `upper`.
 

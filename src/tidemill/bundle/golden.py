@@ -120,7 +120,10 @@ def read(path: Path, columns: Sequence[Column]) -> Golden:
             raise ValueError(f"format {content['format']!r}")
         kinds = {column.name: column.kind for column in columns}
         raw = {name: _decode(values, kinds[name]) for name, values in content["rows"].items()}
-        answers = {name: _decode_answer(values) for name, values in content["answers"].items()}
+        answers = {
+            name: np.array(values, dtype=object if isinstance(next(iter(values), None), str) else np.float32)
+            for name, values in content["answers"].items()
+        }
         return Golden(raw=raw, answers=answers, real=int(content["real"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(
@@ -183,8 +186,3 @@ def _decode(values: list[Any], kind: Kind) -> np.ndarray:
     missing = MISSING[kind]
     kept = [missing if value is None else value for value in values]
     return np.array(kept, dtype=np.int64) if kind is Kind.TIMESTAMP else np.array(kept, dtype=np.float64)
-
-
-def _decode_answer(values: list[Any]) -> np.ndarray:
-    text = bool(values) and isinstance(values[0], str)
-    return np.array(values, dtype=object if text else np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.bundle import checksums, folder, golden, manifest, signing
-from tidemill.bundle.answers import Answers
+from tidemill.bundle.answers import Answers, joined
 from tidemill.bundle.runtime import Runtime
 from tidemill.data.raw import Raw
 from tidemill.errors import BundleError
@@ -59,7 +59,7 @@ class Predictor:
         parts = [
             self.predict({name: values[first:last] for name, values in raw.items()}) for first, last in pairwise(ends)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return joined(parts)
 
 
 def _profile(path: Path) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parsed: argparse.Namespace) -> None:
     """Score files through the model's predictor into Parquet parts. Repeat the command to resume it."""
-    from tidemill.bulk.run import Job, Model, run
+    from tidemill.bulk.run import Job, run
+    from tidemill.bulk.worker import Model
 
     if parsed.ledger is not None and not parsed.record:
         parsed.wrong("--ledger says where --record writes: give both, or neither")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Note
 from tidemill.ledger.wal import SUFFIX
 from tidemill.stopping import deaf_to_interrupts
 
@@ -118,7 +118,7 @@ class Child:
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment)
         self._started = now
         assert self._process.stdin is not None
-        note = {"model": self._model, "settings": self._settings, "waits": self._waits}
+        note = Note(self._model, self._settings, self._waits)
         with contextlib.suppress(BrokenPipeError):  # it died at once: the next look counts it
             self._process.stdin.write(msgspec.json.encode(note) + b"\n")
             self._process.stdin.flush()

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from tidemill.data.cells.parsing import TIMESTAMP
-from tidemill.ledger.covers import digests
 from tidemill.ledger.frames import Entry
 from tidemill.ledger.inputs import KEY, Inputs
+from tidemill.ledger.masking import digests
 from tidemill.ledger.record import Answered, Described, Form, Label
 
 GIVEN = "\0given"
@@ -94,7 +94,7 @@ class Segment:
         self.labels = labelled([kept for label in labels for kept in self._kept(label)]) if labels else pl.DataFrame()
 
     def _kept(self, label: Label) -> list[Label]:
-        """A label by key once for each form in which versions' keys are kept: they may have different covers."""
+        """A label by key once for each form in which versions' keys are kept: they may be masked otherwise."""
         if label.key is None:
             return [label]
         kept = (self._inputs_of(version).key(label.key) for version in self._described.values())

@@ -39,7 +39,7 @@ class Table:
     """One Delta table, for writing.
 
     Args:
-        noted: what each commit says beside its rows, for `tables.covers`.
+        noted: what each commit says beside its rows, for `tables.masked`.
     """
 
     def __init__(self, uri: str, storage_options: Mapping[str, str], noted: Mapping[str, str] | None = None) -> None:

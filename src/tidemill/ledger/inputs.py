@@ -18,9 +18,9 @@ from tidemill.data.raw import MISSING, MISSING_TIMESTAMP, from_rows, from_values
 from tidemill.data.schema import Column, Role, Schema, stands_in_json
 from tidemill.errors import RequestError
 from tidemill.ledger import keys
-from tidemill.ledger.covers import cover, digests
+from tidemill.ledger.masking import digests, masking_of
 from tidemill.ledger.record import Answered, Form
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.settings import Kind
 
 APART = "\0"
@@ -53,7 +53,7 @@ class Inputs:
             for column in read.columns
             if column.role is not Role.TARGET and column.kind in _JSON
         )
-        self._covers = {column.name: cover(column, settings) for column in self._columns}
+        self._masking = {column.name: masking_of(column, settings) for column in self._columns}
         self._settings, self._key = settings, key
         self._key_column = keys.column(read)
         fields = [
@@ -110,7 +110,7 @@ class Inputs:
 
     def key(self, value: Any) -> str | None:
         """A record's key as the tables have it; None: it is missing, masked, or the version has no column of keys."""
-        return None if self._key_column is None else keys.covered(self._key_column, self._settings, self._key, value)
+        return None if self._key_column is None else keys.masked(self._key_column, self._settings, self._key, value)
 
     def _keys(self, requests: Sequence[Answered], values: Sequence[Any]) -> pl.Series:
         """Of each row: what its column of keys says, else what the request has for it in `keys`."""
@@ -157,15 +157,15 @@ class Inputs:
 
     def _series(self, column: Column, values: Any) -> pl.Series:
         series = _typed(column, values)
-        covered = self._covers[column.name]
+        masked = self._masking[column.name]
         name = f"{column.name}{APART}{column.kind}"
-        if covered is Cover.MASK:
+        if masked is Masking.MASK:
             series = pl.Series([None], dtype=series.dtype).new_from_index(0, series.len())
-        elif covered is Cover.HASH:
+        elif masked is Masking.HASH:
             series = series.cast(pl.String)
             digest = digests(series.drop_nulls().unique().to_list(), self._key)
             series = series.replace_strict(list(digest), list(digest.values()), return_dtype=pl.String)
-            name = f"{column.name}{APART}{Cover.HASH}"
+            name = f"{column.name}{APART}{Masking.HASH}"
         return series.alias(name)
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 import msgspec
 
 from tidemill.data.schema import Column
+from tidemill.durable import replacing
 from tidemill.errors import LedgerError, TidemillError
-from tidemill.ledger import covers, frames
+from tidemill.ledger import frames, masking
 from tidemill.ledger.child import Child
 from tidemill.ledger.claim import private
 from tidemill.ledger.record import Answered, Described, Label
-from tidemill.ledger.settings import NOTE, Cover, LedgerSettings, WhenFull
+from tidemill.ledger.settings import NOTE, LedgerSettings, Masking, WhenFull
 from tidemill.ledger.wal import Lag, Wal, cannot_write
 
 _TICK = 1.0  # seconds
@@ -67,7 +67,7 @@ class Ledger:
         if not self.keeps:
             return
         self._columns |= version.schema["columns"].keys()
-        covers.check(self._settings, self._columns)
+        masking.check(self._settings, self._columns)
         frame = frames.described(version)
         with self._guard:
             if self._wal is not None:
@@ -99,7 +99,7 @@ class Ledger:
 
     def masks(self, column: Column) -> bool:
         """Whether a column's values do not reach the tables at all, so that no label can be joined by them."""
-        return covers.cover(column, self._settings) is Cover.MASK
+        return masking.masking_of(column, self._settings) is Masking.MASK
 
     @property
     def keeps(self) -> bool:
@@ -142,7 +142,7 @@ class Ledger:
         settings, segments = self._settings, self._settings.segments(self._model)
         try:
             private(segments)
-            covers.key(settings, segments)
+            masking.key(settings, segments)
             _note(settings, self._model, segments)
         except OSError as error:
             raise cannot_write(segments, error, 0) from error
@@ -186,7 +186,5 @@ def _note(settings: LedgerSettings, model: str, segments: Path) -> None:
     note = segments / NOTE
     if note.exists() and note.read_bytes() == content:
         return
-    staged = segments / f".{NOTE}-{os.getpid()}"
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    staged.replace(note)
+    with replacing(note, f".{NOTE}-", 0o600) as staged:
+        staged.write_bytes(content)

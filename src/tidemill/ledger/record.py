@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from tidemill.bundle.answers import Answers
+from tidemill.bundle.manifest import Manifest
 
 
 class Role(StrEnum):
@@ -92,3 +93,8 @@ class Described(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
     objective: str
     classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Described":
+        identity = manifest.identity
+        return cls(str(identity.version), manifest.interface.schema, str(identity.objective), tuple(identity.classes))

@@ -1,7 +1,7 @@
 """`python -m tidemill.ledger.ship FOLDER`: ships the write-ahead segments in a folder into their tables.
 
 By hand, after a crash: it takes what ended writers have left, says what it took, and ends. FOLDER is `<wal>/<model>`;
-the tables and what is covered on the way stand in its ledger.json, the object store's secrets in the environment.
+the tables and what is masked on the way stand in its ledger.json, the object store's secrets in the environment.
 With --follow it is the process that a ledger keeps beside it: settings come first on standard input, it goes on until
 standard input ends, and then takes what is left.
 """
@@ -17,25 +17,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
 
 import msgspec
 
 from tidemill.errors import LedgerError
-from tidemill.ledger.settings import NOTE, LedgerSettings
-
-if TYPE_CHECKING:
-    from tidemill.ledger.shipper import Shipper
+from tidemill.ledger.settings import NOTE, Note
 
 SHIP_LOCK = "ship.lock"
 _PATIENCE = 60.0  # seconds
 _log = logging.getLogger(__name__)
-
-
-class _Note(msgspec.Struct):
-    model: str
-    settings: LedgerSettings
-    waits: bool = True
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def once(folder: Path) -> int:
     """Ship what ended writers have left, and the closed segments of living ones."""
     try:
-        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=_Note)
+        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=Note)
     except (OSError, msgspec.DecodeError) as error:
         raise LedgerError(
             f"A folder of segments has a {NOTE} that says where they belong",
@@ -82,7 +73,7 @@ def follow(folder: Path, writer: str) -> int:
     At the end that process may go on for others: it is enough when it has shipped what `writer` left.
     """
     gc.set_threshold(200_000, 50, 50)  # entries make no cycles: looking for some takes an eighth of the time
-    note = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Note)
+    note = msgspec.json.decode(sys.stdin.buffer.readline(), type=Note)
     _step_back(note.waits)
     shipper = None
     with (folder / SHIP_LOCK).open("w") as lock:
@@ -111,7 +102,7 @@ def _step_back(waits: bool) -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def _shipper(folder: Path, note: _Note) -> "Shipper":
+def _shipper(folder: Path, note: Note) -> Any:
     from tidemill.ledger.shipper import (
         Shipper,  # Polars and delta-rs only where they are needed: most wait for the lock
     )

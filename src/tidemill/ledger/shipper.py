@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidemill.ledger import covers, frames
+from tidemill.ledger import frames, masking
 from tidemill.ledger.columns import Segment
 from tidemill.ledger.commits import Piece, Table
 from tidemill.ledger.inputs import Inputs
@@ -41,8 +41,8 @@ class Shipper:
 
     def __init__(self, settings: LedgerSettings, model: str, segments: Path) -> None:
         self._settings, self._model, self._folder = settings, model, segments
-        self._key = covers.key(settings, segments)
-        noted = covers.noted(settings)
+        self._key = masking.key(settings, segments)
+        noted = masking.noted(settings)
         self._answers = Table(settings.table(model, "answers"), settings.storage_options, noted)
         self._labels = Table(settings.table(model, "labels"), settings.storage_options)
         self._upkeep = [Upkeep(table, settings) for table in (self._answers, self._labels)]

@@ -11,9 +11,10 @@ import msgspec
 import polars as pl
 
 from tidemill.errors import LedgerError
-from tidemill.ledger import covers
+from tidemill.ledger import masking
 from tidemill.ledger.columns import ANSWERS, LABELS
-from tidemill.ledger.settings import NOTE, Cover, LedgerSettings
+from tidemill.ledger.commits import Table
+from tidemill.ledger.settings import NOTE, LedgerSettings, Masking, Note
 from tidemill.moments import aware
 
 SKEW = timedelta(days=1)
@@ -21,11 +22,7 @@ SKEW = timedelta(days=1)
 _CLOCKS = timedelta(minutes=5)
 """The same for labels by key, which come for some answers and not for others of the same key."""
 _LATEST = 20
-"""Commits that are looked at for what is covered: those of upkeep, which say nothing about it, are fewer in a row."""
-
-
-class _Note(msgspec.Struct):
-    settings: LedgerSettings
+"""Commits that are looked at for what is masked: those of upkeep, which say nothing about it, are fewer in a row."""
 
 
 def answers(
@@ -143,7 +140,7 @@ def scan(settings: LedgerSettings, model: str, name: str, empty: dict[str, pl.Da
     return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in empty.items() if name not in there)
 
 
-def covered(settings: LedgerSettings, model: str) -> dict[str, Cover] | None:
+def masked(settings: LedgerSettings, model: str) -> dict[str, Masking] | None:
     """Which columns the answers that came last have masked or hashed by name, as their server's settings said.
 
     None where there is no telling: no answers yet, or none of this release.
@@ -154,12 +151,12 @@ def covered(settings: LedgerSettings, model: str) -> dict[str, Cover] | None:
     table = _opened(settings, model, "answers")
     if table is None:
         return None
-    found = covers.read(table.history(1))
-    return covers.read(table.history(_LATEST)) if found is None else found
+    found = masking.read(table.history(1))
+    return masking.read(table.history(_LATEST)) if found is None else found
 
 
 def served(path: str, model: str) -> LedgerSettings:
-    """Settings for whoever adds to a ledger by its path alone: what is covered is what its latest answers have covered.
+    """Settings for whoever adds to a ledger by its path alone: what is masked is what its latest answers have masked.
 
     A server that writes from this machine has left its settings here, which also say where the key for digests is.
 
@@ -169,24 +166,21 @@ def served(path: str, model: str) -> LedgerSettings:
     settings = LedgerSettings.at(path)
     note = settings.segments(model) / NOTE
     if note.exists():
-        here = msgspec.json.decode(note.read_bytes(), type=_Note).settings
+        here = msgspec.json.decode(note.read_bytes(), type=Note).settings
         settings = replace(settings, hash_key_file=here.hash_key_file)
         return replace(settings, columns=here.columns, sensitive=here.sensitive, ignored=here.ignored)
     table = _opened(settings, model, "answers")
     notes = table.history(_LATEST) if table is not None else []
-    return covers.with_roles(replace(settings, columns=covers.read(notes) or {}), notes)
+    return masking.with_roles(replace(settings, columns=masking.read(notes) or {}), notes)
 
 
 def _opened(settings: LedgerSettings, model: str, name: str) -> Any:
     """A `deltalake.DeltaTable`, or None where there is none yet."""
-    import deltalake
     from deltalake.exceptions import DeltaError
 
-    uri, options = settings.table(model, name), dict(settings.storage_options) or None
+    uri = settings.table(model, name)
     try:
-        if not deltalake.DeltaTable.is_deltatable(uri, options):
-            return None
-        return deltalake.DeltaTable(uri, storage_options=options)
+        return Table(uri, settings.storage_options).open()
     except (DeltaError, OSError) as error:
         raise LedgerError(
             "A ledger's tables can be read",

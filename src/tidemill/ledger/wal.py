@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidemill.durable import sync
 from tidemill.errors import LedgerError
 from tidemill.ledger.claim import claim, private
 from tidemill.ledger.settings import Fsync, WhenFull
@@ -43,7 +44,6 @@ class _Segment:
     number: int
     descriptor: int
     size: int
-    opened: float
     records: int = 0
     first: float = 0.0
 
@@ -98,8 +98,8 @@ class Wal:
             self._segment = self._opened(1)
             undone.callback(os.close, self._segment.descriptor)
             if self._fsync is not Fsync.NEVER:
-                _sync(self.folder)
-                _sync(folder)
+                sync(self.folder)
+                sync(folder)
             undone.pop_all()
 
     def describe(self, frame: bytes) -> None:
@@ -119,16 +119,6 @@ class Wal:
         with self._guard:
             self._write(frames, len(frames))
 
-    def rotate(self) -> None:
-        """Close the newest segment, if it holds records, and begin another.
-
-        Raises:
-            OSError: none can be begun; the newest stays in use.
-        """
-        with self._guard:
-            if self._segment.records:
-                self._turn()
-
     def tick(self) -> None:
         """What time asks for: closing an old segment, forcing entries onto the disk. To be called once a second."""
         with self._guard:
@@ -144,7 +134,7 @@ class Wal:
                 stack.callback(os.close, descriptor)
                 stack.callback(os.fsync, descriptor)
             if retired:
-                stack.callback(_sync, self.folder)
+                stack.callback(sync, self.folder)
 
     def lag(self) -> Lag:
         with self._guard:
@@ -268,26 +258,18 @@ class Wal:
                 os.fsync(descriptor)
             staged.rename(self.folder / name(number))
             if self._fsync is Fsync.ALWAYS:
-                _sync(self.folder)
+                sync(self.folder)
         except OSError:
             os.close(descriptor)
             with contextlib.suppress(OSError):
                 staged.unlink()
             raise
-        return _Segment(number, descriptor, len(content), time.monotonic())
+        return _Segment(number, descriptor, len(content))
 
 
 def name(number: int) -> str:
     """A segment's file name."""
     return f"{number:08d}{SUFFIX}"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def cannot_write(folder: Path, error: OSError, records: int) -> LedgerError:

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import RequestError, TidemillError
 from tidemill.ledger.ledger import Ledger
-from tidemill.serve.answering import fitting
-from tidemill.serve.answering.held import Held, Report
+from tidemill.serve.answering import compatibility
+from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.service import Service
 from tidemill.serve.answering.version import Version
 from tidemill.serve.answering.watch import Watcher
@@ -73,9 +73,9 @@ class Replica:
         built_in = [self.metrics.observer, *([self.profiling] if self.profiling else [])]
         self._observers = observing.Observers([*built_in, *own])
         self._ledger = Ledger(arguments.ledger, arguments.model)
-        self._keys = Keys.read(arguments.keys) if arguments.keys else None
+        self._keys = Keys(arguments.keys) if arguments.keys else None
         self._collect, self._collect_profiles = collect, collect_profiles
-        self._watcher: Watcher[Version] | None = None
+        self._watcher: Watcher | None = None
         self._described: tuple[str, bytes] | None = None
 
     async def start(self) -> None:
@@ -87,7 +87,7 @@ class Replica:
         arguments = self.arguments
         if arguments.alias != Alias.CHAMPION:
             number = self.registry.resolve(arguments.model, arguments.alias)
-            self.swap(Held(champion=await asyncio.to_thread(self.load, number)))
+            self.swap(Active(champion=await asyncio.to_thread(self.load, number)))
         else:
             self._watcher = Watcher(self.registry, arguments.model, self, seconds=arguments.watch_seconds)
             await self._watcher.start()
@@ -131,21 +131,21 @@ class Replica:
                 public_key=arguments.public_key,
                 limits=arguments.limits,
             )
-        fitting.named(loaded.predictor.manifest, arguments.model, version)
+        compatibility.check_identity(loaded.predictor.manifest, arguments.model, version)
         if self.profiling:
-            self.profiling.know(loaded.predictor.manifest, loaded.predictor.profile)
+            self.profiling.add_version(loaded.predictor.manifest, loaded.predictor.profile)
         return loaded
 
-    def accepts(self, new: Version, held: Version) -> None:
-        """Raises BundleError where `new` cannot answer what clients of `held` ask."""
-        fitting.check(new.predictor.manifest, held.predictor.manifest)
+    def accepts(self, new: Version, champion: Version) -> None:
+        """Raises BundleError where `new` cannot answer what clients of `champion` ask."""
+        compatibility.check(new.predictor.manifest, champion.predictor.manifest)
 
-    def swap(self, held: Held[Version]) -> None:
+    def swap(self, active: Active) -> None:
         """Answer with these from now on."""
         if hasattr(self, "service"):
-            self.service.held = held
+            self.service.active = active
         else:
-            self.service = Service(held, self._ledger, self.metrics, self._observers, self.arguments.queues)
+            self.service = Service(active, self._ledger, self.metrics, self._observers, self.arguments.queues)
 
     def tell(self, event: Swapped | Refused) -> None:
         """Pass an event to the observers."""
@@ -169,9 +169,9 @@ class Replica:
         await self._watcher.settled()
 
     def check(self) -> None:
-        """Raise when this replica should be replaced: nothing is held. A full disk would be full for another one."""
+        """Raise when this replica should be replaced: nothing was loaded. A full disk would be full for another one."""
         if not hasattr(self, "service"):
-            raise RuntimeError("nothing is held")
+            raise RuntimeError("nothing was loaded")
 
     @property
     def ongoing(self) -> int:
@@ -180,18 +180,17 @@ class Replica:
 
     def report(self) -> Mapping[str, object]:
         """What /health says."""
-        held = self.service.held
-        model = {"model": self.arguments.model, "version": held.champion.number}
-        status = UNLOADED if not held.serving else "ledger refuses" if self._ledger.refuses else "ok"
+        active = self.service.active
+        model = {"model": self.arguments.model, "version": active.champion.number}
+        status = UNLOADED if not active.serving else "ledger refuses" if self._ledger.refuses else "ok"
         rollout: dict[str, object] = {"replica": self.name, "process": os.getpid()}
         if self._watcher:
-            report: Report = self._watcher.report()
-            rollout |= {name: value for name, value in asdict(report).items() if name != "versions"}
-            rollout["versions"] = report.versions
+            rollout |= {name: getattr(active, name) for name in ("mode", "share", "serving", "generation")}
+            rollout |= asdict(self._watcher.report())
         return {"status": status, **model, "rollout": rollout}
 
     def _document(self) -> bytes:
-        champion = self.service.held.champion
+        champion = self.service.active.champion
         if self._described is None or self._described[0] != champion.number:
             document = openapi.document(champion.predictor, keys=self._keys is not None)
             self._described = (champion.number, document)

@@ -21,8 +21,8 @@ from tidemill.serve.door.keys import Keys, Scope
 from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.on_ray import ingress
-from tidemill.serve.wire.ask import Reply
 from tidemill.serve.wire.refusals import Limits, refused
+from tidemill.serve.wire.request import Reply
 from tidemill.steward import policy, status
 from tidemill.steward.steward import Office, Steward
 
@@ -74,7 +74,7 @@ class Deployed:
     """One steward, on a thread of its own."""
 
     def __init__(self, arguments: Arguments) -> None:
-        self._keys = None if arguments.keys is None else Keys.read(arguments.keys)
+        self._keys = None if arguments.keys is None else Keys(arguments.keys)
         self._application = application(arguments, self._keys)
         office = Office(
             registry=arguments.registry,

@@ -7,9 +7,9 @@ import msgspec
 import polars as pl
 
 from tidemill.errors import LedgerError
-from tidemill.ledger import covers, tables
+from tidemill.ledger import masking, tables
 from tidemill.ledger.record import Label
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.serve.wire import feedback
 
 _OTHERS = ("label", "value", "at")
@@ -47,23 +47,23 @@ class FileKeys:
         """
         if self.column is None or all(label.key is None for label in labels):
             return list(labels)
-        how = (tables.covered(self._ledger, self._model) or {}).get(self.column, Cover.KEEP)
-        if how is Cover.KEEP:
+        how = (tables.masked(self._ledger, self._model) or {}).get(self.column, Masking.KEEP)
+        if how is Masking.KEEP:
             return list(labels)
-        if how is Cover.MASK:
+        if how is Masking.MASK:
             raise LedgerError(
                 "Labels come by key where the ledger keeps keys",
                 observed=f"ledger.columns.{self.column}=mask",
                 remedy="name answers by id, or serve with this column hashed",
             )
-        secret = covers.found(self._ledger, self._ledger.segments(self._model))
+        secret = masking.found(self._ledger, self._ledger.segments(self._model))
         if secret is None:
             raise LedgerError(
                 "Labels come by key where the key for the ledger's digests is known",
                 observed=f"ledger.columns.{self.column}=hash, and no key for digests here",
-                remedy=f"set {covers.VARIABLE} as the server has it, or send these labels to POST /feedback",
+                remedy=f"set {masking.VARIABLE} as the server has it, or send these labels to POST /feedback",
             )
-        digest = covers.digests({label.key for label in labels if label.key is not None}, secret)
+        digest = masking.digests({label.key for label in labels if label.key is not None}, secret)
         return [msgspec.structs.replace(one, key=digest[one.key]) if one.key is not None else one for one in labels]
 
     def check(self, file: Path, labels: Sequence[Label], rows: pl.DataFrame) -> None:

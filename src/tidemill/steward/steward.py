@@ -21,7 +21,7 @@ from tidemill.bundle.registry.rollout import Desired
 from tidemill.bundle.registry.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.steward import acting, deciding, status
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
@@ -72,7 +72,7 @@ class Steward:
         self._alarms: set[tuple[str, str]] = set()
         self._entered = self._idle = False
         self._retraining: Retraining | None = None
-        self._covered: Mapping[str, Cover] = {}
+        self._covered: Mapping[str, Masking] = {}
         self._ready: tuple[object, Readiness] | None = None
         self._waits = ""
         assert office.ledger.path is not None
@@ -88,10 +88,10 @@ class Steward:
 
     def _uncover(self) -> None:
         """Leave out, from the beginning, what the server masks or hashes: such columns say nothing of themselves."""
-        told = tables.covered(self._office.ledger, self._office.model)
+        told = tables.masked(self._office.ledger, self._office.model)
         covered = (self._covered or self._office.ledger.columns) if told is None else told
         if covered != self._covered:
-            names = [name for name, found in covered.items() if found is not Cover.KEEP]
+            names = [name for name, found in covered.items() if found is not Masking.KEEP]
             self._covered, self._policy = covered, unwatched(self._given, names)
             self._weighing, self._entered = self._beginning(), False
 

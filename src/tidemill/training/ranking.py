@@ -186,4 +186,4 @@ def _stop_if_all_failed(trials: list[Trial]) -> None:
             observed=f"all {len(trials)} failed, the first with: {trials[0].error}",
             remedy="try one of them without -m first",
         )
-        sys.exit(f"TrainingError: {problem}")
+        sys.exit(problem.on_console())

@@ -18,7 +18,7 @@ from bulk_files import store
 
 from patience import PATIENCE, until
 from tidemill import cli
-from tidemill.bulk.worker import Work, Worker
+from tidemill.bulk.worker import Model, Work, Worker
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
@@ -67,9 +67,10 @@ def test_a_public_key_asks_for_its_signature(small_multiclass, table, tmp_path, 
 
 def test_a_worker_verifies_the_signature_itself(small_multiclass, registry, tmp_path):
     public = tmp_path / "none.pub"
-    work = {"registry": registry, "model": "small", "version": "1", "bundle": small_multiclass.folder, "kept": {}}
+    model = Model(registry=registry, name="small", alias="1", public_key=public)
+    work = Work(model=model, bundle=small_multiclass.folder, output=tmp_path / "out", kept={}, quarantine=False)
     with pytest.raises(SettingsError, match="The public key is a PEM file"):
-        Worker(Work(**work, output=tmp_path / "out", quarantine=False, public_key=public))
+        Worker(work)
 
 
 def answers_of(small, table):
@@ -205,8 +206,8 @@ def begun(registry, capsys):
         from tidemill.bundle.registry.registry import Registry
 
         job = Job(inputs=(str(path),), output=out, rows_per_part=100)
-        bundle = Registry(registry).fetch("small", "1")
-        Folder(out).claim(_run("small", "1", bundle, inputs.find(job.inputs), job)).close()
+        with Registry(registry).fetched("small", "1") as bundle:
+            Folder(out).claim(_run("small", "1", bundle, inputs.find(job.inputs), job)).close()
         return ("--input", path, "--output", out, "--rows-per-part", "100")
 
     return begin
@@ -281,15 +282,3 @@ def test_two_runs_never_work_in_one_folder(registry, table, tmp_path, capsys, be
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, _, err = predict(capsys, registry, *words)
     assert status == 1 and "another process is at work" in err
-
-
-def test_a_full_disk_leaves_no_half_of_a_part(tmp_path, small_multiclass):
-    from tidemill.bulk.folder import Folder, _place
-
-    def write(path):
-        path.write_bytes(b"half")
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space"):
-        _place(tmp_path / "part-00000-00000.parquet", write)
-    assert list(tmp_path.iterdir()) == [] and Folder(tmp_path).done() == set()

@@ -16,8 +16,8 @@ from bulk_files import store
 import own_ray
 from tidemill.bulk import cluster, inputs, reading
 from tidemill.bulk.folder import Folder
-from tidemill.bulk.run import Job, Model, _chunks, run
-from tidemill.bulk.worker import Work
+from tidemill.bulk.run import Job, _chunks, run
+from tidemill.bulk.worker import Model, Work
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.xdist_group("ray")
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from tidemill.bulk.run import Job, Model, run
+from tidemill.bulk.run import Job, run
+from tidemill.bulk.worker import Model
 from tidemill.errors import SchemaError
 
 
@@ -73,9 +74,7 @@ def test_an_actor_keeps_no_copy_of_what_it_has_loaded(small_multiclass, tmp_path
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     out = Folder(tmp_path / "out")
     work = Work(
-        registry=registry.path,
-        model="small",
-        version=version,
+        model=Model(registry=registry.path, name="small", alias=version),
         bundle=Path("on another node"),
         output=out.path,
         kept={},
@@ -102,7 +101,8 @@ UNKNOWN = """
 import functools, sys
 from pathlib import Path
 import ray._private.services
-from tidemill.bulk.run import Job, Model, run
+from tidemill.bulk.run import Job, run
+from tidemill.bulk.worker import Model
 from tidemill.errors import SettingsError
 
 ray._private.services._cached_find_gcs_addresses = functools.cache(set)  # whatever runs on this machine besides

@@ -1,5 +1,6 @@
 """What a worker process meets comes back as an error, also when it is its own death."""
 
+import dataclasses
 import json
 import os
 
@@ -8,7 +9,7 @@ import pytest
 
 from tidemill.bulk import pool
 from tidemill.bulk.inputs import Chunk
-from tidemill.bulk.worker import Work
+from tidemill.bulk.worker import Model, Work
 from tidemill.bundle import checksums
 from tidemill.errors import BundleError, SettingsError
 
@@ -22,15 +23,8 @@ class Deadly:
 
 @pytest.fixture
 def work(small_multiclass, tmp_path):
-    return Work(
-        registry="",
-        model="small",
-        version="1",
-        bundle=small_multiclass.folder,
-        output=tmp_path,
-        kept={},
-        quarantine=False,
-    )
+    model = Model(registry="", name="small", alias="1")
+    return Work(model=model, bundle=small_multiclass.folder, output=tmp_path, kept={}, quarantine=False)
 
 
 def chunk(content):
@@ -50,11 +44,7 @@ def test_a_fault_of_ours_comes_with_its_trace(work):
 def test_a_bundle_that_is_altered_stops_the_start(work, small_multiclass, tmp_path, monkeypatch):
     (tmp_path / checksums.NAME).write_text(json.dumps({"sha256": {"model.onnx": "0"}}))
     with pytest.raises(BundleError, match=r"names all of its files"):
-        list(
-            pool.score(
-                iter([]), Work(**{name: getattr(work, name) for name in Work.__slots__} | {"bundle": tmp_path}), 1
-            )
-        )
+        list(pool.score(iter([]), dataclasses.replace(work, bundle=tmp_path), 1))
 
 
 def test_the_environment_is_as_before(work, monkeypatch):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from ledger_entries import Write, described
+from ledger_entries import Write, described, turn
 
 from tidemill.ledger import frames
 from tidemill.ledger.record import Answered, Described, Label
@@ -30,7 +30,7 @@ def write(settings: LedgerSettings) -> Write:
         for version in versions:
             writer.describe(frames.described(version))
         for entries in segments:
-            writer.rotate()
+            turn(writer)
             writer.append([frames.answered(one) if isinstance(one, Answered) else frames.label(one) for one in entries])
         writer.close()
         note = {"model": "shop", "settings": msgspec.to_builtins(settings)}

@@ -11,10 +11,19 @@ import numpy as np
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import record
 from tidemill.ledger.record import Answered, Described, Form
+from tidemill.ledger.wal import Wal
 from tidemill.settings import Kind
 
 Write = Callable[..., Path]
 """What the fixture `write` is: segments and versions in, the writer's folder out."""
+
+
+def turn(wal: Wal) -> None:
+    """Have the newest segment closed, if it holds records, as its age does."""
+    seconds, wal._seconds = wal._seconds, 0.0
+    wal.tick()
+    wal._seconds = seconds
+
 
 AT = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 DAY = 86_400 * 10**9

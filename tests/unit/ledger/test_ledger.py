@@ -15,7 +15,7 @@ from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Label
-from tidemill.ledger.settings import Cover, LedgerSettings, WhenFull
+from tidemill.ledger.settings import LedgerSettings, Masking, WhenFull
 from tidemill.ledger.wal import Lag
 
 
@@ -118,7 +118,7 @@ def test_two_replicas_share_a_folder_and_one_goes_on_where_the_other_ends(settin
 
 
 def test_a_column_that_is_to_be_covered_and_does_not_exist_is_refused(tmp_path: Path) -> None:
-    ledger = Ledger(LedgerSettings(path=str(tmp_path), columns={"persn": Cover.MASK}), "shop")
+    ledger = Ledger(LedgerSettings(path=str(tmp_path), columns={"persn": Masking.MASK}), "shop")
     with pytest.raises(SettingsError, match=r"name in ledger.columns must be a column.*Got: persn; the columns are"):
         ledger.describe(described())
     ledger.close()

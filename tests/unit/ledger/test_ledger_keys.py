@@ -11,7 +11,7 @@ from ledger_entries import AT, DAY, ROW, SCHEMA, Write, answered, answers, descr
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import keys, record, tables
 from tidemill.ledger.record import Answered, Form, Label
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.ledger.shipper import Shipper
 from tidemill.settings import Kind
 
@@ -136,20 +136,20 @@ def test_a_label_by_key_holds_for_every_answer_that_was_given_before_it(settings
     assert lost["key"].to_list() == ["nobody"] and lost["id"].to_list() == [None]
 
 
-@pytest.mark.parametrize("cover", [Cover.HASH, Cover.MASK])
-def test_a_key_is_covered_as_its_column_is(settings: LedgerSettings, write: Write, cover: Cover) -> None:
+@pytest.mark.parametrize("cover", [Masking.HASH, Masking.MASK])
+def test_a_key_is_covered_as_its_column_is(settings: LedgerSettings, write: Write, cover: Masking) -> None:
     covering = replace(settings, columns={"order": cover})
     write([asked("aa", 7), labelled("7", "no", AT + DAY)], versions=(described(schema=KEYED),))
     ship(covering)
     (key,) = tables.answers(settings, "shop").collect()["key"]
-    assert (key is None) if cover is Cover.MASK else (len(key) == 32)
-    assert truths(settings) == {"aa-0": "no" if cover is Cover.HASH else None}
+    assert (key is None) if cover is Masking.MASK else (len(key) == 32)
+    assert truths(settings) == {"aa-0": "no" if cover is Masking.HASH else None}
     assert "7" not in tables.labels(settings, "shop").collect().get_column("key", default=pl.Series("key", [key]))
 
 
 def test_versions_with_columns_of_keys_of_different_covers(settings: LedgerSettings, write: Write) -> None:
     other = Schema(columns=(*SCHEMA.columns, Column(name="person id", kind=Kind.CATEGORICAL, role=Role.KEY)))
-    covering = replace(settings, columns={"person id": Cover.HASH})
+    covering = replace(settings, columns={"person id": Masking.HASH})
     second = answered("bb", [{**ROW, "person id": "7"}], version="2")
     versions = (described(schema=KEYED), described("2", other))
     write([asked("aa", 7), second, labelled("7", "no", AT + DAY)], versions=versions)

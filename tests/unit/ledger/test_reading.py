@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from tidemill.ledger import record, tables
 from tidemill.ledger.commits import Table
 from tidemill.ledger.record import Form, Label
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.ledger.shipper import Shipper
 from tidemill.ledger.upkeep import Upkeep
 
@@ -27,13 +27,13 @@ def test_before_anything_was_shipped_the_tables_are_empty(settings: LedgerSettin
 
 def test_what_is_covered_can_be_read_by_whoever_knows_the_path_alone(settings: LedgerSettings, write: Write) -> None:
     bare = LedgerSettings(path=settings.path)
-    assert tables.covered(bare, "shop") is None
-    hiding = replace(settings, columns={"size": Cover.MASK, "city": Cover.KEEP})
+    assert tables.masked(bare, "shop") is None
+    hiding = replace(settings, columns={"size": Masking.MASK, "city": Masking.KEEP})
     for number, given in enumerate((hiding, settings)):
         write([answered(f"{number}")])
         Shipper(given, "shop", given.segments("shop")).run()
         Upkeep(Table(settings.table("shop", "answers"), {}), given).compact()
-        assert tables.covered(bare, "shop") == ({"size": Cover.MASK} if number == 0 else {})
+        assert tables.masked(bare, "shop") == ({"size": Masking.MASK} if number == 0 else {})
 
 
 def test_labels_late_repeated_corrected_and_unknown(settings: LedgerSettings, write: Write) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from ledger_entries import AT, Write, answered, described
+from ledger_entries import AT, Write, answered, described, turn
 from shipping_parts import READ, inputs, ship, shipped
 
 from tidemill.data.schema import Column, Role, Schema
@@ -112,7 +112,7 @@ def test_a_living_writer_keeps_its_newest_segment(settings: LedgerSettings) -> N
     wal.describe(frames.described(described()))
     wal.append([frames.answered(answered("a"))])
     assert ship(settings) == 0
-    wal.rotate()
+    turn(wal)
     wal.append([frames.answered(answered("b"))])
     assert ship(settings) == 1
     assert shipped(settings)["request"].to_list() == ["a"]

@@ -15,7 +15,7 @@ from shipping_parts import READ, SEEN, inputs, ship
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import tables
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.moments import microseconds
 from tidemill.settings import Kind
 
@@ -134,7 +134,9 @@ def test_what_is_no_input_is_read_as_far_as_it_fits(
 
 
 def test_sensitive_columns_are_hashed_and_masked_ones_are_null(settings: LedgerSettings, write: Write) -> None:
-    settings = LedgerSettings(path=settings.path, columns={"note": Cover.MASK, "size": Cover.HASH, "color": Cover.MASK})
+    settings = LedgerSettings(
+        path=settings.path, columns={"note": Masking.MASK, "size": Masking.HASH, "color": Masking.MASK}
+    )
     rows = [{**ROW, "person": person, "note": "secret"} for person in ("bob", "eve", "bob", None)]
     write([answered("a", rows)])
     found = inputs(settings)

@@ -67,7 +67,7 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
         if latest.day in changes:
             changes[latest.day]()
             champion = str(registry.desired("small").champion)
-            await until_async(lambda: replicas[0].service.held.champion.number == champion, f"version {champion}")
+            await until_async(lambda: replicas[0].service.active.champion.number == champion, f"version {champion}")
 
     def _rollback() -> None:
         registry.rollback("small", by="s", reason="harm")

@@ -22,11 +22,10 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.ledger import frames
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.settings import LedgerSettings
+from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.batcher import Queues
-from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.service import Service
-from tidemill.serve.answering.version import Version
-from tidemill.serve.arguments import Arguments
+from tidemill.serve.arguments import Arguments, parse
 from tidemill.serve.door.endpoints import Endpoints
 from tidemill.serve.door.http import Application
 from tidemill.serve.door.inference.backend import ReplicaBackend
@@ -96,7 +95,7 @@ async def post(application: Any, path: str, content: object, **more: Any) -> Got
 
 
 def arguments(registry: str, **more: Any) -> Arguments:
-    return Arguments.model_validate({"registry": registry, "model": "small", "ledger": {"path": None}, **more})
+    return parse({"registry": registry, "model": "small", "ledger": {"path": None}, **more})
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +208,7 @@ class Stand:
 
 @contextlib.asynccontextmanager
 async def standing(
-    held: Held[Version], ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
+    held: Active, ledger: Ledger | None = None, queues: Queues | None = None, limits: Limits | None = None
 ) -> AsyncIterator[Stand]:
     metrics, observers, limits = Metrics("small"), Observers([]), limits or Limits()
     ledger = ledger or Ledger(LedgerSettings(path=None), "small")

@@ -8,9 +8,9 @@ import pytest
 from looking import BEGIN, kinds, look, office, rules
 from served import HOUR, MODEL, Served
 
-from tidemill.ledger import covers
+from tidemill.ledger import masking
 from tidemill.ledger.commits import Piece, Table
-from tidemill.ledger.settings import Cover
+from tidemill.ledger.settings import Masking
 from tidemill.steward import policy
 from tidemill.steward.book import Book, readings
 from tidemill.steward.steward import Steward
@@ -33,7 +33,7 @@ def watching(**changes):
 def masked(served, begin, rows, columns):
     """Answers whose city never reached the table, and a commit that says so, as the shipper makes it."""
     answers = served.answer(begin, rows, hours=10, city=pl.Series([None] * rows, dtype=pl.String))
-    noted = covers.noted(replace(served.ledger, columns=columns))
+    noted = masking.noted(replace(served.ledger, columns=columns))
     last = answers.tail(1).with_columns(id=pl.lit("f00-0"))
     Table(served.ledger.table(MODEL, "answers"), {}, noted).add([Piece(f"writer {begin}", 1, last)])
 
@@ -46,7 +46,7 @@ def alarmed(served):
 def test_a_masked_column_is_left_out_though_the_steward_began_before_the_first_answer(served):
     one = Steward(office(served), watching())
     one.look(BEGIN)
-    masked(served, BEGIN, 2000, {"city": Cover.MASK})
+    masked(served, BEGIN, 2000, {"city": Masking.MASK})
     look(served, 20, one=one)
     assert not alarmed(served)
     subjects = set(readings(served.ledger, MODEL).collect()["subject"])
@@ -67,14 +67,14 @@ def test_what_is_covered_later_is_weighed_without_it_from_then_on(served):
     served.answer(BEGIN, 1000, hours=10)
     one = look(served, 15, watching())
     assert any(check.column == "city" for check in one._weighing._reign.watches["quality"]._checks)
-    masked(served, BEGIN + 10 * HOUR, 2000, {"city": Cover.HASH})
+    masked(served, BEGIN + 10 * HOUR, 2000, {"city": Masking.HASH})
     look(served, 30, one=one)
     assert not any(check.column == "city" for check in one._weighing._reign.watches["quality"]._checks)
     assert "city" in one._policy.watches["drift"]["unwatched"]
 
 
 def test_a_model_is_not_trained_again_on_what_is_hidden(served):
-    masked(served, BEGIN, 2000, {"city": Cover.MASK})
+    masked(served, BEGIN, 2000, {"city": Masking.MASK})
     look(served, 40, replace(watching(triggers={"every_days": 0.2}), watches={}))
     assert kinds(served) == ["retrain", "drop"]
     assert "'city' hidden by ledger.columns" in Book(served.ledger, MODEL).decisions()[-1].reason

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tidemill.bundle.answers import Answers, network_outputs
+from tidemill.bundle.answers import Answers, joined, network_outputs
 from tidemill.data.raw import Raw
 from tidemill.data.target import Target
 from tidemill.errors import ExportError
@@ -73,14 +73,14 @@ def check(run: Callable[[Raw], Answers], raw: Raw, expected: Answers) -> Parity:
     """
     rows = len(next(iter(expected.values())))
     spread = _spread(expected)
-    got = _joined([run(_rows(raw, slice(start, start + _CHUNK))) for start in range(0, rows, _CHUNK)])
+    got = joined([run(_rows(raw, slice(start, start + _CHUNK))) for start in range(0, rows, _CHUNK)])
     difference = _largest(got, expected, raw, spread, f"batch {_CHUNK}")
     ties = int((got["label"] != expected["label"]).sum()) if "label" in expected else 0
     for batch in BATCHES:
         chosen = _spread_out(rows, _ROWS_AT_OTHER_BATCHES[batch])
         sample, reference = _rows(raw, chosen), {name: values[chosen] for name, values in expected.items()}
         parts = [run(_rows(sample, slice(start, start + batch))) for start in range(0, len(chosen), batch)]
-        difference = max(difference, _largest(_joined(parts), reference, sample, spread, f"batch {batch}"))
+        difference = max(difference, _largest(joined(parts), reference, sample, spread, f"batch {batch}"))
     return Parity(rows=rows, difference=difference, ties=ties, batches=BATCHES)
 
 
@@ -158,7 +158,3 @@ def _spread_out(rows: int, count: int) -> np.ndarray:
     """Up to `count` row numbers from first to last; the golden rows at the end are always among them."""
     half = count // 2
     return np.unique(np.concatenate([np.linspace(0, rows - 1, half).astype(int), np.arange(max(0, rows - half), rows)]))
-
-
-def _joined(parts: list[Answers]) -> Answers:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -7,12 +7,13 @@ between the two.
 """
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tidemill.bundle import checksums, manifest, signing
-from tidemill.bundle.registry import rollout, tosses
+from tidemill.bundle.registry import rollout
 from tidemill.bundle.registry.rollout import Action, Alias, Change, Desired, Mode
 from tidemill.bundle.registry.store import explained, is_version, open_store
 from tidemill.errors import RegistryError, listed
@@ -20,6 +21,7 @@ from tidemill.settings import PlainName
 
 _ALIASES = "aliases.json"
 _DESIRED = "desired.json"
+_SECRET = "tosses.key"
 
 __all__ = ["Alias", "Change", "Registry"]
 
@@ -124,43 +126,30 @@ class Registry:
             return self._store.mark(model, _DESIRED) or self._store.mark(model, _ALIASES)
 
     def toss_secret(self, model: str) -> bytes:
-        """What a canary's tosses are keyed with; see tosses.py."""
+        """What a canary's tosses are keyed with: without it, clients could compute which keys meet the challenger.
+
+        It is made with the first canary and stays, or keys would change sides; empty before.
+        """
         _check_name(model)
         with explained(f"{self.path}/{model}"):
-            return tosses.read(self._store, model)
+            return bytes.fromhex((self._store.read(model, _SECRET) or b"").decode("ascii"))
 
-    def fetch(self, model: str, name: str, *, verify: bool = True) -> Path:
-        """A local folder with the files of a version; give it to `discard` after use.
+    @contextmanager
+    def fetched(self, model: str, name: str, *, verify: bool = True) -> Iterator[Path]:
+        """A folder with the files of a version: the registry's own where it is local, else a copy for the block.
 
-        It is the registry's own folder where the registry is local. verify: compare the files with their checksums;
-        a Predictor does so itself.
+        verify: compare the files with their checksums; a Predictor does so itself.
 
         Raises:
             BundleError: a file is missing or altered.
         """
         version = self.resolve(model, name)
-        with explained(f"{self.path}/{model}/{version}"):
-            folder = self._store.fetch(model, version)
-        try:
+        with ExitStack() as stack:
+            with explained(f"{self.path}/{model}/{version}"):
+                folder = stack.enter_context(self._store.fetched(model, version))
             if verify:
                 checksums.verify(folder)
-        except BaseException:
-            self.discard(folder)
-            raise
-        return folder
-
-    def discard(self, fetched: Path) -> None:
-        """Remove what `fetch` copied here; of a local registry nothing is removed."""
-        self._store.discard(fetched)
-
-    @contextmanager
-    def fetched(self, model: str, name: str, *, verify: bool = True) -> Iterator[Path]:
-        """`fetch`, and `discard` at the block's end."""
-        folder = self.fetch(model, name, verify=verify)
-        try:
             yield folder
-        finally:
-            self.discard(folder)
 
     def describe(self, model: str, name: str) -> manifest.Manifest:
         """A version's manifest, without its other files being read."""
@@ -170,9 +159,10 @@ class Registry:
         return manifest.parse(content, f"{self.path}/{model}/{version}")
 
     def verify(self, model: str, name: str) -> None:
-        """Compare a version's files with their checksums; raises BundleError as `fetch` does."""
+        """Compare a version's files with their checksums; raises BundleError as `fetched` does."""
         version = self.resolve(model, name)
-        self.discard(self.fetch(model, version))
+        with self.fetched(model, version):
+            pass
         self._verified.add((model, version))
 
     def sign(self, model: str, name: str, private_key: Path) -> str:
@@ -283,8 +273,8 @@ class Registry:
             history = self.history(model)
             known = len(history)
             yield history
-            if any(entry.mode == Mode.CANARY for entry in history[known:]):
-                tosses.make(self._store, model)
+            if any(entry.mode == Mode.CANARY for entry in history[known:]) and self._store.read(model, _SECRET) is None:
+                self._store.replace(model, _SECRET, secrets.token_hex(32).encode(), private=True)
             aliases = rollout.aliases(history)
             content = {"format": 1, "aliases": aliases, "history": [change.to_dict() for change in history]}
             self._store.replace(model, _ALIASES, json.dumps(content, indent=2, ensure_ascii=False).encode())

@@ -12,7 +12,6 @@ What killed writers leave behind is invisible, and swept when a day old.
 import contextlib
 import errno
 import itertools
-import os
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from tidemill import durable
 from tidemill.bundle import checksums
 from tidemill.errors import LedgerError, RegistryError
 
@@ -116,21 +116,14 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.rm_file(held)
 
-    def fetch(self, model: str, version: str) -> Path:
-        """A local folder with the version's files; `discard` it when it has been used."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{model}-{version}-"))
-        try:
+    @contextlib.contextmanager
+    def fetched(self, model: str, version: str) -> Iterator[Path]:
+        """A local folder with the version's files, for as long as the block runs."""
+        with tempfile.TemporaryDirectory(prefix=f"{model}-{version}-", ignore_cleanup_errors=True) as folder:
             for name in self._names(f"{self.root}/{model}/{version}"):
-                if name == _CLAIM:  # the store's, no part of the bundle
-                    continue
-                self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", str(folder / name))
-        except BaseException:
-            self.discard(folder)
-            raise
-        return folder
-
-    def discard(self, fetched: Path) -> None:
-        shutil.rmtree(fetched, ignore_errors=True)
+                if name != _CLAIM:  # the store's, no part of the bundle
+                    self.filesystem.get_file(f"{self.root}/{model}/{version}/{name}", f"{folder}/{name}")
+            yield Path(folder)
 
     def add(self, model: str, folder: Path, stamp: Stamp) -> str:
         self._sweep(model)
@@ -186,17 +179,8 @@ class LocalStore(Store):
         return f"{told.st_ino}-{told.st_mtime_ns}-{told.st_size}"
 
     def replace(self, model: str, name: str, content: bytes, *, private: bool = False) -> None:
-        target = Path(self.root, model, name)
-        staged = Path(self.root, model, f"{_STAGING}{uuid.uuid4().hex}")  # where `_sweep` finds what a kill leaves
-        try:
-            staged.touch(0o600 if private else 0o666)
+        with durable.replacing(Path(self.root, model, name), _STAGING, 0o600 if private else 0o666) as staged:
             staged.write_bytes(content)
-            _sync(staged)
-            staged.replace(target)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-        _sync(target.parent)
 
     @contextlib.contextmanager
     def lock(self, model: str) -> Iterator[None]:
@@ -206,11 +190,9 @@ class LocalStore(Store):
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def fetch(self, model: str, version: str) -> Path:
-        return Path(self.root, model, version)
-
-    def discard(self, fetched: Path) -> None:
-        """What lies in the registry stays there."""
+    @contextlib.contextmanager
+    def fetched(self, model: str, version: str) -> Iterator[Path]:
+        yield Path(self.root, model, version)
 
     def add(self, model: str, folder: Path, stamp: Stamp) -> str:
         home = Path(self.root, model)
@@ -222,9 +204,9 @@ class LocalStore(Store):
             for number in itertools.count(max(map(int, self._numbers(model)), default=0) + 1):
                 stamp(staged, str(number))
                 for path in (*staged.iterdir(), staged):
-                    _sync(path)
+                    durable.sync(path)
                 if _rename(staged, home / str(number)):
-                    _sync(home)
+                    durable.sync(home)
                     return str(number)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
@@ -268,14 +250,6 @@ def _rename(staged: Path, target: Path) -> bool:
             return False
         raise
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _first(error: Exception) -> str:

@@ -1,24 +1,22 @@
 """The watcher: keeps what a replica holds as the registry says, off the path of requests.
 
-    registry's desired.json → load what is not held yet, in a thread → check → swap one reference
+    registry's desired.json → load what is not active yet, in a thread → check → swap one reference
 
-Whatever cannot be loaded or does not fit is refused by name, and what was held goes on. It knows no Ray and no HTTP;
-what a version is, the replica decides: `V` is anything.
+Whatever cannot be loaded or does not fit is refused by name, and what was active goes on. It knows no Ray and no HTTP.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from typing import Generic
 
+from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.registry.rollout import Alias, Desired, Mode
 from tidemill.errors import RegistryError, TidemillError
-from tidemill.serve.answering.held import Held, Refusal, Replica, Report, Source, V
+from tidemill.serve.answering.active import Active, Refusal, Replica, Report
 from tidemill.serve.answering.threads import in_thread
+from tidemill.serve.answering.version import Version
 from tidemill.serve.hooks.observer import Refused, Swapped
-
-__all__ = ["Held", "Refusal", "Replica", "Report", "Source", "Watcher"]
 
 log = logging.getLogger("ray.serve")
 _ROLES = (Alias.CHAMPION, Alias.CHALLENGER)
@@ -26,26 +24,22 @@ _PREVIOUS = "previous"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a version is asked for again that could not be reached
 
 
-class Watcher(Generic[V]):
+class Watcher:
     """`await start()`, and the replica follows the registry until `await stop()`. All methods run in one event loop.
 
     Args:
         seconds: between looks at the registry.
-        keep_previous: keep the champion before the present one loaded, so that a rollback needs no loading.
     """
 
-    def __init__(
-        self, registry: Source, model: str, replica: Replica[V], *, seconds: float = 0.5, keep_previous: bool = True
-    ) -> None:
+    def __init__(self, registry: Registry, model: str, replica: Replica, *, seconds: float = 0.5) -> None:
         self._registry = registry
         self._model = model
         self._replica = replica
         self._seconds = seconds
-        self._keep_previous = keep_previous
-        self._held: Held[V]
+        self._active: Active
         self._versions: dict[str, str] = {}
-        self._kept: dict[str, V] = {}
-        self._loading: dict[str, asyncio.Future[V]] = {}
+        self._kept: dict[str, Version] = {}
+        self._loading: dict[str, asyncio.Future[Version]] = {}
         self._refused: dict[str, Refusal] = {}
         self._unfit: set[str] = set()
         self._desired = Desired(generation=0)
@@ -70,14 +64,14 @@ class Watcher(Generic[V]):
         begun = time.monotonic()
         version, champion = await self._first(self._desired)
         self._kept, self._versions = {version: champion}, {Alias.CHAMPION: version}
-        self._held = Held(champion=champion, serving=self._desired.serving)
-        self._replica.swap(self._held)
+        self._active = Active(champion=champion, serving=self._desired.serving)
+        self._replica.swap(self._active)
         self._replica.tell(Swapped(Alias.CHAMPION, None, version, time.monotonic() - begun))
         self._moving = asyncio.create_task(self._move(self._desired))
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Follow no longer. What is held stays held; what is being loaded is discarded."""
+        """Follow no longer. What is active stays active; what is being loaded is discarded."""
         tasks = [task for task in (self._watching, self._moving) if task is not None]
         for task in tasks:
             task.cancel()
@@ -91,11 +85,11 @@ class Watcher(Generic[V]):
         """Look at the registry now, and begin to follow what it says."""
         async with self._turn:
             try:
-                if self._mark == await in_thread(lambda: self._registry.state_mark(self._model)):
+                if self._mark == await in_thread(self._registry.state_mark, self._model):
                     self._readable()
                     return
                 desired, mark = await self._read()
-            except Exception as error:  # whatever it is, what is held goes on
+            except Exception as error:  # whatever it is, what is active goes on
                 self._unreadable(error)
                 return
             self._mark = mark
@@ -108,13 +102,8 @@ class Watcher(Generic[V]):
         await self._passed.wait()
 
     def report(self) -> Report:
-        held = self._held
         return Report(
             versions=dict(self._versions),
-            mode=held.mode,
-            share=held.share,
-            serving=held.serving,
-            generation=held.generation,
             wanted=self._desired.generation,
             behind=time.monotonic() - self._abreast,
             refused=tuple(self._refused.values()),
@@ -129,8 +118,8 @@ class Watcher(Generic[V]):
 
     async def _read(self) -> tuple[Desired, str | None]:
         """The mark is taken first: a change in between is then seen by the next look."""
-        mark = await in_thread(lambda: self._registry.state_mark(self._model))
-        desired = await in_thread(lambda: self._registry.desired(self._model))
+        mark = await in_thread(self._registry.state_mark, self._model)
+        desired = await in_thread(self._registry.desired, self._model)
         if desired.champion is None:
             raise RegistryError(
                 "A model that is served has a champion",
@@ -138,23 +127,23 @@ class Watcher(Generic[V]):
                 remedy=f"name one: tidemill registry promote {self._model} VERSION",
             )
         if desired.mode is Mode.CANARY:
-            self._secret = await in_thread(lambda: self._registry.toss_secret(self._model))
+            self._secret = await in_thread(self._registry.toss_secret, self._model)
         return desired, mark
 
     def _readable(self) -> None:
         if self._error is not None:
             log.info("The registry can be read again")
             self._error = None
-        if self._held.generation == self._desired.generation and not self._refused:
+        if self._active.generation == self._desired.generation and not self._refused:
             self._abreast = time.monotonic()
 
     def _unreadable(self, error: Exception) -> None:
         self._unread += 1
         if self._error != str(error):
             self._error = str(error)
-            log.error("The registry cannot be read; what is held goes on. %s", self._error)
+            log.error("The registry cannot be read; what is active goes on. %s", self._error)
 
-    async def _first(self, desired: Desired) -> tuple[str, V]:
+    async def _first(self, desired: Desired) -> tuple[str, Version]:
         """The champion, or the newest one before it that can be loaded; whether it fits, nobody tells a new replica."""
         champion = str(desired.champion)
         try:
@@ -163,14 +152,14 @@ class Watcher(Generic[V]):
             raise
         except TidemillError as error:
             self._refuse(Alias.CHAMPION, champion, error)
-            for earlier in await in_thread(lambda: self._registry.champions(self._model)):
+            for earlier in await in_thread(self._registry.champions, self._model):
                 if earlier != champion:
                     with contextlib.suppress(TidemillError):
                         return earlier, await self._loaded(earlier)
             raise
 
-    def _loaded(self, version: str) -> "asyncio.Future[V]":
-        return in_thread(lambda: self._replica.load(version))
+    def _loaded(self, version: str) -> "asyncio.Future[Version]":
+        return in_thread(self._replica.load, version)
 
     def _begin(self, desired: Desired) -> None:
         """Follow a new state in place of the one before, finished or not."""
@@ -195,7 +184,7 @@ class Watcher(Generic[V]):
             except Exception:
                 log.exception("What the registry says could not be brought about; it is tried again")
             self._passed.set()
-            if self._held.generation == desired.generation:
+            if self._active.generation == desired.generation:
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -213,33 +202,33 @@ class Watcher(Generic[V]):
 
     def _take(self, desired: Desired) -> None:
         """Hold what is loaded of what is desired, by one swap."""
-        held, kept, versions = self._held, self._kept, dict(self._versions)
+        active, kept, versions = self._active, self._kept, dict(self._versions)
         wanted = _wanted(desired)
         champion = wanted[Alias.CHAMPION]
         before = versions[Alias.CHAMPION]
         if champion != before and self._fits(Alias.CHAMPION, champion, before, desired.rolled_back):
             self._unfit.discard(champion)
             versions |= {Alias.CHAMPION: champion, _PREVIOUS: before}
-        if not (self._keep_previous and desired.serving):
+        if not desired.serving:
             versions.pop(_PREVIOUS, None)
         champion, challenger = versions[Alias.CHAMPION], wanted.get(Alias.CHALLENGER)
         versions.pop(Alias.CHALLENGER, None)
         if challenger not in (None, champion) and self._fits(Alias.CHALLENGER, str(challenger), champion):
             versions[Alias.CHALLENGER] = str(challenger)
         beside = versions.get(Alias.CHALLENGER)
-        after = Held(
+        after = Active(
             champion=kept[champion],
             challenger=None if beside is None else kept[beside],
             mode=Mode.OFF if beside is None else desired.mode,
             share=0.0 if beside is None else desired.share,
-            generation=held.generation if self._open(desired, versions) else desired.generation,
+            generation=active.generation if self._open(desired, versions) else desired.generation,
             serving=desired.serving,
             secret=self._secret,
         )
         told = self._versions
-        if any(told.get(alias) != versions.get(alias) for alias in _ROLES) or _rest(after) != _rest(held):
+        if any(told.get(alias) != versions.get(alias) for alias in _ROLES) or _rest(after) != _rest(active):
             self._replica.swap(after)
-        self._held, self._versions = after, versions
+        self._active, self._versions = after, versions
         self._kept = {version: kept[version] for version in versions.values()}
         for alias in _ROLES:
             old, new = told.get(alias), versions.get(alias)
@@ -290,5 +279,5 @@ def _wanted(desired: Desired) -> dict[str, str]:
     return versions
 
 
-def _rest(held: Held[V]) -> tuple[Mode, float, int, bool]:
-    return held.mode, held.share, held.generation, held.serving
+def _rest(active: Active) -> tuple[Mode, float, int, bool]:
+    return active.mode, active.share, active.generation, active.serving

@@ -54,7 +54,7 @@ async def read(
         body = await _all(coming, int(length), receive, limits, traffic)
         if predicts:
             traffic.admit(traffic.predicting + 1)
-    if len(body) > most:  # of a length that was not told
+    if len(body) > most:  # of a length that its header did not say
         raise too_large(limits, f"{len(body)} bytes")
     encoding = headers.get(b"content-encoding")
     if not encoding:
@@ -66,13 +66,13 @@ async def read(
 
 
 async def _all(
-    first: Coroutine[Any, Any, _Message], told: int, receive: Receive, limits: Limits, traffic: Traffic
+    first: Coroutine[Any, Any, _Message], length: int, receive: Receive, limits: Limits, traffic: Traffic
 ) -> bytes:
     """Counted while it comes: by the length that it was said to have, and by what has come beyond that."""
     parts, size, held = [], 0, 0
     try:
-        if told > LONG:
-            held = traffic.hold(0, told)
+        if length > LONG:
+            held = traffic.hold(0, length)
         async with asyncio.timeout(limits.seconds):
             message = await first
             while True:

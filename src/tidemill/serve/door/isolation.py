@@ -14,7 +14,6 @@ import random
 import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ TOKEN = "TIDEMILL_SERVER"
 HEADER = "x-tidemill-server"
 """Header, and key of gRPC's metadata, in which HAProxy sends it; what a client sends under this name is replaced."""
 SAFE_PATH = "PYTHONSAFEPATH"
-_HEADER = HEADER.encode()
 _FIRST, _END, _BLOCK = 20_000, 30_000, 200
 """Ports: below those that the system gives out by itself (32768 on Linux), above those of Ray's workers (10002 on)."""
 _BESIDE = (
@@ -156,24 +154,13 @@ def job() -> Any:
     return Job()
 
 
-def check_token(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """
+def check_token(given: bytes | None) -> None:
+    """given: what came as the header, or in the metadata of a call.
+
     Raises:
         RequestError: 421, the request came by another server's HAProxy, or by none.
     """
     token = os.environ.get(TOKEN)
-    if token:
-        _check(next((value for name, value in headers if name == _HEADER), b""), token)
-
-
-def check_call(metadata: Mapping[str, str]) -> None:
-    """As `check_token`, for gRPC."""
-    token = os.environ.get(TOKEN)
-    if token:
-        _check(metadata.get(HEADER, "").encode(), token)
-
-
-def _check(given: bytes, token: str) -> None:
-    if not hmac.compare_digest(given, token.encode()):
+    if token and not hmac.compare_digest(given or b"", token.encode()):
         rule = "A replica answers what comes through its own server"
         raise refused(421, rule, "a request that does not", "send it to the server's address, not to a replica's")

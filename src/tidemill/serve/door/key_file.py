@@ -20,6 +20,7 @@ from typing import Annotated
 
 import msgspec
 
+from tidemill import durable
 from tidemill.errors import SettingsError, listed
 
 _MAKE = "make one: tidemill keys create --file {} --name app --scopes predict,feedback"
@@ -159,7 +160,8 @@ def _changing(path: Path) -> Iterator[list[Key]]:
         with _locked(path.parent):
             keys = read(path) if path.exists() else []
             yield keys
-            _write(path, msgspec.json.format(msgspec.json.encode(_File(1, keys)), indent=2))
+            with durable.replacing(path, f".{path.name}-", 0o600) as staged:
+                staged.write_bytes(msgspec.json.format(msgspec.json.encode(_File(1, keys)), indent=2) + b"\n")
     except OSError as error:
         raise SettingsError(
             "A file of API keys can be written",
@@ -176,16 +178,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise

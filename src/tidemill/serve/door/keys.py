@@ -56,15 +56,11 @@ class Keys:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._nobody = os.urandom(32)  # the digest of a secret that nobody has
-        self._mark = self._told = _mark(path)
+        self._mark = self._logged = _mark(path)
         """Of the file: when it was read, and when a failure to read it was last logged."""
         self._entries = _entries(path, {})
         self._closed = threading.Event()
         self._follower: threading.Thread | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> "Keys":
-        return cls(path)
 
     def check(self, presented: str | None, scope: Scope) -> Key:
         """The key that was presented, when it is good for `scope`.
@@ -120,11 +116,11 @@ class Keys:
         try:
             self._entries = _entries(self._path, self._entries)
         except (SettingsError, OSError) as error:
-            if mark != self._told:
-                self._told = mark
+            if mark != self._logged:
+                self._logged = mark
                 log.error("The file of API keys was changed and cannot be read: the keys before stay valid. %s", error)
             return False
-        self._mark = self._told = mark
+        self._mark = self._logged = mark
         log.warning("%d API keys are valid now, by %s", len(self._entries), self._path)
         return True
 

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 import tidemill
-from tidemill.bundle.answers import Answers
 from tidemill.bundle.manifest import Identity
 from tidemill.bundle.predictor import Predictor
 from tidemill.ledger import keys as ledger_keys
+from tidemill.ledger.record import Role
 from tidemill.serve.door.openapi_schemas import Schema, fixed, label, prediction, ref, row, tensor_names
 from tidemill.serve.wire import protocol
 from tidemill.serve.wire.reader import Reader
-from tidemill.settings import Objective
+from tidemill.serve.wire.request import Answer
 
 _STATUS = {
     400: "The body is no such request",
@@ -38,7 +38,7 @@ _KEYED = (401, 403, 429)
 _BODY = (400, 408, 413, 415, 422)
 _JSON, _ARROW, _BINARY = "application/json", "application/vnd.apache.arrow.stream", "application/octet-stream"
 _BYTES: Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
-_ID = "0123456789ab1-0"
+_REQUEST = "0123456789ab1"
 
 
 def document(predictor: Predictor, *, keys: bool = False) -> bytes:
@@ -66,8 +66,10 @@ def document(predictor: Predictor, *, keys: bool = False) -> bytes:
 
 def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
     rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
-    given = _example(predictor, identity)
-    answer = {"model": identity.model, "version": str(identity.version), "predictions": [given]}
+    first = {name: values[:1] for name, values in predictor.golden.answers.items()}
+    answer = msgspec.json.decode(protocol.encode(_REQUEST, Answer(first, identity, Role.CHAMPION)).body)
+    answer["version"] = str(identity.version)
+    given = answer["predictions"][0]
     known = given.get("label", given.get("value"))
     predict = _operation(
         "predict",
@@ -84,7 +86,7 @@ def _own(predictor: Predictor, identity: Identity, keys: bool) -> Schema:
         {_JSON: _content("FeedbackResponse", {"received": 1})},
         (*_BODY, 404, 503),
         keys,
-        request={_JSON: _content("FeedbackRequest", {"labels": [{"id": _ID, "label": known}]})},
+        request={_JSON: _content("FeedbackRequest", {"labels": [{"id": given["id"], "label": known}]})},
     )
     health = _operation("health", "Whether it answers, and with which versions.", {_JSON: _content("Health")}, ())
     health["responses"]["503"] = {
@@ -210,30 +212,20 @@ def _path(name: str, schema: Schema) -> Schema:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-_LENGTH: Schema = {
-    "name": "Inference-Header-Content-Length",
-    "in": "header",
-    "description": "Bytes of the JSON, where binary data follow it",
-    "schema": {"type": "integer", "minimum": 0},
-}
-_TIMEOUT: Schema = {
-    "name": "X-Request-Timeout-Seconds",
-    "in": "header",
-    "description": "When the client will have given up",
-    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 86400},
-}
-_VERSION: Schema = {
-    "name": "X-Model-Version",
-    "in": "header",
-    "description": "The version that answers, where the body does not say so: an Arrow body has no place for it",
-    "schema": {"type": "string"},
-}
+def _header(name: str, description: str, **schema: object) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
-def _example(predictor: Predictor, identity: Identity) -> dict[str, Any]:
-    answers: Answers = predictor.golden.answers
-    if identity.objective is Objective.REGRESSION:
-        value, lower, upper = (float(answers[name][0]) for name in ("value", "lower", "upper"))
-        return {"id": _ID, "value": value, "interval": [lower, upper]}
-    probabilities = dict(zip(identity.classes, map(float, answers["probabilities"][0]), strict=True))
-    return {"id": _ID, "probabilities": probabilities, "label": str(answers["label"][0])}
+_LENGTH = _header(
+    "Inference-Header-Content-Length", "Bytes of the JSON, where binary data follow it", type="integer", minimum=0
+)
+_TIMEOUT = _header(
+    "X-Request-Timeout-Seconds",
+    "When the client will have given up",
+    **{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 86400},
+)
+_VERSION = _header(
+    "X-Model-Version",
+    "The version that answers, where the body does not say so: an Arrow body has no place for it",
+    type="string",
+)

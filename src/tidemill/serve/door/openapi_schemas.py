@@ -67,7 +67,7 @@ def prediction(identity: Identity) -> Schema:
         return _object(properties, ["id", "value", "interval"])
     probability = {"type": "number", "minimum": 0, "maximum": 1.000001}  # rounded as float32
     classes = identity.classes
-    probabilities = _object(dict.fromkeys(classes, probability), classes)
+    probabilities = _object(dict.fromkeys(classes, probability))
     label = {"type": "string", "enum": classes}
     properties = {"id": id_, "probabilities": probabilities, "label": label, "version": version}
     return _object(properties, ["id", "probabilities", "label"])
@@ -90,15 +90,15 @@ def label(identity: Identity, key: str | None) -> Schema:
     properties: Schema = {"id": {"type": "string", "pattern": ID}, "label": value, "at": at}
     if key is None:
         return _object(properties, ["id", "label"])
-    told = f"What the record had as {key!r} in /predict. The label holds for every answer to it that was given before."
-    properties["key"] = {"type": ["string", "number"], "minLength": 1, "description": told}
+    text = f"What the record had as {key!r} in /predict. The label holds for every answer to it that was given before."
+    properties["key"] = {"type": ["string", "number"], "minLength": 1, "description": text}
     return _object(properties, ["label"]) | {"oneOf": [{"required": ["id"]}, {"required": ["key"]}]}
 
 
 def fixed(identity: Identity) -> Mapping[str, Schema]:
     """Those that look alike for every model."""
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
-    error = _object({"rule": text, "observed": text, "remedy": text}, ["rule", "observed", "remedy"])
+    error = _object({"rule": text, "observed": text, "remedy": text})
     version = {"type": ["string", "integer", "null"], "description": "The version that shall answer: one in use."}
     keys = {"type": ["array", "null"], "items": {"type": ["string", "integer"]}, "description": "A record's key each."}
     output = _object({"name": {"enum": list(names(identity.objective))}, "parameters": {"type": "object"}}, ["name"])
@@ -118,30 +118,21 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
             "skipped": {**count, "description": "Rows that were not counted, to take little time from answers."},
             "inputs": profile,
             "answers": profile,
-        },
-        ["hour", "version", "unreadable", "skipped", "inputs", "answers"],
+        }
     )
     inference = {"type": "array", "items": ref("InferInput"), "minItems": 1}
     return {
-        "PredictRequest": _object(
-            {"rows": {"type": "array", "items": ref("Row")}, "version": version, "keys": keys}, ["rows"]
-        ),
-        "PredictResponse": _object(
-            {"model": text, "version": text, "predictions": {"type": "array", "items": ref("Prediction")}},
-            ["model", "version", "predictions"],
-        ),
-        "FeedbackRequest": _object({"labels": {"type": "array", "items": ref("Label")}}, ["labels"]),
-        "FeedbackResponse": _object({"received": count}, ["received"]),
+        "PredictRequest": _object({"rows": _array(ref("Row")), "version": version, "keys": keys}, ["rows"]),
+        "PredictResponse": _object({"model": text, "version": text, "predictions": _array(ref("Prediction"))}),
+        "FeedbackRequest": _object({"labels": _array(ref("Label"))}),
+        "FeedbackResponse": _object({"received": count}),
         "Health": {
             "type": "object",
             "properties": {"status": text, "model": text, "version": text},
             "required": ["status"],
         },
-        "Profiles": _object(
-            {"model": text, "replicas": {"type": "array", "items": text}, "hours": {"type": "array", "items": hour}},
-            ["model", "replicas", "hours"],
-        ),
-        "Error": _object({"error": error}, ["error"]),
+        "Profiles": _object({"model": text, "replicas": _array(text), "hours": _array(hour)}),
+        "Error": _object({"error": error}),
         "InferOutput": output,
         "InferRequest": {
             "type": "object",
@@ -149,7 +140,7 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
                 "id": text,
                 "parameters": {"type": "object"},
                 "inputs": inference,
-                "outputs": {"type": "array", "items": ref("InferOutput")},
+                "outputs": _array(ref("InferOutput")),
             },
             "required": ["inputs"],
         },
@@ -160,17 +151,23 @@ def fixed(identity: Identity) -> Mapping[str, Schema]:
                 "model_name": text,
                 "model_version": text,
                 "parameters": {"type": "object"},
-                "outputs": {"type": "array", "items": _object(answer, ["name", "datatype", "shape"])},
+                "outputs": _array(_object(answer, ["name", "datatype", "shape"])),
             },
             "required": ["model_name", "model_version", "outputs"],
         },
-        "ProtocolError": _object({"error": text}, ["error"]),
+        "ProtocolError": _object({"error": text}),
     }
 
 
-def _object(properties: Mapping[str, Any], required: Sequence[str]) -> Schema:
+def _object(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> Schema:
+    """required: all where nothing else is said."""
+    needed = list(properties if required is None else required)
     schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
-    return schema | ({"required": list(required)} if required else {})
+    return schema | ({"required": needed} if needed else {})
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
 
 
 def _column(column: Column) -> Schema:
@@ -188,25 +185,25 @@ def _column(column: Column) -> Schema:
 
 
 def _described(column: Column) -> str:
-    told = [str(column.kind)]
+    parts = [str(column.kind)]
     if column.kind is Kind.NUMERIC:
-        told.append(f"whole numbers within ±{EXACT}")
-        told.append(f"as text: {what_is_taken(column)}")
+        parts.append(f"whole numbers within ±{EXACT}")
+        parts.append(f"as text: {what_is_taken(column)}")
     elif column.kind is Kind.BOOLEAN:
-        told.append("true, yes, t, y, 1; false, no, f, n, 0")
+        parts.append("true, yes, t, y, 1; false, no, f, n, 0")
     elif column.kind is Kind.TIMESTAMP:
-        told.append(f"{what_is_taken(column)}; without an offset: UTC")
+        parts.append(f"{what_is_taken(column)}; without an offset: UTC")
     elif column.numeric_categories:
-        told.append('3, 3.0, "3" and "3.0" are one')
+        parts.append('3, 3.0, "3" and "3.0" are one')
     if column.minimum is not None or column.maximum is not None:
-        told.append(f"usually from {_bound(column.minimum)} to {_bound(column.maximum)}")
+        parts.append(f"usually from {_bound(column.minimum)} to {_bound(column.maximum)}")
     if column.domain is not None:
         more = ", …" if len(column.domain) > _SHOWN else ""
-        told.append(f"usually one of {', '.join(column.domain[:_SHOWN])}{more}; others are taken too")
+        parts.append(f"usually one of {', '.join(column.domain[:_SHOWN])}{more}; others are taken too")
     if column.missing_marks:
-        told.append(f"missing also as {', '.join(column.missing_marks)}")
-    told.append("may be missing (null, or left out)" if column.missing_allowed else "always needed")
-    return "; ".join(told)
+        parts.append(f"missing also as {', '.join(column.missing_marks)}")
+    parts.append("may be missing (null, or left out)" if column.missing_allowed else "always needed")
+    return "; ".join(parts)
 
 
 def _bound(value: float | None) -> str:

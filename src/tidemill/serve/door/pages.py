@@ -147,7 +147,7 @@ def _operation(path: str, method: str, one: Document) -> str:
         parts.append(f"<p class='quiet'>Answer: <code>{escape(kind)}</code>{_schema(content)}</p>")
         if "example" in content:
             parts.append(f"<pre>{_json(content['example'])}</pre>")
-    others = [(status, told["description"]) for status, told in one["responses"].items() if status != "200"]
+    others = [(status, other["description"]) for status, other in one["responses"].items() if status != "200"]
     parts.append(f"<details><summary>Other answers</summary>{_table(('', ''), others)}</details></section>")
     return "".join(parts)
 

@@ -52,29 +52,20 @@ _ANSWERING = (
 """The paths whose answers' durations are the stage `total`; looking at health or metrics would flatter it."""
 _REMEMBERED = 500  # paths and statuses; a client may make up names, but cannot fill the memory with them
 
+_Gauge, _Counter = GaugeMetricFamily, CounterMetricFamily
 WATCHED: dict[str, tuple[type[Metric], str, str, str | None]] = {
-    "queue_rows": (GaugeMetricFamily, "tidemill_queue_rows", "Rows that wait for the session", None),
-    "queue_requests": (GaugeMetricFamily, "tidemill_queue_requests", "Requests that wait for the session", None),
+    "queue_rows": (_Gauge, "tidemill_queue_rows", "Rows that wait for the session", None),
+    "queue_requests": (_Gauge, "tidemill_queue_requests", "Requests that wait for the session", None),
     "versions": (InfoMetricFamily, "tidemill_version", "The versions in use", "role"),
-    "shadow_lag": (GaugeMetricFamily, "tidemill_shadow_lag_seconds", "Age of the oldest unanswered shadow row", None),
-    "shadow_rows": (
-        CounterMetricFamily,
-        "tidemill_shadow_rows",
-        "A shadow's rows: answered, shed or failed",
-        "outcome",
-    ),
-    "ledger_lag": (GaugeMetricFamily, "tidemill_ledger_lag_seconds", "Age of the oldest entry not yet shipped", None),
-    "ledger_lost": (CounterMetricFamily, "tidemill_ledger_lost_records", "Answers that were not recorded", None),
-    "ledger_failures": (CounterMetricFamily, "tidemill_ledger_failures", "How often the shipping process died", None),
-    "categories": (CounterMetricFamily, "tidemill_categories", "Values of categorical columns", "column"),
-    "unseen": (CounterMetricFamily, "tidemill_unseen_categories", "Those that training never had", "column"),
-    "observer_failures": (
-        CounterMetricFamily,
-        "tidemill_observer_failures",
-        "Exceptions that an observer raised",
-        "observer",
-    ),
-    "observer_dropped": (CounterMetricFamily, "tidemill_observer_dropped", "Events an observer missed", "observer"),
+    "shadow_lag": (_Gauge, "tidemill_shadow_lag_seconds", "Age of the oldest unanswered shadow row", None),
+    "shadow_rows": (_Counter, "tidemill_shadow_rows", "A shadow's rows: answered, shed or failed", "outcome"),
+    "ledger_lag": (_Gauge, "tidemill_ledger_lag_seconds", "Age of the oldest entry not yet shipped", None),
+    "ledger_lost": (_Counter, "tidemill_ledger_lost_records", "Answers that were not recorded", None),
+    "ledger_failures": (_Counter, "tidemill_ledger_failures", "How often the shipping process died", None),
+    "categories": (_Counter, "tidemill_categories", "Values of categorical columns", "column"),
+    "unseen": (_Counter, "tidemill_unseen_categories", "Those that training never had", "column"),
+    "observer_failures": (_Counter, "tidemill_observer_failures", "Exceptions that an observer raised", "observer"),
+    "observer_dropped": (_Counter, "tidemill_observer_dropped", "Events an observer missed", "observer"),
 }
 """Name for `watch` → kind, metric, help, and the label that the keys of a mapping go under."""
 

@@ -58,24 +58,22 @@ class Observers:
     """Hands an event over; for the event loop: it never waits and never raises."""
 
     def __init__(self, observers: Sequence[Observer], capacity: int = 10_000, room: int = _ROOM) -> None:
-        self._deliveries = [_Delivery(observer, capacity, room) for observer in observers]
+        names = _unique([type(observer).__name__ for observer in observers])
+        self._deliveries = [_Delivery(*one, capacity, room) for one in zip(names, observers, strict=True)]
         self._by_event: dict[type, tuple[_Delivery, ...]] = {
             kind: tuple(delivery for delivery in self._deliveries if kind in delivery.methods) for kind in _METHODS
         }
         self.emit = self._emit if any(self._by_event.values()) else _nothing
-        self._names = _unique([type(observer).__name__ for observer in observers])
-        for delivery, name in zip(self._deliveries, self._names, strict=True):
-            delivery.start(name)
 
     @property
     def dropped(self) -> dict[str, int]:
         """Events that an observer did not get, by the name of its class (a second one of a class is `Class-2`)."""
-        return {name: delivery.dropped for name, delivery in zip(self._names, self._deliveries, strict=True)}
+        return {delivery.name: delivery.dropped for delivery in self._deliveries}
 
     @property
     def failures(self) -> dict[str, int]:
         """Exceptions that an observer raised, by name."""
-        return {name: delivery.failures for name, delivery in zip(self._names, self._deliveries, strict=True)}
+        return {delivery.name: delivery.failures for delivery in self._deliveries}
 
     def close(self, seconds: float = 5.0) -> None:
         """Deliver what waits and close every observer, for at most `seconds` in all; the rest counts as dropped."""
@@ -104,7 +102,8 @@ def _size(event: Event) -> int:
 class _Delivery:
     """One observer, its queue and its thread. given, taken: bytes of requests; each is counted by one thread only."""
 
-    def __init__(self, observer: Observer, capacity: int, room: int) -> None:
+    def __init__(self, name: str, observer: Observer, capacity: int, room: int) -> None:
+        self.name = name
         self.queue: deque[Event] = deque()
         self.capacity, self.room = capacity, room
         self.given = self.taken = 0
@@ -118,10 +117,7 @@ class _Delivery:
         self._closing = threading.Event()
         self._until = float("inf")
         self._logged = -_QUIET
-        self._thread: threading.Thread | None = None
-
-    def start(self, name: str) -> None:
-        self._thread = threading.Thread(target=self._run, args=(name,), name=f"observer {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"observer {name}", daemon=True)
         self._thread.start()
 
     def stop(self, until: float) -> None:
@@ -129,21 +125,20 @@ class _Delivery:
         self._closing.set()
 
     def join(self, until: float) -> None:
-        if self._thread is not None:
-            self._thread.join(max(0.0, until - time.monotonic()))
+        self._thread.join(max(0.0, until - time.monotonic()))
         self.dropped += len(self.queue)  # the thread takes up nothing more, if it has not ended
 
-    def _run(self, name: str) -> None:
+    def _run(self) -> None:
         closing = False
         while not closing:
             closing = self._closing.wait(_POLL)
             while self.queue and time.monotonic() < self._until:
                 event = self.queue.popleft()
                 self.taken += _size(event)
-                self._call(name, self.methods[type(event)], event)
-        self._call(name, self._observer.close)
+                self._call(self.methods[type(event)], event)
+        self._call(self._observer.close)
 
-    def _call(self, name: str, method: Callable[..., None], *event: Event) -> None:
+    def _call(self, method: Callable[..., None], *event: Event) -> None:
         try:
             method(*event)
         except BaseException:  # a panic of Rust's, or sys.exit(), must not end the thread either
@@ -151,7 +146,7 @@ class _Delivery:
             now = time.monotonic()
             if now - self._logged >= _QUIET:
                 self._logged = now
-                log.exception("Observer %s failed (%d so far); answers are not affected", name, self.failures)
+                log.exception("Observer %s failed (%d so far); answers are not affected", self.name, self.failures)
 
 
 def load(spec: str, **options: Any) -> Observer:

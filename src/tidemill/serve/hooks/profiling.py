@@ -19,16 +19,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 import polars as pl
 
-from tidemill.bundle.answers import Answers
+from tidemill.bundle.answers import joined
 from tidemill.bundle.manifest import Manifest
 from tidemill.data.profiles.profile import Profile, answers_table, merge, profile_like
-from tidemill.ledger.covers import cover
 from tidemill.ledger.inputs import APART, Inputs
+from tidemill.ledger.masking import masking_of
 from tidemill.ledger.record import Answered, Form, Role
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.serve.hooks.observer import Observer
 
 _ROWS, _BYTES = 2_048, 4 * 2**20
@@ -40,7 +39,7 @@ _HOUR = 3_600_000_000_000  # nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Reference:
     """A version's bins, and what reads its requests. hidden: columns whose values the ledger does not show."""
 
     inputs: Profile
@@ -78,7 +77,7 @@ class Profiling(Observer):
     def __init__(self, model: str, replica: str, hours: int, ledger: LedgerSettings, share: float = _SHARE) -> None:
         self._model, self._replica, self._kept, self._ledger = model, replica, hours, ledger
         self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
+        self._references: dict[str, _Reference] = {}
         self._hours: dict[tuple[int, str], _Hour] = {}
         self._skipped: Counter[tuple[int, str]] = Counter()
         self._share, self._credit, self._looked = share, _CREDIT if share else 0.0, time.monotonic()
@@ -88,7 +87,7 @@ class Profiling(Observer):
         self.unseen: Counter[str] = Counter()
         """Those of them that the version's training split never had, where its profile can tell."""
 
-    def know(self, manifest: Manifest, profile: Mapping[str, Any]) -> None:
+    def add_version(self, manifest: Manifest, profile: Mapping[str, Any]) -> None:
         """Count answers of this version from now on. profile: the bundle's; one without bins is not counted over."""
         inputs = {column.name for column in manifest.schema.inputs}
         try:
@@ -96,9 +95,9 @@ class Profiling(Observer):
             answers = {"columns": profile["answers"]["columns"]}
         except (KeyError, TypeError):
             return
-        plain = replace(self._ledger, columns={}, sensitive=Cover.KEEP, ignored=Cover.KEEP)
-        hidden = [c.name for c in manifest.schema.inputs if cover(c, self._ledger) is not Cover.KEEP]
-        known = _Known(
+        plain = replace(self._ledger, columns={}, sensitive=Masking.KEEP, ignored=Masking.KEEP)
+        hidden = [c.name for c in manifest.schema.inputs if masking_of(c, self._ledger) is not Masking.KEEP]
+        reference = _Reference(
             {"columns": columns},
             answers,
             tuple(manifest.identity.classes),
@@ -106,9 +105,9 @@ class Profiling(Observer):
             frozenset(hidden),
         )
         with self._lock:
-            self._known[str(manifest.identity.version)] = known
-            while len(self._known) > _VERSIONS:
-                del self._known[next(iter(self._known))]
+            self._references[str(manifest.identity.version)] = reference
+            while len(self._references) > _VERSIONS:
+                del self._references[next(iter(self._references))]
 
     def answered(self, event: Answered) -> None:
         if event.role is Role.SHADOW:
@@ -157,16 +156,17 @@ class Profiling(Observer):
 
     def _count(self, key: tuple[int, str, Form], waiting: _Waiting) -> None:
         hour, version, _ = key
-        known = self._known.get(version)
-        if known is None:
+        reference = self._references.get(version)
+        if reference is None:
             return
         begun = time.thread_time()
-        frames, unreadable = _read(known.read, waiting.requests)
-        inputs = profile_like(_columns(frames, known), known.inputs)
-        for name in known.hidden & inputs["columns"].keys():
+        frames, unreadable = _read(reference.read, waiting.requests)
+        inputs = profile_like(_columns(frames, reference), reference.inputs)
+        for name in reference.hidden & inputs["columns"].keys():
             inputs["columns"][name] |= dict.fromkeys(("minimum", "maximum") & inputs["columns"][name].keys())
-        answers = profile_like(answers_table(_joined(waiting.requests), known.classes), known.answers)
-        self._count_unseen(inputs, known.inputs)
+        given = joined([one.answers for one in waiting.requests])
+        answers = profile_like(answers_table(given, reference.classes), reference.answers)
+        self._count_unseen(inputs, reference.inputs)
         before = self._hours.get((hour, version))
         if before is not None:
             inputs, answers = merge([before.inputs, inputs]), merge([before.answers, answers])
@@ -220,17 +220,13 @@ def _read(inputs: Inputs, requests: Sequence[Answered]) -> tuple[list[pl.DataFra
     return [*first, *second], lost + more
 
 
-def _columns(frames: Sequence[pl.DataFrame], known: _Known) -> pl.DataFrame:
-    names = known.inputs["columns"]
+def _columns(frames: Sequence[pl.DataFrame], reference: _Reference) -> pl.DataFrame:
+    names = reference.inputs["columns"]
     found = []
     for frame in frames:
         series = {column.name.partition(APART)[0]: column for column in frame}
         found.append(pl.DataFrame([series[name].alias(name) for name in names]))
     return pl.concat(found) if found else pl.DataFrame(schema=[*names])
-
-
-def _joined(requests: Sequence[Answered]) -> Answers:
-    return {name: np.concatenate([one.answers[name] for one in requests]) for name in requests[0].answers}
 
 
 def _written(hour: int) -> str:

@@ -41,7 +41,7 @@ def checked(arguments: Arguments, name: str) -> Predictor:
         )
 
 
-def told(url: str, arguments: Arguments, predictor: Predictor, say: Callable[[str], None]) -> str | None:
+def announce(url: str, arguments: Arguments, predictor: Predictor, say: Callable[[str], None]) -> str | None:
     """Say what answers at `url` and how it is asked; returns what has been checked, or None: the model is unloaded.
 
     Args:

@@ -75,6 +75,7 @@ exec {program} "$@"
 """
 
 _BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+_TOKEN = isolation.HEADER.encode()
 
 application: Any = None
 """This process's replica, once it stands."""
@@ -201,10 +202,7 @@ def later(send: _Send) -> _Send:
         if not replaced:
             await send(message)
             return
-        body = _BODY.encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": message["type"], "status": 503, "headers": [*headers, (b"retry-after", b"1")]})
-        await send({"type": "http.response.body", "body": body})
+        await _refuse(503, _BODY.encode(), send, (b"retry-after", b"1"))
 
     return send_later
 
@@ -224,9 +222,9 @@ class Door:
             await self._app(scope, receive, send)
             return
         try:
-            isolation.check_token(scope["headers"])
+            isolation.check_token(next((value for name, value in scope["headers"] if name == _TOKEN), None))
         except RequestError as error:
-            await _refuse(error, send)
+            await _refuse(error.status, encode_error(error), send)
             return
         if application is None:
             await self._app(scope, receive, later(send))
@@ -234,10 +232,9 @@ class Door:
             await application(scope, receive, send if scope["method"] == "HEAD" else whole(send))
 
 
-async def _refuse(error: RequestError, send: _Send) -> None:
-    body = encode_error(error)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+async def _refuse(status: int, body: bytes, send: _Send, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

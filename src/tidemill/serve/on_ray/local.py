@@ -53,14 +53,17 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
         if number is not None:
             _check_port(host, number)
     say(f"Starting Ray Serve for {arguments.model}/{arguments.alias} in {arguments.registry} …")
-    with _checked(arguments) as checking, _ray(address, _cpus(arguments), say) as serve, stopped_by_signals() as stop:
+    cpus = math.ceil((arguments.maximum or arguments.replicas) * arguments.cpus) + 1
+    with _checked(arguments) as checking, _ray(address, cpus, say) as serve, stopped_by_signals() as stop:
         checking[0].result()
         _start(serve, arguments, say)
         url = f"http://{_reachable(host)}:{port}"
-        found = first_answer.told(url, arguments, checking.pop().result(), say)
+        found = first_answer.announce(url, arguments, checking.pop().result(), say)
         if until_checked:
             if found is None:
-                raise _unloaded(arguments)
+                rule = "A model answers while its registry says so"
+                remedy = first_answer.load_command(arguments)
+                raise RegistryError(rule, observed=f"{arguments.model} is unloaded", remedy=remedy)
             say(found)
             return
         say("\nCtrl-C stops.")
@@ -73,13 +76,13 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
 
 def _start(serve: Any, arguments: Arguments, say: Callable[[str], None]) -> None:
     """Return when the replica has loaded the bundle. A replica that ends by an error of ours would do so again."""
-    from tidemill.serve.on_ray.app import build
+    from tidemill.serve.on_ray.app import application
 
     rule = "Ray Serve starts the model"
 
     def run() -> Exception | None:
         try:
-            serve.run(build(arguments), name=_NAME, logging_config=_quiet_logs())
+            serve.run(application(arguments), name=_NAME, logging_config=_quiet_logs())
         except RuntimeError as error:
             return error
         return None
@@ -87,11 +90,6 @@ def _start(serve: Any, arguments: Arguments, say: Callable[[str], None]) -> None
     failed = ray_start.started(rule, run, lambda: None, say)
     if failed is not None:
         raise ray_start.failure(rule, failed) from failed
-
-
-def _unloaded(arguments: Arguments) -> RegistryError:
-    rule = "A model answers while its registry says so"
-    return RegistryError(rule, observed=f"{arguments.model} is unloaded", remedy=first_answer.load_command(arguments))
 
 
 def _check_port(host: str, port: int) -> None:
@@ -173,10 +171,6 @@ def _ray(address: Address, cpus: int, say: Callable[[str], None]) -> Iterator[An
         yield serve
     finally:
         end()
-
-
-def _cpus(arguments: Arguments) -> int:
-    return math.ceil((arguments.maximum or arguments.replicas) * arguments.cpus) + 1
 
 
 def _quiet_logs() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from tidemill.bundle import sessions, signing
 from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.registry.registry import Registry
-from tidemill.ledger import covers
+from tidemill.ledger import masking
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.door import key_file
 from tidemill.serve.hooks import observing
@@ -28,7 +28,7 @@ def check(arguments: Arguments) -> None:
     for spec, options in arguments.observers.items():
         observing.find(spec, **options)
     if arguments.ledger.path is not None:
-        covers.given(arguments.ledger)
+        masking.given(arguments.ledger)
         if arguments.public_key is None:  # else nothing of a bundle is parsed before its signature is verified
             columns(arguments, registry.describe(arguments.model, version))
 
@@ -39,4 +39,4 @@ def columns(arguments: Arguments, described: Manifest) -> None:
         SettingsError: `ledger.columns` names a column that the model does not have.
     """
     if arguments.ledger.path is not None:
-        covers.check(arguments.ledger, {column.name for column in described.schema.columns})
+        masking.check(arguments.ledger, {column.name for column in described.schema.columns})

@@ -9,9 +9,7 @@ rows went to several.
 The rules are those of every door, in their words: what is not plainly right here is read by `values.read`.
 """
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,14 @@ from polars.exceptions import PanicException
 from tidemill.data import schema
 from tidemill.data.cells.refusals import unreadable
 from tidemill.data.cells.values import category, seconds
-from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
+from tidemill.data.raw import MISSING_TIMESTAMP, from_rows, from_series
 from tidemill.data.scalars import EXACT, texts_of
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
-from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.inference.columns import absent
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
+from tidemill.serve.wire.request import Answer, Reply, Rows, rows_of_columns
 from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"
@@ -39,16 +38,7 @@ _DAY = 86_400_000_000  # microseconds
 _PER = {"ms": 1000, "us": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A request's rows. others: columns that are recorded and not fed to the model, as plain values."""
-
-    count: int
-    raw: Raw
-    others: dict[str, list[Any]]
-
-
-def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
+def decode(body: bytes, reader: Reader, limits: Limits) -> Rows:
     """The rows of a request's body.
 
     Raises:
@@ -70,36 +60,28 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
     except Refused as error:
         rule = "A column of a request is of numbers, booleans, text, dates, times or timestamps"
         raise refused(422, rule, str(error), "send one value a row; numbers as int64, float64 or decimal128") from error
-    others = given.keys() - reader.inputs
-    for name in others.difference(reader.others):
+    besides = given.keys() - reader.inputs
+    for name in besides.difference(reader.others):
         reader.checked([{name: None}])
     with np.errstate(over="ignore"):  # of `_present`; once, as it costs what a column does
         raw = {column.name: _array(given.get(column.name), column, held.rows) for column in reader.columns}
-    return Table(held.rows, raw, {name: _plain(given[name]) for name in given if name in others})
+    others = {name: _plain(given[name]) for name in given if name in besides}
+    return rows_of_columns(held.rows, raw, others, reader.keys_in(others))
 
 
-def encode(ask: Ask, parts: Sequence[Part]) -> bytes:
-    """The response's body: row i is the answer to the request's row i."""
-    if len(parts) == 1:
-        return write({"id": Ids(ask.id, ask.count), **_answers(parts[0])})
-    ids = [f"{ask.id}-{row}" for row in range(ask.count)]
-    order = np.argsort(np.concatenate([np.asarray(part.rows or (), np.int64) for part in parts]))
-    tables = [pl.DataFrame(_answers(part)).with_columns(version=pl.lit(str(part.identity.version))) for part in parts]
-    table = pl.concat(tables, how="diagonal")[order].insert_column(0, pl.Series("id", ids, pl.String))
-    stream = io.BytesIO()
-    table.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
-    return stream.getvalue()
-
-
-def _answers(part: Part) -> dict[str, Column]:
-    answers, identity = part.answers, part.identity
+def encode(id: str, answer: Answer) -> Reply:
+    """The response: row i is the answer to the request's row i."""
+    answers, identity = answer.answers, answer.identity
+    columns: dict[str, Column] = {"id": Ids(id, answer.rows)}
     if identity.objective is Objective.REGRESSION:
-        return {name: answers[name] for name in ("value", "lower", "upper")}
-    probabilities = answers["probabilities"].T
-    columns: dict[str, Column] = {
-        f"probability_{name}": values for name, values in zip(identity.classes, probabilities, strict=True)
-    }
-    return {**columns, "label": answers["label"].tolist()}
+        columns |= {name: answers[name] for name in ("value", "lower", "upper")}
+    else:
+        shares = zip(identity.classes, answers["probabilities"].T, strict=True)
+        columns |= {f"probability_{name}": values for name, values in shares}
+        columns["label"] = answers["label"].tolist()
+    if answer.by is not None:
+        columns["version"] = [version for version, _ in answer.by]
+    return Reply(write(columns), type=TYPE)
 
 
 def _read(body: bytes, held: Outline, limits: Limits) -> dict[str, pl.Series]:
@@ -154,7 +136,7 @@ def _array(values: pl.Series | None, column: schema.Column, count: int) -> np.nd
     if not count:
         return from_rows([], [column])[column.name]
     if values is None:
-        return missing(column.kind, count) if column.missing_allowed else from_values([None], column)
+        return absent(column, count)
     kind, type_ = column.kind, type(values.dtype)  # comparing Polars' types takes a microsecond, their classes none
     if kind is Kind.NUMERIC and type_ in _NUMBERS:
         return _numbers(values, column, type_)

@@ -15,8 +15,8 @@ from tidemill.data.cells import values
 from tidemill.data.cells.values import DTYPES
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, SettingsError, listed
-from tidemill.ledger import covers
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger import masking
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.settings import Kind
 from tidemill.steward.retraining.aging import Answers, Horizon, old
 
@@ -85,7 +85,7 @@ def export_records(
 def _shown(schema: Schema, settings: LedgerSettings) -> list[Column]:
     """The columns whose values are in the ledger as they were; those that are hidden must not be the model's."""
     columns = [column for column in schema.columns if column.role is not Role.TARGET and column.kind in DTYPES]
-    hidden = [column for column in columns if covers.cover(column, settings) is not Cover.KEEP]
+    hidden = [column for column in columns if masking.masking_of(column, settings) is not Masking.KEEP]
     needed = [column.name for column in hidden if column in schema.inputs]
     if needed:
         raise SettingsError(

@@ -1,6 +1,6 @@
 """Tosses of a canary stage: which records chance sent to one of two models, and which of them are independent.
 
-A hash of its key sends a record (serve/answering/choice.py), so a key that comes again is no new toss: whatever is
+A hash of its key sends a record (serve/answering/canary.py), so a key that comes again is no new toss: whatever is
 peculiar to it would speak for or against the same model each time. So it counts once in a stage, when it comes first.
 In another stage it is tossed anew, whatever it met before.
 """

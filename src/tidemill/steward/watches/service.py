@@ -28,7 +28,7 @@ from tidemill.steward.records import first_of_requests
 from tidemill.steward.watch import Reading, Severity, Watched
 
 _REMEDY = {
-    "slow": "add replicas or cores (serving/README.md), or shed load; the queue's length is in /metrics",
+    "slow": "add replicas or cores (docs/serving.md), or shed load; the queue's length is in /metrics",
     "slower": "look what changed then: traffic, the version, the machine's other work",
     "broken": "roll back to the version before; look at the inputs of these answers",
 }

@@ -1,6 +1,5 @@
 """Writers at once, killed writers, full disks, and object stores that fail."""
 
-import contextlib
 import json
 import os
 import random
@@ -17,8 +16,8 @@ from pathlib import Path
 import pytest
 from registry_parts import WHY, bundle, fill, registry
 
+from tidemill import durable
 from tidemill.bundle import checksums
-from tidemill.bundle.registry import store
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import RegistryError
 
@@ -129,7 +128,7 @@ def test_aliases_survive_a_failing_write(tmp_path, bundle, monkeypatch):
     def fail(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_sync", fail)
+    monkeypatch.setattr(durable, "sync", fail)
     with pytest.raises(RegistryError, match="No space left on device"):
         registry.promote("m", "2", **WHY)
     assert (tmp_path / "registry/m/aliases.json").read_bytes() == before
@@ -174,10 +173,6 @@ def test_a_registry_that_cannot_be_reached_is_explained(tmp_path, bundle):
 def test_fetched_copies_of_remote_bundles_are_whole(bundle):
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.add("m", bundle)
-    folder = registry.fetch("m", "1")
-    try:
+    with registry.fetched("m", "1", verify=False) as folder:
         assert json.loads((folder / "manifest.json").read_text())["identity"]["version"] == "1"
         checksums.verify(folder)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)

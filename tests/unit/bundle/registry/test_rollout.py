@@ -182,7 +182,7 @@ def test_no_alias_leads_out_of_the_models_folder(local, version):
             inner = inner[key]
         inner[keys[-1]] = version
         (place / file).write_text(json.dumps(content))
-        look = (lambda: local.fetch("m", "champion")) if file == "aliases.json" else (lambda: local.desired("m"))
+        look = (lambda: local.resolve("m", "champion")) if file == "aliases.json" else (lambda: local.desired("m"))
         if version is None and file == "desired.json":
             assert look().champion is None  # a model without a champion, which no server takes up
         else:

@@ -127,14 +127,14 @@ def test_copies_of_remote_bundles_are_removed(tmp_path, monkeypatch):
     assert not folder.exists()
     registry._store.filesystem.pipe_file(f"{registry._store.root}/m/1/model.onnx", b"altered")
     with pytest.raises(BundleError, match="altered"):
-        registry.fetch("m", "1")
+        registry.verify("m", "1")
 
     def fail(self, source, target, **options):
         raise OSError("connection lost")
 
     monkeypatch.setattr(type(registry._store.filesystem), "get_file", fail)
     with pytest.raises(RegistryError, match="connection lost"):
-        registry.fetch("m", "1")
+        registry.verify("m", "1")
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

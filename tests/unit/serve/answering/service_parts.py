@@ -17,7 +17,7 @@ from tidemill.data.raw import from_rows
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.serve.answering.held import Held
+from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.version import Version
 from tidemill.serve.wire import arrow
 
@@ -32,8 +32,8 @@ class Two:
     champion: Version
     challenger: Version
 
-    def canary(self, share: float = 0.5) -> Held[Version]:
-        return Held(champion=self.champion, challenger=self.challenger, mode=Mode.CANARY, share=share)
+    def canary(self, share: float = 0.5) -> Active:
+        return Active(champion=self.champion, challenger=self.challenger, mode=Mode.CANARY, share=share)
 
     def expected(self, version: Version, rows: list[dict[str, Any]]) -> np.ndarray:
         plain = [{name: value for name, value in row.items() if name not in version.reader.others} for row in rows]
@@ -83,8 +83,8 @@ def request_of(got: Got) -> str:
     return str(got.json["predictions"][0]["id"]).rpartition("-")[0]
 
 
-def alone(version: Version) -> Held[Version]:
-    return Held(champion=version)
+def alone(version: Version) -> Active:
+    return Active(champion=version)
 
 
 class Held_up:  # noqa: N801

@@ -14,8 +14,8 @@ from serving_parts import ROW, Stand, arguments, call, followed, post, standing,
 from patience import until_async
 from tidemill.bundle.registry.registry import Alias, Mode
 from tidemill.ledger.record import Answered, Form, Role
+from tidemill.serve.answering.active import Active
 from tidemill.serve.answering.batcher import Queues
-from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.version import Version
 from tidemill.serve.wire.protocol import Limits
 
@@ -29,8 +29,8 @@ async def shadowed(stand: Stand) -> None:
     await until_async(lambda: not stand.service.shadow.waiting)
 
 
-def shadow(two: Two) -> Held[Version]:
-    return Held(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
+def shadow(two: Two) -> Active:
+    return Active(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
 
 
 def test_a_shadows_answers_are_recorded_and_never_returned(two: Two, kept: Kept) -> None:
@@ -110,7 +110,7 @@ def test_a_swap_leaves_requests_in_hand_with_the_version_they_began_with(two: Tw
             await held_up.begun()
             tasks.append(asyncio.create_task(post(stand.application, "/predict", {"rows": rows_of(3)})))
             await asyncio.sleep(0)
-            stand.service.held = alone(two.challenger)
+            stand.service.active = alone(two.challenger)
             monkeypatch.setattr(two.challenger.cost, "scale", 0.0)  # so that it runs in the loop, on a busy machine too
             after = await post(stand.application, "/predict", {"rows": rows_of(2)})
             assert after.json["version"] == "2", "it waits for nobody"
@@ -185,13 +185,13 @@ def test_limits_of_rows_hold_in_every_protocol(two: Two) -> None:
 def test_only_who_has_the_starts_secret_is_answered_without_being_recorded(
     two: Two, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def asked(given: str, held: Held[Version]) -> list[Answered]:
-        async with standing(held, kept.ledger) as stand:
+    async def asked(given: str, active: Active) -> list[Answered]:
+        async with standing(active, kept.ledger) as stand:
             got = await post(stand.application, "/predict", {"rows": rows_of(2)}, headers=[("X-Tidemill-Own", given)])
         assert got.status == 200 and len(got.json["predictions"]) == 2
         return kept.of(request_of(got))
 
-    both = Held(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
+    both = Active(champion=two.champion, challenger=two.challenger, mode=Mode.SHADOW)
     for secret, given, recorded in (("s3cret", "s3cret", 0), ("s3cret", "guess", 2), ("s3cret", "", 2), (None, "", 2)):
         if secret is None:
             monkeypatch.delenv("TIDEMILL_OWN")

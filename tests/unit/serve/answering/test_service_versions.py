@@ -13,8 +13,8 @@ from service_parts import ARROW, Kept, Two, kept, probabilities, request_of, row
 from serving_parts import ROW, post, standing
 
 from tidemill.ledger.record import Form, Role
-from tidemill.serve.answering import choice
-from tidemill.serve.answering.held import Held
+from tidemill.serve.answering import canary
+from tidemill.serve.answering.active import Active
 from tidemill.serve.wire import arrow
 
 __all__ = ["kept", "two"]
@@ -41,7 +41,7 @@ def test_a_version_can_be_pinned(two: Two, kept: Kept) -> None:
 
 
 def split(keys: list[str], share: float = 0.5) -> list[bool]:
-    chosen: list[bool] = choice.assign(keys, "small", "2", share)[0].tolist()
+    chosen: list[bool] = canary.assign(keys, "small", "2", share)[0].tolist()
     return chosen
 
 
@@ -50,7 +50,7 @@ def test_a_canary_tosses_with_the_registrys_secret(two: Two, kept: Kept) -> None
         secret, keys = bytes(range(32)), [f"k{row}" for row in range(40)]
         async with standing(replace(two.canary(0.5), secret=secret), kept.ledger) as stand:
             got = await post(stand.application, "/predict", {"rows": rows_of(40), "keys": keys})
-            chosen = choice.assign(keys, "small", "2", 0.5, secret)[0].tolist()
+            chosen = canary.assign(keys, "small", "2", 0.5, secret)[0].tolist()
             assert [prediction["version"] == "2" for prediction in got.json["predictions"]] == chosen != split(keys)
 
     asyncio.run(main())
@@ -79,7 +79,7 @@ def test_a_canarys_rows_are_its_keys_and_each_row_gets_its_own_answer(two: Two, 
                 assert found[Role.CHAMPION].rows == tuple(row for row in range(40) if not chosen[row])
                 assert (found[Role.CANARY].propensity, found[Role.CHAMPION].propensity) == (0.3, 0.7)
                 assert (found[Role.CANARY].version, found[Role.CHAMPION].version) == ("2", "1")
-                _, tosses = choice.assign([f"k{row}" for row in range(40)], "small", "2", 0.3)
+                _, tosses = canary.assign([f"k{row}" for row in range(40)], "small", "2", 0.3)
                 for one in found.values():
                     assert one.rows is not None and one.tosses == tuple(tosses[row] for row in one.rows)
             keys = [f"other{row}" for row in range(40)]
@@ -166,7 +166,7 @@ def test_a_canary_by_arrow(two: Two) -> None:
 @pytest.mark.parametrize(("datatype", "data"), [("INT64", [7]), ("FP64", [7.5]), ("BOOL", [True]), ("BYTES", ["a"])])
 def test_what_is_no_input_may_have_any_datatype(two: Two, kept: Kept, datatype: str, data: list[Any]) -> None:
     async def main() -> None:
-        async with standing(Held(champion=two.champion), kept.ledger) as stand:
+        async with standing(Active(champion=two.champion), kept.ledger) as stand:
             inputs = [
                 {"name": "open", "datatype": "BOOL", "shape": [1], "data": [True]},
                 {"name": "id", "datatype": datatype, "shape": [1], "data": data},

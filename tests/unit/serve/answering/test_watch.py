@@ -27,18 +27,18 @@ def test_promotions_rollouts_and_rollbacks_reach_the_replica(registry):
             registry.set_rollout("small", Mode.CANARY, 0.25, **WHY)
             await follow(watcher)
             assert replica.swaps[-1] == ("1", "2", Mode.CANARY, 0.25, True)
-            assert replica.held.secret == registry.toss_secret("small") and len(replica.held.secret) == 32
-            assert repr(replica.held.secret) not in repr(replica.held)
+            assert replica.active.secret == registry.toss_secret("small") and len(replica.active.secret) == 32
+            assert repr(replica.active.secret) not in repr(replica.active)
             registry.promote("small", "2", **WHY)
             await follow(watcher)
             assert replica.swaps[-1] == ("2", None, Mode.OFF, 0.0, True)
             registry.rollback("small", **WHY)
             await follow(watcher)
             assert replica.swaps[-1] == ("1", None, Mode.OFF, 0.0, True)
-            assert replica.loads == ["1", "2"], "what is held is not loaded again"
+            assert replica.loads == ["1", "2"], "what is active is not loaded again"
             report = watcher.report()
             assert report.versions == {"champion": "1", "previous": "2"} and report.refused == ()
-            assert report.generation == report.wanted == registry.desired("small").generation == replica.held.generation
+            assert report.wanted == registry.desired("small").generation == replica.active.generation
             changes = [(event.alias, event.before, event.after) for event in replica.told(Swapped)]
             assert changes == [
                 ("champion", None, "1"),
@@ -57,7 +57,7 @@ def test_polling_notices_by_itself_and_quiet_polls_load_nothing(registry):
         registry.state_mark = lambda model: looks.append(model) or mark(model)
         async with following(registry, replica, seconds=0.01) as watcher:
             registry.promote("small", "2", **WHY)
-            await until_async(lambda: replica.held.champion.number == "2")
+            await until_async(lambda: replica.active.champion.number == "2")
             await until_async(lambda: watcher.report().behind < 0.5)
             registry.promote("small", "3", Alias.CANDIDATE, **WHY)
             before = len(looks)
@@ -84,7 +84,7 @@ def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(local
 
         async def client():
             while True:
-                version = replica.held.champion
+                version = replica.active.champion
                 answers = await asyncio.to_thread(version.predictor.predict, raw)
                 answered.append(version.number)
                 if str(version.predictor.manifest.identity.version) != version.number or len(answers["label"]) != 20:
@@ -102,9 +102,9 @@ def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(local
                 if number in bad.values():
                     (refusal,) = watcher.report().refused
                     assert refusal.version == number and refusal.alias == "champion" and not refusal.again
-                    assert replica.held.generation == watcher.report().wanted, "it was dealt with"
+                    assert replica.active.generation == watcher.report().wanted, "it was dealt with"
                 else:
-                    assert replica.held.champion.number == number and watcher.report().refused == ()
+                    assert replica.active.champion.number == number and watcher.report().refused == ()
             failed = [task for task in clients if task.done()]
             for task in clients:
                 task.cancel()
@@ -150,6 +150,6 @@ def test_a_bundle_that_was_carried_to_another_number_is_refused(local, tmp_path)
                 "lies under the model and version" in refusal.error
                 and "small/1 in the place of small/6" in refusal.error
             )
-            assert replica.held.champion.number == "1"
+            assert replica.active.champion.number == "1"
 
     run(test())

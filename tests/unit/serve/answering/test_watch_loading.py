@@ -1,4 +1,4 @@
-"""Loading beside answering: slow loads, what is freed and when, and what fits what is held."""
+"""Loading beside answering: slow loads, what is freed and when, and what fits what is active."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ def test_a_newer_state_does_not_wait_for_a_slow_load(local):
             await until_async(lambda: "2" in replica.loads)
             local.promote("small", "3", **WHY)
             await follow(watcher)
-            assert replica.held.champion.number == "3"
+            assert replica.active.champion.number == "3"
             replica.gates["2"].set()
             await until_async(lambda: "2" not in watcher._loading)
             local.promote("small", "4", **WHY)
@@ -48,13 +48,15 @@ def test_a_rollback_does_not_wait_for_a_slow_challenger_nor_a_rollout_for_a_slow
             await watcher.look()
             await until_async(lambda: "4" in replica.loads)
             assert replica.swaps[-1][:3] == ("2", None, Mode.OFF), "the canary ends at once"
-            assert watcher.report().generation < watcher.report().wanted, "and 4 is still to come"
+            assert replica.active.generation < watcher.report().wanted, "and 4 is still to come"
             local.promote("small", "5", **WHY)
             local.promote("small", "4", Alias.CHALLENGER, **WHY)
             local.set_rollout("small", Mode.SHADOW, **WHY)
             await watcher.look()
-            await until_async(lambda: replica.held.champion.number == "5")
-            assert replica.held.challenger is None and replica.loads.count("4") == 1, "a load goes on for a newer state"
+            await until_async(lambda: replica.active.champion.number == "5")
+            assert replica.active.challenger is None and replica.loads.count("4") == 1, (
+                "a load goes on for a newer state"
+            )
             replica.gates["4"].set()
             await asyncio.wait_for(watcher.settled(), PATIENCE)
             assert replica.swaps[-1][:3] == ("5", "4", Mode.SHADOW)
@@ -66,9 +68,9 @@ def test_versions_are_freed_after_their_last_request(local):
     async def test():
         replica = Real(local)
         async with following(local, replica) as watcher:
-            gone = weakref.ref(replica.held.champion)
-            session = weakref.ref(replica.held.champion.predictor)
-            in_hand = replica.held.champion
+            gone = weakref.ref(replica.active.champion)
+            session = weakref.ref(replica.active.champion.predictor)
+            in_hand = replica.active.champion
             for number in ("2", "3"):
                 local.promote("small", number, **WHY)
                 await follow(watcher)
@@ -83,10 +85,10 @@ def test_versions_are_freed_after_their_last_request(local):
             second = weakref.ref(watcher._kept["2"])
             local.set_serving("small", False, **WHY)
             await follow(watcher)
-            assert second() is None and replica.held.champion.number == "3" and not replica.held.serving
+            assert second() is None and replica.active.champion.number == "3" and not replica.active.serving
             local.set_serving("small", True, **WHY)
             await follow(watcher)
-            assert replica.held.serving and replica.loads == ["1", "2", "3"]
+            assert replica.active.serving and replica.loads == ["1", "2", "3"]
 
     run(test())
 
@@ -119,21 +121,6 @@ def test_refused_and_discarded_versions_are_freed(local):
     run(test())
 
 
-def test_without_keep_previous_only_the_champion_stays(local):
-    async def test():
-        replica = Plain()
-        async with following(local, replica, keep_previous=False) as watcher:
-            first = weakref.ref(replica.held.champion)
-            local.promote("small", "2", **WHY)
-            await follow(watcher)
-            assert first() is None and watcher.report().versions == {"champion": "2"}
-            local.rollback("small", **WHY)
-            await follow(watcher)
-            assert replica.loads == ["1", "2", "1"]
-
-    run(test())
-
-
 def test_loading_is_off_the_event_loop(local):
     """While a version loads, for as long as it likes, the loop turns."""
 
@@ -146,9 +133,9 @@ def test_loading_is_off_the_event_loop(local):
             await until_async(lambda: "2" in replica.loads)
             for _ in range(1000):
                 await asyncio.sleep(0)
-            assert replica.held.champion.number == "1"
+            assert replica.active.champion.number == "1"
             replica.gates["2"].set()
             await asyncio.wait_for(watcher.settled(), PATIENCE)
-            assert replica.held.champion.number == "2"
+            assert replica.active.champion.number == "2"
 
     run(test())

@@ -24,7 +24,7 @@ def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
             local.promote("small", "2", **WHY)
             for _ in range(5):
                 await follow(watcher)
-            assert replica.loads == ["1", "2"] and replica.held.champion.number == "1"
+            assert replica.loads == ["1", "2"] and replica.active.champion.number == "1"
             assert len(replica.told(Refused)) == 1 and replica.told(Refused)[0].reason == "bundle"
             local.promote("small", "2", **WHY)
             await follow(watcher)
@@ -40,7 +40,7 @@ def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
             local.promote("small", "3", **WHY)
             local.promote("small", "2", **WHY)
             await follow(watcher)
-            assert replica.held.champion.number == "2" and watcher.report().refused == ()
+            assert replica.active.champion.number == "2" and watcher.report().refused == ()
             await watcher.look()
             assert watcher._abreast > abreast
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_reached_is_tried_again(local, monkeypatch):
             assert replica.swaps[-1][:2] == ("1", "3"), "the challenger need not wait for it"
             await asyncio.wait_for(watcher.settled(), PATIENCE)
             replica.errors.clear()
-            await until_async(lambda: replica.held.generation == watcher.report().wanted)
+            await until_async(lambda: replica.active.generation == watcher.report().wanted)
             assert replica.swaps[-1][:2] == ("2", "3") and watcher.report().refused == ()
 
     run(test())
@@ -98,14 +98,14 @@ def test_champion_and_challenger_change_places(local, refused):
             local.promote("small", "1", Alias.CHALLENGER, **WHY)
             local.set_rollout("small", Mode.SHADOW, **WHY)
             await follow(watcher)
-            assert replica.loads == ["1", "2"] and replica.held.generation == watcher.report().wanted
+            assert replica.loads == ["1", "2"] and replica.active.generation == watcher.report().wanted
             assert replica.swaps[-1][:3] == (("1", None, Mode.OFF) if refused else ("2", "1", Mode.SHADOW))
 
     run(test())
 
 
 def test_a_rollback_is_never_refused_for_its_schema(local):
-    """Version 2 takes more than 1; the way back must stay open, also where 1 was never held."""
+    """Version 2 takes more than 1; the way back must stay open, also where 1 was never active."""
 
     async def test():
         local.promote("small", "2", **WHY)
@@ -114,7 +114,7 @@ def test_a_rollback_is_never_refused_for_its_schema(local):
         async with following(local, replica) as watcher:
             local.rollback("small", **WHY)
             await follow(watcher)
-            assert replica.held.champion.number == "1"
+            assert replica.active.champion.number == "1"
 
     run(test())
 
@@ -133,12 +133,12 @@ def test_a_broken_state_leaves_all_as_it_was(local, tmp_path, content, caplog):
             for _ in range(3):
                 await follow(watcher)
             report = watcher.report()
-            assert replica.held.champion.number == "1" and report.unread == 3
+            assert replica.active.champion.number == "1" and report.unread == 3
             assert "desired.json is one that the registry wrote" in report.error
             assert len([r for r in caplog.records if "cannot be read" in r.message]) == 1, "said once"
             file.write_bytes(whole)
             await follow(watcher)
-            assert replica.held.champion.number == "2" and watcher.report().error is None
+            assert replica.active.champion.number == "2" and watcher.report().error is None
 
     run(test())
 
@@ -149,7 +149,7 @@ def test_a_registry_that_goes_away_and_comes_back(local, tmp_path):
         async with following(local, replica) as watcher:
             (tmp_path / "registry").rename(tmp_path / "away")
             await follow(watcher)
-            assert "has a champion" in watcher.report().error and replica.held.champion.number == "1"
+            assert "has a champion" in watcher.report().error and replica.active.champion.number == "1"
             (tmp_path / "away").rename(tmp_path / "registry")
             await follow(watcher)
             assert watcher.report().error is None and watcher.report().unread == 1
@@ -165,19 +165,19 @@ def test_a_replica_that_fails_to_swap_is_asked_again(local, monkeypatch):
     class Failing(Plain):
         failures = 2
 
-        def swap(self, held):
-            if held.champion.number == "2" and self.failures:
+        def swap(self, active):
+            if active.champion.number == "2" and self.failures:
                 self.failures -= 1
                 raise OSError("disk full")
-            super().swap(held)
+            super().swap(active)
 
     async def test():
         replica = Failing()
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
             await follow(watcher)
-            await until_async(lambda: replica.held.generation == watcher.report().wanted)
-            assert replica.held.champion.number == "2" == watcher.report().versions["champion"]
+            await until_async(lambda: replica.active.generation == watcher.report().wanted)
+            assert replica.active.champion.number == "2" == watcher.report().versions["champion"]
             assert replica.loads == ["1", "2"] and replica.failures == 0
 
     run(test())
@@ -194,7 +194,7 @@ def test_it_starts_with_the_champion_before_where_the_champion_is_refused(local)
             assert [(r.alias, r.version) for r in watcher.report().refused] == [("champion", "2")]
             local.promote("small", "3", **WHY)
             await follow(watcher)
-            assert replica.held.champion.number == "3"
+            assert replica.active.champion.number == "3"
 
     run(test())
 
@@ -228,11 +228,11 @@ def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local):
             await follow(watcher)
             local.promote("small", "3", **WHY)
             await follow(watcher)
-            assert replica.held.champion.number == "3"
+            assert replica.active.champion.number == "3"
             local.rollback("small", **WHY)
             await follow(watcher)
             assert [refusal.version for refusal in watcher.report().refused] == ["2"]
-            assert replica.held.champion.number == "3", "it has never served"
+            assert replica.active.champion.number == "3", "it has never served"
             replica.unfit = {("2", "4")}
             local.promote("small", "2", **WHY)
             await follow(watcher)
@@ -240,7 +240,7 @@ def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local):
             await follow(watcher)
             local.rollback("small", **WHY)
             await follow(watcher)
-            assert replica.held.champion.number == "2", "meanwhile it has"
+            assert replica.active.champion.number == "2", "meanwhile it has"
 
     run(main())
 

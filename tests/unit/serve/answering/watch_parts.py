@@ -11,7 +11,7 @@ from tidemill.bundle import manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError
-from tidemill.serve.answering import fitting
+from tidemill.serve.answering import compatibility
 from tidemill.serve.answering.watch import Watcher
 
 WHY = {"by": "ann", "reason": "test"}
@@ -29,7 +29,7 @@ class Plain:
     """A replica whose versions load at once, unless a test shuts their gate or names an error."""
 
     def __init__(self):
-        self.held = None
+        self.active = None
         self.swaps = []
         self.events = []
         self.loads = []
@@ -45,14 +45,14 @@ class Plain:
             raise self.errors[version]
         return Loaded(version)
 
-    def accepts(self, new, held):
-        if (new.number, held.number) in self.unfit:
-            raise BundleError("fits", observed=f"{new.number} beside {held.number}", remedy="none")
+    def accepts(self, new, active):
+        if (new.number, active.number) in self.unfit:
+            raise BundleError("fits", observed=f"{new.number} beside {active.number}", remedy="none")
 
-    def swap(self, held):
-        self.held = held
-        challenger = held.challenger.number if held.challenger else None
-        self.swaps.append((held.champion.number, challenger, held.mode, held.share, held.serving))
+    def swap(self, active):
+        self.active = active
+        challenger = active.challenger.number if active.challenger else None
+        self.swaps.append((active.champion.number, challenger, active.mode, active.share, active.serving))
 
     def tell(self, event):
         self.events.append(event)
@@ -72,11 +72,11 @@ class Real(Plain):
         self.loads.append(version)
         with self.registry.fetched("small", version, verify=False) as folder:
             predictor = Predictor(folder, threads=1)
-        fitting.named(predictor.manifest, "small", version)
+        compatibility.check_identity(predictor.manifest, "small", version)
         return Loaded(version, predictor)
 
-    def accepts(self, new, held):
-        fitting.check(new.predictor.manifest, held.predictor.manifest)
+    def accepts(self, new, active):
+        compatibility.check(new.predictor.manifest, active.predictor.manifest)
 
 
 @pytest.fixture(params=["local", "memory"])

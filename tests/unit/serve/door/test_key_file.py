@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 from keys_parts import path, refusal
 
+from tidemill import durable
 from tidemill.commands import keys as command
 from tidemill.errors import SettingsError
 from tidemill.serve.door import key_file
@@ -25,7 +26,7 @@ def test_no_secret_is_written_anywhere(path, caplog):
     caplog.set_level(logging.DEBUG)
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     secret = text.split("_")[2]
-    keys = Keys.read(path)
+    keys = Keys(path)
     said = [repr(key), str(key), repr(keys), str(refusal(keys, text, Scope.ADMIN)), str(refusal(keys, text + "x"))]
     path.write_text("{")
     keys.refresh()
@@ -41,10 +42,10 @@ def test_the_file_is_its_owners_and_others_who_may_write_it_are_reported(path, c
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o600
-    Keys.read(path)
+    Keys(path)
     assert not caplog.records
     path.chmod(0o622)
-    Keys.read(path)
+    Keys(path)
     assert f"Others than its owner can write API keys into {path}" in caplog.text
 
 
@@ -68,7 +69,7 @@ def test_a_failing_write_leaves_the_file_as_it_was(path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(key_file.os, "fsync", full)
+    monkeypatch.setattr(durable.os, "fsync", full)
     with pytest.raises(SettingsError, match=r"A file of API keys can be written.*No space left"):
         key_file.create(path, "more", [Scope.PREDICT])
     assert path.read_bytes() == before and [left.name for left in path.parent.iterdir()] == ["keys.json"]
@@ -80,7 +81,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_missing_file_says_how_one_is_made(path):
-    for use in (Keys.read, lambda path: key_file.revoke(path, "abcd")):
+    for use in (Keys, lambda path: key_file.revoke(path, "abcd")):
         with pytest.raises(
             SettingsError, match=rf"exists before it is used.*tidemill keys create --file {re.escape(str(path))}"
         ):
@@ -110,7 +111,7 @@ ENTRY = {"id": "abcd", "name": "a", "sha256": "0" * 64, "scopes": ["admin"], "cr
 def test_files_that_nobody_made_are_refused_and_not_written_over(path, content, text):
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="latin-1")
     before = path.read_bytes()
-    for use in (Keys.read, lambda path: key_file.create(path, "a", [Scope.PREDICT])):
+    for use in (Keys, lambda path: key_file.create(path, "a", [Scope.PREDICT])):
         with pytest.raises(SettingsError, match=rf"one that `tidemill keys create` wrote.*{text}"):
             use(path)
     assert path.read_bytes() == before

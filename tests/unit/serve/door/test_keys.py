@@ -19,7 +19,7 @@ __all__ = ["path"]
 
 def test_a_key_is_good_for_its_scopes_and_no_other(path):
     key, text = key_file.create(path, "app", [Scope.PREDICT, Scope.FEEDBACK, Scope.PREDICT])
-    keys = Keys.read(path)
+    keys = Keys(path)
     assert keys.check(text, Scope.PREDICT) == key and keys.check(text, Scope.FEEDBACK).name == "app"
     for scope in (Scope.ADMIN, Scope.METRICS):
         error = refusal(keys, text, scope)
@@ -32,7 +32,7 @@ def test_a_key_is_good_for_its_scopes_and_no_other(path):
 def test_strangers_all_get_the_same_answer(path):
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     other = key_file.create(path, "other", [Scope.PREDICT])[1]
-    keys = Keys.read(path)
+    keys = Keys(path)
     secret = text.split("_")[2]
     wrong = [
         "", "tm", "tm_", "tm__", f"tm_{key.id}_", f"tm_{key.id}", f"xx_{key.id}_{secret}", f"tm_{key.id}_{secret}x",
@@ -50,7 +50,7 @@ def test_strangers_all_get_the_same_answer(path):
 
 def test_unknown_ids_cost_the_same_work(path, monkeypatch):
     key, _ = key_file.create(path, "app", [Scope.PREDICT])
-    keys, compared = Keys.read(path), []
+    keys, compared = Keys(path), []
     real = key_file.hashlib.sha256
     monkeypatch.setattr(
         "tidemill.serve.door.keys.hashlib.sha256", lambda content: compared.append(content) or real(content)
@@ -63,12 +63,12 @@ def test_unknown_ids_cost_the_same_work(path, monkeypatch):
 def test_keys_expire(path):
     soon = datetime.now(UTC) + timedelta(seconds=1.2)
     key, text = key_file.create(path, "app", [Scope.PREDICT], expires=soon)
-    keys = Keys.read(path)
+    keys = Keys(path)
     assert keys.check(text, Scope.PREDICT) == key
     content = json.loads(path.read_text())
     content["keys"][0]["expires"] = "2020-01-01T00:00:00Z"
     path.write_text(json.dumps(content))
-    error = refusal(Keys.read(path), text)
+    error = refusal(Keys(path), text)
     assert error.status == 401 and "the key 'app', which has expired" in str(error)
     assert command._expiry(datetime(2020, 1, 1, tzinfo=UTC)) == "2020-01-01 (expired)"
 
@@ -87,7 +87,7 @@ def test_a_rate_lets_a_burst_through_and_then_so_many_a_second(path, monkeypatch
     monkeypatch.setattr("tidemill.serve.door.keys.time", clock)
     text = key_file.create(path, "app", [Scope.PREDICT], rate=4, burst=6)[1]
     other = key_file.create(path, "other", [Scope.PREDICT])[1]
-    keys = Keys.read(path)
+    keys = Keys(path)
 
     def passed(asked):
         count = 0
@@ -115,7 +115,7 @@ def test_retry_after_is_when_the_next_request_passes(path, monkeypatch):
     clock = Clock()
     monkeypatch.setattr("tidemill.serve.door.keys.time", clock)
     text = key_file.create(path, "app", [Scope.PREDICT], rate=0.1)[1]
-    keys = Keys.read(path)
+    keys = Keys(path)
     keys.check(text, Scope.PREDICT)
     assert refusal(keys, text).retry_after == 10
     clock.now += 7.5
@@ -126,7 +126,7 @@ def test_retry_after_is_when_the_next_request_passes(path, monkeypatch):
 
 def test_a_changed_file_is_read_again_and_gives_nobody_a_new_burst(path):
     text = key_file.create(path, "app", [Scope.PREDICT], rate=0.001)[1]
-    keys = Keys.read(path)
+    keys = Keys(path)
     assert not keys.refresh()
     keys.check(text, Scope.PREDICT)
     new, other = key_file.create(path, "new", [Scope.PREDICT])
@@ -138,7 +138,7 @@ def test_a_changed_file_is_read_again_and_gives_nobody_a_new_burst(path):
 
 def test_a_broken_file_keeps_the_keys_before_and_is_logged_once(path, caplog):
     text = key_file.create(path, "app", [Scope.PREDICT])[1]
-    keys = Keys.read(path)
+    keys = Keys(path)
     good = path.read_bytes()
     for broken in (b"{", None):
         caplog.clear()
@@ -156,7 +156,7 @@ def test_a_broken_file_keeps_the_keys_before_and_is_logged_once(path, caplog):
 def test_a_read_that_fails_once_leaves_no_revoked_key_valid(path, monkeypatch, caplog, failing):
     """EMFILE, ESTALE: the file is as it should be, and will not change again."""
     key, text = key_file.create(path, "app", [Scope.PREDICT])
-    keys = Keys.read(path)
+    keys = Keys(path)
     key_file.revoke(path, key.id)
     real, calls = getattr(type(path), failing), []
 
@@ -182,7 +182,7 @@ def accepts(keys, text):
 
 def test_a_thread_follows_the_file(path):
     key, text = key_file.create(path, "app", [Scope.PREDICT])
-    keys = Keys.read(path)
+    keys = Keys(path)
     keys.follow(0.01)
     try:
         key_file.revoke(path, key.id)
@@ -191,4 +191,4 @@ def test_a_thread_follows_the_file(path):
     finally:
         keys.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "keys"]
-    Keys.read(path).close()
+    Keys(path).close()

@@ -128,7 +128,7 @@ def test_the_steward_tells_those_who_have_a_key_for_metrics(tmp_path: Path) -> N
     given = {"registry": str(tmp_path / "registry"), "model": "m", "ledger": ledger}
 
     async def main() -> None:
-        keyed = steward.application(steward.Arguments(**given, keys=file), Keys.read(file))
+        keyed = steward.application(steward.Arguments(**given, keys=file), Keys(file))
         for path in ("/steward", "/steward/", "/", "/anything"):
             assert await _open(keyed, {path}) == set()
             for headers, wanted in (((), 401), ((("X-API-Key", other),), 403), ((("X-API-Key", key),), 200)):

@@ -50,7 +50,7 @@ class Gated(Observer):
         self.closed = True
 
 
-class Held(Observer):
+class Active(Observer):
     def __init__(self):
         self.gate, self.entered, self.count = threading.Event(), threading.Event(), 0
 
@@ -113,14 +113,14 @@ def test_a_slow_observer_loses_its_own_events_only():
 
 
 def test_large_requests_wait_in_bounded_room():
-    held = Held()
+    held = Active()
     observers = Observers([held], room=1000)
     large = msgspec.structs.replace(answered("q"), inputs=bytes(300))
     observers.emit(large)
     assert held.entered.wait(PATIENCE)
     for _ in range(5):
         observers.emit(large)
-    assert observers.dropped == {"Held": 2}
+    assert observers.dropped == {"Active": 2}
     held.gate.set()
     until(lambda: held.count == 4)
     for _ in range(3):

@@ -19,7 +19,7 @@ from tidemill.data.profiles.profile import Profile, answers_table, profile_like
 from tidemill.data.raw import from_table
 from tidemill.ledger.frames import packed
 from tidemill.ledger.record import Answered, Form, Role
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.serve.hooks.profiling import Profiling, merged
 from tidemill.settings import Objective
 from watched_rows import INPUTS, answered, table, watched
@@ -36,7 +36,7 @@ def profiling(
     made = Profiling("flights", replica, hours, LedgerSettings(path=None, **ledger), share)
     given = WATCHED[objective].manifest
     identity = dataclasses.replace(given.identity, version="1")
-    made.know(dataclasses.replace(given, identity=identity), WATCHED[objective].profile)
+    made.add_version(dataclasses.replace(given, identity=identity), WATCHED[objective].profile)
     return made
 
 
@@ -125,7 +125,7 @@ def test_only_the_newest_hours_are_kept() -> None:
 
 def test_covered_columns_are_counted_without_showing_a_value() -> None:
     frame = drawn(100)
-    covers = {"distance": Cover.MASK, "carrier": Cover.HASH}
+    covers = {"distance": Masking.MASK, "carrier": Masking.HASH}
     (hour,) = fed(profiling(columns=covers), events(frame))["hours"]
     found, plain = hour["inputs"]["columns"], wanted(frame)[0]["columns"]
     assert found["distance"]["counts"] == plain["distance"]["counts"]
@@ -169,7 +169,7 @@ def test_more_than_its_share_of_time_is_not_taken_and_what_is_skipped_is_told() 
 
 def test_a_bundle_without_bins_is_served_and_not_profiled() -> None:
     observer = Profiling("flights", "r1", 48, LedgerSettings(path=None))
-    observer.know(WATCHED[Objective.BINARY].manifest, {})
+    observer.add_version(WATCHED[Objective.BINARY].manifest, {})
     assert fed(observer, events(drawn(3)))["hours"] == []
 
 

@@ -71,22 +71,30 @@ def test_a_bundle_that_was_carried_to_another_place_is_refused(registry: str, tm
 
 
 def test_the_builder_makes_an_application() -> None:
-    built = app.build(arguments("r", model="m", provider="cuda", drain_seconds=5, replicas=2))
+    built = app.application(arguments("r", model="m", provider="cuda", drain_seconds=5, replicas=2))
     deployment = built._bound_deployment
     assert deployment.ray_actor_options == {"num_cpus": 1.0, "num_gpus": 1}
     assert deployment.num_replicas == 2 and deployment.name == "m"
     config = deployment._deployment_config
     assert config.graceful_shutdown_timeout_s == 35 and config.max_ongoing_requests >= 1_000_000
-    grown = app.build(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
+    grown = app.application(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
     scaled = grown._deployment_config.autoscaling_config
     assert (scaled.min_replicas, scaled.max_replicas) == (2, 5) and grown.ray_actor_options["num_cpus"] == 0.5
 
 
+def test_the_arguments_of_a_file_for_a_cluster_are_checked_as_those_of_the_command() -> None:
+    built = app.build({"registry": "r", "model": "m", "replicas": 2, "ledger": {"when_full": "continue"}})
+    (given,) = built._bound_deployment.init_args
+    assert (given.replicas, given.ledger.path, given.ledger.when_full) == (2, "ledger", "continue")
+    with pytest.raises(SettingsError, match=r"replicsa = 2: no such key.*did you mean replicas"):
+        app.build({"registry": "r", "model": "m", "replicsa": 2})
+
+
 def test_an_alias_that_nobody_follows_is_one_version_for_all_replicas(registry: str) -> None:
     Registry(registry).promote("small", "1", Alias.CANDIDATE, by="me", reason="newest")
-    (given,) = app.build(arguments(registry, alias="candidate"))._bound_deployment.init_args
+    (given,) = app.application(arguments(registry, alias="candidate"))._bound_deployment.init_args
     assert given.alias == "1"
-    (given,) = app.build(arguments(registry))._bound_deployment.init_args
+    (given,) = app.application(arguments(registry))._bound_deployment.init_args
     assert given.alias == "champion"
 
 
@@ -117,7 +125,7 @@ def test_a_registry_that_cannot_be_written_is_named_to_who_unloads(registry: str
                 assert got.status == 503, got.body
                 assert "The registry can be reached, read and written" in got.json["error"]
                 assert "check the path, its permissions" in got.json["error"]
-            assert replica.service.held.serving
+            assert replica.service.active.serving
 
     asyncio.run(main())
 

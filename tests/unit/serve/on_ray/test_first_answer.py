@@ -15,11 +15,11 @@ from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError
-from tidemill.ledger.record import Form, Role
+from tidemill.ledger.record import Role
 from tidemill.serve.door import key_file
 from tidemill.serve.on_ray import first_answer
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.request import Answer
 
 WHY = {"by": "me", "reason": "test"}
 HEALTH = b'{"status": "ok", "model": "small", "version": "1"}'
@@ -34,9 +34,9 @@ def registry(small_multiclass, tmp_path):
     return registry
 
 
-def told(given, url, predictor):
+def announce(given, url, predictor):
     said = []
-    checked = first_answer.told(url, given, predictor, said.append)
+    checked = first_answer.announce(url, given, predictor, said.append)
     return checked, "\n".join(said)
 
 
@@ -55,7 +55,7 @@ def test_a_canary_is_not_asked_by_chance(registry):
     with running(given) as server:
         server.do(followed(server.replica))
         assert set(server.replica.service.versions) == {"champion", "challenger"}
-        checked, said = told(given, server.url, first_answer.checked(given, "champion"))
+        checked, said = announce(given, server.url, first_answer.checked(given, "champion"))
     assert "the bundle's own" in checked and "Serving small version 1 at" in said and "It answers:" in said
 
 
@@ -64,7 +64,7 @@ def test_a_promotion_during_the_start_is_followed(registry):
     before = first_answer.checked(given, "champion")
     registry.promote("small", "2", **WHY)
     with running(given) as server:
-        checked, said = told(given, server.url, before)
+        checked, said = announce(given, server.url, before)
     assert "the bundle's own" in checked and "Serving small version 2 at" in said
 
 
@@ -82,7 +82,7 @@ def test_a_promotion_between_two_questions_is_followed(registry, monkeypatch):
 
         monkeypatch.setattr(first_answer, "_health", health)
         monkeypatch.setattr(first_answer, "_PAUSE", 0.0)
-        _, said = told(given, server.url, first_answer.checked(given, "champion"))
+        _, said = announce(given, server.url, first_answer.checked(given, "champion"))
     assert seen == ["1", "2"] and "Serving small version 2 at" in said
 
 
@@ -95,13 +95,13 @@ def test_of_a_model_that_is_unloaded_it_says_how_to_load_it(registry, tmp_path, 
     predictor = first_answer.checked(given, "champion")
     registry.set_serving("small", False, **WHY)
     with running(given) as server:
-        checked, said = told(given, server.url, predictor)
+        checked, said = announce(given, server.url, predictor)
         assert checked is None and f"Ready at {server.url}, but small is unloaded" in said
         command = said.splitlines()[-1]
         assert command == f"tidemill registry load small --registry {registry.path}"
         assert cli.main(shlex.split(command)[1:]) == 0
         server.do(followed(server.replica))
-        checked, said = told(given, server.url, predictor)
+        checked, said = announce(given, server.url, predictor)
     assert checked and "Serving small version 1 at" in said
 
 
@@ -126,11 +126,11 @@ def test_a_server_that_never_answers_a_real_record_is_no_server(registry, other_
     predictor = first_answer.checked(given, "champion")
     server["predict"] = (status, b"not yet")
     with pytest.raises(BundleError, match=rf"has started answers a real record.*{status}: not yet"):
-        told(given, url, predictor)
+        announce(given, url, predictor)
     assert server["asked"] == 2 * first_answer._TRIES
     server["health"] = (status, b"not yet")
     with pytest.raises(BundleError, match=rf"has started is ready.*{status}: not yet"):
-        told(given, url, predictor)
+        announce(given, url, predictor)
 
 
 def test_what_cannot_pass_is_not_waited_for(registry, other_server):
@@ -138,7 +138,7 @@ def test_what_cannot_pass_is_not_waited_for(registry, other_server):
     given = arguments(registry.path)
     server["predict"] = (500, b"broken")
     with pytest.raises(BundleError, match=r"has started answers a real record.*500: broken"):
-        told(given, url, first_answer.checked(given, "champion"))
+        announce(given, url, first_answer.checked(given, "champion"))
     assert server["asked"] == 2
 
 
@@ -149,9 +149,9 @@ def test_a_server_with_keys_answers_nobody_without_one(registry, other_server, t
     for status in (200, 500):
         server["predict"] = (status, b"{}")
         with pytest.raises(BundleError, match=rf"with keys refuses who has none.*{status}"):
-            told(given, url, predictor)
+            announce(given, url, predictor)
     server["predict"] = (401, b"{}")
-    checked, said = told(given, url, predictor)
+    checked, said = announce(given, url, predictor)
     assert "answers nobody without a key" in checked and "with a key of yours" in said
 
 
@@ -159,8 +159,7 @@ def test_only_the_bundles_own_answer_is_accepted(small):
     predictor = Predictor(small.folder)
     rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
     first = {name: values[:1] for name, values in predictor.golden.answers.items()}
-    ask = Ask("5f0c", 0, 0.0, 1, None, None, Form.ROWS, b"")
-    answer = json.loads(protocol.encode(ask, [Part(first, predictor.manifest.identity, Role.CHAMPION)]).body)
+    answer = json.loads(protocol.encode("5f0c", Answer(first, predictor.manifest.identity, Role.CHAMPION)).body)
     first_answer._verify(answer, rows, predictor)
     (prediction,) = answer["predictions"]
     if small.target.classes:

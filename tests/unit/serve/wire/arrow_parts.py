@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pyarrow as pa
 
 from tidemill.data.schema import Column, Role, Schema
@@ -38,6 +39,12 @@ def stream(columns, **options):
 
 def decode(columns, reader=READER, limits=LIMITS):
     return arrow.decode(columns if isinstance(columns, bytes) else stream(columns), reader, limits)
+
+
+def others(rows):
+    """What is recorded of a request's rows besides the model's inputs."""
+    recorded = msgspec.msgpack.decode(rows.inputs)
+    return {name: values for name, values in recorded.items() if name not in rows.raw}
 
 
 def one(name, array):

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from arrow_parts import READER, decode, one, stream
+from arrow_parts import READER, decode, one, others, stream
 
 from tidemill.data import typed
 from tidemill.data.raw import MISSING_TIMESTAMP
@@ -23,7 +23,7 @@ def test_columns_become_raw_arrays():
             "b": pa.array([True, None]),
         }
     )
-    assert table.count == 2 and table.others == {}
+    assert table.count == 2 and others(table) == {}
     assert list(table.raw) == ["n", "c", "b", "t", "m"]
     assert table.raw["n"].tolist() == [1.0, 2.0] and table.raw["c"].tolist() == ["é", ""]
     np.testing.assert_array_equal(table.raw["b"], [1.0, np.nan])
@@ -83,7 +83,7 @@ def test_decimals_times_of_day_and_durations_are_read_as_in_training():
     assert found.raw["n"].tolist() == training.table["n"].to_list() == [1.5, -2.0]
     assert found.raw["c"].tolist() == ["3", ""] and training.table["c"].to_list() == ["3", None]
     assert found.raw["m"][0] == 90 and np.isnan(found.raw["m"][1])
-    assert found.others == {"k": ["7", "8.5"]}
+    assert others(found) == {"k": ["7", "8.5"]}
     assert one("m", pa.array([dt.time(1, 2, 3)], pa.time64("us"))).tolist() == [3723.0]
     assert one("c", pa.array([dt.timedelta(seconds=90)], pa.duration("us"))).tolist() == ["PT1M30S"]
     assert one("n", pa.array([2**63 - 1], pa.duration("ms"))).tolist() == [2**63 / 1e3]
@@ -109,7 +109,7 @@ def test_dates_and_what_json_has_too():
 
 def test_other_columns_are_kept_apart():
     table = decode({"n": pa.array([1.0]), "k": pa.array(["x"]), "when": pa.array([dt.date(2020, 1, 1)])})
-    assert table.others == {"k": ["x"], "when": ["2020-01-01"]} and "k" not in table.raw
+    assert others(table) == {"k": ["x"], "when": ["2020-01-01"]} and "k" not in table.raw
 
 
 def test_several_batches_none_and_polars_as_a_client():

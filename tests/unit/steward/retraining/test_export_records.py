@@ -14,7 +14,7 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, QualityError, SettingsError
 from tidemill.ledger import frames, record
 from tidemill.ledger.record import Answered, Described, Form, Label
-from tidemill.ledger.settings import Cover, Fsync, LedgerSettings
+from tidemill.ledger.settings import Fsync, LedgerSettings, Masking
 from tidemill.ledger.shipper import Shipper
 from tidemill.ledger.wal import Wal
 from tidemill.settings import Kind
@@ -213,6 +213,6 @@ def test_an_empty_ledger_gives_an_empty_file(settings: LedgerSettings, tmp_path:
 
 def test_a_hidden_feature_and_a_full_disk_are_refused(settings: LedgerSettings, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"'color' hidden by ledger.columns. Remedy: set ledger.columns.color=keep"):
-        exported(replace(settings, columns={"color": Cover.MASK}), tmp_path)
+        exported(replace(settings, columns={"color": Masking.MASK}), tmp_path)
     with pytest.raises(LedgerError, match="can be written beside a retraining"):
         export_records(settings, "shop", SCHEMA, horizon(0), tmp_path / "no" / "folder.parquet")

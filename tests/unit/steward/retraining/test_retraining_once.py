@@ -21,7 +21,7 @@ from patience import until
 from tidemill.bundle import checksums, manifest
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import TrainingError
-from tidemill.ledger.settings import Cover
+from tidemill.ledger.settings import Masking
 from tidemill.steward.retraining import running
 from tidemill.steward.retraining.aging import Horizon
 from tidemill.steward.retraining.retraining import Phase, Retraining, State
@@ -253,7 +253,7 @@ def test_what_cannot_be_trained_on_fails_without_an_attempt(place: Place) -> Non
     assert (state.phase, state.attempts) == (Phase.FAILED, 0)
     assert state.why is not None and "20, and retrain.min_records=21" in state.why
     hidden = place.retraining(name="d2")
-    hidden.ledger = dataclasses.replace(hidden.ledger, columns={"city": Cover.HASH})
+    hidden.ledger = dataclasses.replace(hidden.ledger, columns={"city": Masking.HASH})
     why = hidden.advance().why
     assert why is not None and why.startswith("A model can only be trained again on columns")
 

@@ -100,7 +100,7 @@ def _plain(column: Column, values: np.ndarray) -> np.ndarray | None:
         return _plain_texts(column, values) if kind == "O" and column.kind is Kind.CATEGORICAL else None
     if column.kind is Kind.TIMESTAMP:
         return _plain_moments(column, values)
-    if kind in "iu" and ((values > EXACT).any() or (values.dtype.itemsize == 8 and _below(values))):
+    if kind in "iu" and ((values > EXACT).any() or (values.dtype == np.int64 and (values < -EXACT).any())):
         return None
     floats = values.astype(np.float64, copy=False)
     if kind == "f" and not column.missing_allowed and np.isnan(floats).any():
@@ -108,10 +108,6 @@ def _plain(column: Column, values: np.ndarray) -> np.ndarray | None:
     if column.kind is Kind.BOOLEAN and kind != "b" and not ((floats == 0) | (floats == 1) | np.isnan(floats)).all():
         return None
     return floats
-
-
-def _below(values: np.ndarray) -> bool:
-    return values.dtype.kind == "i" and bool((values < -EXACT).any())
 
 
 def _plain_texts(column: Column, values: np.ndarray) -> np.ndarray | None:

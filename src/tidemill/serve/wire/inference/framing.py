@@ -24,23 +24,16 @@ class _Output(msgspec.Struct, frozen=True, gc=False):
     parameters: dict[str, Any] = {}
 
 
-class _Request(msgspec.Struct, frozen=True, gc=False):
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """A request without its binary data. inputs: of an HTTP request; outputs: those that are asked for."""
+
     inputs: list[Input]
     id: str = ""
     parameters: Parameters = {}
     outputs: list[_Output] = []
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
-    """outputs: name and parameters of each that was asked for. inputs: of an HTTP request."""
-
-    id: str
-    parameters: Parameters
-    outputs: list[tuple[str, dict[str, Any]]]
-    inputs: list[Input] = []
-
-
-_DECODER = msgspec.json.Decoder(_Request)
+_DECODER = msgspec.json.Decoder(Head)
 
 
 def parted(body: bytes, json_length: str | bytes | None, most: int) -> tuple[Head, memoryview]:
@@ -66,9 +59,7 @@ def parted(body: bytes, json_length: str | bytes | None, most: int) -> tuple[Hea
         raise refused(
             413, f"A request's JSON holds at most {most} values", "more than that", "send the rows in several requests"
         )
-    content = _parsed(document)
-    outputs = [(output.name, output.parameters) for output in content.outputs]
-    return Head(content.id, content.parameters, outputs, content.inputs), memoryview(body)[split:]
+    return _parsed(document), memoryview(body)[split:]
 
 
 def binary_parts(head: Head, binary: memoryview) -> list[memoryview | None]:
@@ -162,11 +153,11 @@ def typed_contents(entry: Any, most: int) -> list[Any]:
 
 
 def message_head(message: Any) -> Head:
-    outputs = [(output.name, parameters(output.parameters)) for output in message.outputs]
-    return Head(message.id, parameters(message.parameters), outputs)
+    outputs = [_Output(output.name, _parameters(output.parameters)) for output in message.outputs]
+    return Head([], message.id, _parameters(message.parameters), outputs)
 
 
-def parameters(entries: Any) -> Parameters:
+def _parameters(entries: Any) -> Parameters:
     """Plain values of a message's map of parameters."""
     found: Parameters = {}
     for name, parameter in entries.items():
@@ -176,7 +167,7 @@ def parameters(entries: Any) -> Parameters:
     return found
 
 
-def _parsed(text: bytes) -> _Request:
+def _parsed(text: bytes) -> Head:
     try:
         return depth.parsed(text, _DECODER.decode)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -184,7 +175,7 @@ def _parsed(text: bytes) -> _Request:
     try:  # NaN and Infinity are not JSON, but what Triton's clients send for them
         content = depth.parsed(text, json.loads)
         json.dumps(content, ensure_ascii=False).encode()  # no half surrogate pairs: they could not be sent back
-        return msgspec.convert(content, _Request)
+        return msgspec.convert(content, Head)
     except msgspec.ValidationError as error:
         observed = str(error)
         rule = "A request is an object with 'inputs', each with 'name', 'datatype', 'shape' and 'data'"

@@ -32,14 +32,12 @@ class InferRequest:
     """A request that fits the model.
 
     raw: one array of N = `rows` values per column, by the raw input contract; left-out columns are filled.
-    given: the inputs that were sent, other columns among them.
     others: what was sent for columns that the model does not read, N values each.
     id: the client's own, to be echoed; "" where there is none.
     """
 
     raw: Raw
     rows: int
-    given: tuple[str, ...]
     others: dict[str, list[Any]]
     id: str
     parameters: Parameters
@@ -176,8 +174,7 @@ class Decoder:
             name: found[name] if name in found else by_column.absent(column, rows)
             for name, column in self._columns.items()
         }
-        names = tuple(tensor.name for tensor in given)
-        return InferRequest(raw, rows, names, others, head.id, head.parameters, self._selected(head))
+        return InferRequest(raw, rows, others, head.id, head.parameters, self._selected(head))
 
     def _rows(self, given: Sequence[_Tensor]) -> int:
         rows = -1
@@ -199,7 +196,7 @@ class Decoder:
         if not head.outputs:
             return tuple(Wanted(name, everything) for name in self._outputs)
         wanted: dict[str, Wanted] = {}
-        for name, parameters in head.outputs:
+        for name, parameters in ((output.name, output.parameters) for output in head.outputs):
             if name not in self._outputs:
                 raise _unknown("output", name, self._outputs)
             if name in wanted:

@@ -1,7 +1,7 @@
 """Counts and durations of one version's inferences, as Triton's statistics extension reports them."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -18,7 +18,6 @@ class _Duration:
         return {"count": self.count, "ns": self.ns}
 
 
-@dataclass(slots=True)
 class Statistics:
     """What one version has done since it was loaded. Call it from one thread.
 
@@ -26,14 +25,10 @@ class Statistics:
     waited for it.
     """
 
-    _last: int = 0
-    _inferences: int = 0
-    _executions: int = 0
-    _success: _Duration = field(default_factory=_Duration)
-    _fail: _Duration = field(default_factory=_Duration)
-    _queue: _Duration = field(default_factory=_Duration)
-    _infer: _Duration = field(default_factory=_Duration)
-    _batches: dict[int, _Duration] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._last = self._inferences = self._executions = 0
+        self._success, self._fail, self._queue, self._infer = (_Duration() for _ in range(4))
+        self._batches: dict[int, _Duration] = {}
 
     def executed(self, rows: int, requests: int, run: int) -> None:
         """One batch of `requests` requests that were answered, with `rows` rows in all, was run."""

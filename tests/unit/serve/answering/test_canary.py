@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from tidemill.serve.answering import choice
+from tidemill.serve.answering import canary
 
 KEYS = [f"customer-{number}" for number in range(20_000)]
 
 
 def assign(keys, model, challenger, share):
-    chosen, tosses = choice.assign(keys, model, challenger, share)
+    chosen, tosses = canary.assign(keys, model, challenger, share)
     assert len(tosses) == len(keys) == len(chosen)
     return chosen
 
@@ -55,13 +55,13 @@ def test_one_key_and_many_are_chosen_alike():
 def test_every_process_chooses_alike():
     """No seed of the process enters, as Python's own hash of texts would."""
     code = (
-        "from tidemill.serve.answering.choice import assign; print(assign(['a', 'b', 'ü', '', 'c'], 'm', '2', 0.5)[1])"
+        "from tidemill.serve.answering.canary import assign; print(assign(['a', 'b', 'ü', '', 'c'], 'm', '2', 0.5)[1])"
     )
     seen = {
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env).stdout
         for env in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"})
     }
-    assert seen == {f"{choice.assign(['a', 'b', 'ü', '', 'c'], 'm', '2', 0.5)[1]}\n"}
+    assert seen == {f"{canary.assign(['a', 'b', 'ü', '', 'c'], 'm', '2', 0.5)[1]}\n"}
 
 
 def test_the_hash_is_the_documented_one():
@@ -76,9 +76,9 @@ def test_the_hash_is_the_documented_one():
 def test_without_the_secret_nobody_can_look_for_keys_that_meet_the_challenger():
     """158 tries gave 20 keys that all met it at a share of .1."""
     secret = bytes(range(32))
-    foreseen = [key for key in KEYS if choice.assign([key], "m", "2", 0.1)[0][0]][:500]
-    met = choice.assign(foreseen, "m", "2", 0.1, secret)[0].mean()
+    foreseen = [key for key in KEYS if canary.assign([key], "m", "2", 0.1)[0][0]][:500]
+    met = canary.assign(foreseen, "m", "2", 0.1, secret)[0].mean()
     assert len(foreseen) == 500 and abs(met - 0.1) < 4 * np.sqrt(0.09 / 500)
-    assert choice.assign(KEYS, "m", "2", 0.1, secret)[1] == choice.assign(KEYS, "m", "2", 0.1, secret)[1]
-    deviation = (choice.assign(KEYS, "m", "2", 0.1, secret)[0].sum() - 2000) / np.sqrt(20_000 * 0.09)
+    assert canary.assign(KEYS, "m", "2", 0.1, secret)[1] == canary.assign(KEYS, "m", "2", 0.1, secret)[1]
+    deviation = (canary.assign(KEYS, "m", "2", 0.1, secret)[0].sum() - 2000) / np.sqrt(20_000 * 0.09)
     assert abs(deviation) < 4

@@ -1,25 +1,24 @@
 """What a replica holds, and the words between it and its watcher."""
 
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
-from tidemill.bundle.registry.rollout import Desired, Mode
+from tidemill.bundle.registry.rollout import Mode
+from tidemill.serve.answering.version import Version
 from tidemill.serve.hooks.observer import Refused, Swapped
-
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Held(Generic[V]):
+class Active:
     """What a replica answers with. It is replaced as a whole, so a request that reads it once sees one state.
 
     mode, share: what the challenger does (off without one) and its share of the requests (0 unless canary).
     generation: of the desired state that was brought about last. serving: false refuses all requests.
-    secret: of a canary's tosses, see choice.py.
+    secret: of a canary's tosses, see canary.py.
     """
 
-    champion: V
-    challenger: V | None = None
+    champion: Version
+    challenger: Version | None = None
     mode: Mode = Mode.OFF
     share: float = 0.0
     generation: int = 0
@@ -39,17 +38,13 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a replica runs. Versions by alias ("previous" is kept warm for a rollback).
+    """How a replica follows its registry. Versions by alias ("previous" is kept warm for a rollback).
 
-    generation: held; wanted: the newest seen. behind: seconds since a look found all as the registry says.
+    wanted: the newest generation seen. behind: seconds since a look found all as the registry says.
     unread: times that the registry could not be read, in all; error: why not, if that is so now.
     """
 
     versions: dict[str, str]
-    mode: Mode
-    share: float
-    serving: bool
-    generation: int
     wanted: int
     behind: float
     refused: tuple[Refusal, ...]
@@ -57,28 +52,16 @@ class Report:
     error: str | None
 
 
-class Source(Protocol):
-    """What is watched: a `Registry`, or what stands for one."""
-
-    def state_mark(self, model: str) -> str | None: ...
-
-    def desired(self, model: str) -> Desired: ...
-
-    def champions(self, model: str) -> list[str]: ...
-
-    def toss_secret(self, model: str) -> bytes: ...
-
-
-class Replica(Protocol[V]):
+class Replica(Protocol):
     """What a watcher asks of its replica. All but `load` are called in the event loop and must be quick."""
 
-    def load(self, version: str) -> V:
+    def load(self, version: str) -> Version:
         """A checked version, its golden rows replayed; called in a thread. Raises BundleError, RegistryError."""
 
-    def accepts(self, new: V, held: V) -> None:
-        """Raises BundleError where `new` cannot answer what `held` is asked."""
+    def accepts(self, new: Version, champion: Version) -> None:
+        """Raises BundleError where `new` cannot answer what `champion` is asked."""
 
-    def swap(self, held: Held[V]) -> None:
+    def swap(self, active: Active) -> None:
         """Answer with these from now on."""
 
     def tell(self, event: Swapped | Refused) -> None:

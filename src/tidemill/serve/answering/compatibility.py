@@ -7,7 +7,7 @@ from tidemill.data.schema import Role
 from tidemill.errors import BundleError, listed
 
 
-def named(loaded: Manifest, model: str, version: str) -> None:
+def check_identity(loaded: Manifest, model: str, version: str) -> None:
     """Pass a bundle that lies where its manifest says: answers are recorded under the manifest's name.
 
     Raises:
@@ -22,33 +22,33 @@ def named(loaded: Manifest, model: str, version: str) -> None:
         )
 
 
-def check(new: Manifest, held: Manifest) -> None:
+def check(new: Manifest, active: Manifest) -> None:
     """Pass a version that may stand beside the champion, or follow it, without a client noticing.
 
     Raises:
         BundleError: another objective or other classes; a column that is unknown, of another kind, or must be given
             where the champion does not ask for it. All differences are named.
     """
-    differences = [*_answers(new, held), *_columns(new, held)]
+    differences = [*_answers(new, active), *_columns(new, active)]
     if differences:
         raise BundleError(
             "A version answers every request that the champion answers, and as the champion does",
-            observed=f"version {new.identity.version} beside {held.identity.version}: "
+            observed=f"version {new.identity.version} beside {active.identity.version}: "
             + listed(differences, joint="; "),
             remedy="train with the champion's schema (data.schema), or serve the new one under another model's name",
         )
 
 
-def _answers(new: Manifest, held: Manifest) -> Iterator[str]:
-    ours, theirs = new.identity, held.identity
+def _answers(new: Manifest, active: Manifest) -> Iterator[str]:
+    ours, theirs = new.identity, active.identity
     if ours.objective is not theirs.objective:
         yield f"objective {ours.objective} instead of {theirs.objective}"
     elif ours.classes != theirs.classes:
         yield f"classes {listed(ours.classes)} instead of {listed(theirs.classes)}"
 
 
-def _columns(new: Manifest, held: Manifest) -> Iterator[str]:
-    ours, theirs = new.schema, held.schema  # each look at a manifest's schema builds it
+def _columns(new: Manifest, active: Manifest) -> Iterator[str]:
+    ours, theirs = new.schema, active.schema  # each look at a manifest's schema builds it
     known = {column.name for column in ours.columns if column.role is not Role.TARGET}
     for column in theirs.columns:
         if column.role is not Role.TARGET and column.name not in known:

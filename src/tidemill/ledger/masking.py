@@ -1,4 +1,4 @@
-"""Covers: which columns reach the tables as they are, as keyed digests or not at all, and the key for the digests."""
+"""Masking: which columns reach the tables as they are, as keyed digests or not at all, and the key for the digests."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from tidemill.data.schema import Column, Role
 from tidemill.errors import SettingsError, listed
-from tidemill.ledger.settings import Cover, LedgerSettings
+from tidemill.ledger.settings import LedgerSettings, Masking
 
 VARIABLE = "TIDEMILL_LEDGER_HASH_KEY"
 _MADE = "hash.key"
@@ -21,33 +21,36 @@ _DIGEST = 16  # bytes
 _log = logging.getLogger(__name__)
 
 
-def cover(column: Column, settings: LedgerSettings) -> Cover:
+def masking_of(column: Column, settings: LedgerSettings) -> Masking:
     """What the settings say about a column: by its name, else by its role."""
     by_role = {Role.SENSITIVE: settings.sensitive, Role.IGNORED: settings.ignored}
-    return settings.columns.get(column.name, by_role.get(column.role, Cover.KEEP))
+    return settings.columns.get(column.name, by_role.get(column.role, Masking.KEEP))
 
 
 def noted(settings: LedgerSettings) -> dict[str, str]:
-    """What each commit of answers says, so that whoever reads them knows which columns are covered by name."""
-    by_name = {name: found for name, found in settings.columns.items() if found is not Cover.KEEP}
+    """What each commit of answers says, so that whoever reads them knows which columns are masked by name."""
+    by_name = {name: found for name, found in settings.columns.items() if found is not Masking.KEEP}
     return {
         _NOTED: json.dumps(by_name),
         _ROLES: json.dumps({"sensitive": settings.sensitive, "ignored": settings.ignored}),
     }
 
 
-def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Cover] | None:
-    """The covers by the newest commit that says so, of such ones as Delta's history has, newest first; else None."""
+def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Masking] | None:
+    """The masking by name that the newest commit says, of commits newest first; None: none says it."""
     for note in notes:
         if _NOTED in note:
-            return {name: Cover(found) for name, found in json.loads(note[_NOTED]).items()}
+            return {name: Masking(found) for name, found in json.loads(note[_NOTED]).items()}
     return None
 
 
 def with_roles(settings: LedgerSettings, notes: Iterable[Mapping[str, Any]]) -> LedgerSettings:
-    """The settings with the covers by role that the newest commit says, if one does."""
-    noted = next((json.loads(note[_ROLES]) for note in notes if _ROLES in note), None)
-    return replace(settings, sensitive=noted["sensitive"], ignored=noted["ignored"]) if noted else settings
+    """The settings with the masking by role that the newest commit says, if one does."""
+    for note in notes:
+        if _ROLES in note:
+            found = json.loads(note[_ROLES])
+            return replace(settings, sensitive=Masking(found["sensitive"]), ignored=Masking(found["ignored"]))
+    return settings
 
 
 def digests(values: Iterable[object], key: bytes) -> dict[object, str]:

@@ -7,7 +7,7 @@ from watch_parts import described
 
 from tidemill.bundle import manifest
 from tidemill.errors import BundleError
-from tidemill.serve.answering import fitting
+from tidemill.serve.answering import compatibility
 from tidemill.settings import Kind, Objective
 
 __all__ = ["described"]
@@ -36,10 +36,10 @@ def _with(described, columns=None, **identity):
 )
 def test_what_does_not_fit_is_named(described, columns, identity, difference):
     with pytest.raises(BundleError, match=rf"answers every request.*{difference}.*another model's name"):
-        fitting.check(_with(described, columns, version="2", **identity), described)
+        compatibility.check(_with(described, columns, version="2", **identity), described)
 
 
 def test_what_takes_more_fits(described):
     more = {"new": {"kind": "numeric"}, "open": {"kind": "boolean"}, "size": {"kind": "numeric", "role": "ignored"}}
-    fitting.check(_with(described, more), described)
-    fitting.check(described, described)
+    compatibility.check(_with(described, more), described)
+    compatibility.check(described, described)
