@@ -93,7 +93,7 @@ def tried(seed: int, lie: float, trusted: bool, probation: bool, gain: float) ->
     found, promoted = set(), np.inf
     for stage, share in PROBATION if probation else STAGES:
         comparison = Comparison(stage=stage, tried=TRIED, other=OTHER, share=share)
-        one = CheckedTrial.begin(rules, given.labels, comparison, Simulated(), carried)
+        one = CheckedTrial(rules, given.labels, comparison, Simulated(), carried)
         for _ in range(PERIODS):
             one.take(*period(random, first, stage, share, lie, gain))
             one.close()

@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import json
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,11 @@ import polars as pl
 import pytest
 import yaml
 
+from reread import reread
 from tidemill.composition import build, choices, keys
 from tidemill.errors import SettingsError
 from tidemill.settings import Objective
+from tidemill.steward.snapshots import plain
 from tidemill.steward.watch import Reading, Severity, Watch, Watched
 from watched_rows import DAY, START, period, watched
 
@@ -89,8 +90,8 @@ def test_its_state_outlives_json(module: types.ModuleType) -> None:
         fed(watch, day, [rows[day]])
     watch.take(rows[12][:100])  # in the middle of a period, too
     other = made(module, WATCHED[Objective.BINARY])
-    other.restore(json.loads(json.dumps(watch.state(), allow_nan=False)))
-    assert other.state() == watch.state()
+    other.state = reread(watch.state)
+    assert plain(other.state) == plain(watch.state)
     rest = [rows[12][100:], *rows[13:]]
     for day, part in enumerate(rest, start=12):
         assert fed(other, day, [part]) == fed(watch, day, [part])

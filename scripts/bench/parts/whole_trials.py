@@ -114,7 +114,7 @@ def tried(seed: int, unit: Unit, storm: float, always: bool) -> tuple[bool, bool
             one.take(*world.period(share))
             one.close()
             found.add(one.verdict()[0])
-        carried = one.carried()
+        carried = one.state.carried
     return Verdict.BETTER in found, Verdict.WORSE in found
 
 

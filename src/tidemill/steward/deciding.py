@@ -18,6 +18,7 @@ from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.policy import Policy
 from tidemill.steward.retraining.readiness import Readiness
 from tidemill.steward.retraining.retraining import Phase, State
+from tidemill.steward.snapshots import plain
 from tidemill.steward.trial.checked import CheckedTrial
 from tidemill.steward.trial.comparison import Stage
 from tidemill.steward.watch import Reading, Severity
@@ -103,7 +104,7 @@ def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
         follows = f"It becomes champion{back if policy.trial.probation else ''}."
         reason = f"It is shown to be {shown}: {said}. {sure} {follows}"
         return Proposal(kind=Kind.PROMOTE, version=tried, evidence=about, reason=reason)
-    evidence = {**about, "carried": trial.carried()}
+    evidence = {**about, "carried": plain(trial.carried())}
     reason = f"It is shown to be {shown} so far: {said}. {sure} Next it answers {share:.1%} of the requests."
     return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
 

@@ -22,7 +22,7 @@ from tidemill.bundle.registry.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
 from tidemill.ledger.settings import Cover, LedgerSettings
-from tidemill.steward import acting, deciding, status
+from tidemill.steward import acting, deciding, snapshots, status, weighing
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE = "steward/state.json"
-_FORMAT = 4
+_FORMAT = 5
 """Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""
@@ -174,7 +174,7 @@ class Steward:
         try:
             state = json.loads(content) if content is not None else {}
             if state.get("fingerprint") == self._fingerprint:
-                self._weighing.restore(state["weighing"], now)
+                self._weighing.restore(snapshots.restored(weighing.State, state["weighing"]), now)
                 self._alarms = set(self._harm())
         except Exception as error:  # whatever is in it: all of it can be made again
             log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
@@ -183,7 +183,7 @@ class Steward:
         self._entered = True
 
     def _keep(self) -> None:
-        content = {"fingerprint": self._fingerprint, "weighing": self._weighing.state()}
+        content = {"fingerprint": self._fingerprint, "weighing": snapshots.plain(self._weighing.state())}
         self._store.replace(self._office.model, _STATE, json.dumps(content).encode())
 
     def _situation(

@@ -99,10 +99,13 @@ class Watch(Protocol):
 
     `labelled`: whether it is fed a period when its labels are in, or as soon as the period is over.
     `canary`: whether it is fed all traffic, or the rows that the watched version itself has answered.
+    `state`: all that it keeps from one call to the next, as a dataclass that `snapshots` can store. A restarted steward
+    builds the watch anew and puts what was stored in its place.
     """
 
     labelled: bool
     canary: bool
+    state: Any
 
     def take(self, rows: pl.DataFrame) -> None:
         """Some rows of the present period, in order of their moment; any number of them, also none.
@@ -115,11 +118,6 @@ class Watch(Protocol):
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
         """The period [begin, end) is over: what there is to say now. Also called for a period without rows."""
-
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it; `restore` of it into a watch newly built gives this one again."""
-
-    def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 @runtime_checkable

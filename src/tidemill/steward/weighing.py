@@ -6,8 +6,9 @@ thrown away: it is made again, to the same figures, from the ledger (corrected l
 time).
 """
 
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,17 +17,21 @@ import polars as pl
 from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.registry.rollout import Desired, Mode
 from tidemill.data.schema import Role, Schema
+from tidemill.errors import LedgerError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.moments import EPOCH, floor
-from tidemill.steward import history, labels
+from tidemill.steward import history, labels, snapshots
 from tidemill.steward.book import Book, Decision
 from tidemill.steward.policy import Policy
 from tidemill.steward.records import Records, Span
+from tidemill.steward.trial import checked
 from tidemill.steward.trial.checked import CheckedTrial
 from tidemill.steward.trial.comparison import Comparison, Stage
-from tidemill.steward.watch import Learner, Reading, Severity, Watch
+from tidemill.steward.watch import Learner, Reading, Watch
 from tidemill.steward.watches.performance import Performance
 from tidemill.steward.watching import watched_version, watches
+
+log = logging.getLogger(__name__)
 
 LIMIT = 50
 """Periods that one look takes in at most, of traffic and of labels: then decisions are due, and progress is kept."""
@@ -44,6 +49,23 @@ class Progress:
     began: datetime | None = None
     seen_until: datetime | None = None
     labelled_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What is stored between looks.
+
+    champion, crowned: whose watches these are. watches: their states by name, as `snapshots.plain` gives them.
+    compared: which trial the evidence is of. alarms: of the last period, by clock.
+    """
+
+    champion: str
+    crowned: datetime
+    compared: list[str | float]
+    progress: Progress
+    watches: dict[str, Any]
+    trial: checked.State | None
+    alarms: dict[str, list[Reading]]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -209,7 +231,7 @@ class Weighing:
         led = history.led(decisions, changes) if stage is Stage.CANARY else None
         carried = led.evidence.get("carried") if led is not None else None
         rules = self._policy
-        self.trial = CheckedTrial.begin(rules.trial, rules.labels, comparison, self._losses, carried)
+        self.trial = CheckedTrial(rules.trial, rules.labels, comparison, self._losses, _carried(carried))
 
     @property
     def standing(self) -> dict[str, Any] | None:
@@ -217,62 +239,47 @@ class Weighing:
         watches = self._reign.watches.values() if self._reign is not None else ()
         return next((watch.standing() for watch in watches if isinstance(watch, Performance)), None)
 
-    def _compared(self) -> list[Any]:
+    def _compared(self) -> list[str | float]:
         """Of which trial the evidence is, as JSON holds it; the registry's times are whole seconds."""
         compared = astuple(self.trial.comparison) if self.trial is not None else ()
         return [self._trial_of[1].isoformat(), *compared]
 
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it."""
+    def state(self) -> State:
         assert self._reign is not None
-        progress = self.progress
-        return {
-            "champion": self._reign.champion,
-            "crowned": self._reign.since.isoformat(),
-            "compared": self._compared(),
-            "progress": {
-                "since": progress.since.isoformat(),
-                **{name: _text(getattr(progress, name)) for name in ("began", "seen_until", "labelled_until")},
-            },
-            "watches": {name: watch.state() for name, watch in self._reign.watches.items()},
-            "trial": self.trial.state() if self.trial is not None else None,
-            "alarms": {source: [_plain(one) for one in alarms] for source, alarms in self.alarms.items()},
-        }
+        return State(
+            champion=self._reign.champion,
+            crowned=self._reign.since,
+            compared=self._compared(),
+            progress=self.progress,
+            watches={name: snapshots.plain(watch.state) for name, watch in self._reign.watches.items()},
+            trial=self.trial.state if self.trial is not None else None,
+            alarms=self.alarms,
+        )
 
-    def restore(self, state: dict[str, Any], now: datetime) -> None:
+    def restore(self, state: State, now: datetime) -> None:
         """Go on from `state`, after `enter`, as far as it is about the same champion and challenger.
 
         Raises:
-            Exception: it is no such state, or has weighed what is still to come; this object is of no use then.
+            LedgerError, KeyError: a watch has another state; this object is of no use then.
+            ValueError: the state has weighed what is still to come.
         """
         assert self._reign is not None
-        kept = state["progress"]
-        if kept["seen_until"] is not None and datetime.fromisoformat(kept["seen_until"]) > now:
-            raise ValueError(f"it has seen all until {kept['seen_until']}, and now it is {now.isoformat()}")
-        self.progress = Progress(
-            since=datetime.fromisoformat(kept["since"]),
-            **{name: _moment(kept[name]) for name in ("began", "seen_until", "labelled_until")},
-        )
-        if (state["champion"], state["crowned"]) == (self._reign.champion, self._reign.since.isoformat()):
+        seen_until = state.progress.seen_until
+        if seen_until is not None and seen_until > now:
+            raise ValueError(f"it has seen all until {seen_until.isoformat()}, and now it is {now.isoformat()}")
+        self.progress = state.progress
+        if (state.champion, state.crowned) == (self._reign.champion, self._reign.since):
             for name, watch in self._reign.watches.items():
-                watch.restore(state["watches"][name])
-            self.alarms = {source: [_reading(one) for one in alarms] for source, alarms in state["alarms"].items()}
-        same = state["compared"] == self._compared()
-        if self.trial is not None and same and state["trial"] is not None:
-            self.trial.restore(state["trial"])
+                watch.state = snapshots.restored(type(watch.state), state.watches[name])
+            self.alarms = state.alarms
+        if self.trial is not None and state.trial is not None and state.compared == self._compared():
+            self.trial.state = state.trial
 
 
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None
-
-
-def _plain(reading: Reading) -> dict[str, Any]:
-    return {**asdict(reading), "since": _text(reading.since)}
-
-
-def _reading(kept: dict[str, Any]) -> Reading:
-    return Reading(**{**kept, "severity": Severity(kept["severity"]), "since": _moment(kept["since"])})
+def _carried(stored: Any) -> checked.Carried | None:
+    """What the decision that began a stage hands on to it."""
+    try:
+        return None if stored is None else snapshots.restored(checked.Carried, stored, strict=False)
+    except LedgerError as error:
+        log.warning("The evidence of the stage before is not carried on: %s", error)
+        return None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.errors import SettingsError
-from tidemill.steward.evidence.limits import plain, require_positive, require_share, within
+from tidemill.steward.evidence.limits import require_positive, require_share, within
 
 
 def _zero() -> np.ndarray:
@@ -41,19 +41,17 @@ class MeanBounds:
     """
 
     alpha: float
-    count: int = 0
-    total: np.ndarray = field(default_factory=_zero)
-    squares: np.ndarray = field(default_factory=_zero)
-    weight: np.ndarray = field(default_factory=_zero)
-    weighted: np.ndarray = field(default_factory=_zero)
-    penalty: np.ndarray = field(default_factory=_zero)
-    lower: np.ndarray = field(default_factory=_zero)
-    upper: np.ndarray = field(default_factory=lambda: np.ones(()))
+    count: int = field(init=False, default=0)
+    total: np.ndarray = field(init=False, default_factory=_zero)
+    squares: np.ndarray = field(init=False, default_factory=_zero)
+    weight: np.ndarray = field(init=False, default_factory=_zero)
+    weighted: np.ndarray = field(init=False, default_factory=_zero)
+    penalty: np.ndarray = field(init=False, default_factory=_zero)
+    lower: np.ndarray = field(init=False, default_factory=_zero)
+    upper: np.ndarray = field(init=False, default_factory=lambda: np.ones(()))
 
     def __post_init__(self) -> None:
         require_share("alpha", self.alpha)
-        for name in ("total", "squares", "weight", "weighted", "penalty", "lower", "upper"):
-            setattr(self, name, np.asarray(getattr(self, name)))
 
     def update(self, values: Any) -> tuple[np.ndarray, np.ndarray]:
         """Take in values [..., n] and return the lower and the upper bound after each of them, both [..., n].
@@ -83,10 +81,6 @@ class MeanBounds:
             self.weighted, self.penalty = weighted[..., -1], penalty[..., -1]
             self.lower, self.upper = lower[..., -1], upper[..., -1]
         return lower, upper
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `MeanBounds(**state)` makes the same bounds of."""
-        return plain(self)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -167,7 +161,3 @@ class LargeSampleBounds:
         width = np.sqrt(2 * (growth + 1) / growth * np.log(np.sqrt(growth + 1) / self.alpha) / self.count)
         half = float(np.sqrt(self.squares / self.count) * width)
         return self.mean - half, self.mean + half
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `LargeSampleBounds(**state)` makes the same bounds of."""
-        return plain(self)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.errors import SettingsError
-from tidemill.steward.evidence.limits import NOTHING, log_mean, plain, require_positive, require_share
+from tidemill.steward.evidence.limits import NOTHING, log_mean, require_positive, require_share
 
 _SIZES = 0.05 * 2.0 ** np.arange(6)
 SHIFTS = np.concatenate([-_SIZES, _SIZES])
@@ -101,10 +101,6 @@ class HistogramEvidence:
         shares, expected = (part / np.maximum(part.sum(axis=-1, keepdims=True), 1) for part in (counts, self.reference))
         apart = np.abs(shares - expected).sum(axis=-1) / 2
         return float((apart * counts.sum(axis=-1)).sum() / max(counts.sum(), 1))
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `HistogramEvidence(**state)` makes the same evidence of."""
-        return plain(self)
 
     def _counts(self, counts: Any) -> np.ndarray:
         found = np.atleast_2d(np.asarray(counts, dtype=np.float64))

@@ -1,10 +1,9 @@
 """Confidence sequences against another implementation, in parts, and by how often they cover."""
 
-import json
-
 import numpy as np
 import pytest
 
+from reread import reread
 from tidemill.errors import SettingsError
 from tidemill.steward.evidence.bounds import LargeSampleBounds, MeanBounds
 
@@ -33,7 +32,7 @@ def test_parts_and_json_are_the_whole() -> None:
     lower, upper = whole.update(values)
     parts.update(values[0])
     parts.update([])
-    parts = MeanBounds(**json.loads(json.dumps(parts.state())))
+    parts = reread(parts)
     rest = parts.update(values[1:])
     np.testing.assert_allclose(rest, (lower[1:], upper[1:]))
     assert parts.count == 50 and (float(parts.lower), float(parts.upper)) == pytest.approx((lower[-1], upper[-1]))
@@ -70,7 +69,7 @@ def test_large_sample_bounds_merge_exactly() -> None:
     right.update(values[30:])
     left.merge(right)
     left.merge(LargeSampleBounds(alpha=0.05, tightest_at=50))
-    left = LargeSampleBounds(**json.loads(json.dumps(left.state())))
+    left = reread(left)
     assert left.interval() == pytest.approx(whole.interval())
     with pytest.raises(SettingsError, match="same alpha and tightest_at"):
         left.merge(LargeSampleBounds(alpha=0.1, tightest_at=50))

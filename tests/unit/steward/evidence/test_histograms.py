@@ -1,12 +1,12 @@
 """Live counts against a reference that is a sample: evidence whose mean is at most 1 whatever the distribution."""
 
-import json
 from itertools import product
 from math import factorial
 
 import numpy as np
 import pytest
 
+from reread import reread
 from tidemill.errors import SettingsError
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
 
@@ -80,7 +80,7 @@ def test_looks_add_up_with_their_weights_and_never_fall_and_outlive_json() -> No
     evidence = HistogramEvidence(reference=[50, 50], ordered=False, half=2)
     expected = 0.0
     for look, live in enumerate(([60, 40], [0, 0], [10, 30]), start=1):
-        evidence = HistogramEvidence(**json.loads(json.dumps(evidence.state())))
+        evidence = reread(evidence)
         expected += 2 / ((look + 1) * (look + 2)) * np.exp(evidence.look(live)).mean()
         assert np.exp(evidence.log_e) == pytest.approx(expected)
     assert evidence.distance([0, 0]) == 0.0
