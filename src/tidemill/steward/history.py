@@ -1,4 +1,4 @@
-"""What the registry's history says to who weighs: since when there is a champion or a trial, and on whose decision."""
+"""What is read from the registry's history: since when a champion or a trial is there, and which decision began it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ def compared_since(desired: Desired, history: Sequence[Change]) -> datetime:
     return datetime.fromisoformat(since)
 
 
-def led(decisions: Sequence[Decision], history: Sequence[Change]) -> Decision | None:
+def canary_decision(decisions: Sequence[Decision], history: Sequence[Change]) -> Decision | None:
     """The decision that let the canary answer, where both versions are still the ones that it compared."""
     made = {acting.signature(one): one for one in decisions if one.kind is Kind.CANARY}
     for change in reversed(history):

@@ -55,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """One metric; see `watch.Losses`."""
+    """The policy's metric: a loss of each row in [0, 1], and how to say it in its own units, from `low` to `high`."""
 
     name: str
     low: float

@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import polars as pl
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.secrets import mask
+from tidemill.steward.losses import Loss
 
 LONGEST = 60
 """Characters of a client's value that an alarm quotes."""
@@ -69,19 +69,6 @@ class Reading:
         return self.severity is not Severity.NEWS and self.log_e >= self.log_threshold
 
 
-class Losses(Protocol):
-    """The policy's metric: a loss of each row in [0, 1], and how to say it in its own units."""
-
-    @property
-    def name(self) -> str: ...
-
-    def of(self, rows: pl.DataFrame) -> np.ndarray:
-        """Losses [rows] of labelled rows, scaled to [0, 1]."""
-
-    def unscaled(self, loss: float) -> float:
-        """A mean of scaled losses in the metric's own units."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
     """The version that is watched: what its bundle says, and by which loss its answers are judged.
@@ -91,7 +78,7 @@ class Watched:
 
     manifest: Manifest
     profile: Mapping[str, Any]
-    losses: Losses
+    losses: Loss
 
 
 class Watch(Protocol):

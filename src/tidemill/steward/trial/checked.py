@@ -15,11 +15,12 @@ import polars as pl
 
 from tidemill.errors import listed
 from tidemill.steward.evidence.paired import Verdict
+from tidemill.steward.losses import Loss
 from tidemill.steward.policy import LabelSettings, TrialSettings
 from tidemill.steward.trial import trial
 from tidemill.steward.trial.comparison import Comparison
 from tidemill.steward.trial.trial import Trial
-from tidemill.steward.watch import Losses, Reading, Severity
+from tidemill.steward.watch import Reading, Severity
 
 GROUPS = 20
 """From the 21st client on, each is left out together with one that came before: this bounds the work."""
@@ -64,7 +65,7 @@ class CheckedTrial:
         rules: TrialSettings,
         labels: LabelSettings,
         comparison: Comparison,
-        losses: Losses,
+        losses: Loss,
         carried: Carried | None = None,
     ) -> None:
         self.rules, self.labels, self.comparison, self._losses = rules, labels, comparison, losses

@@ -19,11 +19,12 @@ import polars as pl
 from tidemill.ledger.record import Role
 from tidemill.steward.evidence.bounds import MeanBounds
 from tidemill.steward.evidence.paired import DifferenceEvidence, Verdict, weighted_differences
+from tidemill.steward.losses import Loss
 from tidemill.steward.policy import TrialSettings, Unit
 from tidemill.steward.trial import tosses
 from tidemill.steward.trial.comparison import Comparison, Stage, question
 from tidemill.steward.trial.guards import Guards, slices_of
-from tidemill.steward.watch import Losses, Reading, Severity
+from tidemill.steward.watch import Reading, Severity
 
 _LABELLED = pl.any_horizontal(pl.selectors.starts_with("true_").is_not_null())
 
@@ -77,12 +78,12 @@ class Trial:
 
     rules: TrialSettings
     comparison: Comparison
-    losses: Losses
+    losses: Loss
     state: State
 
     @classmethod
     def begin(
-        cls, rules: TrialSettings, comparison: Comparison, losses: Losses, carried: Carried | None = None
+        cls, rules: TrialSettings, comparison: Comparison, losses: Loss, carried: Carried | None = None
     ) -> "Trial":
         """carried: of the stage before, whose evidence goes on if it asked the same; only a canary's does."""
         reach = rules.reach if rules.unit is Unit.PERIOD else 1.0
@@ -236,8 +237,7 @@ class Trial:
         ]
 
     def _pair(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
-        champion = self.comparison.tried if self.comparison.stage is Stage.PROBATION else self.comparison.other
-        mine = rows.filter(pl.col("version") == champion, _LABELLED)
+        mine = rows.filter(pl.col("version") == self.comparison.champion, _LABELLED)
         mine = mine.join(shadows.select("id"), on="id", how="semi", maintain_order="left")
         theirs = mine.select("id").join(shadows, on="id", how="left", maintain_order="left")
         if mine.is_empty():
