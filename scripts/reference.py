@@ -66,10 +66,11 @@ def serving() -> str:
         "# Settings of serving",
         "Each is given behind `tidemill serve` as `KEY=VALUE`, or under `args` in `serving/config.yaml`.",
     ]
-    groups = {name: field.get_default(call_default_factory=True) for name, field in Arguments.model_fields.items()}
+    whole = Arguments(registry="", model="")
+    groups = {field.name: getattr(whole, field.name) for field in dataclasses.fields(Arguments)}
     nested = {name: default for name, default in groups.items() if dataclasses.is_dataclass(default)}
     plain = {
-        name: "" if Arguments.model_fields[name].is_required() else _shown(default)
+        name: "" if name in ("registry", "model") else _shown(default)
         for name, default in groups.items()
         if name not in nested
     }

@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from urllib.parse import quote, unquote
 
 from tidemill.errors import SettingsError
+from tidemill.secrets import mask
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def build(kind: type[T], mapping: Mapping[str, Any], prefix: str = "", *, shown:
         lines += f"\n  and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
         raise SettingsError(
             "Every setting must keep its rule",
-            observed=lines,
+            observed=mask(lines),
             remedy=f"mend what is named above; {shown}",
         )
     return value
@@ -209,7 +210,8 @@ def _dataclass(kind: type[T], mapping: object, prefix: str, problems: list[_Prob
             problems.append(_Problem(f"{dot}{name}", repr(mapping[name]), known, near_key))
     values: dict[str, Any] = {}
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    defaulted = {field.name for field in fields if field.default is not dataclasses.MISSING}
+    none = dataclasses.MISSING
+    defaulted = {field.name for field in fields if field.default is not none or field.default_factory is not none}
     for name, hint in hints.items():
         if name in mapping:
             values[name] = _value(hint, mapping[name], dot + name, problems)
@@ -234,12 +236,12 @@ def _value(hint: Any, value: Any, key: str, problems: list[_Problem]) -> Any:
             return None
         (inner,) = [argument for argument in arguments if argument is not type(None)]
         return _value(inner, value, key, problems)
-    if origin is list:
+    if origin in (list, tuple):
         if not isinstance(value, list | tuple):
             problems.append(_Problem(key, repr(value), f"must be a list, like {key}=[a,b]"))
             return None
-        return [_value(arguments[0], item, f"{key}[{i}]", problems) for i, item in enumerate(value)]
-    if origin is dict:
+        return origin(_value(arguments[0], item, f"{key}[{i}]", problems) for i, item in enumerate(value))
+    if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             problems.append(_Problem(key, repr(value), f"must be a mapping, like {key}={{name:value}}"))
             return None
@@ -280,6 +282,8 @@ def _scalar(hint: type, value: Any, key: str, problems: list[_Problem]) -> Any:
         return str(value)  # a name like 2013 reads as a number in YAML
     if type(value) is hint and (not isinstance(value, float) or math.isfinite(value)):
         return value
-    names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", Path: "a path"}
     problems.append(_Problem(key, repr(value), f"must be {names.get(hint, hint.__name__)}"))
     return None

@@ -85,13 +85,13 @@ def json_rows(trained: Trained) -> Raw:
     columns = [[_plain(value) for value in values] for values in trained.stored.values()]
     rows = [dict(zip(trained.stored, row, strict=True)) for row in zip(*columns, strict=True)]
     body, reader = json.dumps({"rows": rows}).encode(), Reader(trained.schema)
-    decoded = protocol.decode(body, reader, LIMITS)
+    decoded, _ = protocol.decode(body, reader, LIMITS)
     if decoded.raw is not None:
         return decoded.raw
     try:
         return reader.raw(decoded.records or [])
     except Unplain:
-        return protocol.reread(body, reader, LIMITS).raw or {}
+        return protocol.reread(body, reader, LIMITS)[0].raw or {}
 
 
 def _tensors(trained: Trained) -> list[tuple[str, str, list[Any]]]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -150,7 +151,7 @@ def test_settings_shown_in_text_exist() -> None:
     known = {*known_keys(), *(key for group, _ in overrides.groups(Settings) for key in [group])}
     groups = sorted({key.split(".")[0] for key in known if "." in key} - {"model"})
     steward = yaml.safe_load(POLICY.read_text(encoding="utf-8"))
-    nested = {field: type(value.default) for field, value in Arguments.model_fields.items()}
+    nested = dict(get_type_hints(Arguments))
     for document in DOCUMENTS:
         text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
         for key in re.findall(rf"`((?:{'|'.join(groups)})\.[\w.]+)=", text):

@@ -1,6 +1,7 @@
 """`tidemill serve`: answer requests over HTTP and gRPC on this machine, until Ctrl-C."""
 
 import argparse
+import dataclasses
 import os
 from typing import Any
 
@@ -37,7 +38,7 @@ def run(parsed: argparse.Namespace) -> None:
     exposure.check(parsed.host, arguments.keys, parsed.insecure)
     if exposure.is_loopback(parsed.host):
         hosts = (*arguments.hosts, parsed.host)
-        arguments = arguments.model_copy(update={"here": True, "hosts": hosts})
+        arguments = dataclasses.replace(arguments, here=True, hosts=hosts)
     address = local.Address(
         host=parsed.host,
         port=parsed.port,

@@ -46,8 +46,11 @@ def read(notes: Iterable[Mapping[str, Any]]) -> dict[str, Cover] | None:
 
 def with_roles(settings: LedgerSettings, notes: Iterable[Mapping[str, Any]]) -> LedgerSettings:
     """The settings with the covers by role that the newest commit says, if one does."""
-    noted = next((json.loads(note[_ROLES]) for note in notes if _ROLES in note), None)
-    return replace(settings, sensitive=noted["sensitive"], ignored=noted["ignored"]) if noted else settings
+    for note in notes:
+        if _ROLES in note:
+            found = json.loads(note[_ROLES])
+            return replace(settings, sensitive=Cover(found["sensitive"]), ignored=Cover(found["ignored"]))
+    return settings
 
 
 def digests(values: Iterable[object], key: bytes) -> dict[object, str]:

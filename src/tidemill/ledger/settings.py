@@ -1,13 +1,14 @@
 """What can be set about the ledger, and the rule for each setting."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from tidemill.errors import SettingsError
+from tidemill.composition import Conflict, Rule
 from tidemill.secrets import hidden
+from tidemill.settings.rules import AtLeastOne, Positive
 
 NOTE = "ledger.json"
 """Beside the writers' folders: which tables their segments belong into, and what is covered on the way. No secrets."""
@@ -56,47 +57,28 @@ class LedgerSettings:
         retention_days: tables keep so many days; None: for ever.
         compact_every: commits between compactions.
         storage_options: what delta-rs needs to reach the object store.
-
-    Raises:
-        SettingsError: a value breaks its rule; names the key.
     """
 
     path: str | None
     wal: str | None = None
     fsync: Fsync = Fsync.SECOND
     when_full: WhenFull = WhenFull.REFUSE
-    ship_seconds: float = 5.0
-    segment_bytes: int = 64 * 2**20
+    ship_seconds: Annotated[float, Positive] = 5.0
+    segment_bytes: Annotated[int, Rule("4096 or greater", lambda value: value >= 4096)] = 64 * 2**20
     columns: Mapping[str, Cover] = field(default_factory=dict)
     sensitive: Cover = Cover.HASH
     ignored: Cover = Cover.KEEP
     hash_key_file: str | None = None
-    retention_days: int | None = None
-    compact_every: int = 100
+    retention_days: Annotated[int, AtLeastOne] | None = None
+    compact_every: Annotated[int, AtLeastOne] = 100
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        for key, choices in (("fsync", Fsync), ("when_full", WhenFull), ("sensitive", Cover), ("ignored", Cover)):
-            object.__setattr__(self, key, _choice(key, getattr(self, key), choices))
-        covers = {name: _choice(f"columns.{name}", cover, Cover) for name, cover in self.columns.items()}
-        object.__setattr__(self, "columns", covers)
-        _above("ship_seconds", self.ship_seconds, 0, "greater than 0")
-        _above("segment_bytes", self.segment_bytes, 4095, "4096 or greater")
-        _above("compact_every", self.compact_every, 0, "1 or greater")
-        if self.retention_days is not None:
-            _above("retention_days", self.retention_days, 0, "1 or greater, or null for ever")
+    def conflicts(self) -> Iterator[Conflict]:
         if self.path is not None and self.wal is None and _remote(self.path):
-            raise SettingsError(
-                "ledger.wal must name a local folder when ledger.path is an object store",
-                observed=f"ledger.path={self.path} and no ledger.wal",
-                remedy="set ledger.wal to a folder on a disk that outlives the process, like /var/lib/tidemill/wal",
-            )
+            rule = "must name a local folder whose disk outlives the process, like /var/lib/tidemill/wal"
+            yield Conflict("wal", None, f"{rule}, where path is an object store")
         if self.wal is not None and _remote(self.wal):
-            raise SettingsError(
-                "ledger.wal must be a local folder",
-                observed=f"ledger.wal={self.wal}",
-                remedy="name a folder on this machine's disk; ledger.path may be an object store",
-            )
+            yield Conflict("wal", self.wal, "must be a folder on this machine's disk; path may be an object store")
 
     @classmethod
     def at(cls, path: str) -> "LedgerSettings":
@@ -133,17 +115,3 @@ def local(path: str) -> str:
 
 def _remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
-
-
-def _choice(key: str, value: Any, choices: type[StrEnum]) -> Any:
-    try:
-        return choices(value)
-    except ValueError as error:
-        raise SettingsError(
-            f"ledger.{key} must be one of {', '.join(choices)}", observed=repr(value), remedy=f"set ledger.{key} to one"
-        ) from error
-
-
-def _above(key: str, value: Any, limit: float, rule: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > limit:
-        raise SettingsError(f"ledger.{key} must be {rule}", observed=repr(value), remedy=f"correct ledger.{key}")

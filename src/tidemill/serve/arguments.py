@@ -1,36 +1,26 @@
 """What can be set of serving: `args` of serving/config.yaml, and `key=value` behind `tidemill serve`."""
 
-import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import pydantic
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    field_validator,
-)
 
+from tidemill.composition import Conflict, build
 from tidemill.errors import SettingsError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.secrets import hidden, mask
 from tidemill.serve.answering.batcher import Queues
 from tidemill.serve.wire.refusals import Limits
+from tidemill.settings.rules import AtLeastOne, NotNegative, Positive
 
 _LEDGER = "ledger"
 
 
-class Arguments(BaseModel):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arguments:
     """Settings of one model's serving; a key that is not among these is an error.
 
     registry, model: what is served; alias: `champion` follows the registry, a version's number stays with that version.
@@ -45,56 +35,33 @@ class Arguments(BaseModel):
     observers: `package.module:Class` or `file.py:Class`, each with its options.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     registry: str
     model: str
     alias: str = "champion"
     provider: str = "cpu"
-    threads: PositiveInt | None = None
-    replicas: PositiveInt = 1
-    maximum: PositiveInt | None = None
-    cpus: PositiveFloat = 1.0
+    threads: Annotated[int, AtLeastOne] | None = None
+    replicas: Annotated[int, AtLeastOne] = 1
+    maximum: Annotated[int, AtLeastOne] | None = None
+    cpus: Annotated[float, Positive] = 1.0
     public_key: Path | None = None
     keys: Path | None = None
-    watch_seconds: PositiveFloat = 0.5
-    drain_seconds: NonNegativeFloat = 20.0
-    limits: Limits = Limits()
-    queues: Queues = Queues()
-    ledger: LedgerSettings = LedgerSettings(path=_LEDGER)
+    watch_seconds: Annotated[float, Positive] = 0.5
+    drain_seconds: Annotated[float, NotNegative] = 20.0
+    limits: Limits = field(default_factory=Limits)
+    queues: Queues = field(default_factory=Queues)
+    ledger: LedgerSettings = field(default_factory=lambda: LedgerSettings(path=_LEDGER))
     hosts: tuple[str, ...] = ()
     here: bool = False
-    profile_hours: NonNegativeInt = 48
-    observers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    profile_hours: Annotated[int, NotNegative] = 48
+    observers: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.maximum is not None and self.maximum < self.replicas:
+            yield Conflict("maximum", self.maximum, f"must be replicas ({self.replicas}) or more")
 
     def __repr__(self) -> str:
         """Without passwords, wherever settings have them: it may come into a log, as Ray's of a replica that fails."""
-        return f"Arguments({hidden(self.model_dump(mode='json'))})"
-
-    __str__ = __repr__
-
-    @field_validator("limits", "queues")
-    @classmethod
-    def _above_zero(cls, given: Any, about: ValidationInfo) -> Any:
-        for field in fields(given):
-            value = getattr(given, field.name)
-            if not value > 0:
-                raise ValueError(f"{about.field_name}.{field.name} must be greater than 0, not {value}")
-        return given
-
-    @field_validator("maximum")
-    @classmethod
-    def _room_to_grow(cls, given: int | None, about: ValidationInfo) -> int | None:
-        replicas = about.data.get("replicas", 1)  # not there: it is wrong itself
-        if given is not None and given < replicas:
-            raise ValueError(f"maximum must be replicas ({replicas}) or more")
-        return given
-
-    @field_validator("ledger", mode="before")
-    @classmethod
-    def _somewhere(cls, given: Any) -> Any:
-        """Whoever sets only another key of the ledger's means the usual place."""
-        return {"path": _LEDGER, **given} if isinstance(given, dict) else given
+        return f"Arguments({hidden(asdict(self))})"
 
     def absolute(self, folder: str) -> "Arguments":
         """The same with every local path seen from `folder`: replicas may run in another one."""
@@ -112,8 +79,8 @@ class Arguments(BaseModel):
         observers = {
             seen(spec) or spec if ".py:" in spec else spec: options for spec, options in self.observers.items()
         }
-        changed = {"registry": seen(self.registry), "ledger": ledger, "observers": observers, **paths}
-        return self.model_copy(update=changed)
+        changed: dict[str, Any] = {"registry": seen(self.registry), "ledger": ledger, "observers": observers, **paths}
+        return replace(self, **changed)
 
 
 def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
@@ -140,29 +107,6 @@ def parse(given: dict[str, Any], changes: Sequence[str] = ()) -> Arguments:
         except yaml.YAMLError as error:
             rule = "A setting's value is YAML"
             raise SettingsError(rule, observed=mask(change), remedy="put it into quotes, like 'name=\"[x\"'") from error
-    try:
-        return Arguments.model_validate(given)
-    except pydantic.ValidationError as error:
-        raise SettingsError(
-            "The settings of serving are those of tidemill.serve.arguments.Arguments",
-            observed="; ".join(
-                mask(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {hidden(e['input'])!r:.500})")
-                for e in error.errors()
-            ),
-            remedy=_nearest(error),
-        ) from error
-
-
-def _key(entry: Any) -> str:
-    return ".".join(map(str, entry["loc"]))
-
-
-def _nearest(error: pydantic.ValidationError) -> str:
-    known = [*Arguments.model_fields, *(f"limits.{name}" for name in Limits.__dataclass_fields__)]
-    known += [f"queues.{name}" for name in Queues.__dataclass_fields__]
-    known += [f"ledger.{name}" for name in LedgerSettings.__dataclass_fields__]
-    unknown = [_key(entry) for entry in error.errors() if "Extra" in entry["msg"] or "Unexpected" in entry["msg"]]
-    if not unknown:
-        return "correct the values"
-    near = [match for key in unknown for match in difflib.get_close_matches(key, known, n=1)]
-    return f"did you mean {', '.join(dict.fromkeys(near))}?" if near else f"the keys are {', '.join(known)}"
+    if isinstance(given.get(_LEDGER), Mapping):  # whoever sets only another key of the ledger's means the usual place
+        given = {**given, _LEDGER: {"path": _LEDGER, **given[_LEDGER]}}
+    return build(Arguments, given, shown="docs/serving.md says where each key is explained")

@@ -21,8 +21,8 @@ from tidemill.serve.door.keys import Keys, Scope
 from tidemill.serve.door.traffic import Traffic
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.on_ray import ingress
-from tidemill.serve.wire.ask import Reply
 from tidemill.serve.wire.refusals import Limits, refused
+from tidemill.serve.wire.request import Reply
 from tidemill.steward import policy, status
 from tidemill.steward.steward import Office, Steward
 

@@ -17,7 +17,7 @@ from tidemill.errors import LedgerError
 from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Described
-from tidemill.ledger.settings import LedgerSettings
+from tidemill.ledger.settings import Cover, LedgerSettings
 from tidemill.steward.labels import take_files
 
 
@@ -138,7 +138,9 @@ def test_rows_that_cannot_be_read_are_not_recorded(predict, table, tmp_path):
 
 @pytest.mark.parametrize("noted", ["here", "in the tables"])
 def test_what_a_server_covers_is_covered_for_bulk_too(predict, table, tmp_path, keyed, noted):
-    settings = LedgerSettings(path=str(tmp_path / "ledger"), columns={"city": "mask", "id": "hash"}, ignored="mask")
+    settings = LedgerSettings(
+        path=str(tmp_path / "ledger"), columns={"city": Cover.MASK, "id": Cover.HASH}, ignored=Cover.MASK
+    )
     schema = keyed.describe("small", "1").schema
     ledger = Ledger(settings, "small")
     ledger.describe(Described("1", schema.to_dict(), "multiclass", ("low", "mid", "ä-high")))

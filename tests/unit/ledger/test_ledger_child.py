@@ -139,8 +139,8 @@ WRITER = """
 import sys
 from ledger_entries import answered, described
 from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.settings import LedgerSettings
-ledger = Ledger(LedgerSettings(path=sys.argv[1], ship_seconds=0.05, fsync="never"), "shop")
+from tidemill.ledger.settings import Fsync, LedgerSettings
+ledger = Ledger(LedgerSettings(path=sys.argv[1], ship_seconds=0.05, fsync=Fsync.NEVER), "shop")
 ledger.describe(described())
 number = 0
 while True:

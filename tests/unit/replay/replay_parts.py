@@ -22,7 +22,7 @@ from tidemill.composition import build
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.replay.timeline import Timeline
-from tidemill.serve.arguments import Arguments
+from tidemill.serve.arguments import parse
 from tidemill.serve.replica import Replica
 from tidemill.settings import DataSettings, Kind, Objective
 
@@ -114,7 +114,7 @@ def timeline_of(table: pl.DataFrame, delay: timedelta = timedelta(hours=3)) -> T
 async def served(registry: Registry, ledger: Path) -> AsyncIterator[tuple[int, Replica]]:
     """A replica behind a real HTTP server, with its ledger, and that server's port."""
     given = {"registry": registry.path, "model": "small", "ledger": {"path": str(ledger), "ship_seconds": 0.1}}
-    replica = Replica(Arguments.model_validate({**given, "watch_seconds": 0.05}), "r1")
+    replica = Replica(parse({**given, "watch_seconds": 0.05}), "r1")
     await replica.start()
     try:
         async with by_http(replica) as port:

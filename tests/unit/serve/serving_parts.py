@@ -26,7 +26,7 @@ from tidemill.serve.answering.batcher import Queues
 from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.service import Service
 from tidemill.serve.answering.version import Version
-from tidemill.serve.arguments import Arguments
+from tidemill.serve.arguments import Arguments, parse
 from tidemill.serve.door.endpoints import Endpoints
 from tidemill.serve.door.http import Application
 from tidemill.serve.door.inference.backend import ReplicaBackend
@@ -96,7 +96,7 @@ async def post(application: Any, path: str, content: object, **more: Any) -> Got
 
 
 def arguments(registry: str, **more: Any) -> Arguments:
-    return Arguments.model_validate({"registry": registry, "model": "small", "ledger": {"path": None}, **more})
+    return parse({"registry": registry, "model": "small", "ledger": {"path": None}, **more})
 
 
 @contextlib.asynccontextmanager

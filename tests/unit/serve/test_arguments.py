@@ -6,7 +6,7 @@ import pytest
 
 from tidemill.errors import SettingsError
 from tidemill.ledger.settings import Cover, Fsync
-from tidemill.serve.arguments import Arguments, parse
+from tidemill.serve.arguments import parse
 
 GIVEN = {"registry": "r", "model": "m"}
 
@@ -14,31 +14,29 @@ GIVEN = {"registry": "r", "model": "m"}
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ("modell=x", "modell: Extra inputs are not permitted (got 'x'). Remedy: did you mean model?"),
+        ("modell=x", "modell = 'x': no such key, there are registry, model, alias"),
+        ("modell=x", "did you mean model?"),
         ("limits.row=5", "did you mean limits.rows?"),
         ("queues.wating=5", "did you mean queues.waiting?"),
         ("ledger.pth=x", "did you mean ledger.path?"),
-        (
-            "ledger.fsync=often",
-            "'never', 'second' or 'always' (got 'often'). Remedy: correct the values",
-        ),
-        ("ledger.ship_seconds=0", "ledger.ship_seconds must be greater than 0. Got: 0"),
-        ("ledger.path=s3://b/x", "ledger.wal must name a local folder"),
-        ("limits.rows=many", "limits.rows: Input should be a valid integer"),
-        ("limits.seconds=[1]", "limits.seconds: Input should be a valid number"),
-        ("limits=5", "limits: "),
-        ("replicas=0", "replicas: Input should be greater than 0 (got 0)"),
-        ("replicas=1.5", "replicas: "),
-        ("maximum=-1", "maximum: "),
-        (("replicas=3", "maximum=2"), "maximum must be replicas (3) or more (got 2)"),
-        ("threads=0", "threads: "),
-        ("cpus=0", "cpus: "),
-        ("watch_seconds=0", "watch_seconds: "),
-        ("drain_seconds=-1", "drain_seconds: "),
-        ("keys=5", "keys: "),
-        ("observers=x", "observers: "),
-        ("observers.a=1", "observers.a: "),
-        ("model=5", "model: "),
+        ("ledger.fsync=often", "ledger.fsync = 'often': must be one of never, second, always"),
+        ("ledger.ship_seconds=0", "ledger.ship_seconds = 0.0: must be greater than 0"),
+        ("ledger.path=s3://b/x", "ledger.wal = None: must name a local folder"),
+        ("ledger=x", "ledger = 'x': must be a group of keys"),
+        ("limits.rows=many", "limits.rows = 'many': must be a whole number, greater than 0"),
+        ("limits.seconds=[1]", "limits.seconds = [1]: must be a finite number, greater than 0"),
+        ("limits=5", "limits = 5: must be a group of keys"),
+        ("replicas=0", "replicas = 0: must be 1 or greater"),
+        ("replicas=1.5", "replicas = 1.5: must be a whole number, 1 or greater"),
+        ("maximum=-1", "maximum = -1: must be 1 or greater"),
+        (("replicas=3", "maximum=2"), "maximum = 2: must be replicas (3) or more"),
+        ("threads=0", "threads = 0: "),
+        ("cpus=0", "cpus = 0.0: "),
+        ("watch_seconds=0", "watch_seconds = 0.0: "),
+        ("drain_seconds=-1", "drain_seconds = -1.0: "),
+        ("keys=5", "keys = 5: must be a path"),
+        ("observers=x", "observers = 'x': must be a mapping"),
+        ("observers.a=1", "observers.a = 1: must be a mapping"),
         ("limits", "A setting is given as key=value. Got: 'limits'"),
         ("=5", "A setting is given as key=value. Got: '=5'"),
         ("model.name=x", "A key leads to a setting. Got: model.name. Remedy: model is one value, not several"),
@@ -54,7 +52,7 @@ def test_what_is_wrong_is_named(change: str | tuple[str, ...], named: str) -> No
 def test_all_that_is_wrong_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         parse({"model": "m"}, ["replicas=0", "limits.rows=x", "nonsense=1"])
-    for name in ("registry: Field required", "replicas: ", "limits.rows: ", "nonsense: "):
+    for name in ("registry = nothing: must be set", "replicas = 0", "limits.rows = 'x'", "nonsense = 1"):
         assert name in caught.value.observed
 
 
@@ -85,14 +83,14 @@ def test_a_model_may_be_named_like_a_number_or_a_truth_value() -> None:
 
 def test_local_paths_are_seen_from_the_folder_of_the_command() -> None:
     given = {**GIVEN, "keys": "k.json", "ledger": {"path": "led", "wal": "w", "hash_key_file": "h"}}
-    seen = Arguments.model_validate(given).absolute("/home/me")
+    seen = parse(given).absolute("/home/me")
     assert seen.registry == "/home/me/r" and seen.keys == Path("/home/me/k.json") and seen.public_key is None
     assert (seen.ledger.path, seen.ledger.wal) == ("/home/me/led", "/home/me/w")
     assert seen.ledger.hash_key_file == "/home/me/h"
     far = {"registry": "s3://b/r", "model": "m", "ledger": {"path": "s3://b/l", "wal": "/w"}}
-    seen = Arguments.model_validate(far).absolute("/home/me")
+    seen = parse(far).absolute("/home/me")
     assert (seen.registry, seen.ledger.path, seen.ledger.wal) == ("s3://b/r", "s3://b/l", "/w")
-    off = Arguments.model_validate({**GIVEN, "ledger": {"path": None}}).absolute("/home/me")
+    off = parse({**GIVEN, "ledger": {"path": None}}).absolute("/home/me")
     assert off.ledger.path is None
 
 
@@ -104,7 +102,7 @@ def test_no_password_is_in_what_is_printed_of_settings():
         "ledger": {"path": "abfs://ledger", "wal": "wal", "storage_options": storage},
         "observers": {"mine:Mine": {"api-key": "hunter2", "url": "https://hooks.slack.com/services/T0/B0/hunter2"}},
     }
-    made = Arguments.model_validate(given)
+    made = parse(given)
     for text in (repr(made), str(made), repr(made.ledger), repr([made]), f"{made}"):
         assert "hunter2" not in text and "ledger" in text
     assert made.ledger.storage_options["account_key"] == "hunter2", "they are masked where they are printed alone"

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from tidemill.settings.rules import Positive
 
 _INLINE = 0.002
 """Seconds: what may run in the event loop. Longer ones would hold up reading, health checks and cancellations."""
@@ -30,16 +32,17 @@ class Queues:
     requests: in a replica's hands at once; more are refused before their bodies are read.
     """
 
-    batch: int = 1024
-    waiting: int = 4096
-    shadow: int = 4096
-    requests: int = 256
+    batch: Annotated[int, Positive] = 1024
+    waiting: Annotated[int, Positive] = 4096
+    shadow: Annotated[int, Positive] = 4096
+    requests: Annotated[int, Positive] = 256
 
 
 class Job(Protocol):
     """What is batched: something of `count` rows."""
 
-    count: int
+    @property
+    def count(self) -> int: ...
 
 
 @dataclass(slots=True)

@@ -6,27 +6,28 @@ one write, and only then lets its replies go.
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import LedgerError, RequestError, listed
 from tidemill.ledger.ledger import Ledger
-from tidemill.ledger.record import Answered, Form, Label, Role
+from tidemill.ledger.record import Answered, Label, Role
 from tidemill.serve.answering import choice
+from tidemill.serve.answering.assignment import Assignment
 from tidemill.serve.answering.batcher import Batcher, Queues
 from tidemill.serve.answering.held import Held
 from tidemill.serve.answering.shadow import Shadow
 from tidemill.serve.answering.version import Computed, Version
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.hooks.observing import Observers
-from tidemill.serve.wire.ask import Ask, Part
 from tidemill.serve.wire.refusals import overloaded, refused
+from tidemill.serve.wire.request import Answer, Request
 
 log = logging.getLogger("ray.serve")
 
@@ -101,24 +102,18 @@ class Service:
             rule = f"A replica has at most {queues.requests} requests and {queues.waiting} waiting rows in hand"
             raise overloaded(rule, f"{requests} requests and {waiting} rows", 1)
 
-    def ask(self, count: int, form: Form, inputs: bytes, client: str | None) -> Ask:
-        """A new request of `count` rows; the caller fills in the rest. Nobody can guess its id, to label it."""
-        new = os.urandom(16).hex()
-        return Ask(new, time.time_ns(), time.monotonic(), count, None, None, form, inputs, client=client)
-
-    async def predict(self, ask: Ask) -> Any:
-        """What `ask.encode` makes: the reply to a request that `version(ask.pinned)` has read.
+    async def predict(self, request: Request) -> Any:
+        """What `request.encode` makes: the reply to a request that `version(request.version)` has read.
 
         Raises:
             RequestError: 422 rows, 503 overload or a ledger that cannot be written, 504 too late.
         """
         held = self._held
-        if held.mode is not Mode.CANARY or held.challenger is None or ask.pinned is not None or not ask.count:
-            version = self.version(ask.pinned)
-            if version is held.challenger:
-                ask.role = Role.CANARY
-            return await self._submit(ask, version)
-        return await self._canary(ask, held, held.challenger)
+        if held.mode is Mode.CANARY and held.challenger and request.version is None and request.rows.count:
+            return await self._canary(request, held, held.challenger)
+        version = self.version(request.version)
+        role = Role.CANARY if version is held.challenger else Role.CHAMPION
+        return await self._submit(version, Assignment(request, request.rows, role))
 
     async def label(self, labels: Sequence[Label]) -> None:
         """Keep labels.
@@ -159,96 +154,86 @@ class Service:
         await self._shadow.close()
         self._threads.shutdown()
 
-    async def _canary(self, ask: Ask, held: Held[Version], challenger: Version) -> Any:
+    async def _canary(self, request: Request, held: Held[Version], challenger: Version) -> Any:
         """Each row goes to the version that its key chooses."""
-        champion = held.champion
-        keys = _keys(ask, champion)
+        champion, rows = held.champion, request.rows
+        keys = _keys(request, champion)
         chosen, tosses = choice.assign(keys, champion.identity.model, challenger.number, held.share, held.secret)
         if not chosen.any():
-            ask.propensity, ask.tosses = 1 - held.share, tosses
-            return await self._submit(ask, champion)
-        raw = champion.raw_of(ask)
+            return await self._submit(champion, Assignment(request, rows, Role.CHAMPION, 1 - held.share, tosses))
+        raw = champion.raw_of(rows)
         parts = []
         for version, role, share, mask in (
             (champion, Role.CHAMPION, 1 - held.share, ~chosen),
             (challenger, Role.CANARY, held.share, chosen),
         ):
             if mask.any():
-                rows = tuple(mask.nonzero()[0].tolist())
-                tossed = tuple(tosses[row] for row in rows)
-                mine = {name: values[mask] for name, values in raw.items()}
-                mine = version.adapted(mine)
-                part = msgspec.structs.replace(
-                    ask,
-                    count=len(rows),
-                    records=None,
-                    raw=mine,
-                    rows=rows,
-                    role=role,
-                    propensity=share,
-                    tosses=tossed,
-                    encode=None,
-                )
-                parts.append(self._submit(part, version))
-        found = await asyncio.gather(*parts)
-        assert ask.encode is not None
-        return ask.encode(ask, found)
+                places = tuple(mask.nonzero()[0].tolist())
+                mine = version.adapted({name: values[mask] for name, values in raw.items()})
+                some = msgspec.structs.replace(rows, count=len(places), records=None, raw=mine)
+                tossed = tuple(tosses[place] for place in places)
+                parts.append(self._submit(version, Assignment(request, some, role, share, tossed, places)))
+        found: list[Answer] = await asyncio.gather(*parts)
+        return request.encode(request.arrival.id, found[0] if len(found) == 1 else _joined(found, chosen))
 
-    def _submit(self, ask: Ask, version: Version) -> "asyncio.Future[Any]":
+    def _submit(self, version: Version, assignment: Assignment) -> "asyncio.Future[Any]":
         batcher = self._batchers.get(version)
         if batcher is None:  # swapped away while this request was read
             batcher = self._batcher(version)
-        if not batcher.offer(ask):
-            version.statistics.failed(int((time.monotonic() - ask.arrived) * 1e9))
+        if not batcher.offer(assignment):
+            version.statistics.failed(int((time.monotonic() - assignment.request.arrival.clock) * 1e9))
             observed = f"{batcher.waiting} rows wait"
             raise overloaded(f"At most {self._queues.waiting} rows wait for answers", observed, batcher.delay)
-        ask.answered = asyncio.get_running_loop().create_future()
-        return ask.answered
+        return assignment.result
 
     def _batcher(self, version: Version) -> Batcher:
-        def finish(asks: Sequence[Ask], computed: Computed | Exception, begun: float) -> None:
+        def finish(assigned: Sequence[Assignment], computed: Computed | Exception, begun: float) -> None:
             try:
-                self._finish(version, asks, computed, begun)
+                self._finish(version, assigned, computed, begun)
             except Exception as error:  # a fault of ours: nobody may wait for ever
                 log.exception("A batch's answers were lost")
-                for ask in asks:
-                    ask.settle(error)
+                for one in assigned:
+                    one.settle(error)
 
         queues = self._queues
         return Batcher(
             version.compute, finish, self._threads, max_rows=queues.batch, max_queue=queues.waiting, cost=version.cost
         )
 
-    def _finish(self, version: Version, asks: Sequence[Ask], computed: Computed | Exception, begun: float) -> None:
+    def _finish(
+        self, version: Version, assigned: Sequence[Assignment], computed: Computed | Exception, begun: float
+    ) -> None:
         """Make replies, keep them all in one write, let them go."""
         now = time.monotonic()
         if isinstance(computed, Exception):
             log.error("A batch failed", exc_info=computed)
-            for ask in asks:
-                ask.settle(computed)
-            version.executed([(ask, computed) for ask in asks], 0, begun, now)
+            for one in assigned:
+                one.settle(computed)
+            version.executed([(one, computed) for one in assigned], 0, begun, now)
             return
-        settled: list[tuple[Ask, Any]] = []
+        settled: list[tuple[Assignment, Any]] = []
         entries = []
-        for ask, place in zip(asks, computed.places, strict=True):
+        for one, place in zip(assigned, computed.places, strict=True):
             if isinstance(place, RequestError):
-                settled.append((ask, place))
+                settled.append((one, place))
                 continue
             answers = {name: values[place] for name, values in computed.answers.items()}
-            settled.append((ask, _encoded(ask, Part(answers, version.identity, ask.role, ask.rows))))
-            if ask.recorded:
-                entries.append(ask.entry(version.number, answers, now))
+            settled.append((one, one.reply(version.identity, answers)))
+            if one.request.recorded:
+                entries.append(one.entry(version.number, answers, now))
         try:
             self._record(entries)
         except LedgerError as error:
-            settled = [(ask, _unrecorded(error)) for ask, _ in settled]
-        for ask, result in settled:
-            ask.settle(result)
+            settled = [(one, _unrecorded(error)) for one, _ in settled]
+        for one, result in settled:
+            one.settle(result)
         rows = len(next(iter(computed.answers.values())))
-        self._metrics.batch(rows, len(asks), begun - asks[0].arrived, now - begun)
+        self._metrics.batch(rows, len(assigned), begun - assigned[0].request.arrival.clock, now - begun)
         version.executed(settled, rows, begun, now)
         held = self._held
-        shadowed = held.mode is Mode.SHADOW and version is held.champion and all(ask.recorded for ask in asks)
+        shadowed = (
+            held.mode is Mode.SHADOW and version is held.champion and all(one.request.recorded for one in assigned)
+        )
         if shadowed and held.challenger is not None and rows:
             self._shadow.offer(held.challenger, entries, computed, self.waiting)
 
@@ -259,26 +244,27 @@ class Service:
             self._observers.emit(entry)
 
 
-def _keys(ask: Ask, version: Version) -> Sequence[str]:
+def _joined(found: Sequence[Answer], chosen: np.ndarray) -> Answer:
+    """The answers to all rows in order; both versions give the same ones, as `fitting.check` has seen."""
+    order = np.argsort(np.argsort(chosen, kind="stable"))
+    first = found[0]
+    answers = {name: np.concatenate([one.answers[name] for one in found])[order] for name in first.answers}
+    by = [(str(one.identity.version), one.role) for one in found]
+    return Answer(answers, first.identity, first.role, [by[one] for one in chosen.astype(int).tolist()])
+
+
+def _keys(request: Request, version: Version) -> Sequence[str]:
     """Keys of the rows; for one that has none, chance decides, by the answer's id."""
-    keys = ask.keys
-    if keys is None and version.reader.keys and ask.records is not None:
-        keys = [version.reader.key_of(record) for record in ask.records]
+    rows = request.rows
+    keys = rows.keys
+    if keys is None and version.reader.keys and rows.records is not None:
+        keys = [version.reader.key_of(record) for record in rows.records]
     if keys is None:
-        keys = [None] * ask.count
-    return [f"{ask.id}-{row}" if key is None else key for row, key in enumerate(keys)]
+        keys = [None] * rows.count
+    return [f"{request.arrival.id}-{row}" if key is None else key for row, key in enumerate(keys)]
 
 
 def _unrecorded(error: LedgerError) -> RequestError:
     refusal = overloaded(error.rule, error.observed, 5)
     refusal.remedy, refusal.reason = error.remedy, "ledger"
     return refusal
-
-
-def _encoded(ask: Ask, part: Part) -> Any:
-    if ask.encode is None:
-        return part
-    try:
-        return ask.encode(ask, (part,))
-    except Exception as error:  # must not end the others' requests
-        return error

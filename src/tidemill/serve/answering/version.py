@@ -15,14 +15,15 @@ from tidemill.data.raw import Raw, missing
 from tidemill.errors import RequestError
 from tidemill.ledger import keys
 from tidemill.ledger.record import Described
+from tidemill.serve.answering.assignment import Assignment
 from tidemill.serve.answering.batcher import Cost
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask
 from tidemill.serve.wire.feedback import LabelRules
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, refused
+from tidemill.serve.wire.request import Rows
 
 _MANY = 256
 """Rows with which the cost of a row is measured."""
@@ -79,57 +80,62 @@ class Version:
             classes=tuple(self.identity.classes),
         )
 
-    def compute(self, asks: Sequence[Ask]) -> Computed:
+    def compute(self, assigned: Sequence[Assignment]) -> Computed:
         """Answers to all rows of all requests in one run; a request that cannot be answered takes no other with it."""
         now = time.monotonic()
         raws: list[Raw] = []
         places: list[slice | RequestError] = []
-        if all(ask.records is not None and (ask.deadline is None or ask.deadline > now) for ask in asks):
+        if all(
+            one.rows.records is not None and (one.request.deadline is None or one.request.deadline > now)
+            for one in assigned
+        ):
             try:  # the common case: one turn of every step for the whole batch
-                raws.append(self.reader.raw([record for ask in asks for record in ask.records or ()]))
-                places.extend(_slices([ask.count for ask in asks]))
+                raws.append(self.reader.raw([record for one in assigned for record in one.rows.records or ()]))
+                places.extend(_slices([one.rows.count for one in assigned]))
             except Unplain:
                 raws.clear()
         if not raws:
             begin = 0
-            for ask in asks:
+            for one in assigned:
                 try:
-                    raws.append(self._raw_of(ask, now))
-                    places.append(slice(begin, begin + ask.count))
-                    begin += ask.count
+                    raws.append(self._raw_in_time(one, now))
+                    places.append(slice(begin, begin + one.rows.count))
+                    begin += one.rows.count
                 except RequestError as error:
                     places.append(error)
         raw = _joined(raws) if raws else self.reader.checked([])
         return Computed(raw, self.predictor.predict(raw), places)
 
-    def executed(self, settled: Sequence[tuple[Ask, Any]], rows: int, begun: float, ended: float) -> None:
+    def executed(self, settled: Sequence[tuple[Assignment, Any]], rows: int, begun: float, ended: float) -> None:
         """Count a batch of `rows` that ran from `begun` to `ended` (monotonic, seconds).
 
         settled: requests, each with what it gets; who gets an exception has not been answered.
         """
         answered = 0
-        for ask, result in settled:
-            whole = int((ended - ask.arrived) * 1e9)
+        for one, result in settled:
+            arrived = one.request.arrival.clock
+            whole = int((ended - arrived) * 1e9)
             if isinstance(result, Exception):
                 self.statistics.failed(whole)
             else:
                 answered += 1
-                self.statistics.succeeded(int((begun - ask.arrived) * 1e9), whole)
+                self.statistics.succeeded(int((begun - arrived) * 1e9), whole)
         if answered:
             self.statistics.executed(rows, answered, int((ended - begun) * 1e9))
 
-    def raw_of(self, ask: Ask) -> Raw:
-        """One request's rows as arrays.
+    def raw_of(self, rows: Rows) -> Raw:
+        """A request's rows as arrays.
 
         Raises:
             RequestError: a value that no model could take.
         """
-        if ask.raw is not None:
-            return ask.raw
+        if rows.raw is not None:
+            return rows.raw
         try:
-            return self.reader.raw(ask.records or [])
+            return self.reader.raw(rows.records or [])
         except Unplain:
-            return protocol.reread(ask.inputs, self.reader, self._limits).raw or {}
+            again, _ = protocol.reread(rows.inputs, self.reader, self._limits)
+            return again.raw or {}
 
     def adapted(self, raw: Raw) -> Raw:
         """Rows that were read by another version's columns: what is not among them counts as missing."""
@@ -139,11 +145,12 @@ class Version:
             for column in self.predictor.columns
         }
 
-    def _raw_of(self, ask: Ask, now: float) -> Raw:
-        if ask.deadline is not None and ask.deadline <= now:
-            late = f"it had waited {now - ask.arrived:.3f} s"
+    def _raw_in_time(self, one: Assignment, now: float) -> Raw:
+        request = one.request
+        if request.deadline is not None and request.deadline <= now:
+            late = f"it had waited {now - request.arrival.clock:.3f} s"
             raise refused(504, "A request is answered before its deadline", late, "allow more time, or retry")
-        return self.raw_of(ask)
+        return self.raw_of(one.rows)
 
     def _measured(self) -> Cost:
         golden = self.predictor.golden.raw

@@ -3,21 +3,19 @@
 import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from tidemill.errors import RequestError
-from tidemill.ledger.frames import packed
-from tidemill.ledger.record import Form
 from tidemill.serve.answering.service import Service
 from tidemill.serve.door import pages
 from tidemill.serve.door.http import JSON, Endpoint, Incoming
 from tidemill.serve.door.keys import Key, Scope
 from tidemill.serve.hooks.metrics import CONTENT_TYPE
 from tidemill.serve.wire import arrow, feedback, protocol
-from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.refusals import Limits, refused
+from tidemill.serve.wire.request import Reply, Request, rows_of_columns
 
 _TIMEOUT = b"x-request-timeout-seconds"
 _VERSION = b"x-model-version"
@@ -74,18 +72,14 @@ class Endpoints:
             return await self._predict_arrow(request)
         service = self._service
         version = service.version(None)
-        decoded = protocol.decode(request.body, version.reader, self._limits)
-        pinned = decoded.version or _pinned(request)
+        rows, pinned = protocol.decode(request.body, version.reader, self._limits)
+        pinned = pinned or _pinned(request)
         if pinned is not None and pinned != version.number:
-            decoded = protocol.decode(request.body, service.version(pinned).reader, self._limits)
-        ask = service.ask(decoded.count, Form.ROWS, request.body, client(request.key))
-        ask.records, ask.raw = decoded.records, decoded.raw
-        ask.pinned, ask.keys = pinned, decoded.keys
-        ask.encode = protocol.encode
+            rows, _ = protocol.decode(request.body, service.version(pinned).reader, self._limits)
         own = request.headers.get(_OWN)
-        ask.recorded = own is None or not self._own or not hmac.compare_digest(own, self._own)
-        ask.deadline = deadline(request)
-        reply: Reply = await service.predict(ask)
+        recorded = own is None or not self._own or not hmac.compare_digest(own, self._own)
+        until, by = deadline(request), client(request.key)
+        reply: Reply = await service.predict(Request(rows, protocol.encode, pinned, until, by, recorded))
         return reply
 
     async def _predict_arrow(self, request: Incoming) -> Reply:
@@ -93,11 +87,9 @@ class Endpoints:
         pinned = _pinned(request)
         version = service.version(pinned)
         table = arrow.decode(request.body, version.reader, self._limits)
-        inputs = packed(dict(table.raw) | table.others)
-        ask = service.ask(table.count, Form.COLUMNS, inputs, client(request.key))
-        ask.raw, ask.encode, ask.deadline = table.raw, _encode_arrow, deadline(request)
-        ask.pinned, ask.keys = pinned, version.reader.keys_in(table.others)
-        reply: Reply = await service.predict(ask)
+        rows = rows_of_columns(table.count, table.raw, table.others, version.reader.keys_in(table.others))
+        until, by = deadline(request), client(request.key)
+        reply: Reply = await service.predict(Request(rows, arrow.encode, pinned, until, by))
         return reply
 
     async def feedback(self, request: Incoming) -> Reply:
@@ -162,10 +154,6 @@ def deadline(request: Incoming) -> float | None:
 def _pinned(request: Incoming) -> str | None:
     given = request.headers.get(_VERSION)
     return None if given is None else given.decode("latin-1")
-
-
-def _encode_arrow(ask: Ask, parts: Sequence[Part]) -> Reply:
-    return Reply(arrow.encode(ask, parts), type=arrow.TYPE)
 
 
 def _no_timeout(given: bytes) -> RequestError:

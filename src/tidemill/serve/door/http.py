@@ -17,8 +17,8 @@ from tidemill.serve.door import body, exposure
 from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import LONG, Traffic
 from tidemill.serve.wire import compression
-from tidemill.serve.wire.ask import Reply
 from tidemill.serve.wire.refusals import Limits, encode_error, refused
+from tidemill.serve.wire.request import Reply
 
 log = logging.getLogger("ray.serve")
 

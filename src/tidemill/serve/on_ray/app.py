@@ -7,13 +7,14 @@ Run it with `tidemill serve`, or by `serving/config.yaml` on a cluster:
 
 import gc
 import sys
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from tidemill.bundle.registry.registry import Alias, Registry
-from tidemill.serve.arguments import Arguments
+from tidemill.serve.arguments import Arguments, parse
 from tidemill.serve.door.inference.servicer import Servicer
 from tidemill.serve.hooks import profiling
 from tidemill.serve.on_ray import ingress, scaling
@@ -66,10 +67,14 @@ class Server(Servicer):
         await self._replica.stop()
 
 
-def build(args: Arguments) -> serve.Application:
-    """The application, for `serve.run` or the `import_path` of a Serve config."""
+def build(args: dict[str, Any]) -> serve.Application:
+    """The application, as the `import_path` of a Serve config names it; `args`: the keys of `Arguments`."""
+    return application(parse(args))
+
+
+def application(args: Arguments) -> serve.Application:
     if args.alias != Alias.CHAMPION:  # looked up once: another alias is followed by nobody, and replicas come and go
-        args = args.model_copy(update={"alias": Registry(args.registry).resolve(args.model, args.alias)})
+        args = replace(args, alias=Registry(args.registry).resolve(args.model, args.alias))
     options: dict[str, Any] = {"num_replicas": args.replicas}
     if args.maximum:
         policy = AutoscalingPolicy(policy_function="tidemill.serve.on_ray.scaling:by_queue")
@@ -89,5 +94,5 @@ def build(args: Arguments) -> serve.Application:
         ray_actor_options={"num_cpus": args.cpus, "num_gpus": 0 if args.provider == "cpu" else 1},
         **options,
     )
-    application: Any = deployment.bind(args)
-    return application
+    bound: serve.Application = deployment.bind(args)
+    return bound

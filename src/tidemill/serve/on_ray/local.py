@@ -73,13 +73,13 @@ def run(arguments: Arguments, address: Address, *, until_checked: bool, say: Cal
 
 def _start(serve: Any, arguments: Arguments, say: Callable[[str], None]) -> None:
     """Return when the replica has loaded the bundle. A replica that ends by an error of ours would do so again."""
-    from tidemill.serve.on_ray.app import build
+    from tidemill.serve.on_ray.app import application
 
     rule = "Ray Serve starts the model"
 
     def run() -> Exception | None:
         try:
-            serve.run(build(arguments), name=_NAME, logging_config=_quiet_logs())
+            serve.run(application(arguments), name=_NAME, logging_config=_quiet_logs())
         except RuntimeError as error:
             return error
         return None

@@ -9,7 +9,6 @@ rows went to several.
 The rules are those of every door, in their words: what is not plainly right here is read by `values.read`.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +24,9 @@ from tidemill.data.plain import EXACT, texts_of
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw, from_rows, from_series, from_values, missing
 from tidemill.serve.wire.arrow_stream import Malformed, Outline, Refused, outline
 from tidemill.serve.wire.arrow_write import Column, Ids, write
-from tidemill.serve.wire.ask import Ask, Part
 from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
+from tidemill.serve.wire.request import Answer, Reply
 from tidemill.settings import Kind, Objective
 
 TYPE = b"application/vnd.apache.arrow.stream"
@@ -78,28 +77,19 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Table:
     return Table(held.rows, raw, {name: _plain(given[name]) for name in given if name in others})
 
 
-def encode(ask: Ask, parts: Sequence[Part]) -> bytes:
-    """The response's body: row i is the answer to the request's row i."""
-    if len(parts) == 1:
-        return write({"id": Ids(ask.id, ask.count), **_answers(parts[0])})
-    ids = [f"{ask.id}-{row}" for row in range(ask.count)]
-    order = np.argsort(np.concatenate([np.asarray(part.rows or (), np.int64) for part in parts]))
-    tables = [pl.DataFrame(_answers(part)).with_columns(version=pl.lit(str(part.identity.version))) for part in parts]
-    table = pl.concat(tables, how="diagonal")[order].insert_column(0, pl.Series("id", ids, pl.String))
-    stream = io.BytesIO()
-    table.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
-    return stream.getvalue()
-
-
-def _answers(part: Part) -> dict[str, Column]:
-    answers, identity = part.answers, part.identity
+def encode(id: str, answer: Answer) -> Reply:
+    """The response: row i is the answer to the request's row i."""
+    answers, identity = answer.answers, answer.identity
+    columns: dict[str, Column] = {"id": Ids(id, answer.rows)}
     if identity.objective is Objective.REGRESSION:
-        return {name: answers[name] for name in ("value", "lower", "upper")}
-    probabilities = answers["probabilities"].T
-    columns: dict[str, Column] = {
-        f"probability_{name}": values for name, values in zip(identity.classes, probabilities, strict=True)
-    }
-    return {**columns, "label": answers["label"].tolist()}
+        columns |= {name: answers[name] for name in ("value", "lower", "upper")}
+    else:
+        shares = zip(identity.classes, answers["probabilities"].T, strict=True)
+        columns |= {f"probability_{name}": values for name, values in shares}
+        columns["label"] = answers["label"].tolist()
+    if answer.by is not None:
+        columns["version"] = [version for version, _ in answer.by]
+    return Reply(write(columns), type=TYPE)
 
 
 def _read(body: bytes, held: Outline, limits: Limits) -> dict[str, pl.Series]:

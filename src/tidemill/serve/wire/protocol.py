@@ -18,11 +18,12 @@ import numpy as np
 
 from tidemill.data.raw import MISSING_TIMESTAMP, Raw
 from tidemill.data.schema import Column
+from tidemill.ledger.record import Form
 from tidemill.moments import from_microseconds
 from tidemill.serve.wire import depth
-from tidemill.serve.wire.ask import Ask, Part, Reply
-from tidemill.serve.wire.reader import Reader, Records
+from tidemill.serve.wire.reader import Reader
 from tidemill.serve.wire.refusals import Limits, refused, too_large
+from tidemill.serve.wire.request import Answer, Reply, Rows
 from tidemill.settings import Kind, Objective
 
 _MORE = 1000
@@ -30,18 +31,8 @@ _MORE = 1000
 _KEYS = ("rows", "version", "keys")
 
 
-class Decoded(msgspec.Struct, frozen=True):
-    """A request's rows, as records or as arrays, and what it asks for besides."""
-
-    count: int
-    records: Records | None
-    raw: Raw | None
-    version: str | None
-    keys: Sequence[str | None] | None
-
-
-def decode(body: bytes, reader: Reader, limits: Limits) -> Decoded:
-    """The rows of a request's body.
+def decode(body: bytes, reader: Reader, limits: Limits) -> tuple[Rows, str | None]:
+    """The rows of a request's body, and the version that it asks for.
 
     Raises:
         RequestError: 400 no JSON, 413 too large, 422 rows that do not fit the columns; its `status` says which.
@@ -58,10 +49,10 @@ def decode(body: bytes, reader: Reader, limits: Limits) -> Decoded:
     if count > limits.rows:
         raise too_large(limits, f"{count} rows")
     version = None if plain.version is None else str(plain.version)
-    return Decoded(count, plain.rows, None, version, _keys_of(plain.keys, count))
+    return Rows(count, plain.rows, None, Form.ROWS, body, _keys_of(plain.keys, count)), version
 
 
-def reread(body: bytes, reader: Reader, limits: Limits) -> Decoded:
+def reread(body: bytes, reader: Reader, limits: Limits) -> tuple[Rows, str | None]:
     """As `decode`, by the plain JSON decoder: for what the typed one does not take, and for its errors."""
     content = _parsed(body)
     if not isinstance(content, dict) or "rows" not in content or not content.keys() <= set(_KEYS):
@@ -78,31 +69,23 @@ def reread(body: bytes, reader: Reader, limits: Limits) -> Decoded:
         raise refused(422, "'keys' is a list of texts", repr(keys)[:60], 'send "keys": ["…", …]')
     raw = reader.checked(rows)
     given = _keys_of(keys, len(rows)) or reader.keys_in({name: [row.get(name) for row in rows] for name in reader.keys})
-    return Decoded(len(rows), None, raw, None if version is None else str(version), given)
+    return Rows(len(rows), None, raw, Form.ROWS, body, given), None if version is None else str(version)
 
 
-def encode(ask: Ask, parts: Sequence[Part]) -> Reply:
+def encode(id: str, answer: Answer) -> Reply:
     """The response. Floats are written so that they read back as the same float32."""
-    identity = parts[0].identity
-    if len(parts) == 1:
-        predictions = _predictions(parts[0], [f"{ask.id}-{row}" for row in range(ask.count)])
-    else:
-        merged: dict[int, dict[str, Any]] = {}
-        for part in parts:
-            rows = part.rows or ()
-            made = _predictions(part, [f"{ask.id}-{row}" for row in rows])
-            for row, prediction in zip(rows, made, strict=True):
-                merged[row] = {**prediction, "version": part.identity.version}
-        predictions = [merged[row] for row in range(ask.count)]
+    identity = answer.identity
+    predictions = _predictions(answer, [f"{id}-{row}" for row in range(answer.rows)])
+    for prediction, (version, _) in zip(predictions, answer.by or (), strict=False):
+        prediction["version"] = version
     return Reply(_ENCODER.encode({"model": identity.model, "version": identity.version, "predictions": predictions}))
 
 
-def _predictions(part: Part, ids: Sequence[str]) -> list[dict[str, Any]]:
-    answers = part.answers
-    if part.identity.objective is Objective.REGRESSION:
+def _predictions(answer: Answer, ids: Sequence[str]) -> list[dict[str, Any]]:
+    answers, classes = answer.answers, answer.identity.classes
+    if answer.identity.objective is Objective.REGRESSION:
         columns = zip(ids, *(answers[name].tolist() for name in ("value", "lower", "upper")), strict=True)
         return [{"id": id_, "value": value, "interval": [lower, upper]} for id_, value, lower, upper in columns]
-    classes = part.identity.classes
     columns = zip(ids, answers["probabilities"].tolist(), answers["label"].tolist(), strict=True)
     return [
         {"id": id_, "probabilities": dict(zip(classes, probabilities, strict=True)), "label": label}

@@ -1,10 +1,12 @@
 """What one request may hold, and how a request is refused: the errors of every protocol, with their HTTP status."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
 from tidemill.errors import RequestError, TidemillError
+from tidemill.settings.rules import Positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,10 +16,10 @@ class Limits:
     held: bytes of bodies longer than 64 KiB that a replica has in hand at once, on their way or waiting for answers.
     """
 
-    rows: int = 10_000
-    bytes: int = 16 * 2**20
-    seconds: float = 10.0
-    held: int = 256 * 2**20
+    rows: Annotated[int, Positive] = 10_000
+    bytes: Annotated[int, Positive] = 16 * 2**20
+    seconds: Annotated[float, Positive] = 10.0
+    held: Annotated[int, Positive] = 256 * 2**20
 
 
 def too_large(limits: Limits, observed: str) -> RequestError:

@@ -15,7 +15,7 @@ from serving_parts import ROW, Got, arguments, call, entries, post, standing, st
 from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Form, Label, Role
-from tidemill.ledger.settings import LedgerSettings, WhenFull
+from tidemill.ledger.settings import Cover, LedgerSettings, WhenFull
 
 __all__ = ["kept", "two"]
 
@@ -174,7 +174,7 @@ def test_labels_by_the_records_own_key_are_joined_and_masked_ones_refused(two: T
         assert asyncio.run(main(ledger, 9)).json == {"received": 2}
     found = tables.joined(settings, "small").sort("id").collect()
     assert found.select("key", "true_label").rows() == [("7", "low"), ("8", None)]
-    masked = LedgerSettings(path=str(tmp_path / "masked"), columns={"id": "mask"})  # type: ignore[dict-item]
+    masked = LedgerSettings(path=str(tmp_path / "masked"), columns={"id": Cover.MASK})
     with contextlib.closing(Ledger(masked, "small")) as ledger:
         got = asyncio.run(main(ledger, 8))
     assert got.status == 422 and got.observed == "ledger.columns.id=mask"

@@ -130,14 +130,14 @@ def test_signs_in_texts_are_no_values() -> None:
     texts = ['{,[,"\\' * 200, ",,,,", "\\"] * 4000
     sent = json.dumps({"rows": [{"c": text} for text in texts[:10_000]]}).encode()
     assert sum(map(sent.count, (b",", b"{", b"["))) > 10_000 * 6 and len(sent) > 2**20
-    assert protocol.decode(sent, READER, LIMITS).count == 10_000
+    assert protocol.decode(sent, READER, LIMITS)[0].count == 10_000
     assert not depth.too_many(sent, 30_000) and depth.too_many(sent, 10_000)
 
 
 def test_as_many_rows_as_may_be_are_not_too_many_values() -> None:
     row = {"c": "x", "d": "y"}
     sent = json.dumps({"rows": [row] * LIMITS.rows, "keys": ["k"] * LIMITS.rows, "version": "1"}).encode()
-    assert protocol.decode(sent, READER, LIMITS).count == LIMITS.rows
+    assert protocol.decode(sent, READER, LIMITS)[0].count == LIMITS.rows
     nested = {"datatype": "BYTES", "shape": [LIMITS.rows, 1], "data": [["x"]] * LIMITS.rows}
     inputs = [{"name": name, "parameters": {"a": 1, "b": 2}, **nested} for name in ("c", "d")]
     assert DECODER.http(json.dumps({"inputs": inputs, "outputs": [{"name": "label"}]}).encode()).rows == LIMITS.rows

@@ -71,22 +71,22 @@ def test_a_bundle_that_was_carried_to_another_place_is_refused(registry: str, tm
 
 
 def test_the_builder_makes_an_application() -> None:
-    built = app.build(arguments("r", model="m", provider="cuda", drain_seconds=5, replicas=2))
+    built = app.application(arguments("r", model="m", provider="cuda", drain_seconds=5, replicas=2))
     deployment = built._bound_deployment
     assert deployment.ray_actor_options == {"num_cpus": 1.0, "num_gpus": 1}
     assert deployment.num_replicas == 2 and deployment.name == "m"
     config = deployment._deployment_config
     assert config.graceful_shutdown_timeout_s == 35 and config.max_ongoing_requests >= 1_000_000
-    grown = app.build(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
+    grown = app.application(arguments("r", model="m", replicas=2, maximum=5, cpus=0.5))._bound_deployment
     scaled = grown._deployment_config.autoscaling_config
     assert (scaled.min_replicas, scaled.max_replicas) == (2, 5) and grown.ray_actor_options["num_cpus"] == 0.5
 
 
 def test_an_alias_that_nobody_follows_is_one_version_for_all_replicas(registry: str) -> None:
     Registry(registry).promote("small", "1", Alias.CANDIDATE, by="me", reason="newest")
-    (given,) = app.build(arguments(registry, alias="candidate"))._bound_deployment.init_args
+    (given,) = app.application(arguments(registry, alias="candidate"))._bound_deployment.init_args
     assert given.alias == "1"
-    (given,) = app.build(arguments(registry))._bound_deployment.init_args
+    (given,) = app.application(arguments(registry))._bound_deployment.init_args
     assert given.alias == "champion"
 
 

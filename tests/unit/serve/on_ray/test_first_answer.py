@@ -15,11 +15,11 @@ from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError
-from tidemill.ledger.record import Form, Role
+from tidemill.ledger.record import Role
 from tidemill.serve.door import key_file
 from tidemill.serve.on_ray import first_answer
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.request import Answer
 
 WHY = {"by": "me", "reason": "test"}
 HEALTH = b'{"status": "ok", "model": "small", "version": "1"}'
@@ -159,8 +159,7 @@ def test_only_the_bundles_own_answer_is_accepted(small):
     predictor = Predictor(small.folder)
     rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
     first = {name: values[:1] for name, values in predictor.golden.answers.items()}
-    ask = Ask("5f0c", 0, 0.0, 1, None, None, Form.ROWS, b"")
-    answer = json.loads(protocol.encode(ask, [Part(first, predictor.manifest.identity, Role.CHAMPION)]).body)
+    answer = json.loads(protocol.encode("5f0c", Answer(first, predictor.manifest.identity, Role.CHAMPION)).body)
     first_answer._verify(answer, rows, predictor)
     (prediction,) = answer["predictions"]
     if small.target.classes:

@@ -5,9 +5,8 @@ import pyarrow as pa
 
 from tidemill.bundle.manifest import Identity
 from tidemill.ledger import record
-from tidemill.ledger.record import Form
 from tidemill.serve.wire import arrow
-from tidemill.serve.wire.ask import Ask, Part
+from tidemill.serve.wire.request import Answer
 from tidemill.settings import Objective
 
 
@@ -16,18 +15,17 @@ def identity(classes, version="7"):
     return Identity(model="m", version=version, created="", objective=objective, classes=list(classes))
 
 
-def answered(parts, count):
-    ask = Ask("ab1", 0, 0.0, count, None, None, Form.COLUMNS, b"")
-    return pa.ipc.open_stream(arrow.encode(ask, parts)).read_all()
+def answered(answer):
+    return pa.ipc.open_stream(arrow.encode("ab1", answer).body).read_all()
 
 
-def classes_part(probabilities, labels, version="7", rows=None, classes=("a", "ü")):
+def classes_answer(probabilities, labels, by=None):
     answers = {"probabilities": np.array(probabilities, np.float32), "label": np.array(labels, object)}
-    return Part(answers, identity(classes, version), record.Role.CHAMPION, rows)
+    return Answer(answers, identity(("a", "ü")), record.Role.CHAMPION, by)
 
 
 def test_classes_in_the_answer():
-    table = answered([classes_part([[0.25, 0.75], [1 / 3, 2 / 3]], ["ü", "ü"])], 2)
+    table = answered(classes_answer([[0.25, 0.75], [1 / 3, 2 / 3]], ["ü", "ü"]))
     assert table.schema.names == ["id", "probability_a", "probability_ü", "label"]
     assert table["id"].to_pylist() == ["ab1-0", "ab1-1"] and table["label"].to_pylist() == ["ü", "ü"]
     assert table["probability_a"].to_pylist() == np.array([0.25, 1 / 3], np.float32).tolist(), "bit for bit"
@@ -36,23 +34,19 @@ def test_classes_in_the_answer():
 
 def test_values_in_the_answer():
     answers = {name: np.array([value], np.float32) for name, value in (("value", 1.5), ("lower", 1), ("upper", 2))}
-    table = answered([Part(answers, identity(()), record.Role.CHAMPION)], 1)
+    table = answered(Answer(answers, identity(()), record.Role.CHAMPION))
     assert table.to_pylist() == [{"id": "ab1-0", "value": 1.5, "lower": 1.0, "upper": 2.0}]
 
 
 def test_no_rows_and_many():
-    assert answered([classes_part(np.empty((0, 2)), [])], 0).num_rows == 0
-    table = answered([classes_part(np.ones((3000, 2)), ["a"] * 3000)], 3000)
+    assert answered(classes_answer(np.empty((0, 2)), [])).num_rows == 0
+    table = answered(classes_answer(np.ones((3000, 2)), ["a"] * 3000))
     assert table["id"].to_pylist()[-1] == "ab1-2999"
 
 
-def test_rows_of_several_versions_are_put_in_order():
-    parts = [
-        classes_part([[1, 0], [0.5, 0.5]], ["a", "a"], "7", (0, 2)),
-        classes_part([[0.125, 0.25, 0.625]], ["new"], "8", (1,), ("a", "ü", "new")),
-    ]
-    table = answered(parts, 3)
+def test_each_row_names_its_version_where_there_are_several():
+    by = [("7", record.Role.CHAMPION), ("8", record.Role.CANARY), ("7", record.Role.CHAMPION)]
+    table = answered(classes_answer([[1, 0], [0.125, 0.875], [0.5, 0.5]], ["a", "ü", "a"], by))
     assert table["id"].to_pylist() == ["ab1-0", "ab1-1", "ab1-2"]
-    assert table["version"].to_pylist() == ["7", "8", "7"] and table["label"].to_pylist() == ["a", "new", "a"]
+    assert table["version"].to_pylist() == ["7", "8", "7"] and table["label"].to_pylist() == ["a", "ü", "a"]
     assert table["probability_a"].to_pylist() == [1.0, 0.125, 0.5]
-    assert table["probability_new"].to_pylist() == [None, 0.625, None]

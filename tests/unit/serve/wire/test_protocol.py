@@ -7,11 +7,11 @@ from tidemill.bundle.manifest import Identity
 from tidemill.data.raw import MISSING_TIMESTAMP, from_rows
 from tidemill.data.schema import Column, Schema
 from tidemill.errors import RequestError
-from tidemill.ledger.record import Form, Role
+from tidemill.ledger.record import Role
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.ask import Ask, Part
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, encode_error
+from tidemill.serve.wire.request import Answer
 from tidemill.settings import Kind, Objective
 
 COLUMNS = (
@@ -25,7 +25,11 @@ LIMITS = Limits(rows=3, bytes=2000)
 
 
 def decode(body):
-    return protocol.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), READER, LIMITS)
+    return protocol.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), READER, LIMITS)[0]
+
+
+def version(body):
+    return protocol.decode(json.dumps(body).encode(), READER, LIMITS)[1]
 
 
 def read(body):
@@ -36,16 +40,15 @@ def read(body):
     try:
         return READER.raw(decoded.records)
     except Unplain:
-        return protocol.reread(json.dumps(body).encode(), READER, LIMITS).raw
+        return protocol.reread(json.dumps(body).encode(), READER, LIMITS)[0].raw
 
 
 def identity(objective, classes=(), version="7"):
     return Identity(model="m", version=version, created="", objective=objective, classes=list(classes))
 
 
-def encode(count, *parts):
-    ask = Ask("5f0c", 0, 0.0, count, None, None, Form.ROWS, b"")
-    return json.loads(protocol.encode(ask, parts).body)
+def encode(answer):
+    return json.loads(protocol.encode("5f0c", answer).body)
 
 
 def test_rows_become_raw_arrays():
@@ -100,7 +103,7 @@ def test_classes_in_the_response():
         "probabilities": np.array([[0.1, 0.9], [1 / 3, 2 / 3]], np.float32),
         "label": np.array(["ü", "ü"], object),
     }
-    content = encode(2, Part(answers, identity(Objective.BINARY, ("a", "ü")), Role.CHAMPION))
+    content = encode(Answer(answers, identity(Objective.BINARY, ("a", "ü")), Role.CHAMPION))
     assert (content["model"], content["version"]) == ("m", "7")
     first, second = content["predictions"]
     assert first["label"] == "ü" and list(first["probabilities"]) == ["a", "ü"]
@@ -110,17 +113,15 @@ def test_classes_in_the_response():
 
 def test_values_in_the_response():
     answers = {name: np.array([value], np.float32) for name, value in (("value", 1.5), ("lower", 1), ("upper", 2))}
-    content = encode(1, Part(answers, identity(Objective.REGRESSION), Role.CHAMPION))
+    content = encode(Answer(answers, identity(Objective.REGRESSION), Role.CHAMPION))
     (prediction,) = content["predictions"]
     assert prediction["value"] == 1.5 and prediction["interval"] == [1.0, 2.0]
 
 
-def test_rows_of_several_versions_are_put_back_in_order_and_each_names_its_own():
-    def part(version, role, rows):
-        answers = {"probabilities": np.eye(5, dtype=np.float32)[list(rows)], "label": np.array([*"vwxyz"])[list(rows)]}
-        return Part(answers, identity(Objective.MULTICLASS, "vwxyz", version), role, rows)
-
-    content = encode(5, part("7", Role.CHAMPION, (0, 3)), part("8", Role.CANARY, (1, 2, 4)))
+def test_each_row_names_its_version_where_there_are_several():
+    by = [("8" if row in (1, 2, 4) else "7", Role.CANARY if row in (1, 2, 4) else Role.CHAMPION) for row in range(5)]
+    answers = {"probabilities": np.eye(5, dtype=np.float32), "label": np.array([*"vwxyz"])}
+    content = encode(Answer(answers, identity(Objective.MULTICLASS, "vwxyz"), Role.CHAMPION, by))
     predictions = content["predictions"]
     assert content["version"] == "7"
     assert [prediction["version"] for prediction in predictions] == ["7", "8", "8", "7", "8"]
@@ -130,8 +131,8 @@ def test_rows_of_several_versions_are_put_back_in_order_and_each_names_its_own()
 
 def test_what_is_asked_for_besides_rows():
     row = {"n": 1}
-    assert decode({"rows": [row], "version": "3"}).version == decode({"rows": [row], "version": 3}).version == "3"
-    assert decode({"rows": [row]}).version is None and decode({"rows": [row]}).keys is None
+    assert version({"rows": [row], "version": "3"}) == version({"rows": [row], "version": 3}) == "3"
+    assert version({"rows": [row]}) is None and decode({"rows": [row]}).keys is None
     assert decode({"rows": [row, row], "keys": ["a", 5]}).keys == ["a", "5"]
     assert decode({"rows": [], "keys": []}).count == 0
 

@@ -94,13 +94,13 @@ def slowly(text: bytes, reader: Reader) -> Any:
 def quickly(text: bytes, reader: Reader) -> Any:
     """As a request goes: the typed decoder, `raw`, and what both leave to the slow way."""
     try:
-        decoded = protocol.decode(text, reader, Limits())
+        decoded, _ = protocol.decode(text, reader, Limits())
         if decoded.raw is not None:
             return decoded.raw
         try:
             return reader.raw(decoded.records or [])
         except Unplain:
-            return protocol.reread(text, reader, Limits()).raw
+            return protocol.reread(text, reader, Limits())[0].raw
     except RequestError as error:
         return str(error)
 
@@ -182,7 +182,7 @@ def test_a_records_key_is_all_of_its_key_columns_and_the_same_in_rows_and_column
     keys = [reader.key_of(record) for record in reader.request(text).rows]
     assert keys[0] != keys[1] and keys[2:] == [None] * 3 and None not in keys[:2]
     columns = {name: [row.get(name) for row in rows] for name in ("id", "shop")}
-    assert reader.keys_in(columns) == keys == protocol.reread(text, reader, Limits()).keys
+    assert reader.keys_in(columns) == keys == protocol.reread(text, reader, Limits())[0].keys
     assert reader.keys_in({"id": ["a"]}) is None
     without = Reader(Schema(columns=SCHEMA.columns[:3]))
     assert without.keys_in(columns) is None and without.keys == ()

@@ -3,24 +3,23 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
-from tidemill.ledger.frames import packed
-from tidemill.ledger.record import Form
 from tidemill.serve.answering.service import Service
 from tidemill.serve.answering.version import Version
 from tidemill.serve.door import exposure, isolation
 from tidemill.serve.door.endpoints import client, deadline
 from tidemill.serve.door.http import Endpoint, Incoming, presented
 from tidemill.serve.door.inference import calls
-from tidemill.serve.door.inference.calls import INFER, Document
+from tidemill.serve.door.inference.calls import INFER, Call, Document
 from tidemill.serve.door.inference.servicer import PEER, SERVICE
 from tidemill.serve.door.keys import Key, Keys, Scope
 from tidemill.serve.door.traffic import Traffic
-from tidemill.serve.wire.ask import Ask, Part, Reply
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest
 from tidemill.serve.wire.refusals import refused
+from tidemill.serve.wire.request import Reply, Request, Rows, rows_of_columns
 
 _LENGTH = b"inference-header-content-length"
 _SCOPES: dict[str, Scope | None] = {
@@ -39,7 +38,7 @@ class Repository(Protocol):
 
 
 class ReplicaBackend:
-    """Answers as `calls.Backend` and `servicer.Service` say.
+    """Answers REST, and gRPC as `servicer.Service` says.
 
     Args:
         model: its name.
@@ -86,8 +85,6 @@ class ReplicaBackend:
             return self._stats
         return self._open.get(calls.method(path), self._none)
 
-    # what gRPC asks
-
     def counted(self, rpc: str) -> AbstractContextManager[None]:
         return self._traffic.call(f"/{SERVICE}/{rpc}")
 
@@ -105,68 +102,58 @@ class ReplicaBackend:
     async def infer(self, message: Any, key: Key | None) -> Any:
         with self._traffic.prediction():
             version = self._version(message.model_name, message.model_version)
-            request = version.decoder.message(message)
-            ask = self._ask(request, message.model_version, version, key)
-            ask.encode = lambda ask, parts: responses.message(request, responses.joined(parts, ask.count, ask.id))
-            ask.deadline = _deadline(request, None)
-            return await self._service.predict(ask)
+            given = version.decoder.message(message)
+            encode, until = partial(responses.message, given), _deadline(given, None)
+            pinned = message.model_version or None
+            return await self._service.predict(Request(_rows(given, version), encode, pinned, until, client(key)))
 
-    # what both ask
+    async def document(self, call: Call) -> Document:
+        """The message of a call's response, as JSON.
 
-    def live(self) -> bool:
-        return True
-
-    def ready(self) -> bool:
-        return self._service.held.serving
-
-    def model_ready(self, model: str, version: str) -> bool:
-        self._version(model, version)
-        return True
-
-    def server_metadata(self) -> Document:
-        return documents.server_metadata()
-
-    def model_metadata(self, model: str, version: str) -> Document:
-        held = self._version(model, version)
-        return documents.model_metadata(held.identity, held.reader.columns, self._numbers)
-
-    def model_config(self, model: str, version: str) -> Document:
-        held = self._version(model, version)
-        return documents.model_config(held.identity, held.reader.columns, self._numbers)
-
-    def model_statistics(self, model: str, version: str) -> Document:
-        held = [self._version(model, version)] if version else self._service.versions.values()
-        if model:
-            self._version(model, version)
-        return documents.model_statistics(self._model, {each.number: each.statistics for each in held})
-
-    def repository_index(self, ready: bool) -> list[Document]:
-        reason = None if self._service.held.serving else "unloaded"
-        return documents.repository_index(self._model, dict.fromkeys(self._numbers, reason), ready)
-
-    async def repository_load(self, model: str, parameters: Mapping[str, Any]) -> None:
-        self._known(model)
-        await self._repository.serve(True)
-
-    async def repository_unload(self, model: str, parameters: Mapping[str, Any]) -> None:
-        self._known(model)
-        await self._repository.serve(False)
-
-    # what REST asks
+        Raises:
+            RequestError: 404 no such model or version; 409, 503: it cannot be loaded or unloaded, or none is served.
+        """
+        service, model, version = self._service, call.model, call.version
+        match call.rpc:
+            case "ServerLive":
+                return {"live": True}
+            case "ServerReady":
+                return {"ready": service.held.serving}
+            case "ServerMetadata":
+                return documents.server_metadata()
+            case "RepositoryIndex":
+                reason = None if service.held.serving else "unloaded"
+                versions = dict.fromkeys(self._numbers, reason)
+                return {"models": documents.repository_index(self._model, versions, call.ready)}
+            case "RepositoryModelLoad" | "RepositoryModelUnload":
+                self._known(model)
+                await self._repository.serve(call.rpc == "RepositoryModelLoad")
+                return {}
+            case "ModelStatistics":
+                every = list(service.versions.values())
+                chosen = [self._version(model, version)] if model or version else every
+                statistics = {each.number: each.statistics for each in (chosen if version else every)}
+                return documents.model_statistics(self._model, statistics)
+        named = self._version(model, version)
+        match call.rpc:
+            case "ModelMetadata":
+                return documents.model_metadata(named.identity, named.reader.columns, self._numbers)
+            case "ModelConfig":
+                return {"config": documents.model_config(named.identity, named.reader.columns, self._numbers)}
+        return {"ready": True}
 
     async def _post_infer(self, request: Incoming) -> Reply:
         call = calls.route(request.method, request.path)
         version = self._version(call.model, call.version)
-        infer = version.decoder.http(request.body, request.headers.get(_LENGTH))
-        ask = self._ask(infer, call.version, version, request.key)
-        ask.encode = lambda ask, parts: _reply(infer, parts, ask)
-        ask.deadline = _deadline(infer, deadline(request))
-        reply: Reply = await self._service.predict(ask)
+        given = version.decoder.http(request.body, request.headers.get(_LENGTH))
+        encode, until = partial(responses.http, given), _deadline(given, deadline(request))
+        pinned, by = call.version or None, client(request.key)
+        reply: Reply = await self._service.predict(Request(_rows(given, version), encode, pinned, until, by))
         return reply
 
     async def _call(self, request: Incoming) -> Reply:
         call = calls.route(request.method, request.path, request.body)
-        status, body = await calls.rest(self, call)
+        status, body = calls.rest(await self.document(call), call)
         return Reply(body, status)
 
     @property
@@ -187,20 +174,11 @@ class ReplicaBackend:
         self._known(model)
         return self._service.version(version or None)
 
-    def _ask(self, request: InferRequest, version: str, reads: Version, presented: Key | None) -> Ask:
-        inputs = packed(dict(request.raw) | request.others)
-        ask = self._service.ask(request.rows, Form.COLUMNS, inputs, client(presented))
-        ask.raw = request.raw
-        ask.pinned = version or None
-        key = request.parameters.get("key")
-        ask.keys = reads.reader.keys_in(request.others) if key is None else [str(key)] * request.rows
-        return ask
 
-
-def _reply(request: InferRequest, parts: Sequence[Part], ask: Ask) -> Reply:
-    body, headers = responses.http(request, responses.joined(parts, ask.count, ask.id))
-    more = tuple((name.lower().encode(), value.encode()) for name, value in headers.items() if name != "Content-Type")
-    return Reply(body, type=headers["Content-Type"].encode(), headers=more)
+def _rows(given: InferRequest, version: Version) -> Rows:
+    key = given.parameters.get("key")
+    keys = version.reader.keys_in(given.others) if key is None else [str(key)] * given.rows
+    return rows_of_columns(given.rows, given.raw, given.others, keys)
 
 
 def _deadline(request: InferRequest, earlier: float | None) -> float | None:

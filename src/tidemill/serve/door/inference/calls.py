@@ -1,13 +1,12 @@
-"""The calls of the Open Inference Protocol other than infer: by which paths REST reaches them, and what answers them.
+"""The calls of the Open Inference Protocol other than infer, and by which paths REST reaches them.
 
-A call's answer is a JSON document, written once for both protocols: gRPC's messages have the same fields.
+A call's answer is a JSON document, made once for both protocols: gRPC's messages have the same fields.
 """
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -15,32 +14,6 @@ from tidemill.serve.wire import depth
 from tidemill.serve.wire.refusals import refused
 
 Document = dict[str, Any]
-
-
-class Backend(Protocol):
-    """Who answers. `model` and `version` come from the client as they are; "" means any. Refusals are RequestErrors:
-    404 for what there is not, 409 or 501 for what cannot be done, 503 where it cannot be done now.
-    """
-
-    def live(self) -> bool: ...
-
-    def ready(self) -> bool: ...
-
-    def model_ready(self, model: str, version: str) -> bool: ...
-
-    def server_metadata(self) -> Document: ...
-
-    def model_metadata(self, model: str, version: str) -> Document: ...
-
-    def model_config(self, model: str, version: str) -> Document: ...
-
-    def model_statistics(self, model: str, version: str) -> Document: ...
-
-    def repository_index(self, ready: bool) -> list[Document]: ...
-
-    async def repository_load(self, model: str, parameters: Mapping[str, Any]) -> None: ...
-
-    async def repository_unload(self, model: str, parameters: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +24,6 @@ class Call:
     model: str = ""
     version: str = ""
     ready: bool = False
-    parameters: Mapping[str, Any] | None = None
 
 
 INFER = "ModelInfer"
@@ -96,50 +68,13 @@ def route(method: str, path: str, body: bytes = b"") -> Call:
         model, version = groups.get("model") or "", groups.get("version") or ""
         if not rpc.startswith("Repository"):
             return Call(rpc, model, version)
-        content = _content(body)
-        return Call(rpc, model, version, content.get("ready") is True, content.get("parameters") or {})
+        return Call(rpc, model, version, _content(body).get("ready") is True)
     rule = "The paths are those of the Open Inference Protocol, version 2"
     raise refused(404, rule, path[:200], "correct the path, as in /v2/models/MODEL/infer")
 
 
-async def answer(backend: Backend, call: Call) -> Document:
-    """The message of the call's response, as JSON.
-
-    Raises:
-        RequestError: what the backend raises.
-    """
-    model, version = call.model, call.version
-    match call.rpc:
-        case "ServerLive":
-            return {"live": backend.live()}
-        case "ServerReady":
-            return {"ready": backend.ready()}
-        case "ModelReady":
-            return {"ready": backend.model_ready(model, version)}
-        case "ServerMetadata":
-            return backend.server_metadata()
-        case "ModelMetadata":
-            return backend.model_metadata(model, version)
-        case "ModelConfig":
-            return {"config": backend.model_config(model, version)}
-        case "ModelStatistics":
-            return backend.model_statistics(model, version)
-        case "RepositoryIndex":
-            return {"models": backend.repository_index(call.ready)}
-        case "RepositoryModelLoad":
-            await backend.repository_load(model, call.parameters or {})
-        case _:
-            await backend.repository_unload(model, call.parameters or {})
-    return {}
-
-
-async def rest(backend: Backend, call: Call) -> tuple[int, bytes]:
-    """Status and body of a call's answer over REST.
-
-    Raises:
-        RequestError: what the backend raises.
-    """
-    document = await answer(backend, call)
+def rest(document: Document, call: Call) -> tuple[int, bytes]:
+    """Status and body of a call's answer over REST, from the message of its response."""
     if call.rpc in ("ServerLive", "ServerReady", "ModelReady"):
         return (200 if all(document.values()) else 503), msgspec.json.encode(document)
     inner = {"ModelConfig": "config", "RepositoryIndex": "models"}.get(call.rpc)

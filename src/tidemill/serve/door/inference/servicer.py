@@ -19,11 +19,10 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tidemill.errors import RequestError
-from tidemill.serve.door.inference import calls
-from tidemill.serve.door.inference.calls import Backend, Call
+from tidemill.serve.door.inference.calls import Call, Document
 from tidemill.serve.door.key_file import Key
 from tidemill.serve.door.traffic import LONG
-from tidemill.serve.wire.inference import framing, messages
+from tidemill.serve.wire.inference import messages
 from tidemill.serve.wire.refusals import refused
 
 log = logging.getLogger("ray.serve")
@@ -56,7 +55,7 @@ _DETAILS = 1000
 """Bytes: status details travel percent-encoded in HTTP/2 trailers, which clients limit to 8 KiB."""
 
 
-class Service(Backend, Protocol):
+class Service(Protocol):
     """What the servicer calls."""
 
     def counted(self, rpc: str) -> AbstractContextManager[None]:
@@ -68,6 +67,9 @@ class Service(Backend, Protocol):
     async def infer(self, message: Any, key: Key | None) -> Any:
         """A ModelInferRequest → a ModelInferResponse. Raises RequestError."""
 
+    async def document(self, call: Call) -> Document:
+        """The message of the call's response, as JSON. Raises RequestError."""
+
 
 def _documented(rpc: str) -> Callable[["Servicer", Any, Any], Coroutine[Any, Any, Any]]:
     """A call that is answered with a document, as by HTTP."""
@@ -77,7 +79,7 @@ def _documented(rpc: str) -> Callable[["Servicer", Any, Any], Coroutine[Any, Any
         try:
             with self.service.counted(rpc):
                 self.service.admit(rpc, _metadata(grpc_context))
-                document = await calls.answer(self.service, _call(rpc, _whole(request)))
+                document = await self.service.document(_call(rpc, _whole(request)))
                 return json_format.ParseDict(document, response, ignore_unknown_fields=True)
         except Exception as error:
             return _failed(error, grpc_context, response)
@@ -214,7 +216,7 @@ def _whole(message: Any) -> Any:
 
 def _call(rpc: str, request: Any) -> Call:
     if rpc.startswith("RepositoryModel"):
-        return Call(rpc, request.model_name, parameters=framing.parameters(request.parameters))
+        return Call(rpc, request.model_name)
     if rpc == "RepositoryIndex":
         return Call(rpc, ready=request.ready)
     return Call(rpc, getattr(request, "name", ""), getattr(request, "version", ""))

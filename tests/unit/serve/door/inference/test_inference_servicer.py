@@ -17,11 +17,12 @@ from tidemill.bundle.answers import names
 from tidemill.bundle.predictor import Predictor
 from tidemill.ledger.record import Role
 from tidemill.serve.door.inference import servicer
-from tidemill.serve.wire.ask import Part
+from tidemill.serve.door.inference.calls import Call
 from tidemill.serve.wire.inference import documents, messages, responses
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.refusals import refused
+from tidemill.serve.wire.request import Answer
 
 
 class Backend:
@@ -33,6 +34,7 @@ class Backend:
         self.decoder = Decoder(self.predictor.columns, names(self.identity.objective))
         self.statistics = Statistics()
         self.done = []
+        self.metadata = documents.model_metadata(self.identity, self.predictor.columns, ["1"])
 
     def _known(self, model, version):
         if model not in ("", "small") or version not in ("", "1"):
@@ -45,47 +47,35 @@ class Backend:
         if rpc not in ("ServerLive", "ServerReady") and metadata.get("authorization") != "Bearer k":
             raise refused(401, "A request has a key", "none", "send one")
 
-    def live(self):
-        return True
-
-    def ready(self):
-        return False
-
-    def model_ready(self, model, version):
-        self._known(model, version)
-        return True
-
-    def server_metadata(self):
-        return documents.server_metadata()
-
-    def model_metadata(self, model, version):
-        self._known(model, version)
-        return documents.model_metadata(self.identity, self.predictor.columns, ["1"])
-
-    def model_config(self, model, version):
-        return documents.model_config(self.identity, self.predictor.columns, ["1"])
-
-    def model_statistics(self, model, version):
-        return documents.model_statistics("small", {"1": self.statistics})
-
-    def repository_index(self, ready):
-        return documents.repository_index("small", {"1": None, "2": "damaged"}, ready)
-
-    async def repository_load(self, model, parameters):
-        self._known(model, "")
-        self.done.append(("load", model, parameters))
-
-    async def repository_unload(self, model, parameters):
-        self.done.append(("unload", model, parameters))
+    async def document(self, call):
+        match call.rpc:
+            case "ServerLive" | "ServerReady":
+                return {call.rpc.removeprefix("Server").lower(): call.rpc == "ServerLive"}
+            case "ServerMetadata":
+                return documents.server_metadata()
+            case "RepositoryIndex":
+                return {"models": documents.repository_index("small", {"1": None, "2": "damaged"}, call.ready)}
+        self._known(call.model, call.version)
+        match call.rpc:
+            case "ModelReady":
+                return {"ready": True}
+            case "ModelMetadata":
+                return self.metadata
+            case "ModelConfig":
+                return {"config": documents.model_config(self.identity, self.predictor.columns, ["1"])}
+            case "ModelStatistics":
+                return documents.model_statistics("small", {"1": self.statistics})
+        self.done.append(call)
+        return {}
 
     async def infer(self, message, metadata):
         if message.model_name == "fault":
             raise ZeroDivisionError("a secret")
         self._known(message.model_name, message.model_version)
         request = self.decoder.message(message)
-        part = Part(self.predictor.predict(request.raw), self.identity, Role.CHAMPION)
+        answer = Answer(self.predictor.predict(request.raw), self.identity, Role.CHAMPION)
         self.statistics.executed(request.rows, 1, 2)
-        return responses.message(request, responses.joined([part], request.rows, "id7"))
+        return responses.message(request, "id7", answer)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +151,7 @@ def test_documents_are_those_of_rest(backend):
     )
     assert live.live and not ready.ready and model_ready.ready
     assert server.name == "tidemill" and "binary_tensor_data" in server.extensions
-    wanted = backend.model_metadata("small", "")
+    wanted = backend.metadata
     assert [(i.name, i.datatype, list(i.shape)) for i in metadata.inputs] == [
         tuple(i.values()) for i in wanted["inputs"]
     ]
@@ -189,7 +179,7 @@ def test_the_repository_is_listed_loaded_and_unloaded(backend):
         ("2", "UNAVAILABLE", "damaged"),
     ]
     assert [model.version for model in ready.models] == ["1"] and loaded.ByteSize() == unloaded.ByteSize() == 0
-    assert backend.done == [("load", "small", {"force": True}), ("unload", "small", {})]
+    assert backend.done == [Call("RepositoryModelLoad", "small"), Call("RepositoryModelUnload", "small")]
     assert wrong.code() is grpc.StatusCode.NOT_FOUND
 
 

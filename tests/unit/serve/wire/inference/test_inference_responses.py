@@ -1,6 +1,5 @@
 """Answers and documents over REST, and the routes to them."""
 
-import asyncio
 import json
 import struct
 
@@ -13,11 +12,11 @@ from tidemill.errors import RequestError
 from tidemill.ledger.record import Role
 from tidemill.serve.door.inference import calls
 from tidemill.serve.door.inference.calls import Call
-from tidemill.serve.wire.ask import Part
 from tidemill.serve.wire.inference import documents, responses
 from tidemill.serve.wire.inference.requests import InferRequest, Wanted
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.refusals import refused
+from tidemill.serve.wire.request import Answer
 from tidemill.settings import Kind, Objective
 
 ANSWERS = {
@@ -34,54 +33,51 @@ def asked(*outputs, id="r"):
     return InferRequest({}, 2, (), {}, id, {}, outputs or (Wanted("probabilities", False), Wanted("label", False)))
 
 
-def whole(**more):
-    return responses.joined([Part(ANSWERS, identity(), Role.CHAMPION, **more)], 2, "id")
+WHOLE = Answer(ANSWERS, identity(), Role.CHAMPION)
+
+
+def http(request, answer=WHOLE):
+    reply = responses.http(request, "id", answer)
+    return reply.body, {b"content-type": reply.type, **dict(reply.headers)}
 
 
 def test_json_reads_back_as_the_same_float32():
-    body, headers = responses.http(asked(), whole())
+    body, headers = http(asked())
     content = json.loads(body)
-    assert headers == {"Content-Type": "application/json"}
+    assert headers == {b"content-type": b"application/json"}
     assert (content["model_name"], content["model_version"], content["id"]) == ("m", "1", "r")
     assert content["parameters"] == {"request_id": "id", "role": "champion"}
     probabilities, label = content["outputs"]
     assert np.array_equal(np.float32(probabilities["data"]), ANSWERS["probabilities"].ravel())
     assert (probabilities["shape"], probabilities["datatype"]) == ([2, 2], "FP32")
     assert label == {"name": "label", "datatype": "BYTES", "shape": [2], "data": ["ä", ""]}
-    assert "id" not in json.loads(responses.http(asked(id=""), whole())[0])
+    assert "id" not in json.loads(http(asked(id=""))[0])
 
 
 def test_binary_data_follow_the_json_in_the_order_asked_for():
     request = asked(Wanted("label", True), Wanted("probabilities", True))
-    body, headers = responses.http(request, whole())
-    length = int(headers["Inference-Header-Content-Length"])
-    assert headers["Content-Type"] == "application/octet-stream"
+    body, headers = http(request)
+    length = int(headers[b"inference-header-content-length"])
+    assert headers[b"content-type"] == b"application/octet-stream"
     outputs = json.loads(body[:length])["outputs"]
     assert [output["parameters"]["binary_data_size"] for output in outputs] == [10, 16]
     assert body[length:] == b"\2\0\0\0\xc3\xa4\0\0\0\0" + struct.pack("<4f", *ANSWERS["probabilities"].ravel())
 
 
 def test_one_output_may_be_binary_and_another_not():
-    body, headers = responses.http(asked(Wanted("probabilities", True), Wanted("label", False)), whole())
-    content = json.loads(body[: int(headers["Inference-Header-Content-Length"])])
+    body, headers = http(asked(Wanted("probabilities", True), Wanted("label", False)))
+    content = json.loads(body[: int(headers[b"inference-header-content-length"])])
     assert "data" not in content["outputs"][0] and content["outputs"][1]["data"] == ["ä", ""]
 
 
-def test_rows_of_two_versions_come_back_in_their_order():
-    first, second = ({name: values[row : row + 1] for name, values in ANSWERS.items()} for row in (1, 0))
-    parts = [
-        Part(first, identity("1"), Role.CHAMPION, rows=(1,)),
-        Part(second, identity("2"), Role.CANARY, rows=(0,)),
-    ]
-    response = responses.joined(parts, 2, "id")
-    assert np.array_equal(response.answers["probabilities"], ANSWERS["probabilities"]) and response.version == "2"
-    assert response.parameters["versions"] == "2,1" and response.parameters["roles"] == "canary,champion"
-    parts[1] = Part(second, identity("2", ("a", "b")), Role.CANARY, rows=(0,))
-    with pytest.raises(
-        RequestError, match=r"versions with the same classes\. Got: version 1 and version 2 answered"
-    ) as e:
-        responses.joined(parts, 2, "id")
-    assert e.value.status == 409
+def test_each_row_has_its_version_and_role_where_there_are_several():
+    answer = Answer(ANSWERS, identity(), Role.CHAMPION, [("2", Role.CANARY), ("1", Role.CHAMPION)])
+    parameters = {"request_id": "id", "role": "canary", "versions": "2,1", "roles": "canary,champion"}
+    content = json.loads(http(asked(), answer)[0])
+    assert (content["model_version"], content["parameters"]) == ("2", parameters)
+    message = responses.message(asked(), "id", answer)
+    assert {name: value.string_param for name, value in message.parameters.items()} == parameters
+    assert message.model_version == "2"
 
 
 def test_an_error_is_one_string():
@@ -143,10 +139,10 @@ def test_paths_lead_to_calls(method, path, call):
 
 def test_the_repositorys_calls_read_their_bodies():
     index = calls.route("POST", "/v2/repository/index", b'{"ready":true}')
-    assert index == Call("RepositoryIndex", ready=True, parameters={})
+    assert index == Call("RepositoryIndex", ready=True)
     load = calls.route("POST", "/v2/repository/models/m/load", b'{"parameters":{"config":"{}"}}')
-    assert load == Call("RepositoryModelLoad", "m", parameters={"config": "{}"})
-    assert calls.route("POST", "/v2/repository/models/m/unload") == Call("RepositoryModelUnload", "m", parameters={})
+    assert load == Call("RepositoryModelLoad", "m")
+    assert calls.route("POST", "/v2/repository/models/m/unload") == Call("RepositoryModelUnload", "m")
 
 
 @pytest.mark.parametrize(
@@ -173,58 +169,16 @@ def test_wrong_calls_are_refused(method, path, body, status, expected):
     assert raised.value.status == status and expected in str(raised.value)
 
 
-class Backend:
-    """Answers that differ from each other."""
-
-    def __init__(self):
-        self.done = []
-
-    def live(self):
-        return True
-
-    def ready(self):
-        return False
-
-    def model_ready(self, model, version):
-        return model == "m"
-
-    def server_metadata(self):
-        return {"name": "server"}
-
-    def model_metadata(self, model, version):
-        return {"name": model, "versions": [version]}
-
-    def model_config(self, model, version):
-        return {"max_batch_size": 0}
-
-    def model_statistics(self, model, version):
-        return {"model_stats": []}
-
-    def repository_index(self, ready):
-        return [{"name": "m", "ready": ready}]
-
-    async def repository_load(self, model, parameters):
-        self.done.append(("load", model, parameters))
-
-    async def repository_unload(self, model, parameters):
-        self.done.append(("unload", model, parameters))
-
-
 def test_rest_answers_with_status_and_document():
-    backend = Backend()
-    for method, path, status, body in (
-        ("GET", "/v2/health/live", 200, {"live": True}),
-        ("GET", "/v2/health/ready", 503, {"ready": False}),
-        ("GET", "/v2/models/m/ready", 200, {"ready": True}),
-        ("GET", "/v2/models/n/ready", 503, {"ready": False}),
-        ("GET", "/v2/", 200, {"name": "server"}),
-        ("GET", "/v2/models/m/versions/2", 200, {"name": "m", "versions": ["2"]}),
-        ("GET", "/v2/models/m/config", 200, {"max_batch_size": 0}),
-        ("GET", "/v2/models/m/stats", 200, {"model_stats": []}),
-        ("POST", "/v2/repository/index", 200, [{"name": "m", "ready": False}]),
-        ("POST", "/v2/repository/models/m/load", 200, {}),
-        ("POST", "/v2/repository/models/m/unload", 200, {}),
+    for method, path, document, status, body in (
+        ("GET", "/v2/health/live", {"live": True}, 200, {"live": True}),
+        ("GET", "/v2/health/ready", {"ready": False}, 503, {"ready": False}),
+        ("GET", "/v2/models/m/ready", {"ready": True}, 200, {"ready": True}),
+        ("GET", "/v2/", {"name": "server"}, 200, {"name": "server"}),
+        ("GET", "/v2/models/m/config", {"config": {"max_batch_size": 0}}, 200, {"max_batch_size": 0}),
+        ("GET", "/v2/models/m/stats", {"model_stats": []}, 200, {"model_stats": []}),
+        ("POST", "/v2/repository/index", {"models": [{"name": "m"}]}, 200, [{"name": "m"}]),
+        ("POST", "/v2/repository/models/m/load", {}, 200, {}),
     ):
-        got, content = asyncio.run(calls.rest(backend, calls.route(method, path)))
+        got, content = calls.rest(document, calls.route(method, path))
         assert (got, json.loads(content)) == (status, body), path
-    assert backend.done == [("load", "m", {}), ("unload", "m", {})]
