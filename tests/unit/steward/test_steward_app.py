@@ -7,7 +7,9 @@ import pytest
 from served import MODEL, NOW, Served
 
 import own_ray
+from tidemill.errors import SettingsError
 from tidemill.serve.on_ray import ray_token
+from tidemill.steward import app
 from tidemill.steward.book import Book, Kind
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -21,17 +23,17 @@ os.environ |= ray_token.environment()
 import own_ray, ray
 from patience import PATIENCE
 from ray import serve
-from tidemill.steward.app import Arguments, build
+from tidemill.steward.app import build
 
 
 place = sys.argv[1]
 port = random.randrange(20_000, 32_000)  # one that the system gives out may be taken by another of Ray's processes
 own_ray.start(num_cpus=2)
 serve.start(http_options={"host": "127.0.0.1", "port": port})
-arguments = Arguments(
-    registry=f"{place}/registry", model="m", ledger={"path": f"{place}/ledger"}, policy=f"{place}/policy.yaml",
-    work=f"{place}/work", keys=f"{place}/keys.json",
-)
+arguments = {
+    "registry": f"{place}/registry", "model": "m", "ledger": {"path": f"{place}/ledger"}, "work": f"{place}/work",
+    "policy": f"{place}/policy.yaml", "keys": f"{place}/keys.json",
+}
 key = key_file.create(Path(place) / "keys.json", "me", ["metrics"])[1]
 serve.run(build(arguments), name="steward", route_prefix="/steward")
 end = time.monotonic() + PATIENCE
@@ -69,3 +71,12 @@ def test_it_works_in_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
     assert f'["{MODEL}", "probation"]' in ran.stdout
     assert [one.kind for one in Book(served.ledger, MODEL).decisions()] == [Kind.PROMOTE]
+
+
+def test_its_arguments_are_checked_as_all_settings_are():
+    given = {"registry": "registry", "model": "m", "ledger": {"path": "ledger", "ship_seconds": -1}, "polcy": None}
+    with pytest.raises(SettingsError) as raised:
+        app.build(given)
+    said = str(raised.value)
+    assert "ledger.ship_seconds = -1.0: must be greater than 0" in said
+    assert "polcy = None: no such key" in said and "did you mean policy?" in said and "serving/config.yaml" in said
