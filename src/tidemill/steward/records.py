@@ -133,7 +133,7 @@ class Records:
         asked = rows.select("id", pl.selectors.starts_with("true_"))
         if rows.is_empty():
             return asked.clear()
-        given = tables.answers(self._ledger, self._model, first_arrival(rows))
+        given = tables.answers(self._ledger, self._model, rows["at"].min())  # type: ignore[arg-type]
         same_request = pl.col("at") <= rows["at"].max()
         mine = given.filter(pl.col("version") == version, pl.col("role") == Role.SHADOW.value, same_request).select(
             "id", "version", "label", "probabilities", "classes", "value", "lower", "upper", "latency_us"
@@ -196,11 +196,6 @@ def _reached(ends: pl.DataFrame) -> datetime | None:
     latest_first = ends.sort("last", descending=True)
     half = latest_first.filter(pl.col("answers").cum_sum() * 2 >= pl.col("answers").sum())
     return half["last"].max()  # type: ignore[return-value]
-
-
-def first_arrival(rows: pl.DataFrame) -> datetime:
-    """When the first of some requests arrived."""
-    return rows["at"].min()  # type: ignore[return-value]
 
 
 def first_of_requests(rows: pl.DataFrame, last: str | None) -> np.ndarray:

@@ -95,7 +95,7 @@ class Watch(Protocol):
     state: Any
 
     def take(self, rows: pl.DataFrame) -> None:
-        """Some rows of the present period, in order of their moment; any number of them, also none.
+        """Some rows of the present period, at least one, in order of their moment.
 
         The columns are those of the ledger's answers (ledger/columns.py: id, at, version, role, latency_us, inputs,
         label, probabilities, …), no shadows, with `moment`, and for a labelled watch only rows
@@ -115,4 +115,4 @@ class Learner(Watch, Protocol):
     """
 
     def learn(self, rows: pl.DataFrame) -> None:
-        """Rows as a labelled watch takes them, when their labels are in; any number, between any two calls."""
+        """Rows as a labelled watch takes them, when their labels are in; between any two calls."""

@@ -153,7 +153,8 @@ class Weighing:
             traffic = piece.filter(pl.col("at") >= reign.since)
             rows = traffic.filter(pl.col("version") == reign.champion)
             for watch in mine:
-                watch.take(traffic if watch.canary else rows)
+                if (given := traffic if watch.canary else rows).height:
+                    watch.take(given)
         readings = [reading for watch in mine for reading in watch.close(begin, span.end)]
         self._conclude("traffic", readings, span.end, is_read=not (goes_on and due.stays_empty(begin)))
         return span.end
@@ -168,9 +169,9 @@ class Weighing:
             coverage.take(piece)
             labelled = piece.filter(reign.has_label)
             rows = labelled.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
-            for watch in mine:
-                watch.take(rows)
-            for watch in reign.watches.values():
+            for watch in reign.watches.values() if rows.height else ():
+                if watch.labelled:
+                    watch.take(rows)
                 if isinstance(watch, Learner):
                     watch.learn(rows)
             if trial is not None:

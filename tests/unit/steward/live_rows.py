@@ -119,7 +119,8 @@ def fed(watch: Watch, periods: list[pl.DataFrame], parts: int = 1, *, keep: bool
     for index, period in enumerate(periods):
         size = -(-max(period.height, 1) // parts)
         for part in range(parts):
-            watch.take(period.slice(part * size, size))
+            if (given := period.slice(part * size, size)).height:
+                watch.take(given)
             if keep:
                 watch.state = reread(watch.state)
         begin = BEGIN + index * timedelta(seconds=10_000)

@@ -7,9 +7,7 @@ import pytest
 from served import MODEL, NOW, Served
 
 import own_ray
-from tidemill.errors import SettingsError
 from tidemill.serve.on_ray import ray_token
-from tidemill.steward import app
 from tidemill.steward.book import Book, Kind
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -71,12 +69,3 @@ def test_it_works_in_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
     assert f'["{MODEL}", "probation"]' in ran.stdout
     assert [one.kind for one in Book(served.ledger, MODEL).decisions()] == [Kind.PROMOTE]
-
-
-def test_its_arguments_are_checked_as_all_settings_are():
-    given = {"registry": "registry", "model": "m", "ledger": {"path": "ledger", "ship_seconds": -1}, "polcy": None}
-    with pytest.raises(SettingsError) as raised:
-        app.build(given)
-    said = str(raised.value)
-    assert "ledger.ship_seconds = -1.0: must be greater than 0" in said
-    assert "polcy = None: no such key" in said and "did you mean policy?" in said and "serving/config.yaml" in said

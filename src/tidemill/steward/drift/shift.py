@@ -172,7 +172,7 @@ def _shifts(
 
 def _moved(evidence: HistogramEvidence, looked: np.ndarray, now: np.ndarray) -> np.ndarray:
     """The cells to speak of [cells]: the one that nearly all of the rows came into or left, else the likeliest set."""
-    shares = now / max(now.sum(), 1), evidence.reference[0] / max(evidence.reference.sum(), 1)
+    shares = now / max(now.sum(), 1), evidence.reference / max(evidence.reference.sum(), 1)
     apart = np.abs(shares[0] - shares[1])
     if apart.max() >= _ALONE * evidence.distance(now):
         return np.asarray(np.eye(len(apart))[int(apart.argmax())])

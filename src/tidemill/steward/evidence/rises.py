@@ -53,6 +53,11 @@ class Look:
         """Whether the evidence has reached the threshold in this period."""
         return self.log_e >= self.log_threshold
 
+    @property
+    def now(self) -> float:
+        """The mean that an alarm is about, or else that of the period."""
+        return self.mean_since if self.alarm else self.mean
+
 
 @dataclass(kw_only=True, slots=True)
 class Rise:

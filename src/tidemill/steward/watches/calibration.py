@@ -85,9 +85,8 @@ class Calibration:
         self.state = State(bins=settings.bins)
 
     def take(self, rows: pl.DataFrame) -> None:
-        if rows.height:
-            for block in self.state.blocks.add(*self._pairs(rows)):
-                self._add(*block)
+        for block in self.state.blocks.add(*self._pairs(rows)):
+            self._add(*block)
 
     def _pairs(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Probability of each row, and whether it came true; rows without a number are left out."""

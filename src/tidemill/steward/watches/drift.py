@@ -123,8 +123,6 @@ class Drift:
         self.state = State(subjects=subjects, window=window, period=np.zeros(begin, dtype=np.int64))
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         frames = live.inputs(rows, self._inputs), live.answers(rows, self._classes)
         for check, frame, columns in zip(("drift", "answer drift"), frames, (self._inputs, self._answers), strict=True):
             given = {name: entry for name, entry in columns.items() if name in frame.columns}
@@ -166,14 +164,14 @@ class Drift:
         for counts in (whole, latest):
             before = evidence.log_e
             found = evidence.look(counts)
-            if not self._is_far(column, counts, evidence.reference[0]):
+            if not self._is_far(column, counts, evidence.reference):
                 evidence.log_e = before
             elif found.max() > most:
                 most = float(found.max())
                 subject.moved = int(np.flatnonzero(found >= most - 1e-6)[0])  # one bin rather than all the others
             if counts is whole and log_mean(found) <= 0:
                 evidence.log_e = NOTHING
-        subject.effect = float(moved(np.stack([latest, whole]), evidence.reference[0]).max())
+        subject.effect = float(moved(np.stack([latest, whole]), evidence.reference).max())
 
     def _is_far(self, column: _Column, counts: np.ndarray, reference: np.ndarray) -> bool:
         """Whether the counts stray further than `smallest`, and than any run of as many rows did in training."""
@@ -184,14 +182,14 @@ class Drift:
 
     def _is_right(self, column: _Column, subject: Subject, counts: np.ndarray, end: datetime) -> bool:
         """Whether the rows of the last days are near the reference again, and of what moved more than half is back."""
-        reference = subject.evidence.reference[0]
+        reference = subject.evidence.reference
         latest = self.state.window.latest(end, column.place, days=_DAYS, rows=_ROWS)
         inside = sets(subject.evidence)[subject.moved]
         now, then, before = (_share(part, inside) for part in (latest, counts, reference))
         return abs(now - before) < abs(then - before) / 2 and not self._is_far(column, latest, reference)
 
     def _reading(self, column: _Column, subject: Subject, alarm: bool, threshold: float, end: datetime) -> Reading:
-        reference = subject.evidence.reference[0]
+        reference = subject.evidence.reference
         if alarm and not subject.alarmed:
             subject.since = self._began(column, subject)
         subject.alarmed = alarm
@@ -222,7 +220,7 @@ class Drift:
         window = self.state.window
         parts = window.parts[:, column.place]
         found, rows = (np.cumsum(values[::-1])[::-1] for values in (parts @ inside, parts.sum(axis=1)))
-        before = np.clip(_share(subject.evidence.reference[0], inside), 1e-6, 1 - 1e-6)
+        before = np.clip(_share(subject.evidence.reference, inside), 1e-6, 1 - 1e-6)
         share = np.clip(found / np.maximum(rows, 1), 1e-9, 1 - 1e-9)
         gain = rows * (share * np.log(share / before) + (1 - share) * np.log((1 - share) / (1 - before)))
         return float(window.begins[int(np.argmax(gain))]) if len(gain) else None

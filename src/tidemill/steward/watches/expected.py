@@ -87,14 +87,10 @@ class Expected:
         return Rise(detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed))
 
     def learn(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         kept = rows[self.state.past.places(rows.height)]
         self.state.past.add({**self._arrays(kept), "loss": self._watched.losses.of(kept).astype(np.float32)})
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         kept = rows[self.state.present.places(rows.height)]
         self.state.present.add({**self._arrays(kept), "moment": microseconds(kept["moment"])})
 

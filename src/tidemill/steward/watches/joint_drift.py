@@ -93,8 +93,6 @@ class JointDrift:
         return Sample(size=self._settings.reference_rows, columns=len(self._columns))
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         frame = live.inputs(rows, self._columns)
         self.state.today.add(frame.height, lambda places: codes(frame[places], self._columns))
 
@@ -106,28 +104,22 @@ class JointDrift:
             self.state.begin = None
         return [self._reading()]
 
-    @property
-    def _complete(self) -> bool:
+    def _is_complete(self) -> bool:
         return self.state.seen >= self._settings.reference_rows and len(self.state.reference) >= self._settings.days
 
     def _end_day(self, begin: float) -> None:
         rows, today, self.state.today = self.state.today.seen, self.state.today.shuffled(), self._sample()
-        if not self._complete:
+        if not self._is_complete():
             self.state.seen += rows
             self.state.reference.append(today)
-            self._thin_out()
+            if self._is_complete():  # from now on as large a share of each day is kept
+                share = min(self._settings.reference_rows / sum(map(len, self.state.reference)), 1.0)
+                self.state.reference = [day[: round(share * len(day))] for day in self.state.reference]
             return
         if self.state.past:
             self._look(today[: self._settings.reference_rows // 2], begin)
         each = max(self._settings.reference_rows // self._settings.days, 1)
         self.state.past = [*self.state.past, today[:each]][-self._settings.days :]
-
-    def _thin_out(self) -> None:
-        """Once it is complete, keep as large a share of each day."""
-        if not self._complete:
-            return
-        share = min(self._settings.reference_rows / sum(map(len, self.state.reference)), 1.0)
-        self.state.reference = [day[: round(share * len(day))] for day in self.state.reference]
 
     def _look(self, today: np.ndarray, begin: float) -> None:
         learn = self._features(np.concatenate([day[::2] for day in self.state.reference]))
@@ -140,7 +132,7 @@ class JointDrift:
         edges = np.unique(np.quantile(scores, np.arange(1, _BINS) / _BINS))
         days = np.stack([_counted(classifier(day), edges) for day in held])
         counts, evidence = _counted(classifier(self._features(today)), edges), self.state.evidence
-        evidence.reference = days.sum(axis=0)[None].astype(np.float64)
+        evidence.reference = days.sum(axis=0).astype(np.float64)
         before, self.state.effect = evidence.log_e, float(moved(counts, days.sum(axis=0)))
         found = float(log_mean(evidence.look(counts)))
         usual = float(moved(days, days.sum(axis=0)).max())
@@ -155,7 +147,7 @@ class JointDrift:
     def _reading(self) -> Reading:
         threshold = float(-np.log(self._settings.alpha))
         alarm = self.state.evidence.log_e >= threshold
-        if not self._complete:
+        if not self._is_complete():
             says = f"The reference is gathered: {self.state.seen:,} of {self._settings.reference_rows:,} rows"
             says += f", {len(self.state.reference)} of {self._settings.days} days"
         else:

@@ -101,8 +101,6 @@ class Performance:
         )
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         losses, moments = self._watched.losses.of(rows), microseconds(rows["moment"])
         state = self.state
         state.overall.update(losses, moments)
@@ -128,8 +126,7 @@ class Performance:
         fixed = rise.detector.baseline is not None
         look = rise.close()
         losses = self._watched.losses
-        now = look.mean_since if look.alarm else look.mean
-        effect = losses.unscaled(now) - losses.unscaled(look.before)
+        effect = losses.unscaled(look.now) - losses.unscaled(look.before)
         return Reading(
             check=CHECK,
             subject=subject,

@@ -129,8 +129,6 @@ class Quality:
         )
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         period = self.state.period
         period.rows += rows.height
         period.unread += live.unreadable(rows)

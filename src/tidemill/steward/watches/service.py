@@ -80,8 +80,6 @@ class Service:
         self.state = State(rises=rises)
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         first = first_of_requests(rows, self.state.last)
         self.state.last = rows["request"][-1]
         moments = microseconds(rows["moment"])
@@ -95,7 +93,7 @@ class Service:
 
     def _reading(self, check: str, rise: Rise) -> Reading:
         look = rise.close()
-        share = look.mean_since if look.alarm else look.mean
+        share = look.now
         what = "answers are no number" if check == "broken" else f"requests took over {self._settings.slow_ms:g} ms"
         against = "before" if check == "slower" else "allowed"
         since = f" since about {look.since:%Y-%m-%d %H:%M} UTC" if look.alarm and look.since else ""
