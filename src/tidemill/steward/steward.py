@@ -88,8 +88,8 @@ class Steward:
 
     def _uncover(self) -> None:
         """Leave out, from the beginning, what the server masks or hashes: such columns say nothing of themselves."""
-        told = tables.covered(self._office.ledger, self._office.model)
-        covered = (self._covered or self._office.ledger.columns) if told is None else told
+        stated = tables.covered(self._office.ledger, self._office.model)
+        covered = (self._covered or self._office.ledger.columns) if stated is None else stated
         if covered != self._covered:
             names = [name for name, found in covered.items() if found is not Cover.KEEP]
             self._covered, self._policy = covered, unwatched(self._given, names)
@@ -160,8 +160,8 @@ class Steward:
             situation = self._situation(desired, decisions, begun, outcome)
             proposal = self._proposal(situation) if situation is not None else None
             decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        told = status.told(self._office.model, self._policy, desired, self._weighing, begun, self._waits)
-        self._store.replace(self._office.model, status.FILE, told)
+        content = status.content(self._office.model, self._policy, desired, self._weighing, begun, self._waits)
+        self._store.replace(self._office.model, status.FILE, content)
         if stuck is not None:
             raise stuck
         return more or decided

@@ -22,7 +22,7 @@ from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 from tidemill.steward.drift import reading as shift_reading
 from tidemill.steward.drift.reading import Reference
-from tidemill.steward.evidence import moves
+from tidemill.steward.evidence import bin_names
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
 from tidemill.steward.evidence.limits import log_mean
 
@@ -176,13 +176,13 @@ def _moved(evidence: HistogramEvidence, looked: np.ndarray, now: np.ndarray) -> 
     apart = np.abs(shares[0] - shares[1])
     if apart.max() >= _ALONE * evidence.distance(now):
         return np.asarray(np.eye(len(apart))[int(apart.argmax())])
-    return np.asarray(moves.sets(evidence)[int(np.argmax(looked))])
+    return np.asarray(bin_names.sets(evidence)[int(np.argmax(looked))])
 
 
 def _says(entry: Profile, before: np.ndarray, now: np.ndarray, inside: np.ndarray) -> str:
     shares = (float(part @ inside / max(part.sum(), 1)) for part in (now, before))
-    text = f"{moves.told(entry, inside)}: {next(shares):.1%} now, {next(shares):.1%} before"
-    times = moves.factor(entry, now)
+    text = f"{bin_names.set_name(entry, inside)}: {next(shares):.1%} now, {next(shares):.1%} before"
+    times = bin_names.common_factor(entry, now)
     return f"{text}; values are {times:.3g} times those, as if the unit had changed" if times else text
 
 

@@ -22,9 +22,9 @@ from tidemill.data.bursts import moved, worst
 from tidemill.data.profile import Profile, cells, profile_like
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
+from tidemill.steward.evidence.bin_names import common_factor, set_name, sets
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
 from tidemill.steward.evidence.limits import NOTHING, log_mean
-from tidemill.steward.evidence.moves import factor, sets, told
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts import live
 from tidemill.steward.watches.parts.windows import Window
@@ -198,8 +198,8 @@ class Drift:
         if alarm:
             inside = sets(subject.evidence)[subject.moved]
             before, now = _share(reference, inside), _share(counts, inside)
-            says += f"; {told(column.entry, inside)} are {now:.1%} now, {before:.1%} in the reference"
-            times = factor(column.entry, counts)
+            says += f"; {set_name(column.entry, inside)} are {now:.1%} now, {before:.1%} in the reference"
+            times = common_factor(column.entry, counts)
             says += f"; values are {times:.3g} times those, as if the unit had changed" if times else ""
         return Reading(
             check=column.check,

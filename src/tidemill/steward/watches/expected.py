@@ -24,11 +24,11 @@ import polars as pl
 
 from tidemill.settings import Objective
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
+from tidemill.steward.bundle_loss import allowed_loss
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import Look, Rise, microseconds
 from tidemill.steward.evidence.sampling import Thinned
+from tidemill.steward.evidence.streams import Look, RiseStream, microseconds
 from tidemill.steward.losses import probabilities_of
-from tidemill.steward.promise import promised
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts.covariates import Coder, weights
 
@@ -59,7 +59,7 @@ class State:
     coefficients, doubt: of the recalibration [1 + d], and its standard error; None before there is one.
     """
 
-    rise: Rise
+    rise: RiseStream
     past: Thinned
     present: Thinned
     coefficients: np.ndarray | None = None
@@ -76,15 +76,17 @@ class Expected:
         self._settings, self._watched = settings, watched
         self._coder = Coder.of(watched.profile, [column.name for column in watched.manifest.schema.inputs])
         self.state = State(
-            rise=self._over(promised(watched.losses, watched.manifest)),
+            rise=self._over(allowed_loss(watched.losses, watched.manifest)),
             past=Thinned(most=settings.remembered),
             present=Thinned(most=settings.sampled),
         )
 
-    def _over(self, bound: float | None) -> Rise:
+    def _over(self, bound: float | None) -> RiseStream:
         settings = self._settings
         allowed = None if bound is None else min(bound * (1 + settings.tolerance), 1 - 1e-6)
-        return Rise(detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed))
+        return RiseStream(
+            detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed)
+        )
 
     def learn(self, rows: pl.DataFrame) -> None:
         kept = rows[self.state.past.places(rows.height)]

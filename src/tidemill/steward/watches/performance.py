@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
+from tidemill.steward.bundle_loss import allowed_loss, figures
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import Look, Rise, microseconds
-from tidemill.steward.promise import figures, promised
+from tidemill.steward.evidence.streams import Look, RiseStream, microseconds
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts.slicing import Cut, cut
 
@@ -54,17 +54,17 @@ class Settings:
 
 @dataclass(kw_only=True, slots=True)
 class Sliced:
-    """The slices of one column, and what is followed of each by name."""
+    """The slices of one column, and what is followed of each, by name."""
 
     cut: Cut
-    rises: dict[str, Rise] = field(default_factory=dict)
+    streams: dict[str, RiseStream] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
 class State:
     """total, rows: of the losses of all labelled rows. unknown: labels of the period that no class of the model is."""
 
-    overall: Rise
+    overall: RiseStream
     sliced: list[Sliced]
     total: float = 0.0
     rows: int = 0
@@ -84,14 +84,16 @@ class Performance:
             for column in settings.slices
         ]
         self._slice_alpha = settings.alpha / 2 / max(sum(each.most for each in cuts), 1)
-        overall = Rise(detector=self._detector(settings.alpha / 2 if cuts else settings.alpha), interval=settings.alpha)
+        overall = RiseStream(
+            detector=self._detector(settings.alpha / 2 if cuts else settings.alpha), interval=settings.alpha
+        )
         self.state = State(overall=overall, sliced=[Sliced(cut=each) for each in cuts])
 
     def _detector(self, alpha: float, column: str = "", value: str = "") -> RiseDetector:
         ask = self._settings
         bound = None
         if ask.baseline is Baseline.BUNDLE:
-            bound = promised(self._watched.losses, self._watched.manifest, column, value)
+            bound = allowed_loss(self._watched.losses, self._watched.manifest, column, value)
         return RiseDetector(
             alpha=alpha,
             within=ask.half,
@@ -110,19 +112,19 @@ class Performance:
             state.unknown += int((~rows["true_label"].is_in(classes)).sum())
         for each in state.sliced:
             for name, places in _places(each.cut, rows):
-                if name not in each.rises:
-                    each.rises[name] = Rise(detector=self._detector(self._slice_alpha, each.cut.column, name))
-                each.rises[name].update(losses[places], moments[places])
+                if name not in each.streams:
+                    each.streams[name] = RiseStream(detector=self._detector(self._slice_alpha, each.cut.column, name))
+                each.streams[name].update(losses[places], moments[places])
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
         readings = [self._reading("", self.state.overall)]
         for each in self.state.sliced:
-            by, rises = each.cut, each.rises
-            readings += [self._reading(f"{by.column}={name}", rises[name]) for name in by.names if name in rises]
+            by, streams = each.cut, each.streams
+            readings += [self._reading(f"{by.column}={name}", streams[name]) for name in by.names if name in streams]
         self.state.unknown = 0
         return readings
 
-    def _reading(self, subject: str, rise: Rise) -> Reading:
+    def _reading(self, subject: str, rise: RiseStream) -> Reading:
         fixed = rise.detector.baseline is not None
         look = rise.close()
         losses = self._watched.losses

@@ -22,7 +22,7 @@ import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, Positive, Share
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import Rise, microseconds
+from tidemill.steward.evidence.streams import RiseStream, microseconds
 from tidemill.steward.losses import broken
 from tidemill.steward.records import first_of_requests
 from tidemill.steward.watch import Reading, Severity, Watched
@@ -52,9 +52,9 @@ class Settings:
 
 @dataclass(kw_only=True, slots=True)
 class State:
-    """last: the request of the latest row. rises: by check."""
+    """last: the request of the latest row. streams: by check."""
 
-    rises: dict[str, Rise]
+    streams: dict[str, RiseStream]
     last: str | None = None
 
 
@@ -65,8 +65,8 @@ class Service:
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
         baselines = {"slow": settings.slow_share, "slower": None, "broken": settings.broken_share}
-        rises = {
-            check: Rise(
+        streams = {
+            check: RiseStream(
                 detector=RiseDetector(
                     alpha=settings.alpha / len(baselines),
                     within=settings.half,
@@ -77,7 +77,7 @@ class Service:
             )
             for check, baseline in baselines.items()
         }
-        self.state = State(rises=rises)
+        self.state = State(streams=streams)
 
     def take(self, rows: pl.DataFrame) -> None:
         first = first_of_requests(rows, self.state.last)
@@ -85,13 +85,13 @@ class Service:
         moments = microseconds(rows["moment"])
         slow = (rows["latency_us"].to_numpy() > 1000 * self._settings.slow_ms).astype(np.float64)
         for check in ("slow", "slower"):
-            self.state.rises[check].update(slow[first], moments[first])
-        self.state.rises["broken"].update(broken(rows), moments)
+            self.state.streams[check].update(slow[first], moments[first])
+        self.state.streams["broken"].update(broken(rows), moments)
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        return [self._reading(check, rise) for check, rise in self.state.rises.items()]
+        return [self._reading(check, rise) for check, rise in self.state.streams.items()]
 
-    def _reading(self, check: str, rise: Rise) -> Reading:
+    def _reading(self, check: str, rise: RiseStream) -> Reading:
         look = rise.close()
         share = look.now
         what = "answers are no number" if check == "broken" else f"requests took over {self._settings.slow_ms:g} ms"

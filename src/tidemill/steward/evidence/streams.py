@@ -1,6 +1,6 @@
 """A rise detector that knows moments: when the rise began, the mean since then, and the highest evidence of a period.
 
-`Rise` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and keeps
+`RiseStream` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and keeps
 beside it what a person asks who reads an alarm: since when, by how much, and from what. The steward reports by periods;
 a `Look` is what there is to say at the end of one.
 """
@@ -60,7 +60,7 @@ class Look:
 
 
 @dataclass(kw_only=True, slots=True)
-class Rise:
+class RiseStream:
     """A stream of values in [0, 1] that is followed, period by period.
 
     Errors of 10% become 20% with the third day. That day ends with an alarm, which dates the rise to the last hours of
@@ -68,7 +68,7 @@ class Rise:
 
     >>> import numpy as np
     >>> random = np.random.default_rng(0)
-    >>> rise = Rise(detector=RiseDetector(alpha=0.05, within=10_000, baseline=0.1))
+    >>> rise = RiseStream(detector=RiseDetector(alpha=0.05, within=10_000, baseline=0.1))
     >>> for day in range(3):
     ...     errors = random.random(500) < (0.1 if day < 2 else 0.2)
     ...     moments = day * 86_400_000_000 + np.arange(500) * 172_800_000
@@ -156,7 +156,7 @@ class Rise:
 
 
 def microseconds(moments: Any) -> np.ndarray:
-    """Return the moments of a Polars series as `Rise.update` takes them [n].
+    """Return the moments of a Polars series as `RiseStream.update` takes them [n].
 
     >>> import polars as pl
     >>> from datetime import UTC, datetime

@@ -21,7 +21,7 @@ FEW = 200
 """Labelled answers below which a loss above that of a constant may be chance."""
 
 
-def promised(losses: Loss, manifest: Manifest, column: str = "", value: str = "") -> float | None:
+def allowed_loss(losses: Loss, manifest: Manifest, column: str = "", value: str = "") -> float | None:
     """The loss, in [0, 1], that the test split says is not exceeded; None where the bundle has no such figure.
 
     The upper end of its interval, as the test split is a sample too; with evaluation.bootstrap=0 the figure itself.

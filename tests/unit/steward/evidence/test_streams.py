@@ -7,14 +7,14 @@ import pytest
 
 from reread import reread
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import FINE, Rise
+from tidemill.steward.evidence.streams import FINE, RiseStream
 from tidemill.steward.snapshots import plain
 
 SECOND = 1_000_000
 
 
-def rise(baseline: float | None = None) -> Rise:
-    return Rise(detector=RiseDetector(alpha=0.05, within=5000, anytime=True, baseline=baseline), interval=0.1)
+def rise(baseline: float | None = None) -> RiseStream:
+    return RiseStream(detector=RiseDetector(alpha=0.05, within=5000, anytime=True, baseline=baseline), interval=0.1)
 
 
 def stream(number: int, change: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
