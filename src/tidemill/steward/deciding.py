@@ -37,8 +37,8 @@ class Situation:
     """All that a decision rests on.
 
     moment: up to which labelled records are weighed, by the policy's clock. began: where its weighing began.
-    trial: of the challenger that is held; None without one. alarms: of the last period.
-    retraining, outcome: that was begun last and that no decision is about yet, and how it ended, once it has.
+    trial: of the challenger, if there is one. alarms: of the last period.
+    retraining: the name of the one that was begun last and is not decided about yet, and how it ended, once it has.
     """
 
     moment: datetime
@@ -47,8 +47,7 @@ class Situation:
     decisions: Sequence[Decision]
     trial: CheckedTrial | None = None
     alarms: Sequence[Reading] = ()
-    retraining: str | None = None
-    outcome: State | None = None
+    retraining: tuple[str, State | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +73,8 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
             else _of_trial(policy, now.trial)
         )
     if now.retraining is not None:
-        return _of_retraining(policy, now) if now.outcome is not None else None
+        name, outcome = now.retraining
+        return _of_retraining(policy, name, outcome, now.desired.champion) if outcome is not None else None
     return _of_triggers(policy, now)
 
 
@@ -124,11 +124,9 @@ def _of_probation(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     return None
 
 
-def _of_retraining(policy: Policy, now: Situation) -> Proposal:
-    name, outcome = now.retraining, now.outcome
-    assert outcome is not None
+def _of_retraining(policy: Policy, name: str, outcome: State, champion: str | None) -> Proposal:
     evidence = {"reasons": list(outcome.reasons)}
-    crowned = outcome.version is not None and outcome.version == now.desired.champion
+    crowned = outcome.version is not None and outcome.version == champion
     if crowned or not outcome.passed:
         failed = outcome.phase is Phase.FAILED
         why = f"It failed: {outcome.why}" if failed else f"The gate refuses it: {' '.join(outcome.reasons)}"

@@ -200,8 +200,7 @@ class Steward:
             decisions=decisions,
             trial=weighing.trial,
             alarms=[alarm for alarms in weighing.alarms.values() for alarm in alarms],
-            retraining=begun.retraining if begun is not None else None,
-            outcome=outcome,
+            retraining=(str(begun.retraining), outcome) if begun is not None else None,
         )
 
     def _proposal(self, now: Situation) -> Proposal | None:

@@ -20,7 +20,7 @@ from tidemill.data.schema import Role
 from tidemill.errors import LedgerError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.moments import EPOCH, floor
-from tidemill.steward import history, labels, snapshots
+from tidemill.steward import acting, labels, snapshots
 from tidemill.steward.book import Book, Decision
 from tidemill.steward.losses import Loss
 from tidemill.steward.policy import Policy
@@ -196,7 +196,7 @@ class Weighing:
 
     def _crown(self, champion: str) -> None:
         """Begin to watch a version. What was seen and weighed of time stays so; watches begin without a past."""
-        since = history.crowned(self._registry, self._model, champion)
+        since = acting.crowned(self._registry, self._model, champion)
         watched = watched_version(self._policy, self._registry, self._model, champion)
         time = watched.manifest.schema.only(Role.TIME)
         self._records = Records(self._ledger, self._model, self._policy.time.clock, time.name if time else None)
@@ -218,7 +218,7 @@ class Weighing:
         """
         (_, since), before, self.trial = self._trial_of, self.trial, None
         changes = self._registry.history(self._model)
-        self._trial_of = (desired.generation, history.compared_since(desired, changes))
+        self._trial_of = (desired.generation, acting.compared_since(desired, changes))
         if desired.challenger is None or desired.mode is Mode.OFF:
             return
         champion, challenger, rules = self._reign.champion, desired.challenger, self._policy
@@ -233,7 +233,7 @@ class Weighing:
         if before is not None and (before.comparison, since) == (comparison, self._trial_of[1]):
             self.trial = before
             return
-        begun = history.canary_decision(decisions, changes) if comparison.stage is Stage.CANARY else None
+        begun = acting.canary_decision(decisions, changes) if comparison.stage is Stage.CANARY else None
         carried = _carried(begun.evidence.get("carried")) if begun is not None else None
         self.trial = CheckedTrial(rules.trial, rules.labels, comparison, self._reign.losses, carried)
 

@@ -51,8 +51,8 @@ class Shift:
     log_threshold: float
     missing_before: float
     missing: float
-    unseen_share: float
-    unseen: tuple[str, ...]
+    unseen_share: float = 0.0
+    unseen: tuple[str, ...] = ()
     unreadable: float
     says: str
 
@@ -176,7 +176,7 @@ def _moved(evidence: HistogramEvidence, looked: np.ndarray, now: np.ndarray) -> 
     apart = np.abs(shares[0] - shares[1])
     if apart.max() >= _ALONE * evidence.distance(now):
         return np.asarray(np.eye(len(apart))[int(apart.argmax())])
-    return np.asarray(bin_names.sets(evidence)[int(np.argmax(looked))])
+    return np.asarray(evidence.sets[int(np.argmax(looked))])
 
 
 def _says(entry: Profile, before: np.ndarray, now: np.ndarray, inside: np.ndarray) -> str:
@@ -220,8 +220,6 @@ def _of_another_type(column: Column, entry: Profile, stored: str) -> Shift:
         log_threshold=0.0,
         missing_before=float(counts[-1] / max(counts.sum(), 1)),
         missing=1.0,
-        unseen_share=0.0,
-        unseen=(),
         unreadable=1.0,
         says=f"of type {stored}, which holds no {column.kind} values",
     )

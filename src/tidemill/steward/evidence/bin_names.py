@@ -10,15 +10,9 @@ import numpy as np
 
 from tidemill.data.profile import Profile
 from tidemill.settings import Kind
-from tidemill.steward.evidence.histograms import HistogramEvidence, bin_sets
 
 _ALIKE, _DIFFERENT = 1.15, 1.2
 """All values changed by one factor where none is so many times another's factor, and the factor is not near 1."""
-
-
-def sets(evidence: HistogramEvidence) -> np.ndarray:
-    """Return which cells each set has [sets, cells], in the order in which `HistogramEvidence.look` returns them."""
-    return bin_sets(evidence.reference.shape[-1], ordered=evidence.ordered)
 
 
 def set_name(entry: Profile, inside: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.steward.evidence.limits import NOTHING, log_mean, require_positive, require_share, within
+from tidemill.steward.evidence.limits import NOTHING, at_peak, log_mean, require_positive, require_share, within
 
 RISES = np.log([1.2, 1.4, 1.7, 2.2, 3.5])
 """Log odds ratios of the alternatives, over which evidence is averaged: .10 to .118, .135, .159, .196 and .28."""
@@ -100,8 +100,7 @@ class RiseDetector:
     @property
     def began(self) -> np.ndarray:
         """The value, counted from 1, since which a rise is likeliest [...]; 0 before the first bet."""
-        best = np.argmax(self.peak, axis=-1)[..., None]
-        return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
+        return at_peak(self.since, self.peak)
 
     def update(self, values: Any, counts: Any = 1) -> np.ndarray:
         """Take in values [..., n] and return the log statistic after each of them; NOTHING during the burn-in.

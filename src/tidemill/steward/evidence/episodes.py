@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.steward.evidence.limits import NOTHING, log_mean, require_positive
+from tidemill.steward.evidence.limits import NOTHING, at_peak, log_mean, require_positive
 
 STEPS = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 0.95])
 """Alternatives to a rate: so much of the way from the baseline to 1."""
@@ -86,8 +86,7 @@ class Episodes:
     @property
     def began(self) -> np.ndarray:
         """When the change probably began, microseconds since 1970 [subjects]; 0 before the first period."""
-        best = np.argmax(self.peak, axis=-1)[..., None]
-        return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
+        return at_peak(self.since, self.peak)
 
 
 def rate_gains(found: np.ndarray, rows: np.ndarray, baseline: np.ndarray) -> np.ndarray:

@@ -69,6 +69,11 @@ class HistogramEvidence:
         require_positive("half", self.half)
         self.reference = self._counts(self.reference)
 
+    @property
+    def sets(self) -> np.ndarray:
+        """Which bins each set has [sets, bins], in the order in which `look` returns them."""
+        return bin_sets(len(self.reference), ordered=self.ordered)
+
     def look(self, live: Any) -> np.ndarray:
         """Add a window to the running sum, and return its own log evidence by set of bins [sets].
 
@@ -85,8 +90,7 @@ class HistogramEvidence:
                 observed=f"{counts.shape} and {self.reference.shape}",
                 remedy="count over the bins of the reference profile",
             )
-        sets = bin_sets(counts.shape[-1], ordered=self.ordered)
-        found = log_mean(set_evidence(counts, self.reference, sets))
+        found = log_mean(set_evidence(counts, self.reference, self.sets))
         self.looks += 1
         weight = self.half / ((self.looks - 1 + self.half) * (self.looks + self.half))
         self.log_e = float(np.logaddexp(self.log_e, np.log(weight) + log_mean(found)))

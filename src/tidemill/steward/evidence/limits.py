@@ -59,6 +59,12 @@ def within(values: Any, low: float, high: float) -> np.ndarray:
     return array
 
 
+def at_peak(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
+    """Return the value [...] beside the highest peak, over the last axis of both."""
+    best = np.argmax(peak, axis=-1)[..., None]
+    return np.asarray(np.take_along_axis(np.broadcast_to(values, peak.shape), best, axis=-1)[..., 0])
+
+
 def log_mean(logs: np.ndarray) -> np.ndarray:
     """Return the log of the mean over the last axis, of values that are given by their logs.
 

@@ -1,8 +1,8 @@
 """A rise detector that knows moments: when the rise began, the mean since then, and the highest evidence of a period.
 
-`RiseStream` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and keeps
-beside it what a person asks who reads an alarm: since when, by how much, and from what. The steward reports by periods;
-a `Look` is what there is to say at the end of one.
+`RiseStream` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and
+keeps beside it what a person asks who reads an alarm: since when, by how much, and from what. The steward reports by
+periods; a `Look` is what there is to say at the end of one.
 """
 
 from dataclasses import dataclass, field

@@ -22,7 +22,7 @@ from tidemill.data.bursts import moved, worst
 from tidemill.data.profile import Profile, cells, profile_like
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
-from tidemill.steward.evidence.bin_names import common_factor, set_name, sets
+from tidemill.steward.evidence.bin_names import common_factor, set_name
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
 from tidemill.steward.evidence.limits import NOTHING, log_mean
 from tidemill.steward.watch import Reading, Severity, Watched
@@ -184,7 +184,7 @@ class Drift:
         """Whether the rows of the last days are near the reference again, and of what moved more than half is back."""
         reference = subject.evidence.reference
         latest = self.state.window.latest(end, column.place, days=_DAYS, rows=_ROWS)
-        inside = sets(subject.evidence)[subject.moved]
+        inside = subject.evidence.sets[subject.moved]
         now, then, before = (_share(part, inside) for part in (latest, counts, reference))
         return abs(now - before) < abs(then - before) / 2 and not self._is_far(column, latest, reference)
 
@@ -196,7 +196,7 @@ class Drift:
         counts = self.state.window.latest(end, column.place, days=1, rows=_ROWS)
         says = f"{column.name}: {subject.effect:.1%} of rows have moved"
         if alarm:
-            inside = sets(subject.evidence)[subject.moved]
+            inside = subject.evidence.sets[subject.moved]
             before, now = _share(reference, inside), _share(counts, inside)
             says += f"; {set_name(column.entry, inside)} are {now:.1%} now, {before:.1%} in the reference"
             times = common_factor(column.entry, counts)
@@ -216,7 +216,7 @@ class Drift:
 
     def _began(self, column: _Column, subject: Subject) -> float | None:
         """The part since which another share of what moved is likeliest, of all moments in the window."""
-        inside = sets(subject.evidence)[subject.moved]
+        inside = subject.evidence.sets[subject.moved]
         window = self.state.window
         parts = window.parts[:, column.place]
         found, rows = (np.cumsum(values[::-1])[::-1] for values in (parts @ inside, parts.sum(axis=1)))

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from tidemill.bundle.registry import rollout
 from tidemill.bundle.registry.rollout import Action, Alias
+from tidemill.steward.acting import canary_decision, compared_since
 from tidemill.steward.book import Decision, Kind
-from tidemill.steward.history import canary_decision, compared_since
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
