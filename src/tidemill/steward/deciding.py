@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -80,11 +81,10 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
 
 def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     verdict, guard = trial.verdict()
-    tried = trial.comparison.tried
     about = trial.figures()
+    proposal = partial(Proposal, version=trial.comparison.tried, evidence=about)
     if guard:
-        reason = f"A guardrail is broken: {guard}. {_ENDS}"
-        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reason)
+        return proposal(kind=Kind.DROP, reason=f"A guardrail is broken: {guard}. {_ENDS}")
     said, sure = _said(about), _sure(_beyond(about, verdict), policy.trial.alpha)
     reasons = {
         Verdict.WORSE: f"It is shown to be worse: {said}. {sure} {_ENDS}",
@@ -93,7 +93,7 @@ def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
         f"better: {said}. {_ENDS}",
     }
     if verdict in reasons:
-        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reasons[verdict])
+        return proposal(kind=Kind.DROP, reason=reasons[verdict])
     canary = trial.comparison.stage is Stage.CANARY
     if verdict is not Verdict.BETTER or (canary and trial.taken < policy.trial.stage_minimum):
         return None
@@ -102,11 +102,9 @@ def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     if share is None:
         back = f"; version {about['against']} can come back for {policy.trial.probation:,} records more"
         follows = f"It becomes champion{back if policy.trial.probation else ''}."
-        reason = f"It is shown to be {shown}: {said}. {sure} {follows}"
-        return Proposal(kind=Kind.PROMOTE, version=tried, evidence=about, reason=reason)
-    evidence = {**about, "carried": plain(trial.carried())}
+        return proposal(kind=Kind.PROMOTE, reason=f"It is shown to be {shown}: {said}. {sure} {follows}")
     reason = f"It is shown to be {shown} so far: {said}. {sure} Next it answers {share:.1%} of the requests."
-    return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
+    return proposal(kind=Kind.CANARY, share=share, evidence={**about, "carried": plain(trial.carried())}, reason=reason)
 
 
 def _of_probation(policy: Policy, trial: CheckedTrial) -> Proposal | None:

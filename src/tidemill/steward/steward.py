@@ -220,14 +220,14 @@ class Steward:
     def _horizon(self, moment: datetime) -> Horizon:
         """The records that have been weighed at a moment, with the labels that were weighed."""
         time = self._policy.time
-        known = moment + timedelta(hours=time.label_wait_hours)
-        return Horizon(until=moment, known_before=known, event_clock=time.clock is Clock.EVENT)
+        labels_before = moment + timedelta(hours=time.label_wait_hours)
+        return Horizon(until=moment, known_before=labels_before, event_clock=time.clock is Clock.EVENT)
 
     def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
         """Write it down, unless it stands there already, another proposal waits or another steward was faster."""
         acts = self._policy.mode is Authority.ACT
         note = proposal.kind is Kind.HOLD or (proposal.kind is Kind.DROP and proposal.retraining is not None)
-        asks = not acts and not note
+        proposed = not acts and not note
         decision = Decision(
             number=1 + max((one.number for one in now.decisions), default=0),
             kind=proposal.kind,
@@ -238,15 +238,15 @@ class Steward:
             version=proposal.version,
             share=proposal.share,
             retraining=proposal.retraining,
-            proposed=asks,
+            proposed=proposed,
             evidence=proposal.evidence,
         )
-        known = acting.in_force(now.decisions) if acts else now.decisions
-        waits = not acts and proposal.kind in (Kind.RETRAIN, Kind.HOLD) and acting.waiting(known, desired.generation)
-        if waits or any(one.same == decision.same for one in known) or not self._book.decide(decision):
+        standing = acting.in_force(now.decisions) if acts else now.decisions
+        waits = not acts and proposal.kind in (Kind.RETRAIN, Kind.HOLD) and acting.waiting(standing, desired.generation)
+        if waits or any(one.same == decision.same for one in standing) or not self._book.decide(decision):
             return False
         self._notices.decided(decision)
-        return not asks
+        return not proposed
 
     def _act(self, decision: Decision, desired: Desired) -> bool:
         done = acting.carry_out(self._registry, self._office.model, decision, desired, self._policy)

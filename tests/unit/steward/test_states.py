@@ -161,7 +161,7 @@ def test_no_class_that_remembers_something_is_left_out(served: Served) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda state: state["whole"].pop("met"), r"fields \['met'\] differ at \$\.whole"),
+        (lambda state: state["whole"].pop("seen"), r"fields \['seen'\] differ at \$\.whole"),
         (lambda state: state["whole"].update(pears=1), r"fields \['pears'\] differ at \$\.whole"),
         (lambda state: state.update(labelled="many"), r"Expected `int`, got `str` - at `\$\.labelled`"),
         (lambda state: state["whole"]["bounds"].update(lower=["<f8", [2], "AAAA"]), "decompress"),

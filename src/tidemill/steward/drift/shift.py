@@ -85,35 +85,35 @@ def compare(reference: str, file: str) -> Comparison:
         SourceError, SchemaError: a table cannot be read, or has no columns that can be compared.
         BundleError: the folder is no bundle, or its profile is none.
     """
-    place = Path(reference)
+    folder = Path(reference)
     with reworded(reference, shift_reading.WORDS):
-        bundled = (place / manifest.NAME).exists()
-        known = shift_reading.of_bundle(place) if bundled else shift_reading.of_table(reference)
+        bundled = (folder / manifest.NAME).exists()
+        before = shift_reading.of_bundle(folder) if bundled else shift_reading.of_table(reference)
     with reworded(file, shift_reading.WORDS):
-        return _compared(reference, known, file)
+        return _compared(reference, before, file)
 
 
-def _compared(reference: str, known: Reference, file: str) -> Comparison:
+def _compared(reference: str, before: Reference, file: str) -> Comparison:
     frame = shift_reading.opened(file)
     stored = frame.collect_schema()
-    entries = {name: entry for name, entry in known.profile["columns"].items() if name in stored}
+    entries = {name: entry for name, entry in before.profile["columns"].items() if name in stored}
     if not entries:
         raise SchemaError(
             "Tables that are compared have columns in common",
             observed=f"{file} has {', '.join(list(stored)[:10])}",
-            remedy=f"name a table with columns like {', '.join(list(known.profile['columns'])[:10])}",
+            remedy=f"name a table with columns like {', '.join(list(before.profile['columns'])[:10])}",
         )
-    columns = [shift_reading.open_minded(known.schema[name]) for name in entries]
+    columns = [shift_reading.open_minded(before.schema[name]) for name in entries]
     read, unreadable, unfit = shift_reading.read(frame, columns, stored)
     live = profile_like(read, {"columns": {name: entries[name] for name in read.columns}})
     shifts = _shifts(entries, live, read, unreadable) if read.width else []
-    shifts += [_of_another_type(known.schema[name], entries[name], text) for name, text in unfit.items()]
-    spoken_of = {*known.profile["columns"], *known.ignored}
-    absent = [name for name in known.profile["columns"] if name not in stored and name not in known.optional]
+    shifts += [_of_another_type(before.schema[name], entries[name], text) for name, text in unfit.items()]
+    spoken_of = {*before.profile["columns"], *before.ignored}
+    absent = [name for name in before.profile["columns"] if name not in stored and name not in before.optional]
     return Comparison(
         reference=reference,
         file=file,
-        rows_before=known.profile["rows"],
+        rows_before=before.profile["rows"],
         rows=live["rows"] if read.width else int(collect(frame.select(pl.len())).item()),
         shifts=tuple(sorted(shifts, key=lambda shift: (not shift.drifted, -shift.effect))),
         absent=tuple(absent),

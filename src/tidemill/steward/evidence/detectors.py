@@ -135,10 +135,10 @@ class RiseDetector:
             expected = (0.5 + self.burnt_sum[..., None] + sums - array) / (self.burnt + 1 + number - counts)
             forecast = array * np.log(expected) + (counts - array) * np.log1p(-expected)
             paid = self.price[..., None] + np.cumsum(forecast, axis=-1)
-            known = paid - _best_likelihood(sums, number)
+            constant = paid - _best_likelihood(sums, number)
         else:
             expected = np.full(array.shape, self.baseline)
-            paid, known = np.zeros(array.shape), np.zeros(array.shape)
+            paid, constant = np.zeros(array.shape), np.zeros(array.shape)
         gain = array[..., None] * RISES - counts[:, None] * np.log1p(expected[..., None] * np.expm1(RISES))
         gains = np.cumsum(gain, axis=-2)
         entry = np.log(self._weights(number, counts))[:, None] - (gains - gain)
@@ -150,7 +150,7 @@ class RiseDetector:
         self.total, self.peak = total[..., -1, :] + gains[..., -1, :], peak[..., -1, :] + gains[..., -1, :]
         self.seen, self.price = sums[..., -1], paid[..., -1]
         self.count += int(counts.sum())
-        return np.asarray(known + log_mean(total[..., 1:, :] + gains))
+        return np.asarray(constant + log_mean(total[..., 1:, :] + gains))
 
     def _weights(self, number: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Of the starts at all values of each entry; `number` values were there after it."""

@@ -1,7 +1,7 @@
 """A stream of rows in blocks of one size, or thinned to a bounded number of rows.
 
 Both give the same rows however the stream was cut into parts when it came. Sums of floating-point numbers depend on how
-they are cut, and decisions must not: who weighs the same records again comes to the same evidence, to the last bit.
+they are cut, and decisions must not: the same records that are weighed again give the same evidence, to the last bit.
 """
 
 from collections.abc import Iterator, Mapping

@@ -122,7 +122,7 @@ class CheckedTrial:
     def readings(self) -> list[Reading]:
         """One for each thing that could be shown, and one where it is shown and in doubt."""
         doubt = self._doubt(self.whole.verdict()[0])
-        held = Reading(
+        reading = Reading(
             check="trial held",
             subject=f"{self.comparison.tried} against {self.comparison.other}, {self.comparison.stage}",
             severity=Severity.ADVICE,
@@ -134,7 +134,7 @@ class CheckedTrial:
             effect=1.0,
             unit="verdicts in doubt",
         )
-        return [*self.whole.readings(), *([held] if doubt else [])]
+        return [*self.whole.readings(), *([reading] if doubt else [])]
 
     def carried(self) -> Carried:
         """What the next stage goes on with."""

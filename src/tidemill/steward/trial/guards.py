@@ -21,16 +21,26 @@ SLICES = 50
 
 
 @dataclass(kw_only=True, slots=True)
-class Slice:
-    """Evidence that its mean difference is above the margin, and the plain sum and number of its differences."""
+class Mean:
+    """A plain mean; 0 of no values."""
 
-    evidence: MeanEvidence
     total: float = 0.0
     count: int = 0
 
-    @property
-    def mean(self) -> float:
+    def add(self, values: np.ndarray) -> None:
+        self.total += float(values.sum())
+        self.count += len(values)
+
+    def __float__(self) -> float:
         return self.total / max(self.count, 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Slice:
+    """Evidence that its mean difference is above the margin, and the plain mean of its differences."""
+
+    evidence: MeanEvidence
+    mean: Mean = field(default_factory=Mean)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,14 +61,6 @@ class Guards:
     slices: dict[str, Slice] = field(default_factory=dict)
     last: str = ""
 
-    @classmethod
-    def begin(cls, rules: TrialSettings, reach: float) -> "Guards":
-        return cls(
-            reach=reach,
-            broken=MeanEvidence(mean=rules.broken_share, rises=True),
-            slow=MeanEvidence(mean=rules.slow_share, rises=True),
-        )
-
     def take_slice(self, rules: TrialSettings, name: str, differences: np.ndarray, counted: np.ndarray) -> None:
         """counted: what counts of the differences, where a period is one. Of slices beyond `SLICES`, none is kept."""
         if name not in self.slices:
@@ -68,8 +70,7 @@ class Guards:
             self.slices[name] = Slice(evidence=evidence)
         one = self.slices[name]
         one.evidence.update(counted)
-        one.total += float(differences.sum())
-        one.count += len(differences)
+        one.mean.add(differences)
 
     def take_answers(self, rules: TrialSettings, rows: pl.DataFrame, *, timed: bool) -> None:
         """Answers of the version on trial, in order of time. timed: users waited for them."""
@@ -89,7 +90,7 @@ class Guards:
             return f"more than {rules.slow_share:.1%} of its answers took over {rules.slow_ms:g} ms"
         for name, one in self.slices.items():
             shown = float(one.evidence.log_e) >= thresholds["slices"] + np.log(SLICES)
-            if shown and one.mean > rules.slice_margin:  # the plain mean says so too, where means are cut
+            if shown and float(one.mean) > rules.slice_margin:  # the plain mean says so too, where means are cut
                 return f"records with {name} are harmed by more than {rules.slice_margin:g}"
         return ""
 

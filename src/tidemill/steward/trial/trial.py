@@ -17,13 +17,14 @@ import numpy as np
 import polars as pl
 
 from tidemill.ledger.record import Role
+from tidemill.steward.evidence.betting import MeanEvidence
 from tidemill.steward.evidence.bounds import MeanBounds
 from tidemill.steward.evidence.paired import DifferenceEvidence, Verdict, weighted_differences
 from tidemill.steward.losses import Loss
 from tidemill.steward.policy import TrialSettings, Unit
 from tidemill.steward.trial import tosses
 from tidemill.steward.trial.comparison import Comparison, Stage, question
-from tidemill.steward.trial.guards import Guards, slices_of
+from tidemill.steward.trial.guards import Guards, Mean, slices_of
 from tidemill.steward.watch import Reading, Severity
 
 _LABELLED = pl.any_horizontal(pl.selectors.starts_with("true_").is_not_null())
@@ -58,7 +59,7 @@ class State:
     Attributes:
         guards: what else may stop it, in this stage.
         bounds: of the mean difference, scaled to [0, 1]; of this stage alone.
-        losses_sum, met: of the tried version and of the other: sum of their losses, and of how many records.
+        tried, other: losses of the two versions.
         seen: tosses that a canary was judged by.
         open: differences of the present period, by slice ("": all of them).
     """
@@ -66,8 +67,8 @@ class State:
     carried: Carried
     guards: Guards
     bounds: MeanBounds
-    losses_sum: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    met: list[int] = field(default_factory=lambda: [0, 0])
+    tried: Mean = field(default_factory=Mean)
+    other: Mean = field(default_factory=Mean)
     seen: tosses.Seen = field(default_factory=tosses.Seen)
     open: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
@@ -91,11 +92,8 @@ class Trial:
             # Cut to less, weighted differences of equal models would not be 0 on average.
             reach = 1 / min(comparison.share, 1 - comparison.share)
         asked = question(rules, comparison.stage)
-        asks: list[str | float] = [
-            losses.name,
-            *(float(losses.unscaled(loss)) for loss in (0.0, 1.0)),
-            asked.nulls["better"][0],
-        ]
+        scale = (losses.unscaled(0.0), losses.unscaled(1.0))
+        asks: list[str | float] = [losses.name, *scale, asked.nulls["better"][0]]
         goes_on = carried is not None and carried.asks == asks and comparison.share not in carried.shares
         if carried is not None and goes_on:
             carried = replace(
@@ -108,7 +106,9 @@ class Trial:
         else:
             evidence = DifferenceEvidence(question=asked, reach=reach)
             carried = Carried(evidence=evidence, asks=asks, shares=[comparison.share])
-        state = State(carried=carried, guards=Guards.begin(rules, reach), bounds=MeanBounds(alpha=rules.alpha))
+        broken, slow = (MeanEvidence(mean=share, rises=True) for share in (rules.broken_share, rules.slow_share))
+        guards = Guards(reach=reach, broken=broken, slow=slow)
+        state = State(carried=carried, guards=guards, bounds=MeanBounds(alpha=rules.alpha))
         return cls(rules=rules, comparison=comparison, losses=losses, state=state)
 
     def take(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
@@ -186,7 +186,6 @@ class Trial:
     def figures(self) -> dict[str, Any]:
         """The numbers behind a decision, in the units of the policy's metric, as JSON holds them."""
         lower, upper = self._interval()
-        tried, other = self._losses()
         shown = self.losses.unscaled
         return {
             "stage": str(self.comparison.stage),
@@ -197,8 +196,8 @@ class Trial:
             "records_in_all_stages": self.records,
             "units": self.evidence.count,
             "metric": self.losses.name,
-            "tried_loss": shown(tried),
-            "against_loss": shown(other),
+            "tried_loss": shown(float(self.state.tried)),
+            "against_loss": shown(float(self.state.other)),
             "difference": shown(self._mean()) - shown(0.0),
             "difference_in_all_stages": shown(self._overall) - shown(0.0),
             "lower": shown(lower) - shown(0.0),
@@ -250,7 +249,7 @@ class Trial:
         self.state.guards.take_answers(self.rules, mine if probation else theirs, timed=probation)
         differences = tried - other
         self._count(differences, (tried, other))
-        carried.centre = self.state.losses_sum[1] / self.state.met[1]
+        carried.centre = float(self.state.other)
         self._slice(mine, differences)
 
     def _weigh(self, rows: pl.DataFrame) -> None:
@@ -281,22 +280,15 @@ class Trial:
         state.open.setdefault("", []).append(differences)
         total, count = state.carried.plain
         state.carried.plain = [total + float(differences.sum()), count + len(differences)]
-        for place, part in enumerate(losses):
-            state.losses_sum[place] += float(part.sum())
-            state.met[place] += len(part)
+        for mean, part in zip((state.tried, state.other), losses, strict=True):
+            mean.add(part)
 
     def _slice(self, rows: pl.DataFrame, differences: np.ndarray) -> None:
         for name, inside in slices_of(rows, self.rules.slices):
             self.state.open.setdefault(name, []).append(differences[inside])
 
-    def _losses(self) -> tuple[float, float]:
-        """Mean losses of the tried version and of the other, in this stage."""
-        tried, other = (total / max(met, 1) for total, met in zip(self.state.losses_sum, self.state.met, strict=True))
-        return tried, other
-
     def _mean(self) -> float:
-        tried, other = self._losses()
-        return tried - other
+        return float(self.state.tried) - float(self.state.other)
 
     def _interval(self) -> tuple[float, float]:
         bounds = self.state.bounds

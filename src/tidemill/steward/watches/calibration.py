@@ -99,8 +99,8 @@ class Calibration:
         named = pl.repeat(classes[1], rows.height, dtype=pl.String, eager=True) if binary else rows["label"]
         answered = probabilities_of(rows, classes, named)
         came_true = (rows["true_label"] == named).fill_null(False).to_numpy().astype(np.float64)
-        known = rows["probabilities"].is_not_null().to_numpy()
-        return np.clip(answered[known], 0.0, 1.0), came_true[known]
+        answers = rows["probabilities"].is_not_null().to_numpy()
+        return np.clip(answered[answers], 0.0, 1.0), came_true[answers]
 
     def _add(self, answered: np.ndarray, came_true: np.ndarray) -> None:
         bins = np.minimum((answered * self._settings.bins).astype(np.int64), self._settings.bins - 1)

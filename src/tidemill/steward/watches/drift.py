@@ -58,12 +58,12 @@ def build(settings: Settings, watched: Watched) -> "Drift":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Column:
-    """place: its cells among all."""
+    """cells: its cells among all."""
 
     name: str
     check: str
     entry: Profile
-    place: slice
+    cells: slice
 
 
 @dataclass(kw_only=True, slots=True)
@@ -113,11 +113,11 @@ class Drift:
         for check, columns in (("drift", self._inputs), ("answer drift", self._answers)):
             for name, entry in columns.items():
                 reference = cells(entry)
-                place = slice(begin, begin := begin + len(reference))
+                span = slice(begin, begin := begin + len(reference))
                 evidence = HistogramEvidence(
                     reference=reference, ordered=entry["kind"] != Kind.CATEGORICAL, half=settings.half
                 )
-                self._columns.append(_Column(name=name, check=check, entry=entry, place=place))
+                self._columns.append(_Column(name=name, check=check, entry=entry, cells=span))
                 subjects.append(Subject(evidence=evidence))
         window = Window(days=settings.days, cells=begin)
         self.state = State(subjects=subjects, window=window, period=np.zeros(begin, dtype=np.int64))
@@ -129,7 +129,7 @@ class Drift:
             counted = profile_like(frame, {"columns": given})["columns"]
             for column in self._columns:
                 if column.check == check and column.name in counted:
-                    self.state.period[column.place] += cells(counted[column.name])
+                    self.state.period[column.cells] += cells(counted[column.name])
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
         state = self.state
@@ -152,9 +152,9 @@ class Drift:
         for column, subject in zip(self._columns, self.state.subjects, strict=True):
             if subject.begin not in whole:
                 whole[subject.begin] = window.whole_days(end, subject.begin).sum(axis=0)
-            counts = whole[subject.begin][column.place]
+            counts = whole[subject.begin][column.cells]
             if counts.any():
-                self._weigh(column, subject, counts, window.latest(end, column.place, days=1, rows=_ROWS))
+                self._weigh(column, subject, counts, window.latest(end, column.cells, days=1, rows=_ROWS))
             if subject.alarmed and self._is_right(column, subject, counts, end):
                 subject.evidence.log_e, subject.begin = NOTHING, end.timestamp()
 
@@ -183,7 +183,7 @@ class Drift:
     def _is_right(self, column: _Column, subject: Subject, counts: np.ndarray, end: datetime) -> bool:
         """Whether the rows of the last days are near the reference again, and of what moved more than half is back."""
         reference = subject.evidence.reference
-        latest = self.state.window.latest(end, column.place, days=_DAYS, rows=_ROWS)
+        latest = self.state.window.latest(end, column.cells, days=_DAYS, rows=_ROWS)
         inside = subject.evidence.sets[subject.moved]
         now, then, before = (_share(part, inside) for part in (latest, counts, reference))
         return abs(now - before) < abs(then - before) / 2 and not self._is_far(column, latest, reference)
@@ -193,7 +193,7 @@ class Drift:
         if alarm and not subject.alarmed:
             subject.since = self._began(column, subject)
         subject.alarmed = alarm
-        counts = self.state.window.latest(end, column.place, days=1, rows=_ROWS)
+        counts = self.state.window.latest(end, column.cells, days=1, rows=_ROWS)
         says = f"{column.name}: {subject.effect:.1%} of rows have moved"
         if alarm:
             inside = subject.evidence.sets[subject.moved]
@@ -218,7 +218,7 @@ class Drift:
         """The part since which another share of what moved is likeliest, of all moments in the window."""
         inside = subject.evidence.sets[subject.moved]
         window = self.state.window
-        parts = window.parts[:, column.place]
+        parts = window.parts[:, column.cells]
         found, rows = (np.cumsum(values[::-1])[::-1] for values in (parts @ inside, parts.sum(axis=1)))
         before = np.clip(_share(subject.evidence.reference, inside), 1e-6, 1 - 1e-6)
         share = np.clip(found / np.maximum(rows, 1), 1e-9, 1 - 1e-9)

@@ -36,7 +36,7 @@ _FIGURES = {MISSING: "missing", UNSEEN: "other", RANGE: "outside"}
 _BEYOND = 0.25
 """Of how far training's worst run strayed from its mean, so much more is no evidence either."""
 _FEW = 20
-"""Of fewer rows no share is told, and all since the change began say how much of it there is."""
+"""Of fewer rows no share is given; all since the change began say how much of it there is."""
 _REMEDIES = {
     MISSING: "look at what sends this column, and at the joins before it",
     UNSEEN: "look whether the sender renamed values; if they are new, train with rows that have them",
@@ -118,7 +118,7 @@ class Quality:
             _Check(TYPE, "", 0.0, matters=True),
         ]
         self._bursts = watched.profile["inputs"].get("bursts")
-        self._rates_known = largest_rate([round(check.rate * rows) for check in self._checks], rows)
+        self._largest_rates = largest_rate([round(check.rate * rows) for check in self._checks], rows)
         self._log_threshold = float(np.log((len(self._checks) + 2) / settings.alpha))
         rates, volume = (Episodes(log_threshold=self._log_threshold, half=settings.half) for _ in range(2))
         self.state = State(
@@ -165,11 +165,11 @@ class Quality:
 
     def _baseline(self, rows: np.ndarray) -> np.ndarray:
         """The share of so many rows that is no evidence yet, by check."""
-        most = self._rates_known.copy()
+        most = self._largest_rates.copy()
         for index, check in enumerate(self._checks):
-            known = worst(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
-            if known is not None:
-                most[index] = max(known, most[index])
+            worst_run = worst(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
+            if worst_run is not None:
+                most[index] = max(worst_run, most[index])
         rates = np.array([check.rate for check in self._checks])
         beyond = np.maximum(_BEYOND * (most - rates), self._settings.tolerance)
         return np.asarray(np.minimum(most + beyond, 1.0))
@@ -216,15 +216,15 @@ class Quality:
         if entry is None:
             return ""
         if check.name == RANGE:
-            ends, known = ([part["minimum"], part["maximum"]] for part in (entry, self._columns[check.column]))
-            if None in (*ends, *known) or entry["kind"] == Kind.TIMESTAMP:
+            ends, usual = ([part["minimum"], part["maximum"]] for part in (entry, self._columns[check.column]))
+            if None in (*ends, *usual) or entry["kind"] == Kind.TIMESTAMP:
                 return ""
-            return f"; from {ends[0]:g} to {ends[1]:g} instead of from {known[0]:g} to {known[1]:g}"
+            return f"; from {ends[0]:g} to {ends[1]:g} instead of from {usual[0]:g} to {usual[1]:g}"
         if check.name != UNSEEN:
             return ""
         new = period.new.get(check.column, {})
         names = sorted(new.items(), key=lambda item: (-item[1], item[0]))[:3] if len(new) <= _NAMES else []
-        told = "".join(f", {quoted(name)} in {count:,}" for name, count in names)
+        named = "".join(f", {quoted(name)} in {count:,}" for name, count in names)
         reference = self._columns[check.column]
         before = sum(reference["categories"].values()) + reference["other"] + reference["missing"]
         rows = sum(entry["categories"].values()) + entry["other"] + entry["missing"]
@@ -233,7 +233,7 @@ class Quality:
             for name, count in reference["categories"].items()
             if count / before * rows >= _EXPECTED and not entry["categories"][name]
         ]
-        return told + "".join(gone[:3])
+        return named + "".join(gone[:3])
 
     def _volumes(self, begin: datetime, end: datetime) -> Iterator[Reading]:
         rows, volume = self.state.period.rows, self.state.volume

@@ -26,7 +26,7 @@ def test_a_canary_is_weighed_by_its_share_and_carries_on(served):
     served.answer(BEGIN + timedelta(hours=3), 6000, canary=("2", 0.4, 0.3))
     fed = feed(canary, served)
     assert fed.taken == 6000
-    assert 0.25 < fed.state.met[0] / 6000 < 0.35
+    assert 0.25 < fed.state.tried.count / 6000 < 0.35
     assert fed.figures()["difference"] < 0
     assert float(fed.evidence.tests["better"].log_e) > float(shadow.evidence.tests["better"].log_e)
 
@@ -114,7 +114,7 @@ def test_a_slice_that_is_cut_must_be_harmed_as_it_stands():
         one.close()
     assert float(one.state.guards.slices["city=Oslo"].evidence.log_e) > 12
     assert one.state.guards.verdict(one.rules) == ""
-    one.state.guards.slices["city=Oslo"].total = 3000.0  # had the plain mean been above the margin as well
+    one.state.guards.slices["city=Oslo"].mean.total = 3000.0  # had the plain mean been above the margin as well
     assert "city=Oslo" in one.state.guards.verdict(one.rules)
 
 
