@@ -166,5 +166,4 @@ class Calibration:
         )
 
 
-def build(settings: Settings, watched: Watched) -> Calibration:
-    return Calibration(settings, watched)
+build = Calibration

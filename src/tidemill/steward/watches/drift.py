@@ -52,10 +52,6 @@ class Settings:
     """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
-def build(settings: Settings, watched: Watched) -> "Drift":
-    return Drift(settings, watched)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Column:
     """cells: its cells among all."""
@@ -224,6 +220,9 @@ class Drift:
         share = np.clip(found / np.maximum(rows, 1), 1e-9, 1 - 1e-9)
         gain = rows * (share * np.log(share / before) + (1 - share) * np.log((1 - share) / (1 - before)))
         return float(window.begins[int(np.argmax(gain))]) if len(gain) else None
+
+
+build = Drift
 
 
 def _only_rounded(entry: Profile) -> bool:

@@ -190,5 +190,4 @@ class Expected:
         )
 
 
-def build(settings: Settings, watched: Watched) -> Expected:
-    return Expected(settings, watched)
+build = Expected

@@ -52,10 +52,6 @@ class Settings:
     """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
-def build(settings: Settings, watched: Watched) -> "JointDrift":
-    return JointDrift(settings, watched)
-
-
 @dataclass(kw_only=True, slots=True)
 class State:
     """reference, past: codes of the reference's days, and of the last days behind it. seen: rows of the reference.
@@ -165,6 +161,9 @@ class JointDrift:
             unit="share of rows told apart",
             since=datetime.fromtimestamp(self.state.since, UTC) if alarm and self.state.since else None,
         )
+
+
+build = JointDrift
 
 
 def _counted(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:

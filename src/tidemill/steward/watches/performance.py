@@ -167,6 +167,9 @@ class Performance:
         return {"metric": losses.name, "rows": rows, "live": live, **figures(losses, self._watched.manifest)}
 
 
+build = Performance
+
+
 def _places(by: Cut, rows: pl.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """The rows of each slice that has any, in their order."""
     codes = by.codes(rows)
@@ -176,7 +179,3 @@ def _places(by: Cut, rows: pl.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     for first, places in zip(firsts, np.split(order, firsts[1:]), strict=True):
         if codes[first] >= 0:
             yield by.names[codes[first]], places
-
-
-def build(settings: Settings, watched: Watched) -> Performance:
-    return Performance(settings, watched)

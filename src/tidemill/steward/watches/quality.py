@@ -94,10 +94,6 @@ class State:
     period: Period = field(default_factory=Period)
 
 
-def build(settings: Settings, watched: Watched) -> "Quality":
-    return Quality(settings, watched)
-
-
 class Quality:
     """See the module. Rates are of the period's rows, and their evidence of all periods."""
 
@@ -255,6 +251,9 @@ class Quality:
                 unit="share of the usual rows",
                 since=from_microseconds(int(began[0 if fell else 1])) if alarm else None,
             )
+
+
+build = Quality
 
 
 def _found(entry: Profile) -> Iterator[tuple[str, int]]:

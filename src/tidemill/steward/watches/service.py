@@ -113,5 +113,4 @@ class Service:
         )
 
 
-def build(settings: Settings, watched: Watched) -> Service:
-    return Service(settings, watched)
+build = Service
