@@ -12,6 +12,7 @@ from tidemill.data.profiles.profile import profile, profile_answers
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.settings import Kind, Objective
+from tidemill.steward.losses import Loss
 from tidemill.steward.watch import Watched
 
 START = datetime(2013, 6, 3, tzinfo=UTC)
@@ -28,18 +29,14 @@ INPUTS = (
 )
 
 
-class Misses:
-    """The share of wrong labels, or the absolute error up to 100, as a policy's metric."""
+def _missed(rows: pl.DataFrame) -> np.ndarray:
+    if rows["label"].null_count() == rows.height:
+        return np.minimum(np.abs(rows["value"] - rows["true_value"]).to_numpy(), 100) / 100
+    return (rows["label"] != rows["true_label"]).to_numpy().astype(float)
 
-    name = "errors"
 
-    def of(self, rows: pl.DataFrame) -> np.ndarray:
-        if rows["label"].null_count() == rows.height:
-            return np.minimum(np.abs(rows["value"] - rows["true_value"]).to_numpy(), 100) / 100
-        return (rows["label"] != rows["true_label"]).to_numpy().astype(float)
-
-    def unscaled(self, loss: float) -> float:
-        return loss
+MISSES = Loss(name="errors", low=0.0, high=1.0, kernel=_missed)
+"""The share of wrong labels, or the absolute error up to 100, as a policy's metric."""
 
 
 def table(rng: np.random.Generator, rows: int, begin: datetime = START - 200 * DAY, span: timedelta = 150 * DAY):
@@ -89,7 +86,7 @@ def watched(objective: Objective = Objective.BINARY, rows: int = 20_000, seed: i
             "inputs": profile(train, schema),
             "answers": profile_answers(answered(train, objective), target.classes),
         },
-        losses=Misses(),
+        losses=MISSES,
     )
 
 

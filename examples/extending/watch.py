@@ -5,10 +5,10 @@ watches:                      # in the steward's policy
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 
@@ -25,27 +25,36 @@ class Settings:
     """Probability of ever raising an alarm where the share is at most `most`."""
 
 
+@dataclass(kw_only=True, slots=True)
+class State:
+    """What the watch remembers; a steward that is started again gives it back."""
+
+    answers: int = 0
+    hits: int = 0
+    log_e: float = 0.0
+
+
 class Frequent:
     labelled = False  # fed as soon as a period is over, not when its labels are in
     canary = True  # fed all traffic, not only what the watched version answered
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._answers, self._hits, self._log_e = 0, 0, 0.0
+        self.state = State()
 
     def take(self, rows: pl.DataFrame) -> None:
-        self._answers += rows.height
-        self._hits += int((rows["label"] == self._settings.label).sum())
+        self.state.answers += rows.height
+        self.state.hits += int((rows["label"] == self._settings.label).sum())
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
         """Multiplies a bet that pays where the share lies above `most`: an e-process, valid whenever one looks."""
-        most = self._settings.most
+        most, state = self._settings.most, self.state
         bet = 0.5 / (1 - most)  # each hit pays 1 + bet × (1 − most), every other answer 1 − bet × most
         stake = min(bet, 0.5 / most)
-        self._log_e += self._hits * math.log1p(stake * (1 - most))
-        self._log_e += (self._answers - self._hits) * math.log1p(-stake * most)
-        share = self._hits / self._answers if self._answers else 0.0
-        self._answers, self._hits = 0, 0
+        state.log_e += state.hits * math.log1p(stake * (1 - most))
+        state.log_e += (state.answers - state.hits) * math.log1p(-stake * most)
+        share = state.hits / state.answers if state.answers else 0.0
+        state.answers, state.hits = 0, 0
         return [
             Reading(
                 check="frequent",
@@ -53,18 +62,12 @@ class Frequent:
                 severity=Severity.ADVICE,
                 says=f"{share:.1%} of the period's answers are {self._settings.label!r}; at most {most:.1%} may be.",
                 remedy="compare recent inputs with the reference profile: tidemill drift",
-                log_e=self._log_e,
+                log_e=state.log_e,
                 log_threshold=-math.log(self._settings.alpha),
                 effect=share,
                 unit="share of answers",
             )
         ]
-
-    def state(self) -> dict[str, Any]:
-        return {"answers": self._answers, "hits": self._hits, "log_e": self._log_e}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._answers, self._hits, self._log_e = state["answers"], state["hits"], state["log_e"]
 
 
 def build(settings: Settings, watched: Watched) -> Watch:

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from parts.benchmark import Options, report
 from parts.crossings import ALPHA, rate_bounds
-from parts.whole_trials import OTHER, TRIED, Simulated
+from parts.whole_trials import OTHER, SIMULATED, TRIED
 
 from tidemill.serve.answering import canary
 from tidemill.steward import policy
@@ -93,7 +93,7 @@ def tried(seed: int, lie: float, trusted: bool, probation: bool, gain: float) ->
     found, promoted = set(), np.inf
     for stage, share in PROBATION if probation else STAGES:
         comparison = Comparison(stage=stage, tried=TRIED, other=OTHER, share=share)
-        one = CheckedTrial.begin(rules, given.labels, comparison, Simulated(), carried)
+        one = CheckedTrial(rules, given.labels, comparison, SIMULATED, carried)
         for _ in range(PERIODS):
             one.take(*period(random, first, stage, share, lie, gain))
             one.close()

@@ -183,12 +183,7 @@ def _running(windows: Any, reference: Any) -> Any:
 
     sets = bin_sets(windows.shape[-1], ordered=True)
     found = np.stack(
-        [
-            log_mean(
-                log_mean(set_evidence(counts[:, None, :].astype(float), reference[:, None, :].astype(float), sets))
-            )
-            for counts in windows
-        ]
+        [log_mean(log_mean(set_evidence(counts.astype(float), reference.astype(float), sets))) for counts in windows]
     )
     look = np.arange(1, len(windows) + 1)
     weights = HALF / ((look - 1 + HALF) * (look + HALF))

@@ -42,7 +42,6 @@ from parts.crossings import (
 from parts.whole_trials import VOID, whole_trials
 
 from tidemill.steward.evidence.betting import MeanEvidence
-from tidemill.steward.evidence.detectors import Rule
 from tidemill.steward.evidence.paired import Question
 from tidemill.steward.evidence.sequential import Spending, z_bounds
 
@@ -83,7 +82,6 @@ def false_crossings(repetitions: int) -> Iterator[tuple[str, np.ndarray]]:
         "alarm, steady .10": (bernoulli(0.1), detected()),
         "alarm, steady .40": (bernoulli(0.4), detected()),
         "alarm, losses of Beta(1, 4)": (smooth, detected()),
-        "alarm, CUSUM, steady .10": (bernoulli(0.1), detected(rule=Rule.LARGEST)),
         "alarm, ever, steady .10": (bernoulli(0.1), detected(anytime=True)),
         "alarm, over .10 given": (bernoulli(0.1), detected(baseline=0.1)),
         "alarm, ever, over .10 given": (bernoulli(0.1), detected(baseline=0.1, anytime=True)),
@@ -190,7 +188,6 @@ def against_river(repetitions: int, python: Path | None) -> dict[str, dict[str, 
     ours: dict[str, Follow] = {
         "tidemill": detected(),
         "tidemill, ever": detected(anytime=True, within=CHANGE),
-        "tidemill, CUSUM": detected(rule=Rule.LARGEST),
         "tidemill, .10 given": detected(baseline=0.1),
         "always fires": lambda values: (np.zeros(values.shape), 0.0),
         "never fires": lambda values: (np.zeros(values.shape), 1.0),

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from reread import reread
 from tidemill.composition import build
 from tidemill.data import sources
 from tidemill.data.checks.findings import Severity
@@ -75,7 +76,7 @@ def test_a_watch(tmp_path: Path) -> None:
     made.take(rows.with_columns(label=pl.lit("yes")))
     (reading,) = made.close(START + DAY, START + 2 * DAY)
     again = watches(policy.read(tmp_path / "policy.yaml"))["examples.extending.watch"](watched(Objective.BINARY))
-    again.restore(json.loads(json.dumps(made.state())))
+    again.state = reread(made.state)
     again.take(rows.with_columns(label=pl.lit("yes")))
     (later,) = again.close(START + timedelta(days=2), START + timedelta(days=3))
     assert later.alarm and later.log_e > reading.log_e

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from tidemill.steward.evidence.betting import MeanEvidence
 from tidemill.steward.evidence.detectors import RiseDetector
 from tidemill.steward.evidence.histograms import HistogramEvidence
 from tidemill.steward.evidence.paired import DifferenceEvidence, Question, weighted_differences
@@ -77,16 +76,10 @@ def followed(first: Draw, then: Draw) -> Draw:
     return lambda rng, streams: np.concatenate([first(rng, streams), then(rng, streams)], axis=1)
 
 
-def _betting(evidence: DifferenceEvidence, test: str) -> MeanEvidence:
-    found = evidence.tests[test]
-    assert isinstance(found, MeanEvidence), "these questions plan no looks"
-    return found
-
-
 def compared(question: Question, test: str, reach: float = 1.0) -> Follow:
     def follow(values: np.ndarray) -> tuple[np.ndarray, float]:
         evidence = DifferenceEvidence(question=question, reach=reach)
-        return _betting(evidence, test).update(values), -np.log(question.alpha)
+        return evidence.tests[test].update(values), -np.log(question.alpha)
 
     return follow
 
@@ -96,8 +89,8 @@ def staged(question: Question, test: str, *, first: int, reach: float) -> Follow
 
     def follow(values: np.ndarray) -> tuple[np.ndarray, float]:
         stage = DifferenceEvidence(question=question)
-        before = _betting(stage, test).update(values[:, :first])
-        after = _betting(stage.next_stage(reach=reach), test).update(values[:, first:])
+        before = stage.tests[test].update(values[:, :first])
+        after = stage.next_stage(question=question, reach=reach).tests[test].update(values[:, first:])
         return np.concatenate([before, after], axis=1), -np.log(question.alpha)
 
     return follow

@@ -14,6 +14,7 @@ from parts.crossings import ALPHA
 from tidemill.serve.answering import canary
 from tidemill.steward import policy
 from tidemill.steward.evidence.paired import Verdict
+from tidemill.steward.losses import Loss
 from tidemill.steward.policy import TrialSettings, Unit
 from tidemill.steward.trial.comparison import Comparison, Stage
 from tidemill.steward.trial.trial import Trial
@@ -26,16 +27,8 @@ VOID = "keys return in shadow, too"
 MARGIN, SLOW_SHARE, SLOW_US, BROKEN_SHARE = 0.05, 0.05, 600_000, 0.001
 
 
-class Simulated:
-    """A loss that each record brings along."""
-
-    name = "loss"
-
-    def of(self, rows: pl.DataFrame) -> np.ndarray:
-        return rows["loss"].to_numpy()
-
-    def unscaled(self, loss: float) -> float:
-        return loss
+SIMULATED = Loss(name="loss", low=0.0, high=1.0, kernel=lambda rows: rows["loss"].to_numpy())
+"""A loss that each record brings along."""
 
 
 class World:
@@ -109,12 +102,12 @@ def tried(seed: int, unit: Unit, storm: float, always: bool) -> tuple[bool, bool
     )
     world, carried, found = World(seed, storm, always), None, set()
     for stage, share in ((Stage.SHADOW, 0.0), (Stage.CANARY, 0.1), (Stage.CANARY, 0.5)):
-        one = Trial.begin(rules, Comparison(stage=stage, tried=TRIED, other=OTHER, share=share), Simulated(), carried)
+        one = Trial.begin(rules, Comparison(stage=stage, tried=TRIED, other=OTHER, share=share), SIMULATED, carried)
         for _ in range(PERIODS):
             one.take(*world.period(share))
             one.close()
             found.add(one.verdict()[0])
-        carried = one.carried()
+        carried = one.state.carried
     return Verdict.BETTER in found, Verdict.WORSE in found
 
 

@@ -150,7 +150,7 @@ def _read(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
     """How things stand after the last look, in some lines."""
-    from tidemill.steward import promise
+    from tidemill.steward import bundle_loss
 
     if status is None:
         from tidemill.bundle.registry.registry import Registry
@@ -172,7 +172,7 @@ def _standing(parsed: argparse.Namespace, status: dict[str, Any] | None) -> str:
         f"Answers are seen until {seen or '(nothing yet)'}, labels weighed until {weighed or '(nothing yet)'}."
     )
     if status.get("performance"):
-        lines.append(promise.sentence(status["performance"], status["alarms"]))
+        lines.append(bundle_loss.sentence(status["performance"], status["alarms"]))
     lines.append(f"Alarms that stand: {len(status['alarms']) or 'none'}.")
     for one in sorted(status["alarms"], key=lambda one: one["severity"] != "harm"):
         since = f" Since {_moment(one['since'])}." if one["since"] else ""

@@ -7,12 +7,13 @@ again when it dies, and what it did goes on: see steward.py.
 import asyncio
 import logging
 import threading
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from ray import serve
 
+from tidemill import composition
 from tidemill.errors import RequestError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.secrets import hidden
@@ -29,11 +30,10 @@ from tidemill.steward.steward import Office, Steward
 log = logging.getLogger("ray.serve")
 
 
-class Arguments(BaseModel):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arguments:
     """registry, model, ledger: as the server has them; policy: a YAML file that every node can read; work: a folder for
     retrainings, which outlives the pod. keys: file of API keys, the server's; without it nobody is answered."""
-
-    model_config = ConfigDict(extra="forbid")
 
     registry: str
     model: str
@@ -43,9 +43,7 @@ class Arguments(BaseModel):
     keys: Path | None = None
 
     def __repr__(self) -> str:
-        return f"Arguments({hidden(self.model_dump(mode='json'))})"
-
-    __str__ = __repr__
+        return f"Arguments({hidden(asdict(self))})"
 
 
 _ALONE = {"num_cpus": 0, "runtime_env": {"env_vars": {"OPENBLAS_NUM_THREADS": "1"}}}
@@ -76,13 +74,8 @@ class Deployed:
     def __init__(self, arguments: Arguments) -> None:
         self._keys = None if arguments.keys is None else Keys(arguments.keys)
         self._application = application(arguments, self._keys)
-        office = Office(
-            registry=arguments.registry,
-            model=arguments.model,
-            ledger=arguments.ledger,
-            work=(arguments.work / arguments.model).absolute(),
-        )
-        self._office = office
+        work = (arguments.work / arguments.model).absolute()
+        office = Office(registry=arguments.registry, model=arguments.model, ledger=arguments.ledger, work=work)
         self._steward = Steward(office, policy.read(arguments.policy))
         self._ended = threading.Event()
         if self._keys is None:
@@ -109,8 +102,13 @@ class Deployed:
         self._steward.close()
 
 
-def build(args: Arguments) -> serve.Application:
-    """The application, for `serve.run` or the `import_path` of a Serve config."""
+def build(args: dict[str, Any]) -> serve.Application:
+    """The application, as the `import_path` of a Serve config names it; `args`: the keys of `Arguments`.
+
+    Raises:
+        SettingsError: an unknown key, a wrong type, a value out of range; names all of them.
+    """
+    arguments = composition.build(Arguments, args, shown="serving/config.yaml has the steward's `args`")
     deployment = serve.deployment(serve.ingress()(Deployed), name="steward", num_replicas=1, ray_actor_options=_ALONE)
-    made: Any = deployment.bind(args)
-    return made
+    bound: serve.Application = deployment.bind(arguments)
+    return bound

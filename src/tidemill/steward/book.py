@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import polars as pl
 
@@ -67,39 +67,15 @@ class Decision:
         return self.kind, self.version, self.share, self.retraining, self.refers, self.generation
 
 
-_DECISIONS: dict[str, pl.DataType] = {
-    "number": pl.Int64(),
-    "kind": pl.String(),
-    "moment": TIMESTAMP,
-    "reason": pl.String(),
-    "generation": pl.Int64(),
-    "champion": pl.String(),
-    "version": pl.String(),
-    "share": pl.Float64(),
-    "retraining": pl.String(),
-    "refers": pl.Int64(),
-    "proposed": pl.Boolean(),
-    "by": pl.String(),
-    "evidence": pl.String(),
-    "at": TIMESTAMP,
-    "day": pl.Date(),
-}
-_READINGS: dict[str, pl.DataType] = {
-    "moment": TIMESTAMP,
-    "version": pl.String(),
-    "check": pl.String(),
-    "subject": pl.String(),
-    "severity": pl.String(),
-    "says": pl.String(),
-    "remedy": pl.String(),
-    "log_e": pl.Float64(),
-    "log_threshold": pl.Float64(),
-    "effect": pl.Float64(),
-    "unit": pl.String(),
-    "since": TIMESTAMP,
-    "alarm": pl.Boolean(),
-    "day": pl.Date(),
-}
+def _columns(kind: type) -> dict[str, pl.DataType]:
+    """A column for each field of a record; kinds, mappings (as JSON) and names are texts."""
+    types = {int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean(), datetime: TIMESTAMP}
+    hints = {name: next(iter(get_args(hint)), hint) for name, hint in get_type_hints(kind).items()}
+    return {name: types.get(hint, pl.String()) for name, hint in hints.items()}
+
+
+_DECISIONS = {**_columns(Decision), "day": pl.Date()}
+_READINGS = {"moment": TIMESTAMP, "version": pl.String(), **_columns(Reading), "alarm": pl.Boolean(), "day": pl.Date()}
 
 
 class Book:

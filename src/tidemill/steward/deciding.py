@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -18,6 +19,7 @@ from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.policy import Policy
 from tidemill.steward.retraining.readiness import Readiness
 from tidemill.steward.retraining.retraining import Phase, State
+from tidemill.steward.snapshots import plain
 from tidemill.steward.trial.checked import CheckedTrial
 from tidemill.steward.trial.comparison import Stage
 from tidemill.steward.watch import Reading, Severity
@@ -36,8 +38,8 @@ class Situation:
     """All that a decision rests on.
 
     moment: up to which labelled records are weighed, by the policy's clock. began: where its weighing began.
-    trial: of the challenger that is held; None without one. alarms: of the last period.
-    retraining, outcome: that was begun last and that no decision is about yet, and how it ended, once it has.
+    trial: of the challenger, if there is one. alarms: of the last period.
+    retraining: the name of the one that was begun last and is not decided about yet, and how it ended, once it has.
     """
 
     moment: datetime
@@ -46,8 +48,7 @@ class Situation:
     decisions: Sequence[Decision]
     trial: CheckedTrial | None = None
     alarms: Sequence[Reading] = ()
-    retraining: str | None = None
-    outcome: State | None = None
+    retraining: tuple[str, State | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,17 +74,17 @@ def propose(policy: Policy, now: Situation) -> Proposal | None:
             else _of_trial(policy, now.trial)
         )
     if now.retraining is not None:
-        return _of_retraining(policy, now) if now.outcome is not None else None
+        name, outcome = now.retraining
+        return _of_retraining(policy, name, outcome, now.desired.champion) if outcome is not None else None
     return _of_triggers(policy, now)
 
 
 def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     verdict, guard = trial.verdict()
-    tried = trial.comparison.tried
     about = trial.figures()
+    proposal = partial(Proposal, version=trial.comparison.tried, evidence=about)
     if guard:
-        reason = f"A guardrail is broken: {guard}. {_ENDS}"
-        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reason)
+        return proposal(kind=Kind.DROP, reason=f"A guardrail is broken: {guard}. {_ENDS}")
     said, sure = _said(about), _sure(_beyond(about, verdict), policy.trial.alpha)
     reasons = {
         Verdict.WORSE: f"It is shown to be worse: {said}. {sure} {_ENDS}",
@@ -92,7 +93,7 @@ def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
         f"better: {said}. {_ENDS}",
     }
     if verdict in reasons:
-        return Proposal(kind=Kind.DROP, version=tried, evidence=about, reason=reasons[verdict])
+        return proposal(kind=Kind.DROP, reason=reasons[verdict])
     canary = trial.comparison.stage is Stage.CANARY
     if verdict is not Verdict.BETTER or (canary and trial.taken < policy.trial.stage_minimum):
         return None
@@ -101,11 +102,9 @@ def _of_trial(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     if share is None:
         back = f"; version {about['against']} can come back for {policy.trial.probation:,} records more"
         follows = f"It becomes champion{back if policy.trial.probation else ''}."
-        reason = f"It is shown to be {shown}: {said}. {sure} {follows}"
-        return Proposal(kind=Kind.PROMOTE, version=tried, evidence=about, reason=reason)
-    evidence = {**about, "carried": trial.carried()}
+        return proposal(kind=Kind.PROMOTE, reason=f"It is shown to be {shown}: {said}. {sure} {follows}")
     reason = f"It is shown to be {shown} so far: {said}. {sure} Next it answers {share:.1%} of the requests."
-    return Proposal(kind=Kind.CANARY, version=tried, share=share, evidence=evidence, reason=reason)
+    return proposal(kind=Kind.CANARY, share=share, evidence={**about, "carried": plain(trial.carried())}, reason=reason)
 
 
 def _of_probation(policy: Policy, trial: CheckedTrial) -> Proposal | None:
@@ -123,11 +122,9 @@ def _of_probation(policy: Policy, trial: CheckedTrial) -> Proposal | None:
     return None
 
 
-def _of_retraining(policy: Policy, now: Situation) -> Proposal:
-    name, outcome = now.retraining, now.outcome
-    assert outcome is not None
+def _of_retraining(policy: Policy, name: str, outcome: State, champion: str | None) -> Proposal:
     evidence = {"reasons": list(outcome.reasons)}
-    crowned = outcome.version is not None and outcome.version == now.desired.champion
+    crowned = outcome.version is not None and outcome.version == champion
     if crowned or not outcome.passed:
         failed = outcome.phase is Phase.FAILED
         why = f"It failed: {outcome.why}" if failed else f"The gate refuses it: {' '.join(outcome.reasons)}"

@@ -46,7 +46,7 @@ _FORM = (
 )
 
 
-def known(identity: Identity) -> pl.Expr:
+def has_label(identity: Identity) -> pl.Expr:
     """Whether a row has a label of the model's kind: a class, or a number. Another one tells nothing of its answer."""
     number = pl.col("true_value")
     regression = identity.objective is Objective.REGRESSION
@@ -55,14 +55,14 @@ def known(identity: Identity) -> pl.Expr:
 
 @dataclass(kw_only=True, slots=True)
 class Coverage:
-    """What became of a period's answers: which share has a label, and how long labels took. known: which have one.
+    """What became of a period's answers: which share has a label, and how long labels took.
 
     A label's lag runs from the record's moment to when it came true (where the client said so), else from the request
     to the label's arrival.
     """
 
     rules: LabelSettings
-    known: pl.Expr
+    has_label: pl.Expr
     rows: int = 0
     labelled: int = 0
     contradicted: int = 0
@@ -72,12 +72,12 @@ class Coverage:
     def take(self, rows: pl.DataFrame) -> None:
         """Answers with what `tables.latest` says of their labels, null where no label came."""
         lag = pl.coalesce(pl.col("event_at") - pl.col("moment"), pl.col("labelled_at") - pl.col("at"))
-        known = rows.filter(self.known)
+        labelled = rows.filter(self.has_label)
         self.rows += rows.height
-        self.labelled += known.height
+        self.labelled += labelled.height
         self.contradicted += int(rows["contradicted"].sum())
         self.foreign += int(rows["foreign"].sum())
-        self.lags.append(known.select(lag.dt.total_seconds().cast(pl.Float32)).to_series())
+        self.lags.append(labelled.select(lag.dt.total_seconds().cast(pl.Float32)).to_series())
 
     def readings(self) -> list[Reading]:
         """Plain rules, no evidence: 1 where one is broken."""
@@ -174,7 +174,7 @@ def metrics(
     sums: list[pl.DataFrame] = []
     everything = Span(begin=_FIRST, end=_LAST, since=_FIRST)
     for piece in records.labelled(everything, _LAST):
-        rows = piece.filter(known(champion.identity))
+        rows = piece.filter(has_label(champion.identity))
         frame = rows.select(moment, "version", "role", loss=pl.Series(losses.of(rows), dtype=pl.Float64))
         sums.append(_summed(frame.with_columns(squares=pl.col("loss") ** 2, labelled=pl.lit(1))))
         sums = [_summed(pl.concat(sums))]

@@ -55,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """One metric; see `watch.Losses`."""
+    """The policy's metric: a loss of each row in [0, 1], and how to say it in its own units, from `low` to `high`."""
 
     name: str
     low: float
@@ -91,15 +91,15 @@ def make(settings: Settings, identity: Identity) -> Loss:
         low, high = settings.bounds
         kernel = partial(_own, own=own, name=name, low=low, high=high)
         return Loss(name=name, low=low, high=high, kernel=kernel)
-    known = _REGRESSION if regression else _CLASSIFICATION
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+    losses = _REGRESSION if regression else _CLASSIFICATION
+    if name not in losses:
+        near = difflib.get_close_matches(name, losses, n=1)
         raise SettingsError(
-            f"losses.name is one of {', '.join(known)} for a {identity.objective} model, or package.module:function",
+            f"losses.name is one of {', '.join(losses)} for a {identity.objective} model, or package.module:function",
             observed=repr(name),
             remedy=f"did you mean {near[0]}?" if near else f"set losses.name to {AUTO}, or to one of these",
         )
-    return known[name](settings, tuple(identity.classes))
+    return losses[name](settings, tuple(identity.classes))
 
 
 def probabilities_of(rows: pl.DataFrame, classes: Sequence[str], labels: pl.Series) -> np.ndarray:

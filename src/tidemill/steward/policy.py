@@ -140,7 +140,7 @@ class TrialSettings:
 
     @property
     def guards(self) -> dict[str, float]:
-        """Guard → its alpha in each stage: half of what the stage has is for all that is not its mean loss."""
+        """The alpha of each guard in a stage; all guards together have half of the stage's, its mean loss the rest."""
         names = ["broken", "slow", *(["slices"] if self.slices else [])]
         return {name: self.alpha / self.stages / 2 / len(names) for name in names}
 
@@ -183,7 +183,7 @@ class Policy:
     losses: losses.Settings
     labels: LabelSettings
     watches: dict[str, dict[str, Any]]
-    """Watch → its settings; one that is null is left out."""
+    """The settings of each watch by its name; one that is null is left out."""
     trial: TrialSettings
     triggers: TriggerSettings
     retrain: RetrainSettings
@@ -210,20 +210,20 @@ def read(file: Path | None) -> Policy:
     return build(Policy, over(defaults, _parsed(text, str(file))), shown=SHOWN)
 
 
-def _parsed(text: str, place: str) -> dict[str, Any]:
+def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise _unreadable(place, error) from error
+        raise _unreadable(source, error) from error
     if not isinstance(content, dict):
-        raise _unreadable(place, ValueError(f"a mapping was expected, not {type(content).__name__}"))
+        raise _unreadable(source, ValueError(f"a mapping was expected, not {type(content).__name__}"))
     return content
 
 
-def _unreadable(place: str, error: Exception) -> SettingsError:
+def _unreadable(source: str, error: Exception) -> SettingsError:
     return SettingsError(
         "A policy is a YAML file that can be read",
-        observed=f"{place}: {error}",
+        observed=f"{source}: {error}",
         remedy=SHOWN,
     )
 

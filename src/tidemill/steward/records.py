@@ -36,6 +36,24 @@ class Span:
     since: datetime
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DuePeriods:
+    """Periods that are over and not weighed yet. filled: the beginnings of those with answers; None: not counted.
+
+    Nothing is read of the empty ones; of several in a row the book has the last, and those with which an alarm begins
+    or ends. Watches and trials are closed period by period all the same.
+    """
+
+    period: timedelta
+    filled: frozenset[datetime] | None = None
+
+    def is_empty(self, begin: datetime) -> bool:
+        return self.filled is not None and begin not in self.filled
+
+    def stays_empty(self, begin: datetime) -> bool:
+        return self.is_empty(begin) and self.is_empty(begin + self.period)
+
+
 class Records:
     """The records of one model.
 
@@ -86,6 +104,12 @@ class Records:
         ahead = self._answered(since).filter(MOMENT.is_between(after, after + _AHEAD))
         return ahead.select(pl.col("at").min()).collect(engine=_ENGINE).item()  # type: ignore[no-any-return]
 
+    def due(self, span: Span, period: timedelta) -> DuePeriods:
+        """The periods of a span, their answers counted in one scan."""
+        number = (MOMENT - span.begin).dt.total_microseconds() // (period // timedelta(microseconds=1))
+        found = self._within(span).select(number.unique()).collect(engine=_ENGINE).to_series()
+        return DuePeriods(period=period, filled=frozenset(span.begin + int(each) * period for each in found))
+
     def pieces(self, span: Span) -> Iterator[pl.DataFrame]:
         """Answers of champion and canary, by moment; each piece is of whole minutes."""
         for part in self._parts(span):
@@ -109,7 +133,7 @@ class Records:
         asked = rows.select("id", pl.selectors.starts_with("true_"))
         if rows.is_empty():
             return asked.clear()
-        given = tables.answers(self._ledger, self._model, first_arrival(rows))
+        given = tables.answers(self._ledger, self._model, rows["at"].min())  # type: ignore[arg-type]
         same_request = pl.col("at") <= rows["at"].max()
         mine = given.filter(pl.col("version") == version, pl.col("role") == Role.SHADOW.value, same_request).select(
             "id", "version", "label", "probabilities", "classes", "value", "lower", "upper", "latency_us"
@@ -172,11 +196,6 @@ def _reached(ends: pl.DataFrame) -> datetime | None:
     latest_first = ends.sort("last", descending=True)
     half = latest_first.filter(pl.col("answers").cum_sum() * 2 >= pl.col("answers").sum())
     return half["last"].max()  # type: ignore[return-value]
-
-
-def first_arrival(rows: pl.DataFrame) -> datetime:
-    """When the first of some requests arrived."""
-    return rows["at"].min()  # type: ignore[return-value]
 
 
 def first_of_requests(rows: pl.DataFrame, last: str | None) -> np.ndarray:

@@ -20,7 +20,7 @@ from tidemill.steward.weighing import Weighing
 FILE = "steward/status.json"
 
 
-def told(
+def content(
     model: str, policy: Policy, desired: Desired, weighing: Weighing, begun: Decision | None, waits: str = ""
 ) -> bytes:
     """begun: the decision for the retraining that is under way. waits: for what one that is wanted is not begun yet."""

@@ -22,7 +22,7 @@ from tidemill.bundle.registry.store import explained, open_store
 from tidemill.errors import TidemillError
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings, Masking
-from tidemill.steward import acting, deciding, status
+from tidemill.steward import acting, deciding, snapshots, status, weighing
 from tidemill.steward.book import Book, Decision, Kind
 from tidemill.steward.deciding import Proposal, Situation, propose
 from tidemill.steward.notices import Notices
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE = "steward/state.json"
-_FORMAT = 4
+_FORMAT = 5
 """Of what is kept between looks: another number where what is weighed, or how, has changed; then it is weighed anew."""
 _WEIGHED_BY = ("time", "losses", "labels", "watches", "trial")
 """The parts of a policy whose change makes what was weighed before worthless."""
@@ -88,8 +88,8 @@ class Steward:
 
     def _uncover(self) -> None:
         """Leave out, from the beginning, what the server masks or hashes: such columns say nothing of themselves."""
-        told = tables.masked(self._office.ledger, self._office.model)
-        covered = (self._covered or self._office.ledger.columns) if told is None else told
+        stated = tables.masked(self._office.ledger, self._office.model)
+        covered = (self._covered or self._office.ledger.columns) if stated is None else stated
         if covered != self._covered:
             names = [name for name, found in covered.items() if found is not Masking.KEEP]
             self._covered, self._policy = covered, unwatched(self._given, names)
@@ -160,8 +160,8 @@ class Steward:
             situation = self._situation(desired, decisions, begun, outcome)
             proposal = self._proposal(situation) if situation is not None else None
             decided = situation is not None and proposal is not None and self._decide(proposal, situation, desired)
-        told = status.told(self._office.model, self._policy, desired, self._weighing, begun, self._waits)
-        self._store.replace(self._office.model, status.FILE, told)
+        content = status.content(self._office.model, self._policy, desired, self._weighing, begun, self._waits)
+        self._store.replace(self._office.model, status.FILE, content)
         if stuck is not None:
             raise stuck
         return more or decided
@@ -174,7 +174,7 @@ class Steward:
         try:
             state = json.loads(content) if content is not None else {}
             if state.get("fingerprint") == self._fingerprint:
-                self._weighing.restore(state["weighing"], now)
+                self._weighing.restore(snapshots.restored(weighing.State, state["weighing"]), now)
                 self._alarms = set(self._harm())
         except Exception as error:  # whatever is in it: all of it can be made again
             log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
@@ -183,7 +183,7 @@ class Steward:
         self._entered = True
 
     def _keep(self) -> None:
-        content = {"fingerprint": self._fingerprint, "weighing": self._weighing.state()}
+        content = {"fingerprint": self._fingerprint, "weighing": snapshots.plain(self._weighing.state())}
         self._store.replace(self._office.model, _STATE, json.dumps(content).encode())
 
     def _situation(
@@ -200,8 +200,7 @@ class Steward:
             decisions=decisions,
             trial=weighing.trial,
             alarms=[alarm for alarms in weighing.alarms.values() for alarm in alarms],
-            retraining=begun.retraining if begun is not None else None,
-            outcome=outcome,
+            retraining=(str(begun.retraining), outcome) if begun is not None else None,
         )
 
     def _proposal(self, now: Situation) -> Proposal | None:
@@ -221,14 +220,14 @@ class Steward:
     def _horizon(self, moment: datetime) -> Horizon:
         """The records that have been weighed at a moment, with the labels that were weighed."""
         time = self._policy.time
-        known = moment + timedelta(hours=time.label_wait_hours)
-        return Horizon(until=moment, known_before=known, event_clock=time.clock is Clock.EVENT)
+        labels_before = moment + timedelta(hours=time.label_wait_hours)
+        return Horizon(until=moment, known_before=labels_before, event_clock=time.clock is Clock.EVENT)
 
     def _decide(self, proposal: Proposal, now: Situation, desired: Desired) -> bool:
         """Write it down, unless it stands there already, another proposal waits or another steward was faster."""
         acts = self._policy.mode is Authority.ACT
         note = proposal.kind is Kind.HOLD or (proposal.kind is Kind.DROP and proposal.retraining is not None)
-        asks = not acts and not note
+        proposed = not acts and not note
         decision = Decision(
             number=1 + max((one.number for one in now.decisions), default=0),
             kind=proposal.kind,
@@ -239,15 +238,15 @@ class Steward:
             version=proposal.version,
             share=proposal.share,
             retraining=proposal.retraining,
-            proposed=asks,
+            proposed=proposed,
             evidence=proposal.evidence,
         )
-        known = acting.in_force(now.decisions) if acts else now.decisions
-        waits = not acts and proposal.kind in (Kind.RETRAIN, Kind.HOLD) and acting.waiting(known, desired.generation)
-        if waits or any(one.same == decision.same for one in known) or not self._book.decide(decision):
+        standing = acting.in_force(now.decisions) if acts else now.decisions
+        waits = not acts and proposal.kind in (Kind.RETRAIN, Kind.HOLD) and acting.waiting(standing, desired.generation)
+        if waits or any(one.same == decision.same for one in standing) or not self._book.decide(decision):
             return False
         self._notices.decided(decision)
-        return not asks
+        return not proposed
 
     def _act(self, decision: Decision, desired: Desired) -> bool:
         done = acting.carry_out(self._registry, self._office.model, decision, desired, self._policy)

@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import polars as pl
 
 from tidemill.bundle.manifest import Manifest
 from tidemill.secrets import mask
+from tidemill.steward.losses import Loss
 
 LONGEST = 60
 """Characters of a client's value that an alarm quotes."""
@@ -69,19 +69,6 @@ class Reading:
         return self.severity is not Severity.NEWS and self.log_e >= self.log_threshold
 
 
-class Losses(Protocol):
-    """The policy's metric: a loss of each row in [0, 1], and how to say it in its own units."""
-
-    @property
-    def name(self) -> str: ...
-
-    def of(self, rows: pl.DataFrame) -> np.ndarray:
-        """Losses [rows] of labelled rows, scaled to [0, 1]."""
-
-    def unscaled(self, loss: float) -> float:
-        """A mean of scaled losses in the metric's own units."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
     """The version that is watched: what its bundle says, and by which loss its answers are judged.
@@ -91,7 +78,7 @@ class Watched:
 
     manifest: Manifest
     profile: Mapping[str, Any]
-    losses: Losses
+    losses: Loss
 
 
 class Watch(Protocol):
@@ -99,13 +86,16 @@ class Watch(Protocol):
 
     `labelled`: whether it is fed a period when its labels are in, or as soon as the period is over.
     `canary`: whether it is fed all traffic, or the rows that the watched version itself has answered.
+    `state`: all that it keeps from one call to the next, as a dataclass that `snapshots` can store. A restarted steward
+    builds the watch anew and puts what was stored in its place.
     """
 
     labelled: bool
     canary: bool
+    state: Any
 
     def take(self, rows: pl.DataFrame) -> None:
-        """Some rows of the present period, in order of their moment; any number of them, also none.
+        """Some rows of the present period, at least one, in order of their moment.
 
         The columns are those of the ledger's answers (ledger/columns.py: id, at, version, role, latency_us, inputs,
         label, probabilities, …), no shadows, with `moment`, and for a labelled watch only rows
@@ -116,11 +106,6 @@ class Watch(Protocol):
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
         """The period [begin, end) is over: what there is to say now. Also called for a period without rows."""
 
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it; `restore` of it into a watch newly built gives this one again."""
-
-    def restore(self, state: Mapping[str, Any]) -> None: ...
-
 
 @runtime_checkable
 class Learner(Watch, Protocol):
@@ -130,4 +115,4 @@ class Learner(Watch, Protocol):
     """
 
     def learn(self, rows: pl.DataFrame) -> None:
-        """Rows as a labelled watch takes them, when their labels are in; any number, between any two calls."""
+        """Rows as a labelled watch takes them, when their labels are in; between any two calls."""

@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ PACKAGE = "tidemill.steward.watches"
 
 
 def watches(policy: Policy) -> dict[str, Callable[[Watched], Watch]]:
-    """Watch → what makes it for a version.
+    """By the name of each watch, the function that builds it for a version.
 
     Raises:
         SettingsError: no such watch, or a setting of it breaks its rule; names the key.
     """
-    return {name: _maker(name, settings) for name, settings in policy.watches.items()}
+    found: dict[str, Callable[[Watched], Watch]] = {}
+    for name, mapping in policy.watches.items():
+        module = component(PACKAGE, name, having="build", key="watches")
+        found[name] = partial(module.build, build(module.Settings, mapping, prefix=f"watches.{name}", shown=SHOWN))
+    return found
 
 
 def watched_version(policy: Policy, registry: Registry, model: str, version: str) -> Watched:
@@ -91,9 +96,3 @@ def _profile(file: Path) -> dict[str, Any]:
             observed=f"{file}: {type(error).__name__}: {error}",
             remedy="train the model again with this release, and promote the new version",
         ) from error
-
-
-def _maker(name: str, mapping: dict[str, object]) -> Callable[[Watched], Watch]:
-    module = component(PACKAGE, name, having="build", key="watches")
-    settings = build(module.Settings, mapping, prefix=f"watches.{name}", shown=SHOWN)
-    return lambda watched: module.build(settings, watched)

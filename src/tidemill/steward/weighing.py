@@ -6,8 +6,9 @@ thrown away: it is made again, to the same figures, from the ledger (corrected l
 time).
 """
 
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,18 +16,23 @@ import polars as pl
 
 from tidemill.bundle.registry.registry import Registry
 from tidemill.bundle.registry.rollout import Desired, Mode
-from tidemill.data.schema import Role, Schema
+from tidemill.data.schema import Role
+from tidemill.errors import LedgerError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.moments import EPOCH, floor
-from tidemill.steward import history, labels
+from tidemill.steward import acting, labels, snapshots
 from tidemill.steward.book import Book, Decision
+from tidemill.steward.losses import Loss
 from tidemill.steward.policy import Policy
-from tidemill.steward.records import Records, Span
+from tidemill.steward.records import DuePeriods, Records, Span
+from tidemill.steward.trial import checked
 from tidemill.steward.trial.checked import CheckedTrial
 from tidemill.steward.trial.comparison import Comparison, Stage
-from tidemill.steward.watch import Learner, Reading, Severity, Watch
+from tidemill.steward.watch import Learner, Reading, Watch
 from tidemill.steward.watches.performance import Performance
 from tidemill.steward.watching import watched_version, watches
+
+log = logging.getLogger(__name__)
 
 LIMIT = 50
 """Periods that one look takes in at most, of traffic and of labels: then decisions are due, and progress is kept."""
@@ -46,30 +52,47 @@ class Progress:
     labelled_until: datetime | None = None
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What is stored between looks.
+
+    champion, crowned: whose watches these are. watches: their states by name, as `snapshots.plain` gives them.
+    compared: which trial the evidence is of. alarms: of the last period, by clock.
+    """
+
+    champion: str
+    crowned: datetime
+    compared: list[str | float]
+    progress: Progress
+    watches: dict[str, Any]
+    trial: checked.State | None
+    alarms: dict[str, list[Reading]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reign:
     """A champion's time: watches begin anew with each. since: arrival of the first request it may answer.
 
-    known: which records have a label of its kind.
+    has_label: whether a record has a label of the model's kind.
     """
 
     champion: str
     since: datetime
-    schema: Schema
-    known: pl.Expr
+    has_label: pl.Expr
+    losses: Loss
     watches: dict[str, Watch]
 
 
 class Weighing:
-    """All that is weighed of one model. `advance` it; `trial`, `alarms` and `progress` then say what there is."""
+    """All that is weighed of one model: `enter`, then `advance`; `trial`, `alarms` and `progress` say what there is."""
+
+    _reign: Reign
+    _records: Records
 
     def __init__(self, policy: Policy, ledger: LedgerSettings, model: str, registry: Registry, book: Book) -> None:
         self._policy, self._ledger, self._model = policy, ledger, model
         self._registry, self._book = registry, book
         self._settings = watches(policy)
-        self._reign: Reign | None = None
-        self._records: Records
-        self._losses: Any = None
         self._trial_of = (-1, EPOCH)
         self.trial: CheckedTrial | None = None
         self.alarms: dict[str, list[Reading]] = {}
@@ -78,9 +101,8 @@ class Weighing:
 
     def enter(self, desired: Desired, decisions: Sequence[Decision]) -> None:
         """Turn to what the registry says now: the champion's watches, the challenger's trial."""
-        champion = str(desired.champion)
-        if self._reign is None or self._reign.champion != champion:
-            self._crown(champion)
+        if self.champion != str(desired.champion):
+            self._crown(str(desired.champion))
         if desired.generation != self._trial_of[0]:
             self._try(desired, decisions)
 
@@ -90,7 +112,8 @@ class Weighing:
         Raises:
             TidemillError: a record that no policy foresaw.
         """
-        progress, rules = self.progress, self._policy.time
+        progress, rules, period = self.progress, self._policy.time, self._policy.period
+        grace = timedelta(hours=rules.grace_hours)
         horizon = self._records.horizon(progress.since, now)
         if horizon is None:
             return False
@@ -98,84 +121,90 @@ class Weighing:
             first = self._records.first(progress.since, horizon)
             if first is None:
                 return False
-            progress.began = progress.seen_until = progress.labelled_until = floor(first, self._policy.period)
-        for _ in range(LIMIT):
-            traffic = horizon - self._policy.period - timedelta(hours=rules.grace_hours)
-            ripe = traffic - timedelta(hours=rules.label_wait_hours)
-            seen, labelled = progress.seen_until, progress.labelled_until
-            assert seen is not None and labelled is not None
+            progress.began = progress.seen_until = progress.labelled_until = floor(first, period)
+        seen, labelled = progress.seen_until, progress.labelled_until
+        assert labelled is not None, "it is set together with seen_until"
+        traffic = horizon - period - grace
+        ripe = traffic - timedelta(hours=rules.label_wait_hours)
+        due = DuePeriods(period=period)  # a single one is read at once
+        if seen < traffic:
+            span = Span(begin=labelled, end=min(traffic, seen + LIMIT * period) + period, since=progress.since)
+            due = self._records.due(span, period)
+        for left in reversed(range(LIMIT)):
+            before = seen, labelled
             if seen <= traffic:
-                progress.seen_until = self._look(seen)
-            if labelled <= ripe and labelled < progress.seen_until:
-                progress.labelled_until = self._weigh(labelled)
-                first = self._records.arrival(progress.since, progress.labelled_until)
-                progress.since = first - timedelta(hours=rules.grace_hours) if first is not None else progress.since
-            if (progress.seen_until, progress.labelled_until) == (seen, labelled):
+                goes_on = left > 0 and seen + period <= traffic
+                seen = progress.seen_until = self._look(seen, due, goes_on=goes_on)
+            if labelled <= ripe and labelled < seen:
+                goes_on = left > 0 and labelled + period <= ripe
+                is_read = not (goes_on and due.is_empty(labelled))
+                labelled = progress.labelled_until = self._weigh(labelled, due, goes_on=goes_on)
+                first = self._records.arrival(progress.since, labelled) if is_read else None
+                progress.since = first - grace if first is not None else progress.since
+            if (seen, labelled) == before:
                 return False
         return True
 
-    def _look(self, begin: datetime) -> datetime:
-        """The traffic of a period that is over; returns its end."""
-        assert self._reign is not None
-        reign, end, progress = self._reign, begin + self._policy.period, self.progress
-        mine = {name: watch for name, watch in reign.watches.items() if not watch.labelled}
-        for piece in self._records.pieces(Span(begin=begin, end=end, since=progress.since)):
+    def _look(self, begin: datetime, due: DuePeriods, *, goes_on: bool) -> datetime:
+        """The traffic of a period that is over; returns its end. goes_on: the next one follows at once."""
+        reign, mine = self._reign, self._watches(labelled=False)
+        span = Span(begin=begin, end=begin + self._policy.period, since=self.progress.since)
+        for piece in self._records.pieces(span) if not due.is_empty(begin) else ():
             traffic = piece.filter(pl.col("at") >= reign.since)
             rows = traffic.filter(pl.col("version") == reign.champion)
-            for watch in mine.values():
-                watch.take(traffic if watch.canary else rows)
-        self._close("traffic", mine, begin, end, [])
-        return end
+            for watch in mine:
+                if (given := traffic if watch.canary else rows).height:
+                    watch.take(given)
+        readings = [reading for watch in mine for reading in watch.close(begin, span.end)]
+        self._conclude("traffic", readings, span.end, is_read=not (goes_on and due.stays_empty(begin)))
+        return span.end
 
-    def _weigh(self, begin: datetime) -> datetime:
-        """The labels of a period that has waited for them; returns its end."""
-        assert self._reign is not None
-        reign, progress = self._reign, self.progress
-        end = begin + self._policy.period
-        mine = {name: watch for name, watch in reign.watches.items() if watch.labelled}
-        wait = timedelta(hours=self._policy.time.label_wait_hours)
-        coverage = labels.Coverage(rules=self._policy.labels, known=reign.known)
-        for piece in self._records.labelled(Span(begin=begin, end=end, since=progress.since), end + wait):
+    def _weigh(self, begin: datetime, due: DuePeriods, *, goes_on: bool) -> datetime:
+        """The labels of a period that has waited for them; returns its end. goes_on: the next one follows at once."""
+        reign, mine, trial = self._reign, self._watches(labelled=True), self.trial
+        span = Span(begin=begin, end=begin + self._policy.period, since=self.progress.since)
+        until = span.end + timedelta(hours=self._policy.time.label_wait_hours)
+        coverage = labels.Coverage(rules=self._policy.labels, has_label=reign.has_label)
+        for piece in self._records.labelled(span, until) if not due.is_empty(begin) else ():
             coverage.take(piece)
-            known = piece.filter(reign.known)
-            rows = known.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
-            for watch in mine.values():
-                watch.take(rows)
-            for watch in reign.watches.values():
+            labelled = piece.filter(reign.has_label)
+            rows = labelled.filter(pl.col("version") == reign.champion, pl.col("at") >= reign.since)
+            for watch in reign.watches.values() if rows.height else ():
+                if watch.labelled:
+                    watch.take(rows)
                 if isinstance(watch, Learner):
                     watch.learn(rows)
-            if self.trial is not None:
-                tried = known.filter(pl.col("at") >= self._trial_of[1])
-                challenger = (
-                    self.trial.comparison.other
-                    if self.trial.comparison.stage is Stage.PROBATION
-                    else self.trial.comparison.tried
-                )
-                self.trial.take(tried, self._records.shadows(tried, challenger))
-        if self.trial is not None:
-            self.trial.close()
-        also = [*coverage.readings(), *(self.trial.readings() if self.trial is not None else [])]
-        self._close("labels", mine, begin, end, also)
-        return end
+            if trial is not None:
+                tried = labelled.filter(pl.col("at") >= self._trial_of[1])
+                trial.take(tried, self._records.shadows(tried, trial.comparison.challenger))
+        readings = [reading for watch in mine for reading in watch.close(begin, span.end)] + coverage.readings()
+        if trial is not None:
+            trial.close()
+            readings += trial.readings()
+        self._conclude("labels", readings, span.end, is_read=not (goes_on and due.stays_empty(begin)))
+        return span.end
 
-    def _close(self, source: str, mine: dict[str, Watch], begin: datetime, end: datetime, also: list[Reading]) -> None:
-        assert self._reign is not None
-        readings = [reading for watch in mine.values() for reading in watch.close(begin, end)] + also
-        self._book.read(source, end, self._reign.champion, readings)
+    def _watches(self, *, labelled: bool) -> list[Watch]:
+        return [watch for watch in self._reign.watches.values() if watch.labelled is labelled]
+
+    def _conclude(self, source: str, readings: list[Reading], end: datetime, *, is_read: bool) -> None:
+        """is_read: the book has what there is to say; else only if an alarm has begun or ended."""
+        before = {(one.check, one.subject) for one in self.alarms.get(source, ())}
         self.alarms[source] = [reading for reading in readings if reading.alarm]
+        if is_read or before != {(one.check, one.subject) for one in self.alarms[source]}:
+            self._book.read(source, end, self._reign.champion, readings)
 
     def _crown(self, champion: str) -> None:
         """Begin to watch a version. What was seen and weighed of time stays so; watches begin without a past."""
-        since = history.crowned(self._registry, self._model, champion)
+        since = acting.crowned(self._registry, self._model, champion)
         watched = watched_version(self._policy, self._registry, self._model, champion)
         time = watched.manifest.schema.only(Role.TIME)
         self._records = Records(self._ledger, self._model, self._policy.time.clock, time.name if time else None)
-        self._losses = watched.losses
         self._reign = Reign(
             champion=champion,
             since=since,
-            schema=watched.manifest.schema,
-            known=labels.known(watched.manifest.identity),
+            has_label=labels.has_label(watched.manifest.identity),
+            losses=watched.losses,
             watches={name: make(watched) for name, make in self._settings.items()},
         )
         self.champion, self.alarms = champion, {}
@@ -185,94 +214,74 @@ class Weighing:
     def _try(self, desired: Desired, decisions: Sequence[Decision]) -> None:
         """Begin the trial of what the challenger is allowed to do, with the evidence that its decision carries on.
 
-        One goes on where something else has changed, such as whether requests are answered.
+        A trial goes on where something else has changed, such as whether requests are answered.
         """
-        assert self._reign is not None
-        held, since, self.trial = self.trial, self._trial_of[1], None
+        (_, since), before, self.trial = self._trial_of, self.trial, None
         changes = self._registry.history(self._model)
-        self._trial_of = (desired.generation, history.compared_since(desired, changes))
+        self._trial_of = (desired.generation, acting.compared_since(desired, changes))
         if desired.challenger is None or desired.mode is Mode.OFF:
             return
-        champion, challenger = self._reign.champion, desired.challenger
+        champion, challenger, rules = self._reign.champion, desired.challenger, self._policy
         after = desired.mode is Mode.SHADOW and challenger == desired.previous
-        probation = after and self._policy.trial.probation > 0
-        stage = Stage.PROBATION if probation else Stage(str(desired.mode))
+        probation = after and rules.trial.probation > 0
         comparison = Comparison(
-            stage=stage,
+            stage=Stage.PROBATION if probation else Stage(str(desired.mode)),
             tried=champion if probation else challenger,
             other=challenger if probation else champion,
             share=desired.share,
         )
-        if held is not None and (held.comparison, since) == (comparison, self._trial_of[1]):
-            self.trial = held
+        if before is not None and (before.comparison, since) == (comparison, self._trial_of[1]):
+            self.trial = before
             return
-        led = history.led(decisions, changes) if stage is Stage.CANARY else None
-        carried = led.evidence.get("carried") if led is not None else None
-        rules = self._policy
-        self.trial = CheckedTrial.begin(rules.trial, rules.labels, comparison, self._losses, carried)
+        begun = acting.canary_decision(decisions, changes) if comparison.stage is Stage.CANARY else None
+        carried = _carried(begun.evidence.get("carried")) if begun is not None else None
+        self.trial = CheckedTrial(rules.trial, rules.labels, comparison, self._reign.losses, carried)
 
     @property
     def standing(self) -> dict[str, Any] | None:
-        """The champion's live loss beside what was promised; None where nothing watches it."""
-        watches = self._reign.watches.values() if self._reign is not None else ()
+        """The champion's live loss beside that of its test split; None where nothing watches it."""
+        watches = self._reign.watches.values() if self.champion is not None else ()
         return next((watch.standing() for watch in watches if isinstance(watch, Performance)), None)
 
-    def _compared(self) -> list[Any]:
+    def _compared(self) -> list[str | float]:
         """Of which trial the evidence is, as JSON holds it; the registry's times are whole seconds."""
         compared = astuple(self.trial.comparison) if self.trial is not None else ()
         return [self._trial_of[1].isoformat(), *compared]
 
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        assert self._reign is not None
-        progress = self.progress
-        return {
-            "champion": self._reign.champion,
-            "crowned": self._reign.since.isoformat(),
-            "compared": self._compared(),
-            "progress": {
-                "since": progress.since.isoformat(),
-                **{name: _text(getattr(progress, name)) for name in ("began", "seen_until", "labelled_until")},
-            },
-            "watches": {name: watch.state() for name, watch in self._reign.watches.items()},
-            "trial": self.trial.state() if self.trial is not None else None,
-            "alarms": {source: [_plain(one) for one in alarms] for source, alarms in self.alarms.items()},
-        }
+    def state(self) -> State:
+        return State(
+            champion=self._reign.champion,
+            crowned=self._reign.since,
+            compared=self._compared(),
+            progress=self.progress,
+            watches={name: snapshots.plain(watch.state) for name, watch in self._reign.watches.items()},
+            trial=self.trial.state if self.trial is not None else None,
+            alarms=self.alarms,
+        )
 
-    def restore(self, state: dict[str, Any], now: datetime) -> None:
+    def restore(self, state: State, now: datetime) -> None:
         """Go on from `state`, after `enter`, as far as it is about the same champion and challenger.
 
         Raises:
-            Exception: it is no such state, or has weighed what is still to come; this object is of no use then.
+            LedgerError, KeyError: a watch has another state; this object is of no use then.
+            ValueError: the state has weighed what is still to come.
         """
-        assert self._reign is not None
-        kept = state["progress"]
-        if kept["seen_until"] is not None and datetime.fromisoformat(kept["seen_until"]) > now:
-            raise ValueError(f"it has seen all until {kept['seen_until']}, and now it is {now.isoformat()}")
-        self.progress = Progress(
-            since=datetime.fromisoformat(kept["since"]),
-            **{name: _moment(kept[name]) for name in ("began", "seen_until", "labelled_until")},
-        )
-        if (state["champion"], state["crowned"]) == (self._reign.champion, self._reign.since.isoformat()):
+        seen_until = state.progress.seen_until
+        if seen_until is not None and seen_until > now:
+            raise ValueError(f"it has seen all until {seen_until.isoformat()}, and now it is {now.isoformat()}")
+        self.progress = state.progress
+        if (state.champion, state.crowned) == (self._reign.champion, self._reign.since):
             for name, watch in self._reign.watches.items():
-                watch.restore(state["watches"][name])
-            self.alarms = {source: [_reading(one) for one in alarms] for source, alarms in state["alarms"].items()}
-        same = state["compared"] == self._compared()
-        if self.trial is not None and same and state["trial"] is not None:
-            self.trial.restore(state["trial"])
+                watch.state = snapshots.restored(type(watch.state), state.watches[name])
+            self.alarms = state.alarms
+        if self.trial is not None and state.trial is not None and state.compared == self._compared():
+            self.trial.state = state.trial
 
 
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None
-
-
-def _plain(reading: Reading) -> dict[str, Any]:
-    return {**asdict(reading), "since": _text(reading.since)}
-
-
-def _reading(kept: dict[str, Any]) -> Reading:
-    return Reading(**{**kept, "severity": Severity(kept["severity"]), "since": _moment(kept["since"])})
+def _carried(stored: Any) -> checked.Carried | None:
+    """What the decision that began a stage hands on to it."""
+    try:
+        return None if stored is None else snapshots.restored(checked.Carried, stored, strict=False)
+    except LedgerError as error:
+        log.warning("The evidence of the stage before is not carried on: %s", error)
+        return None

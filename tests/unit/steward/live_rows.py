@@ -1,12 +1,12 @@
 """Live rows whose truth is known: a calibrated model of late flights, its bundle's manifest and profile."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from reread import reread
 from tidemill.bundle import manifest
 from tidemill.bundle.manifest import Code, Identity, Interface, Manifest
 from tidemill.data.profiles.profile import profile
@@ -119,9 +119,10 @@ def fed(watch: Watch, periods: list[pl.DataFrame], parts: int = 1, *, keep: bool
     for index, period in enumerate(periods):
         size = -(-max(period.height, 1) // parts)
         for part in range(parts):
-            watch.take(period.slice(part * size, size))
+            if (given := period.slice(part * size, size)).height:
+                watch.take(given)
             if keep:
-                watch.restore(json.loads(json.dumps(watch.state())))
+                watch.state = reread(watch.state)
         begin = BEGIN + index * timedelta(seconds=10_000)
         found.append(list(watch.close(begin, begin + timedelta(seconds=10_000))))
     return found

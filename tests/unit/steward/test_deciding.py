@@ -126,11 +126,11 @@ def test_a_champion_on_probation_is_taken_back_or_kept():
 
 def test_a_retraining_leads_to_a_shadow_if_the_gate_passes_it():
     passed = State(phase=Phase.DONE, version="2", passed=True, reasons=("It is better.",))
-    proposal = propose(POLICY, now(retraining="retraining-1", outcome=passed))
+    proposal = propose(POLICY, now(retraining=("retraining-1", passed)))
     assert (proposal.kind, proposal.version, proposal.retraining) == (Kind.SHADOW, "2", "retraining-1")
     assert "It is better." in proposal.reason
     canary = replace(POLICY, trial=replace(POLICY.trial, shadow=False))
-    assert propose(canary, now(retraining="retraining-1", outcome=passed)).share == 0.1
+    assert propose(canary, now(retraining=("retraining-1", passed))).share == 0.1
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_retraining_leads_to_a_shadow_if_the_gate_passes_it():
     ],
 )
 def test_a_retraining_that_comes_to_nothing_is_dropped(outcome, says):
-    proposal = propose(POLICY, now(retraining="retraining-1", outcome=outcome))
+    proposal = propose(POLICY, now(retraining=("retraining-1", outcome)))
     assert (proposal.kind, proposal.retraining, proposal.reason) == (
         Kind.DROP,
         "retraining-1",
@@ -154,12 +154,12 @@ def test_a_retraining_that_comes_to_nothing_is_dropped(outcome, says):
 
 def test_what_somebody_has_made_champion_meanwhile_is_not_tried():
     outcome = State(phase=Phase.DONE, version="7", passed=True, reasons=("Better.",))
-    made = propose(POLICY, now(desired=Desired(generation=4, champion="7"), retraining="retraining-1", outcome=outcome))
+    made = propose(POLICY, now(desired=Desired(generation=4, champion="7"), retraining=("retraining-1", outcome)))
     assert (made.kind, made.reason) == (Kind.DROP, "Somebody has made it champion already. Nothing changes.")
 
 
 def test_while_one_retraining_runs_no_other_begins():
-    assert propose(POLICY, now(retraining="retraining-1", alarms=[harm()])) is None
+    assert propose(POLICY, now(retraining=("retraining-1", None), alarms=[harm()])) is None
 
 
 def test_harm_begins_a_retraining_and_drift_does_not():

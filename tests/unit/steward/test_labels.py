@@ -12,11 +12,13 @@ import pytest
 from served import HOUR, MODEL, NOW, Served
 
 from tidemill import cli
+from tidemill.composition import build
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.ledger import tables
 from tidemill.ledger.ledger import Ledger
 from tidemill.ledger.record import Answered, Described, Form, Role as AnswerRole
+from tidemill.ledger.settings import LedgerSettings
 from tidemill.settings import Kind, Objective
 from tidemill.steward import policy
 from tidemill.steward.labels import metrics, take_files
@@ -141,7 +143,7 @@ def test_what_is_no_label_is_refused_and_nothing_is_taken(served, tmp_path, name
 
 def keyed(served, keys, columns=None):
     """Answers to records with these keys, as a server with these covers ships them."""
-    settings = replace(served.ledger, columns=columns or {})
+    settings = build(LedgerSettings, {"path": served.ledger.path, "columns": columns or {}})
     schema = served.registry.describe(MODEL, "champion").schema.to_dict()
     probabilities = np.tile(np.array([0.25, 0.75], np.float32), (len(keys), 1))
     with contextlib.closing(Ledger(settings, MODEL)) as ledger:

@@ -10,8 +10,8 @@ from live_rows import LOSSES, made, metric, rows, watched
 from tidemill.composition import build
 from tidemill.errors import LedgerError, SettingsError
 from tidemill.settings import Objective
+from tidemill.steward.bundle_loss import allowed_loss
 from tidemill.steward.losses import Loss, Settings, make, probabilities_of
-from tidemill.steward.promise import promised
 
 
 def loss(objective: Objective = Objective.BINARY, **settings: Any) -> Loss:
@@ -128,14 +128,16 @@ def test_the_bundles_promise_is_the_worse_end_of_its_interval() -> None:
     sliced = [{"column": "city", "value": "JFK", "rows": 9, "metrics": [metric("log_loss", 0.5, 0.4, 0.7)]}]
     whole = watched(0.35, slices=sliced)
     by = whole.losses
-    assert by.unscaled(promised(by, whole.manifest) or 0) == pytest.approx(0.35)
-    assert by.unscaled(promised(by, whole.manifest, "city", "JFK") or 0) == pytest.approx(0.7)
-    assert promised(by, whole.manifest, "city", "LGA") is None and promised(by, made()) is None
+    assert by.unscaled(allowed_loss(by, whole.manifest) or 0) == pytest.approx(0.35)
+    assert by.unscaled(allowed_loss(by, whole.manifest, "city", "JFK") or 0) == pytest.approx(0.7)
+    assert allowed_loss(by, whole.manifest, "city", "LGA") is None and allowed_loss(by, made()) is None
     for name, objective, figure, expected in [
         ("zero_one", Objective.BINARY, metric("accuracy", 0.9, 0.8, 0.95, higher=True), 0.2),
         ("squared_error", Objective.REGRESSION, metric("rmse", 1.5, None, None), 2.25),
         ("absolute_error", Objective.REGRESSION, metric("mae", 1.5, 1.4, 1.75), 1.75),
     ]:
         chosen = loss(objective, name=name, scale=4.0)
-        assert chosen.unscaled(promised(chosen, made({"test": {"metrics": [figure]}})) or 0) == pytest.approx(expected)
-    assert promised(loss(name="zero_one"), made({"test": {"metrics": [metric("accuracy", 1, 1, 1, True)]}})) == 1e-6
+        assert chosen.unscaled(allowed_loss(chosen, made({"test": {"metrics": [figure]}})) or 0) == pytest.approx(
+            expected
+        )
+    assert allowed_loss(loss(name="zero_one"), made({"test": {"metrics": [metric("accuracy", 1, 1, 1, True)]}})) == 1e-6

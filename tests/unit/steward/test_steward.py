@@ -139,7 +139,7 @@ def test_what_was_weighed_is_kept_and_can_be_made_again(served):
     look(served, 9)
     file = served.place / "ledger" / MODEL / "steward" / "state.json"
     kept = json.loads(file.read_text())["weighing"]["trial"]
-    assert kept["whole"]["taken"] == 800
+    assert kept["whole"]["carried"]["taken"] == 800
     file.unlink()
     look(served, 9)
     assert json.loads(file.read_text())["weighing"]["trial"] == kept
@@ -169,7 +169,7 @@ def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(ser
         look(served, 9, one=one)
     look(served, 9, one=one)
     kept = json.loads((served.place / "ledger" / MODEL / "steward" / "state.json").read_text())["weighing"]
-    assert kept["trial"]["whole"]["taken"] == 600
+    assert kept["trial"]["whole"]["carried"]["taken"] == 600
 
 
 def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):

@@ -21,17 +21,17 @@ os.environ |= ray_token.environment()
 import own_ray, ray
 from patience import PATIENCE
 from ray import serve
-from tidemill.steward.app import Arguments, build
+from tidemill.steward.app import build
 
 
 place = sys.argv[1]
 port = random.randrange(20_000, 32_000)  # one that the system gives out may be taken by another of Ray's processes
 own_ray.start(num_cpus=2)
 serve.start(http_options={"host": "127.0.0.1", "port": port})
-arguments = Arguments(
-    registry=f"{place}/registry", model="m", ledger={"path": f"{place}/ledger"}, policy=f"{place}/policy.yaml",
-    work=f"{place}/work", keys=f"{place}/keys.json",
-)
+arguments = {
+    "registry": f"{place}/registry", "model": "m", "ledger": {"path": f"{place}/ledger"}, "work": f"{place}/work",
+    "policy": f"{place}/policy.yaml", "keys": f"{place}/keys.json",
+}
 key = key_file.create(Path(place) / "keys.json", "me", ["metrics"])[1]
 serve.run(build(arguments), name="steward", route_prefix="/steward")
 end = time.monotonic() + PATIENCE

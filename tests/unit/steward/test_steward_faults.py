@@ -16,6 +16,7 @@ from tidemill.errors import BundleError, RegistryError, TrainingError
 from tidemill.ledger.columns import LABELS
 from tidemill.steward import labels, policy
 from tidemill.steward.book import Book, Kind
+from tidemill.steward.snapshots import plain
 from tidemill.steward.steward import Steward
 
 __all__ = ["hook"]
@@ -70,7 +71,7 @@ def test_columns_may_have_changed_their_type(served):
 def test_a_state_that_is_none_is_thrown_away_as_a_whole(served, part):
     served.answer(BEGIN, 300)
     one = look(served, 6, watching())
-    weighed = one._weighing.state()
+    weighed = plain(one._weighing.state())
     file = served.place / "ledger" / MODEL / "steward" / "state.json"
     state = json.loads(file.read_text())
     if part == "watch":
@@ -80,7 +81,7 @@ def test_a_state_that_is_none_is_thrown_away_as_a_whole(served, part):
     else:
         state = json.loads(part)
     file.write_text(json.dumps(state))
-    assert look(served, 6, watching())._weighing.state() == weighed
+    assert plain(look(served, 6, watching())._weighing.state()) == weighed
 
 
 def test_what_cannot_be_carried_out_does_not_stop_the_weighing(served):
@@ -100,12 +101,12 @@ def test_evidence_against_one_champion_is_not_carried_on_against_another(served)
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     one = look(served, 6)
     served.registry.set_rollout(MODEL, Mode.CANARY, 0.3, by="ann", reason="less of it")
-    assert look(served, 6, one=one)._weighing.trial.whole.earlier == 1000
+    assert look(served, 6, one=one)._weighing.trial.state.whole.carried.earlier == 1000
     served.registry.promote(MODEL, "3", by="ann", reason="better")
-    assert look(served, 6, one=one)._weighing.trial.whole.earlier == 0
+    assert look(served, 6, one=one)._weighing.trial.state.whole.carried.earlier == 0
     served.challenge("1")
     served.challenge("2", Mode.CANARY, 0.5)
-    assert look(served, 6)._weighing.trial.whole.earlier == 0
+    assert look(served, 6)._weighing.trial.state.whole.carried.earlier == 0
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}", "{broken"])

@@ -22,7 +22,7 @@ from tidemill.errors import SchemaError
 from tidemill.settings import Kind
 from tidemill.steward.drift import reading as shift_reading
 from tidemill.steward.drift.reading import Reference
-from tidemill.steward.evidence import moves
+from tidemill.steward.evidence import bin_names
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
 from tidemill.steward.evidence.limits import log_mean
 
@@ -51,8 +51,8 @@ class Shift:
     log_threshold: float
     missing_before: float
     missing: float
-    unseen_share: float
-    unseen: tuple[str, ...]
+    unseen_share: float = 0.0
+    unseen: tuple[str, ...] = ()
     unreadable: float
     says: str
 
@@ -85,35 +85,35 @@ def compare(reference: str, file: str) -> Comparison:
         SourceError, SchemaError: a table cannot be read, or has no columns that can be compared.
         BundleError: the folder is no bundle, or its profile is none.
     """
-    place = Path(reference)
+    folder = Path(reference)
     with reworded(reference, shift_reading.WORDS):
-        bundled = (place / manifest.NAME).exists()
-        known = shift_reading.of_bundle(place) if bundled else shift_reading.of_table(reference)
+        bundled = (folder / manifest.NAME).exists()
+        before = shift_reading.of_bundle(folder) if bundled else shift_reading.of_table(reference)
     with reworded(file, shift_reading.WORDS):
-        return _compared(reference, known, file)
+        return _compared(reference, before, file)
 
 
-def _compared(reference: str, known: Reference, file: str) -> Comparison:
+def _compared(reference: str, before: Reference, file: str) -> Comparison:
     frame = shift_reading.opened(file)
     stored = frame.collect_schema()
-    entries = {name: entry for name, entry in known.profile["columns"].items() if name in stored}
+    entries = {name: entry for name, entry in before.profile["columns"].items() if name in stored}
     if not entries:
         raise SchemaError(
             "Tables that are compared have columns in common",
             observed=f"{file} has {', '.join(list(stored)[:10])}",
-            remedy=f"name a table with columns like {', '.join(list(known.profile['columns'])[:10])}",
+            remedy=f"name a table with columns like {', '.join(list(before.profile['columns'])[:10])}",
         )
-    columns = [shift_reading.open_minded(known.schema[name]) for name in entries]
+    columns = [shift_reading.open_minded(before.schema[name]) for name in entries]
     read, unreadable, unfit = shift_reading.read(frame, columns, stored)
     live = profile_like(read, {"columns": {name: entries[name] for name in read.columns}})
     shifts = _shifts(entries, live, read, unreadable) if read.width else []
-    shifts += [_of_another_type(known.schema[name], entries[name], text) for name, text in unfit.items()]
-    spoken_of = {*known.profile["columns"], *known.ignored}
-    absent = [name for name in known.profile["columns"] if name not in stored and name not in known.optional]
+    shifts += [_of_another_type(before.schema[name], entries[name], text) for name, text in unfit.items()]
+    spoken_of = {*before.profile["columns"], *before.ignored}
+    absent = [name for name in before.profile["columns"] if name not in stored and name not in before.optional]
     return Comparison(
         reference=reference,
         file=file,
-        rows_before=known.profile["rows"],
+        rows_before=before.profile["rows"],
         rows=live["rows"] if read.width else int(collect(frame.select(pl.len())).item()),
         shifts=tuple(sorted(shifts, key=lambda shift: (not shift.drifted, -shift.effect))),
         absent=tuple(absent),
@@ -172,17 +172,17 @@ def _shifts(
 
 def _moved(evidence: HistogramEvidence, looked: np.ndarray, now: np.ndarray) -> np.ndarray:
     """The cells to speak of [cells]: the one that nearly all of the rows came into or left, else the likeliest set."""
-    shares = now / max(now.sum(), 1), evidence.reference[0] / max(evidence.reference.sum(), 1)
+    shares = now / max(now.sum(), 1), evidence.reference / max(evidence.reference.sum(), 1)
     apart = np.abs(shares[0] - shares[1])
     if apart.max() >= _ALONE * evidence.distance(now):
         return np.asarray(np.eye(len(apart))[int(apart.argmax())])
-    return np.asarray(moves.sets(evidence)[int(np.argmax(looked))])
+    return np.asarray(evidence.sets[int(np.argmax(looked))])
 
 
 def _says(entry: Profile, before: np.ndarray, now: np.ndarray, inside: np.ndarray) -> str:
     shares = (float(part @ inside / max(part.sum(), 1)) for part in (now, before))
-    text = f"{moves.told(entry, inside)}: {next(shares):.1%} now, {next(shares):.1%} before"
-    times = moves.factor(entry, now)
+    text = f"{bin_names.set_name(entry, inside)}: {next(shares):.1%} now, {next(shares):.1%} before"
+    times = bin_names.common_factor(entry, now)
     return f"{text}; values are {times:.3g} times those, as if the unit had changed" if times else text
 
 
@@ -220,8 +220,6 @@ def _of_another_type(column: Column, entry: Profile, stored: str) -> Shift:
         log_threshold=0.0,
         missing_before=float(counts[-1] / max(counts.sum(), 1)),
         missing=1.0,
-        unseen_share=0.0,
-        unseen=(),
         unreadable=1.0,
         says=f"of type {stored}, which holds no {column.kind} values",
     )

@@ -13,14 +13,13 @@ weigh only what is older than the longest delay, in whole hours. Void also where
 over a day is read hour by hour, as values have a season.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tidemill.errors import SettingsError
-from tidemill.steward.evidence.limits import plain, within
+from tidemill.steward.evidence.limits import within
 
 BETS = 0.8 * 2.0 ** -np.arange(6)
 """Shares of the largest bet that cannot ruin. Over these the wealth is averaged, so no bet depends on the order."""
@@ -63,12 +62,11 @@ class MeanEvidence:
     low: float = 0.0
     high: float = 1.0
     carried: np.ndarray = field(default_factory=lambda: np.zeros(()))
-    count: int = 0
-    growth: np.ndarray = field(default_factory=lambda: np.zeros(len(BETS)))
-    highest: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    count: int = field(init=False, default=0)
+    growth: np.ndarray = field(init=False, default_factory=lambda: np.zeros(len(BETS)))
+    highest: np.ndarray = field(init=False, default_factory=lambda: np.zeros(()))
 
     def __post_init__(self) -> None:
-        self.carried, self.growth, self.highest = map(np.asarray, (self.carried, self.growth, self.highest))
         if not self.low < self.mean < self.high:
             raise SettingsError(
                 "The mean to be refuted lies inside the bounds of the values",
@@ -99,14 +97,6 @@ class MeanEvidence:
     def log_e(self) -> np.ndarray:
         """The log evidence after the last value [...]."""
         return np.asarray(self.carried + _wealth(self.growth))
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `MeanEvidence(**state)` makes the same evidence of."""
-        return plain(self)
-
-    def again(self, state: Mapping[str, Any]) -> "MeanEvidence":
-        """Return the evidence that `state` was taken of."""
-        return MeanEvidence(**state)
 
 
 def _wealth(growth: np.ndarray) -> np.ndarray:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.errors import SettingsError
-from tidemill.steward.evidence.limits import plain, require_positive, require_share, within
+from tidemill.steward.evidence.limits import require_positive, require_share, within
 
 
 def _zero() -> np.ndarray:
@@ -41,19 +40,17 @@ class MeanBounds:
     """
 
     alpha: float
-    count: int = 0
-    total: np.ndarray = field(default_factory=_zero)
-    squares: np.ndarray = field(default_factory=_zero)
-    weight: np.ndarray = field(default_factory=_zero)
-    weighted: np.ndarray = field(default_factory=_zero)
-    penalty: np.ndarray = field(default_factory=_zero)
-    lower: np.ndarray = field(default_factory=_zero)
-    upper: np.ndarray = field(default_factory=lambda: np.ones(()))
+    count: int = field(init=False, default=0)
+    total: np.ndarray = field(init=False, default_factory=_zero)
+    squares: np.ndarray = field(init=False, default_factory=_zero)
+    weight: np.ndarray = field(init=False, default_factory=_zero)
+    weighted: np.ndarray = field(init=False, default_factory=_zero)
+    penalty: np.ndarray = field(init=False, default_factory=_zero)
+    lower: np.ndarray = field(init=False, default_factory=_zero)
+    upper: np.ndarray = field(init=False, default_factory=lambda: np.ones(()))
 
     def __post_init__(self) -> None:
         require_share("alpha", self.alpha)
-        for name in ("total", "squares", "weight", "weighted", "penalty", "lower", "upper"):
-            setattr(self, name, np.asarray(getattr(self, name)))
 
     def update(self, values: Any) -> tuple[np.ndarray, np.ndarray]:
         """Take in values [..., n] and return the lower and the upper bound after each of them, both [..., n].
@@ -84,10 +81,6 @@ class MeanBounds:
             self.lower, self.upper = lower[..., -1], upper[..., -1]
         return lower, upper
 
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `MeanBounds(**state)` makes the same bounds of."""
-        return plain(self)
-
 
 @dataclass(kw_only=True, slots=True)
 class LargeSampleBounds:
@@ -98,14 +91,9 @@ class LargeSampleBounds:
     assume independent values with more than two moments. The stated probability is approached rather than kept: the
     later the first look, the closer it is, so take the first look after some hundred values.
 
-    Bounds over parts of a stream merge to those over all of it, exactly but for rounding.
-
     >>> import numpy as np
-    >>> losses = np.random.default_rng(0).exponential(0.4, 1000)
-    >>> bounds, rest = (LargeSampleBounds(alpha=0.05, tightest_at=1000) for _ in range(2))
-    >>> bounds.update(losses[:600])
-    >>> rest.update(losses[600:])
-    >>> bounds.merge(rest)
+    >>> bounds = LargeSampleBounds(alpha=0.05, tightest_at=1000)
+    >>> bounds.update(np.random.default_rng(0).exponential(0.4, 1000))
     >>> lower, upper = bounds.interval()
     >>> round(lower, 2), round(upper, 2)
     (0.37, 0.45)
@@ -126,37 +114,21 @@ class LargeSampleBounds:
         require_positive("tightest_at", self.tightest_at)
 
     def update(self, values: Any) -> None:
-        """Take in values [n], or a single one.
+        """Take in values [n], or a single one, as Chan, Golub & LeVeque do, Algorithms for computing the sample
+        variance (1983).
 
         Raises:
             SettingsError: one is not a finite number.
         """
         array = within(values, -np.finfo(np.float64).max, np.finfo(np.float64).max)
-        if len(array):
-            self._add(len(array), float(array.mean()), float(np.square(array - array.mean()).sum()))
-
-    def _add(self, count: int, mean: float, squares: float) -> None:
-        """Merge moments as Chan, Golub & LeVeque do, Algorithms for computing the sample variance (1983)."""
+        if not (count := len(array)):
+            return
         everything = self.count + count
-        shift = mean - self.mean
+        shift = float(array.mean()) - self.mean
+        squares = float(np.square(array - array.mean()).sum())
         self.squares += squares + shift**2 * self.count * count / everything
         self.mean += shift * count / everything
         self.count = everything
-
-    def merge(self, other: "LargeSampleBounds") -> None:
-        """Take in all that another one has seen.
-
-        Raises:
-            SettingsError: the other's bounds are of another kind.
-        """
-        if (self.alpha, self.tightest_at) != (other.alpha, other.tightest_at):
-            raise SettingsError(
-                "Bounds are merged with bounds of the same alpha and tightest_at",
-                observed=f"{other.alpha} and {other.tightest_at}",
-                remedy=f"make both with {self.alpha} and {self.tightest_at}",
-            )
-        if other.count:
-            self._add(other.count, other.mean, other.squares)
 
     def interval(self) -> tuple[float, float]:
         """Return the lower and the upper bound; both are infinite before the second value."""
@@ -167,7 +139,3 @@ class LargeSampleBounds:
         width = np.sqrt(2 * (growth + 1) / growth * np.log(np.sqrt(growth + 1) / self.alpha) / self.count)
         half = float(np.sqrt(self.squares / self.count) * width)
         return self.mean - half, self.mean + half
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `LargeSampleBounds(**state)` makes the same bounds of."""
-        return plain(self)

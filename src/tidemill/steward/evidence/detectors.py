@@ -1,8 +1,8 @@
 """Detectors of a rise: evidence that the mean of a stream in [0, 1] went up at some time, and since when.
 
-They are Shiryaev–Roberts and CUSUM statistics that are made of e-processes: Shin, Ramdas & Rinaldo, E-detectors: a
+They are Shiryaev–Roberts statistics that are made of e-processes: Shin, Ramdas & Rinaldo, E-detectors: a
 nonparametric framework for sequential change detection (NEJSDS, 2023). A bettor starts at every moment, and the wealth
-of all of them is summed, or the largest is taken; so nobody has to say beforehand when the change comes.
+of all of them is summed; so nobody has to say beforehand when the change comes.
 
 Assumes that, given the past, the mean of every value is at most the baseline or, where that is estimated, the same
 unknown constant. Then P(alarm among the first `within` values) ≤ alpha; with `anytime`, P(alarm, ever) ≤ alpha.
@@ -12,23 +12,18 @@ losses than for small ones, and for a baseline that is estimated while it falls.
 """
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from tidemill.steward.evidence.limits import NOTHING, log_mean, plain, require_positive, require_share, within
+from tidemill.steward.evidence.limits import NOTHING, at_peak, log_mean, require_positive, require_share, within
 
 RISES = np.log([1.2, 1.4, 1.7, 2.2, 3.5])
 """Log odds ratios of the alternatives, over which evidence is averaged: .10 to .118, .135, .159, .196 and .28."""
 
 
-class Rule(StrEnum):
-    """How the evidence of all starts becomes one number: by their sum, or by the largest, as CUSUM does, which alarms
-    later."""
-
-    SUM = "sum"
-    LARGEST = "largest"
+def _zero() -> np.ndarray:
+    return np.zeros(())
 
 
 def _nothing() -> np.ndarray:
@@ -65,9 +60,7 @@ class RiseDetector:
     Attributes:
         baseline: the mean that may not be exceeded; None: whatever it is, it may not rise.
         burn_in: first values that only inform the estimated baseline; nothing is detected among them.
-        guess, guess_weight: sum and number of values known beforehand, such as those of the reference profile.
-            They make detection sooner where they are right, and no alarm false where they are wrong.
-        burnt: values of the burn-in that were seen.
+        burnt, burnt_sum: number and sum of the values of the burn-in that were seen.
         total, peak: log sum and largest of the bets over starts [..., 5]; peak's start is `since`, counted from 1.
         price: log likelihood of the running mean's forecasts; seen: sum of values after the burn-in.
         log_statistic: at the last value; an alarm is a statistic of at least log_threshold.
@@ -78,25 +71,21 @@ class RiseDetector:
     anytime: bool = False
     baseline: float | None = None
     burn_in: int = 500
-    rule: Rule = Rule.SUM
-    guess: np.ndarray = field(default_factory=lambda: np.zeros(()))
-    guess_weight: float = 0.0
-    count: int = 0
-    burnt: int = 0
-    seen: np.ndarray = field(default_factory=lambda: np.zeros(()))
-    price: np.ndarray = field(default_factory=lambda: np.zeros(()))
-    total: np.ndarray = field(default_factory=_nothing)
-    peak: np.ndarray = field(default_factory=_nothing)
-    since: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
-    log_statistic: np.ndarray = field(default_factory=lambda: np.asarray(NOTHING))
+    count: int = field(init=False, default=0)
+    burnt: int = field(init=False, default=0)
+    burnt_sum: np.ndarray = field(init=False, default_factory=_zero)
+    seen: np.ndarray = field(init=False, default_factory=_zero)
+    price: np.ndarray = field(init=False, default_factory=_zero)
+    total: np.ndarray = field(init=False, default_factory=_nothing)
+    peak: np.ndarray = field(init=False, default_factory=_nothing)
+    since: np.ndarray = field(init=False, default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
+    log_statistic: np.ndarray = field(init=False, default_factory=lambda: np.asarray(NOTHING))
 
     def __post_init__(self) -> None:
         require_share("alpha", self.alpha)
         require_positive("within", self.within)
         if self.baseline is not None:
             require_share("The baseline", self.baseline)
-        for name in ("guess", "seen", "price", "total", "peak", "since", "log_statistic"):
-            setattr(self, name, np.asarray(getattr(self, name)))
 
     @property
     def log_threshold(self) -> float:
@@ -111,8 +100,7 @@ class RiseDetector:
     @property
     def began(self) -> np.ndarray:
         """The value, counted from 1, since which a rise is likeliest [...]; 0 before the first bet."""
-        best = np.argmax(self.peak, axis=-1)[..., None]
-        return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
+        return at_peak(self.since, self.peak)
 
     def update(self, values: Any, counts: Any = 1) -> np.ndarray:
         """Take in values [..., n] and return the log statistic after each of them; NOTHING during the burn-in.
@@ -129,9 +117,8 @@ class RiseDetector:
         number = np.broadcast_to(number, array.shape[-1:])
         before = self.count + np.cumsum(number) - number
         first = 0 if self.baseline is not None else int(np.searchsorted(before, self.burn_in))
-        self.guess = self.guess + array[..., :first].sum(axis=-1)
+        self.burnt_sum = self.burnt_sum + array[..., :first].sum(axis=-1)
         burnt = int(number[:first].sum())
-        self.guess_weight += burnt
         self.burnt += burnt
         self.count += burnt
         path = np.full(array.shape, NOTHING)
@@ -145,13 +132,13 @@ class RiseDetector:
         number = self.count - self.burnt + np.cumsum(counts)
         sums = self.seen[..., None] + np.cumsum(array, axis=-1)
         if self.baseline is None:
-            expected = (0.5 + self.guess[..., None] + sums - array) / (self.guess_weight + 1 + number - counts)
+            expected = (0.5 + self.burnt_sum[..., None] + sums - array) / (self.burnt + 1 + number - counts)
             forecast = array * np.log(expected) + (counts - array) * np.log1p(-expected)
             paid = self.price[..., None] + np.cumsum(forecast, axis=-1)
-            known = paid - _best_likelihood(sums, number)
+            constant = paid - _best_likelihood(sums, number)
         else:
             expected = np.full(array.shape, self.baseline)
-            paid, known = np.zeros(array.shape), np.zeros(array.shape)
+            paid, constant = np.zeros(array.shape), np.zeros(array.shape)
         gain = array[..., None] * RISES - counts[:, None] * np.log1p(expected[..., None] * np.expm1(RISES))
         gains = np.cumsum(gain, axis=-2)
         entry = np.log(self._weights(number, counts))[:, None] - (gains - gain)
@@ -163,19 +150,13 @@ class RiseDetector:
         self.total, self.peak = total[..., -1, :] + gains[..., -1, :], peak[..., -1, :] + gains[..., -1, :]
         self.seen, self.price = sums[..., -1], paid[..., -1]
         self.count += int(counts.sum())
-        over_starts = total if self.rule == Rule.SUM else peak
-        return np.asarray(known + log_mean(over_starts[..., 1:, :] + gains))
+        return np.asarray(constant + log_mean(total[..., 1:, :] + gains))
 
     def _weights(self, number: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Of the starts at the values of each entry, all or the first of them; `number` values were there after it."""
-        before, starts = number - counts, counts if self.rule == Rule.SUM else np.ones(len(counts))
+        """Of the starts at all values of each entry; `number` values were there after it."""
         if not self.anytime:
-            return starts
-        return np.asarray(self.within * starts / ((before + self.within) * (before + starts + self.within)))
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `RiseDetector(**state)` makes the same detector of."""
-        return plain(self)
+            return counts
+        return np.asarray(self.within * counts / ((number - counts + self.within) * (number + self.within)))
 
 
 def _accumulated(operation: np.ufunc, before: np.ndarray, entry: np.ndarray) -> np.ndarray:

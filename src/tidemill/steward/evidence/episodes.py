@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill.steward.evidence.limits import NOTHING, log_mean, plain, require_positive
+from tidemill.steward.evidence.limits import NOTHING, at_peak, log_mean, require_positive
 
 STEPS = np.array([0.01, 0.03, 0.1, 0.3, 0.6, 0.95])
 """Alternatives to a rate: so much of the way from the baseline to 1."""
@@ -62,8 +62,6 @@ class Episodes:
 
     def __post_init__(self) -> None:
         require_positive("half", self.half)
-        for name in ("total", "peak", "since", "alarmed"):
-            setattr(self, name, np.asarray(getattr(self, name)))
 
     def update(self, gain: np.ndarray, begin: int) -> np.ndarray:
         """Take in one more period and return the log evidence after it [subjects].
@@ -88,12 +86,7 @@ class Episodes:
     @property
     def began(self) -> np.ndarray:
         """When the change probably began, microseconds since 1970 [subjects]; 0 before the first period."""
-        best = np.argmax(self.peak, axis=-1)[..., None]
-        return np.asarray(np.take_along_axis(np.broadcast_to(self.since, self.peak.shape), best, axis=-1)[..., 0])
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `Episodes(**state)` makes the same of."""
-        return plain(self)
+        return at_peak(self.since, self.peak)
 
 
 def rate_gains(found: np.ndarray, rows: np.ndarray, baseline: np.ndarray) -> np.ndarray:

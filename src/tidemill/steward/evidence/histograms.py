@@ -7,7 +7,7 @@ a million; the smaller one only shows less.
 
 Assumes that rows are independent of each other, and that the mix of each hour is that of the reference. Void where rows
 come in clusters: a storm is not a thousand independent flights, so count clusters, or weigh whole days. Void also where
-the mix depends on hour and weekday: then give one row of counts for each of them, as `strata`.
+the mix depends on hour and weekday: then look at whole weeks.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tidemill.errors import SettingsError
-from tidemill.steward.evidence.limits import NOTHING, log_mean, plain, require_positive, require_share
+from tidemill.steward.evidence.limits import NOTHING, log_mean, require_positive, require_share
 
 _SIZES = 0.05 * 2.0 ** np.arange(6)
 SHIFTS = np.concatenate([-_SIZES, _SIZES])
@@ -53,7 +53,7 @@ class HistogramEvidence:
     0.25
 
     Attributes:
-        reference: counts [bins], or [strata, bins], as the profile has them (missing is a bin).
+        reference: counts [bins], as the profile has them (missing is a bin).
         ordered: whether the bins lie along a line.
         half: the looks among which half of the weight is spread.
         log_e: log of the running sum.
@@ -69,6 +69,11 @@ class HistogramEvidence:
         require_positive("half", self.half)
         self.reference = self._counts(self.reference)
 
+    @property
+    def sets(self) -> np.ndarray:
+        """Which bins each set has [sets, bins], in the order in which `look` returns them."""
+        return bin_sets(len(self.reference), ordered=self.ordered)
+
     def look(self, live: Any) -> np.ndarray:
         """Add a window to the running sum, and return its own log evidence by set of bins [sets].
 
@@ -81,12 +86,11 @@ class HistogramEvidence:
         counts = self._counts(live)
         if counts.shape != self.reference.shape:
             raise SettingsError(
-                "Live counts have the reference's bins and strata",
+                "Live counts have the reference's bins",
                 observed=f"{counts.shape} and {self.reference.shape}",
                 remedy="count over the bins of the reference profile",
             )
-        sets = bin_sets(counts.shape[-1], ordered=self.ordered)
-        found = log_mean(set_evidence(counts, self.reference, sets))
+        found = log_mean(set_evidence(counts, self.reference, self.sets))
         self.looks += 1
         weight = self.half / ((self.looks - 1 + self.half) * (self.looks + self.half))
         self.log_e = float(np.logaddexp(self.log_e, np.log(weight) + log_mean(found)))
@@ -95,19 +99,14 @@ class HistogramEvidence:
     def distance(self, live: Any) -> float:
         """Return the size of the effect: the share of rows that would have to move for both to be alike.
 
-        It is the total variation distance, between 0 and 1, averaged over the strata by their live rows.
+        It is the total variation distance, between 0 and 1; 0 without live rows.
         """
         counts = self._counts(live)
-        shares, expected = (part / np.maximum(part.sum(axis=-1, keepdims=True), 1) for part in (counts, self.reference))
-        apart = np.abs(shares - expected).sum(axis=-1) / 2
-        return float((apart * counts.sum(axis=-1)).sum() / max(counts.sum(), 1))
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `HistogramEvidence(**state)` makes the same evidence of."""
-        return plain(self)
+        shares, expected = (part / max(part.sum(), 1) for part in (counts, self.reference))
+        return float(np.abs(shares - expected).sum() / 2) if counts.any() else 0.0
 
     def _counts(self, counts: Any) -> np.ndarray:
-        found = np.atleast_2d(np.asarray(counts, dtype=np.float64))
+        found = np.asarray(counts, dtype=np.float64)
         if found.shape[-1] < 2 or not (found >= 0).all():
             raise SettingsError(
                 "Counts are 0 or greater, over two bins at least",
@@ -132,10 +131,8 @@ def bin_sets(bins: int, *, ordered: bool) -> np.ndarray:
 def set_evidence(live: np.ndarray, reference: np.ndarray, sets: np.ndarray) -> np.ndarray:
     """Return log e-values [..., sets, shifts] for many windows at once.
 
-    Strata are independent given their margins, so that their logs are added up.
-
     Args:
-        live, reference: counts [..., strata, bins].
+        live, reference: counts [..., bins].
         sets: which bins each set has [sets, bins], from `bin_sets`.
     """
     inside = (live @ sets.T)[..., None]
@@ -148,7 +145,7 @@ def set_evidence(live: np.ndarray, reference: np.ndarray, sets: np.ndarray) -> n
     bound = np.minimum(bound, both * SHIFTS + (everything - rows) * np.log1p(chosen * down))
     bound = np.minimum(bound, both * np.log1p(share * up))
     bound = np.minimum(bound, rows * SHIFTS + (everything - both) * np.log1p(share * down))
-    return np.asarray((inside * SHIFTS - bound).sum(axis=-3))
+    return np.asarray(inside * SHIFTS - bound)
 
 
 def e_bh(log_e: Any, alpha: float) -> np.ndarray:

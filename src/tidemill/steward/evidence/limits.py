@@ -1,10 +1,9 @@
-"""What evidence may be given, and how it is stored.
+"""What evidence may be given.
 
 The guarantees of this package rest on values that lie inside stated limits, so every entrance checks them here. Logs
 take the place of e-values throughout, as those get larger than any floating-point number.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -60,12 +59,10 @@ def within(values: Any, low: float, high: float) -> np.ndarray:
     return array
 
 
-def plain(evidence: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass as JSON can hold them; `type(evidence)(**plain(evidence))` makes it again."""
-    found = asdict(evidence)
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray | np.generic) else value for name, value in found.items()
-    }
+def at_peak(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
+    """Return the value [...] beside the highest peak, over the last axis of both."""
+    best = np.argmax(peak, axis=-1)[..., None]
+    return np.asarray(np.take_along_axis(np.broadcast_to(values, peak.shape), best, axis=-1)[..., 0])
 
 
 def log_mean(logs: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ of these differences, which is negative where the challenger is better:
 The tests are the e-processes of betting.py or, for those who fix their looks in advance, those of sequential.py.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -87,10 +86,6 @@ class Question:
         return {name: self.alpha if name == Verdict.BETTER else against for name in self.nulls}
 
 
-def _empty() -> dict[str, MeanEvidence | PlannedTest]:
-    return {}
-
-
 @dataclass(kw_only=True, slots=True)
 class DifferenceEvidence:
     """The tests of a question over differences in [−reach, reach]: e-processes (betting.py), or looks by a plan.
@@ -112,23 +107,27 @@ class DifferenceEvidence:
 
     Attributes:
         earlier: the number of differences in the stages before this one.
-        tests: by what they would show: better, worse, futile.
+        tests, planned: by what they would show (better, worse, futile): those of betting, or those by a plan.
     """
 
-    question: Question
+    question: Question = field(default_factory=Question)
     reach: float = 1.0
     earlier: int = 0
-    tests: dict[str, MeanEvidence | PlannedTest] = field(default_factory=_empty)
+    tests: dict[str, MeanEvidence] = field(default_factory=dict)
+    planned: dict[str, PlannedTest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_positive("reach", self.reach)
         plan, alphas = self.question.plan, self.question.alphas
-        for name, (mean, rises) in self.question.nulls.items() if not self.tests else ():
-            self.tests[name] = (
-                MeanEvidence(mean=mean, rises=rises, low=-self.reach, high=self.reach)
-                if plan is None
-                else PlannedTest(mean=mean, rises=rises, alpha=alphas[name], plan=plan)
-            )
+        for name, (mean, rises) in self.question.nulls.items() if not self._every else ():
+            if plan is None:
+                self.tests[name] = MeanEvidence(mean=mean, rises=rises, low=-self.reach, high=self.reach)
+            else:
+                self.planned[name] = PlannedTest(mean=mean, rises=rises, alpha=alphas[name], plan=plan)
+
+    @property
+    def _every(self) -> dict[str, MeanEvidence | PlannedTest]:
+        return {**self.tests, **self.planned}
 
     def update(self, differences: Any) -> None:
         """Take in differences [n].
@@ -137,13 +136,18 @@ class DifferenceEvidence:
             SettingsError: a difference is larger than the reach.
         """
         values = within(differences, -self.reach, self.reach)
-        for test in self.tests.values():
+        for test in self._every.values():
             test.update(values)
 
     @property
     def count(self) -> int:
         """The number of differences in all stages."""
-        return self.earlier + self.tests["better"].count
+        return self.earlier + self._every["better"].count
+
+    @property
+    def log_e(self) -> dict[str, float]:
+        """The log evidence of each test after the last difference."""
+        return {name: float(test.log_e) for name, test in self._every.items()}
 
     def shows(self, name: str) -> bool:
         """Return whether a test shows what it would show.
@@ -151,7 +155,7 @@ class DifferenceEvidence:
         "Better" counts from the first time that it was shown, as alpha bounds the probability of that. What speaks
         against the challenger must still do so now.
         """
-        test = self.tests.get(name)
+        test = self._every.get(name)
         if test is None:
             return False
         if isinstance(test, PlannedTest):
@@ -163,33 +167,21 @@ class DifferenceEvidence:
         """The log evidence from which on each test shows what it would show."""
         return {
             name: test.log_threshold if isinstance(test, PlannedTest) else float(-np.log(self.question.alphas[name]))
-            for name, test in self.tests.items()
+            for name, test in self._every.items()
         }
 
-    def next_stage(self, *, reach: float) -> "DifferenceEvidence":
-        """Return the evidence of the stage that follows, with other traffic.
+    def next_stage(self, *, question: Question, reach: float) -> "DifferenceEvidence":
+        """Return the evidence of the stage that follows, with other traffic; its question has the same `better`.
 
         "Better" goes on from what it has won so far: a product of the evidence of stages is evidence, as that of each
         stage holds whatever the stages before showed (Grünwald, de Heide & Koolen, Safe testing, JRSS B 2024). What
         speaks against the challenger begins anew: good behaviour in shadow is no credit for harm to users.
         """
-        following = DifferenceEvidence(question=self.question, reach=reach, earlier=self.count)
-        test = following.tests[Verdict.BETTER]
-        if isinstance(test, MeanEvidence):  # evidence by a plan is of one stage
-            test.carried = test.highest = np.asarray(self.tests[Verdict.BETTER].log_e)
+        following = DifferenceEvidence(question=question, reach=reach, earlier=self.count)
+        if following.tests:  # evidence by a plan is of one stage
+            test = following.tests[Verdict.BETTER]
+            test.carried = test.highest = np.asarray(self._every[Verdict.BETTER].log_e)
         return following
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `restored(question, state)` makes the same of; the policy has the question."""
-        tests = {name: test.state() for name, test in self.tests.items()}
-        return {"reach": self.reach, "earlier": self.earlier, "tests": tests}
-
-
-def restored(question: Question, state: Mapping[str, Any]) -> DifferenceEvidence:
-    """Return the evidence that `state` was taken of."""
-    found = DifferenceEvidence(question=question, reach=state["reach"], earlier=state["earlier"])
-    found.tests = {name: test.again(state["tests"][name]) for name, test in found.tests.items()}
-    return found
 
 
 def weighted_differences(losses: Any, challenged: Any, *, share: Any, centre: Any = 0.5) -> np.ndarray:

@@ -118,10 +118,10 @@ def _loss(metrics: Sequence[Mapping[str, Any]], level: float, rows: int) -> tupl
 def _apart(baselines: Sequence[Mapping[str, Any]], gate: Mapping[str, Any]) -> float | None:
     """Deviation of a row's difference in loss between two models that are no constants: the smallest that is known."""
     trivial = next((one["comparison"] for one in baselines if one["name"] == _BASELINE), None)
-    known = [one["comparison"] for one in baselines if one["name"] != _BASELINE]
+    comparisons = [one["comparison"] for one in baselines if one["name"] != _BASELINE]
     if gate.get("comparison") and (trivial is None or gate["comparison"]["difference"] != trivial["difference"]):
-        known.append(gate["comparison"])  # with the champion before it
-    found = [_deviation(one["lower"], one["upper"], one["level"], one["rows"]) for one in known]
+        comparisons.append(gate["comparison"])  # with the champion before it
+    found = [_deviation(one["lower"], one["upper"], one["level"], one["rows"]) for one in comparisons]
     return min((one for one in found if one > 0 and isfinite(one)), default=None)
 
 

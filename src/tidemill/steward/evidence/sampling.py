@@ -1,14 +1,11 @@
 """A stream of rows in blocks of one size, or thinned to a bounded number of rows.
 
 Both give the same rows however the stream was cut into parts when it came. Sums of floating-point numbers depend on how
-they are cut, and decisions must not: who weighs the same records again comes to the same evidence, to the last bit.
+they are cut, and decisions must not: the same records that are weighed again give the same evidence, to the last bit.
 """
 
-import base64
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -46,26 +43,6 @@ class Blocks:
         columns, self.waiting = self.waiting, []
         if columns and len(columns[0]):
             yield columns
-
-    def state(self) -> list[Any]:
-        """Return what JSON can hold and `Blocks(waiting=[unpacked(column) for column in state])` makes the same of."""
-        return [packed(column) for column in self.waiting]
-
-
-def packed(array: np.ndarray) -> list[Any]:
-    """Return an array as JSON can hold it.
-
-    >>> import numpy as np
-    >>> unpacked(packed(np.array([1.5, 2.5]))).tolist()
-    [1.5, 2.5]
-    """
-    return [array.dtype.str, list(array.shape), base64.b64encode(zlib.compress(array.tobytes())).decode()]
-
-
-def unpacked(kept: list[Any]) -> np.ndarray:
-    """Return the array that was `packed`."""
-    kind, shape, text = kept
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=kind).reshape(shape)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -107,14 +84,3 @@ class Thinned:
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()), ()))
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `restored(state)` makes the same of."""
-        arrays = {name: packed(array) for name, array in self.arrays.items()}
-        return {"most": self.most, "seen": self.seen, "stride": self.stride, "arrays": arrays}
-
-
-def restored(state: Mapping[str, Any]) -> Thinned:
-    """Return the thinned stream that `state` was taken of."""
-    arrays = {name: unpacked(kept) for name, kept in state["arrays"].items()}
-    return Thinned(**{**state, "arrays": arrays})

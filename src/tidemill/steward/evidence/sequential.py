@@ -11,13 +11,12 @@ void. Where all this is known in advance, such a test decides sooner than eviden
 not, it is worth nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -132,13 +131,13 @@ class PlannedTest:
     rises: bool
     alpha: float
     plan: Plan
-    count: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-    looked: int = 0
-    crossed: bool = False
-    log_e: float = 0.0
-    log_threshold: float = np.inf
+    count: int = field(init=False, default=0)
+    total: float = field(init=False, default=0.0)
+    squares: float = field(init=False, default=0.0)
+    looked: int = field(init=False, default=0)
+    crossed: bool = field(init=False, default=False)
+    log_e: float = field(init=False, default=0.0)
+    log_threshold: float = field(init=False, default=np.inf)
 
     def __post_init__(self) -> None:
         if not self.looked:
@@ -163,17 +162,8 @@ class PlannedTest:
         level = _levels(self.plan, self.alpha)[self.looked]
         p_value = max(_NORMAL.cdf(-z), 1e-300)
         self.log_e, self.log_threshold = -float(np.log(p_value)), -float(np.log(level))
-        self.crossed |= p_value <= level
+        self.crossed |= bool(p_value <= level)
         self.looked += 1
-
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `again(state)` makes the same test of."""
-        names = ("count", "total", "squares", "looked", "crossed", "log_e", "log_threshold")
-        return {name: getattr(self, name) for name in names}
-
-    def again(self, state: Mapping[str, Any]) -> "PlannedTest":
-        """Return the test that `state` was taken of, with this one's plan."""
-        return replace(self, **state)
 
 
 @lru_cache(16)

@@ -97,8 +97,8 @@ class Trained:
     known_before: datetime
 
 
-def check(records: Records, settings: RetrainSettings, schema: Schema) -> datetime:
-    """Whether a retraining is worth its while; gives the newest record's moment.
+def check(records: Records, settings: RetrainSettings, schema: Schema) -> None:
+    """Whether a retraining is worth its while.
 
     Raises:
         QualityError: there are too few labelled records, or all with the same label.
@@ -117,13 +117,12 @@ def check(records: Records, settings: RetrainSettings, schema: Schema) -> dateti
             remedy="look at what sends the labels",
         )
     time = schema.only(Role.TIME)
-    if time is None or time.kind is not Kind.TIMESTAMP or records.newest is None:
+    if time is None or time.kind is not Kind.TIMESTAMP:
         raise SettingsError(
             "A retraining splits by time, so the model's table needs a column of timestamps as data.time",
             observed="no such column" if time is None else f"{time.name!r} is {time.kind}",
             remedy="train a champion with data.time=COLUMN first",
         )
-    return records.newest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

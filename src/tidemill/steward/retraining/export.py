@@ -25,11 +25,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """What was exported. newest: the latest moment of prediction; varied: the truths are not all the same.
-    before: only records of earlier moments were."""
+    """What was exported. varied: the truths are not all the same. before: only records of earlier moments were."""
 
     rows: int
-    newest: datetime | None
     varied: bool
     before: datetime
 
@@ -79,7 +77,10 @@ def export_records(
             observed=f"{file}: {error.strerror or error}",
             remedy="make room or give permission there",
         ) from error
-    return _summary(file, schema, target, enough.before)
+    truth = pl.col(target.name)
+    written = pl.scan_parquet(file, glob=False).select(pl.len().alias("rows"), truth.min() != truth.max())
+    rows, varied = written.collect(engine="streaming").row(0)
+    return Records(rows=rows, varied=bool(varied), before=enough.before)
 
 
 def _shown(schema: Schema, settings: LedgerSettings) -> list[Column]:
@@ -116,20 +117,6 @@ def _truth(target: Column) -> pl.Expr:
     name = target.name
     text = values.read(Column(name="true_label", kind=target.kind), pl.String())
     return (pl.coalesce("true_value", text) if target.kind is Kind.NUMERIC else text).alias(name)
-
-
-def _summary(file: Path, schema: Schema, target: Column, before: datetime) -> Records:
-    written = pl.scan_parquet(file, glob=False)
-    time = schema.only(Role.TIME)
-    timed = time is not None and time.kind is Kind.TIMESTAMP
-    truth = pl.col(target.name)
-    newest = pl.col(time.name).max() if time is not None and timed else pl.lit(None)
-    rows, latest, varied = (
-        written.select(pl.len().alias("rows"), newest.alias("newest"), (truth.min() != truth.max()).alias("varied"))
-        .collect(engine="streaming")
-        .row(0)
-    )
-    return Records(rows=rows, newest=latest, varied=bool(varied), before=before)
 
 
 def newest(file: Path, schema: Schema, most: int) -> list[datetime]:

@@ -1,7 +1,7 @@
 """Whether a retraining can come to anything yet: whether enough labelled records are old enough for its gate."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.errors import QualityError
@@ -15,12 +15,11 @@ from tidemill.steward.retraining.command import RetrainSettings
 class Readiness:
     """needed, present: labelled records that are old enough; needed is None where nothing says how many that is.
 
-    expected: when there are enough, at the pace of those that are there. why: it is not worth its while yet; "": it is.
+    why: it is not worth its while yet, and when it may be, at the pace of the records that are there; "": it is.
     """
 
     needed: int | None = None
     present: int | None = None
-    expected: datetime | None = None
     why: str = ""
 
 
@@ -43,13 +42,13 @@ def look(
     need = power.needed(champion, settings.command, gain)
     if need is None or found.labelled >= need.records:
         return Readiness(needed=need.records if need else None, present=found.labelled)
-    expected = None
+    when = ""
     if found.first is not None and found.labelled and found.before > found.first:
         pace = (found.before - found.first) / found.labelled
         expected = horizon.until + _bounded(pace, need.records - found.labelled)
-    when = f"; at this pace there are enough about {expected:%Y-%m-%d}" if expected else ""
+        when = f"; at this pace there are enough about {expected:%Y-%m-%d}"
     why = f"{need}. {found.labelled:,} labelled records are old enough, of {need.records:,}{when}"
-    return Readiness(needed=need.records, present=found.labelled, expected=expected, why=why)
+    return Readiness(needed=need.records, present=found.labelled, why=why)
 
 
 def _bounded(pace: timedelta, records: int) -> timedelta:

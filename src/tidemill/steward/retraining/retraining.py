@@ -110,7 +110,7 @@ class Retraining:
             return state
         with _usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with _held(self.folder / LOCK) as lock:
+        with _locked(self.folder / LOCK) as lock:
             if lock is None:  # by the training, or by another steward at this very moment
                 return self._waited()
             if (state := self.state()).ended:
@@ -248,7 +248,7 @@ def _usable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[int | None]:
+def _locked(path: Path) -> Iterator[int | None]:
     """An exclusive lock on a file, which also falls when its holders are killed; None where somebody has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -23,7 +23,7 @@ LOCK = "lock"
 """In the folder: whoever holds it runs, or looks after, the retraining."""
 _TAIL = 8192  # bytes
 _LONGEST = 400  # characters
-_TOLD = re.compile(r"^[\w.]*Error: .+", re.MULTILINE)
+_ERROR = re.compile(r"^[\w.]*Error: .+", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +180,6 @@ def _said(log: Path) -> str:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    places = [one.start() for one in _TOLD.finditer(text)]
-    told = " ".join(text[places[-1] :].split()) if places else ""
-    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]} …"
+    starts = [one.start() for one in _ERROR.finditer(text)]
+    said = " ".join(text[starts[-1] :].split()) if starts else ""
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"

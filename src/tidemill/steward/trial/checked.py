@@ -7,18 +7,20 @@ verdict. A client with more than `trial.client_share` of the records is believed
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import polars as pl
 
 from tidemill.errors import listed
 from tidemill.steward.evidence.paired import Verdict
+from tidemill.steward.losses import Loss
 from tidemill.steward.policy import LabelSettings, TrialSettings
+from tidemill.steward.trial import trial
 from tidemill.steward.trial.comparison import Comparison
 from tidemill.steward.trial.trial import Trial
-from tidemill.steward.watch import Losses, Reading, Severity
+from tidemill.steward.watch import Reading, Severity
 
 GROUPS = 20
 """From the 21st client on, each is left out together with one that came before: this bounds the work."""
@@ -27,8 +29,16 @@ _NO_KEY = ""
 
 
 @dataclass(kw_only=True, slots=True)
-class CheckedTrial:
-    """The trial of all records, and beside it the same trial without the records of each client.
+class Carried(trial.Carried):
+    """The same of a checked trial."""
+
+    without: dict[str, trial.Carried] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class State:
+    """All that a checked trial keeps.
 
     Attributes:
         whole: of all records.
@@ -37,52 +47,61 @@ class CheckedTrial:
         labelled, contradicted: records that were taken, and those for which labels of different content have come.
     """
 
-    rules: TrialSettings
-    labels: LabelSettings
-    whole: Trial
-    without: dict[str, Trial] = field(default_factory=dict)
+    whole: trial.State
+    without: dict[str, trial.State] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     labelled: int = 0
     contradicted: int = 0
 
-    @classmethod
-    def begin(
-        cls,
+
+class CheckedTrial:
+    """The trial of all records, and beside it the same trial without the records of each client.
+
+    carried: of the stage before, whose evidence goes on; only a canary's does.
+    """
+
+    def __init__(
+        self,
         rules: TrialSettings,
         labels: LabelSettings,
         comparison: Comparison,
-        losses: Losses,
-        carried: Mapping[str, Any] | None = None,
-    ) -> "CheckedTrial":
-        """carried: `carried()` of the stage before, whose evidence goes on; only a canary's does."""
-        one = cls(rules=rules, labels=labels, whole=Trial.begin(rules, comparison, losses, carried))
-        if carried is not None and "groups" in carried:
-            one.groups = dict(carried["groups"])
-            parts = carried["without"].items()
-            one.without = {group: Trial.begin(rules, comparison, losses, part) for group, part in parts}
-        return one
+        losses: Loss,
+        carried: Carried | None = None,
+    ) -> None:
+        self.rules, self.labels, self.comparison, self._losses = rules, labels, comparison, losses
+        self.state = State(whole=Trial.begin(rules, comparison, losses, carried).state)
+        for group, part in carried.without.items() if carried is not None else ():
+            self.state.without[group] = Trial.begin(rules, comparison, losses, part).state
+        self.state.groups |= carried.groups if carried is not None else {}
+
+    @property
+    def whole(self) -> Trial:
+        return self._trial(self.state.whole)
+
+    @property
+    def without(self) -> dict[str, Trial]:
+        return {group: self._trial(state) for group, state in self.state.without.items()}
+
+    def _trial(self, state: trial.State) -> Trial:
+        return Trial(rules=self.rules, comparison=self.comparison, losses=self._losses, state=state)
 
     def take(self, rows: pl.DataFrame, shadows: pl.DataFrame) -> None:
         """Labelled records in order of time, and what the challenger answered to them in shadow, in the same order."""
-        self.labelled += rows.height
-        self.contradicted += int(rows["contradicted"].sum())
+        self.state.labelled += rows.height
+        self.state.contradicted += int(rows["contradicted"].sum())
         if self.rules.client_share is not None:
             client = rows["client"].fill_null(_NO_KEY)
             for name in client.unique(maintain_order=True):
                 self._meet(name)
-            for group, trial in self.without.items():
-                others = rows.filter(~client.is_in([name for name, its in self.groups.items() if its == group]))
-                trial.take(others, shadows.join(others.select("id"), on="id", how="semi", maintain_order="left"))
+            for group, without in self.without.items():
+                others = rows.filter(~client.is_in(self._clients(group)))
+                without.take(others, shadows.join(others.select("id"), on="id", how="semi", maintain_order="left"))
         self.whole.take(rows, shadows)
 
     def close(self) -> None:
         """The period is over: what was taken of it becomes evidence."""
-        for trial in (self.whole, *self.without.values()):
-            trial.close()
-
-    @property
-    def comparison(self) -> Comparison:
-        return self.whole.comparison
+        for each in (self.whole, *self.without.values()):
+            each.close()
 
     @property
     def taken(self) -> int:
@@ -103,7 +122,7 @@ class CheckedTrial:
     def readings(self) -> list[Reading]:
         """One for each thing that could be shown, and one where it is shown and in doubt."""
         doubt = self._doubt(self.whole.verdict()[0])
-        held = Reading(
+        reading = Reading(
             check="trial held",
             subject=f"{self.comparison.tried} against {self.comparison.other}, {self.comparison.stage}",
             severity=Severity.ADVICE,
@@ -115,39 +134,23 @@ class CheckedTrial:
             effect=1.0,
             unit="verdicts in doubt",
         )
-        return [*self.whole.readings(), *([held] if doubt else [])]
+        return [*self.whole.readings(), *([reading] if doubt else [])]
 
-    def carried(self) -> dict[str, Any]:
-        """What the next stage goes on with, as JSON holds it."""
-        without = {group: trial.carried() for group, trial in self.without.items()}
-        return {**self.whole.carried(), "without": without, "groups": self.groups}
-
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {
-            "whole": self.whole.state(),
-            "without": {group: trial.state() for group, trial in self.without.items()},
-            "groups": self.groups,
-            "labelled": self.labelled,
-            "contradicted": self.contradicted,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        for name in state["groups"]:
-            self._meet(name)
-        self.whole.restore(state["whole"])
-        for group, trial in self.without.items():
-            trial.restore(state["without"][group])
-        self.labelled, self.contradicted = state["labelled"], state["contradicted"]
+    def carried(self) -> Carried:
+        """What the next stage goes on with."""
+        whole = {each.name: getattr(self.state.whole.carried, each.name) for each in fields(trial.Carried)}
+        without = {group: state.carried for group, state in self.state.without.items()}
+        return Carried(**whole, without=without, groups=self.state.groups)
 
     def _meet(self, name: str) -> None:
         """What was taken before a client came is without it."""
-        if name in self.groups:
-            return
-        group = self.groups[name] = str(len(self.groups) % GROUPS)
-        if group not in self.without:
-            whole = self.whole
-            self.without[group] = copy.deepcopy(whole, {id(given): given for given in (whole.rules, whole.losses)})
+        groups, without = self.state.groups, self.state.without
+        if name not in groups:
+            group = groups[name] = str(len(groups) % GROUPS)
+            without.setdefault(group, copy.deepcopy(self.state.whole))
+
+    def _clients(self, group: str) -> list[str]:
+        return [name for name, its in self.state.groups.items() if its == group]
 
     def _doubt(self, verdict: Verdict) -> str:
         """Why a verdict is not acted upon; "": it is."""
@@ -155,9 +158,10 @@ class CheckedTrial:
             return ""
         shown = f"Version {self.comparison.tried} is shown to be {verdict}"
         most = self.labels.most_contradicted
-        if most is not None and self.contradicted > most * self.labelled:
+        state = self.state
+        if most is not None and state.contradicted > most * state.labelled:
             return (
-                f"{shown}, but {self.contradicted:,} of {self.labelled:,} records have labels that contradict each "
+                f"{shown}, but {state.contradicted:,} of {state.labelled:,} records have labels that contradict each "
                 f"other, more than {most:.1%}, so it is not decided."
             )
         against = [f"{who} ({share:.1%})" for group, who, share in self._distrusted() if self._else(group, verdict)]
@@ -171,8 +175,8 @@ class CheckedTrial:
     def _distrusted(self) -> Iterator[tuple[str, str, float]]:
         """Groups that the verdict must stand without, who is in them, and their share of the records."""
         limit = self.rules.client_share
-        for group, trial in self.without.items() if limit is not None else ():
-            share = 1 - trial.records / max(self.whole.records, 1)
+        for group, without in self.without.items() if limit is not None else ():
+            share = 1 - without.records / max(self.whole.records, 1)
             if limit is not None and 0 < share <= limit:
-                names = [name or "requests without a key" for name, its in self.groups.items() if its == group]
+                names = [name or "requests without a key" for name in self._clients(group)]
                 yield group, " with ".join(names[:3]), share

@@ -1,4 +1,4 @@
-"""Which two versions a trial compares, in which stage, and what is asked there."""
+"""Which two versions a trial compares, in which stage, and the question of that stage."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +22,14 @@ class Comparison:
     tried: str
     other: str
     share: float
+
+    @property
+    def challenger(self) -> str:
+        return self.other if self.stage is Stage.PROBATION else self.tried
+
+    @property
+    def champion(self) -> str:
+        return self.tried if self.stage is Stage.PROBATION else self.other
 
 
 def question(rules: TrialSettings, stage: Stage) -> Question:

@@ -5,9 +5,8 @@ the alpha that `TrialSettings.guards` gives them. They begin anew with each stag
 for harm to users.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,16 +21,26 @@ SLICES = 50
 
 
 @dataclass(kw_only=True, slots=True)
-class Slice:
-    """Evidence that its mean difference is above the margin, and the plain sum and number of its differences."""
+class Mean:
+    """A plain mean; 0 of no values."""
 
-    evidence: MeanEvidence
     total: float = 0.0
     count: int = 0
 
-    @property
-    def mean(self) -> float:
+    def add(self, values: np.ndarray) -> None:
+        self.total += float(values.sum())
+        self.count += len(values)
+
+    def __float__(self) -> float:
         return self.total / max(self.count, 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Slice:
+    """Evidence that its mean difference is above the margin, and the plain mean of its differences."""
+
+    evidence: MeanEvidence
+    mean: Mean = field(default_factory=Mean)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,47 +55,34 @@ class Guards:
         last: the request of the latest answer.
     """
 
-    rules: TrialSettings
     reach: float
     broken: MeanEvidence
     slow: MeanEvidence
     slices: dict[str, Slice] = field(default_factory=dict)
     last: str = ""
 
-    @classmethod
-    def begin(cls, rules: TrialSettings, reach: float) -> "Guards":
-        return cls(
-            rules=rules,
-            reach=reach,
-            broken=MeanEvidence(mean=rules.broken_share, rises=True),
-            slow=MeanEvidence(mean=rules.slow_share, rises=True),
-        )
-
-    def take_slice(self, name: str, differences: np.ndarray, counted: np.ndarray) -> None:
+    def take_slice(self, rules: TrialSettings, name: str, differences: np.ndarray, counted: np.ndarray) -> None:
         """counted: what counts of the differences, where a period is one. Of slices beyond `SLICES`, none is kept."""
         if name not in self.slices:
             if len(self.slices) >= SLICES:
                 return
-            margin = self.rules.slice_margin
-            self.slices[name] = Slice(evidence=MeanEvidence(mean=margin, rises=True, low=-self.reach, high=self.reach))
+            evidence = MeanEvidence(mean=rules.slice_margin, rises=True, low=-self.reach, high=self.reach)
+            self.slices[name] = Slice(evidence=evidence)
         one = self.slices[name]
         one.evidence.update(counted)
-        one.total += float(differences.sum())
-        one.count += len(differences)
+        one.mean.add(differences)
 
-    def take_answers(self, rows: pl.DataFrame, *, timed: bool) -> None:
+    def take_answers(self, rules: TrialSettings, rows: pl.DataFrame, *, timed: bool) -> None:
         """Answers of the version on trial, in order of time. timed: users waited for them."""
         self.broken.update(broken(rows))
         if timed:
             first = first_of_requests(rows, self.last)
-            late = (rows["latency_us"] > self.rules.slow_ms * 1000).to_numpy().astype(np.float64)
+            late = (rows["latency_us"] > rules.slow_ms * 1000).to_numpy().astype(np.float64)
             self.slow.update(late[first])
             self.last = rows["request"][-1] if rows.height else self.last
 
-    @property
-    def verdict(self) -> str:
+    def verdict(self, rules: TrialSettings) -> str:
         """What is shown to do harm; "" where nothing is."""
-        rules = self.rules
         thresholds = {name: -np.log(alpha) for name, alpha in rules.guards.items()}
         if float(self.broken.log_e) >= thresholds["broken"]:
             return f"more than {rules.broken_share:.2%} of its answers have no finite number"
@@ -94,22 +90,9 @@ class Guards:
             return f"more than {rules.slow_share:.1%} of its answers took over {rules.slow_ms:g} ms"
         for name, one in self.slices.items():
             shown = float(one.evidence.log_e) >= thresholds["slices"] + np.log(SLICES)
-            if shown and one.mean > rules.slice_margin:  # the plain mean says so too, where means are cut
+            if shown and float(one.mean) > rules.slice_margin:  # the plain mean says so too, where means are cut
                 return f"records with {name} are harmed by more than {rules.slice_margin:g}"
         return ""
-
-    def state(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        slices = {name: [one.evidence.state(), one.total, one.count] for name, one in self.slices.items()}
-        return {"slices": slices, "broken": self.broken.state(), "slow": self.slow.state(), "last": self.last}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.slices = {
-            name: Slice(evidence=MeanEvidence(**evidence), total=total, count=count)
-            for name, (evidence, total, count) in state["slices"].items()
-        }
-        self.broken, self.slow = MeanEvidence(**state["broken"]), MeanEvidence(**state["slow"])
-        self.last = state["last"]
 
 
 def slices_of(rows: pl.DataFrame, columns: list[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -6,13 +6,11 @@ In another stage it is tossed anew, whatever it met before.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tidemill.ledger.record import Role
-from tidemill.steward.evidence.sampling import packed, unpacked
 
 _NEAR = 1e-9
 
@@ -40,12 +38,3 @@ class Seen:
         new = ~np.isin(found, self.digests)
         self.digests = np.union1d(self.digests, found[new])
         return np.asarray(new)
-
-    def state(self) -> list[Any]:
-        """As JSON holds it: `restored(state)`."""
-        return packed(self.digests)
-
-
-def restored(state: Any) -> Seen:
-    """What `state` was taken of."""
-    return Seen(digests=unpacked(state))

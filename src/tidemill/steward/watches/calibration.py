@@ -9,10 +9,10 @@ a model that was right for a year is not believed for another. P(any alarm is fa
 spent on all rows, the rest evenly on the bins. Void where labels come the sooner for one outcome (see betting.py).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ import polars as pl
 from tidemill.settings import Objective
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
 from tidemill.steward.evidence.limits import NOTHING, log_mean
-from tidemill.steward.evidence.sampling import Blocks, unpacked
+from tidemill.steward.evidence.sampling import Blocks
 from tidemill.steward.losses import probabilities_of
 from tidemill.steward.watch import Reading, Severity, Watched
 
@@ -42,9 +42,39 @@ class Settings:
     """Half of the alpha is spent on what goes wrong within so many periods."""
 
 
-class Calibration:
-    """Streams: all rows, then each bin. All arrays start with them [S]; D are the shifts."""
+@dataclass(kw_only=True)
+class State:
+    """Streams: all rows, then each bin. All arrays start with them [S]; D are the shifts.
 
+    sums, costs: of the present period [S, 3], [S, D]; ever: sums of all periods; periods: those with rows [S].
+    total, peak, since: of the bets [S, D]. window, by_bin: sums since each likeliest beginning: a stream's own
+    [S, D, 3], and for all rows those of the bins behind them [bins, D, 3].
+    """
+
+    bins: int
+    blocks: Blocks = field(init=False, default_factory=Blocks)
+    sums: np.ndarray = field(init=False)
+    costs: np.ndarray = field(init=False)
+    ever: np.ndarray = field(init=False)
+    periods: np.ndarray = field(init=False)
+    total: np.ndarray = field(init=False)
+    peak: np.ndarray = field(init=False)
+    since: np.ndarray = field(init=False)
+    window: np.ndarray = field(init=False)
+    by_bin: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        if hasattr(self, "sums"):  # restored
+            return
+        streams, shifts = 1 + self.bins, len(SHIFTS)
+        self.sums, self.ever = np.zeros((2, streams, _SUMS))
+        self.periods = np.zeros(streams)
+        self.costs, self.since = np.zeros((2, streams, shifts))
+        self.total, self.peak = np.full((2, streams, shifts), NOTHING)
+        self.window, self.by_bin = np.zeros((streams, shifts, _SUMS)), np.zeros((self.bins, shifts, _SUMS))
+
+
+class Calibration:
     labelled = True
     canary = False
 
@@ -52,23 +82,11 @@ class Calibration:
         self._settings, self._identity = settings, watched.manifest.identity
         calibration = watched.manifest.results.get("calibration") or {}
         self._coverage: float | None = calibration.get("coverage")
-        streams = 1 + settings.bins
-        self._blocks = Blocks()
-        self._sums = np.zeros((streams, _SUMS))
-        self._costs = np.zeros((streams, len(SHIFTS)))
-        self._periods = np.zeros(streams)
-        self._total = np.full((streams, len(SHIFTS)), NOTHING)
-        self._peak = np.full((streams, len(SHIFTS)), NOTHING)
-        self._since = np.zeros((streams, len(SHIFTS)))
-        self._ever = np.zeros((streams, _SUMS))
-        # Sums since each likeliest beginning: a stream's own, and for all rows those of the bins behind them.
-        self._window = np.zeros((streams, len(SHIFTS), _SUMS))
-        self._bins = np.zeros((settings.bins, len(SHIFTS), _SUMS))
+        self.state = State(bins=settings.bins)
 
     def take(self, rows: pl.DataFrame) -> None:
-        if rows.height:
-            for block in self._blocks.add(*self._pairs(rows)):
-                self._add(*block)
+        for block in self.state.blocks.add(*self._pairs(rows)):
+            self._add(*block)
 
     def _pairs(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Probability of each row, and whether it came true; rows without a number are left out."""
@@ -81,8 +99,8 @@ class Calibration:
         named = pl.repeat(classes[1], rows.height, dtype=pl.String, eager=True) if binary else rows["label"]
         answered = probabilities_of(rows, classes, named)
         came_true = (rows["true_label"] == named).fill_null(False).to_numpy().astype(np.float64)
-        known = rows["probabilities"].is_not_null().to_numpy()
-        return np.clip(answered[known], 0.0, 1.0), came_true[known]
+        answers = rows["probabilities"].is_not_null().to_numpy()
+        return np.clip(answered[answers], 0.0, 1.0), came_true[answers]
 
     def _add(self, answered: np.ndarray, came_true: np.ndarray) -> None:
         bins = np.minimum((answered * self._settings.bins).astype(np.int64), self._settings.bins - 1)
@@ -92,46 +110,46 @@ class Calibration:
             [np.bincount(bins, weights=column, minlength=self._settings.bins) for column in values.T], axis=1
         )
         found = np.concatenate([by_bin.sum(axis=0, keepdims=True), by_bin])
-        self._sums += found[:, :_SUMS]
-        self._costs += found[:, _SUMS:]
+        self.state.sums += found[:, :_SUMS]
+        self.state.costs += found[:, _SUMS:]
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        for block in self._blocks.rest():
+        for block in self.state.blocks.rest():
             self._add(*block)
-        there = self._sums[:, 2] > 0
+        there = self.state.sums[:, 2] > 0
         if there.any():
             self._bet(begin, there)
-        found = [self._reading(int(stream)) for stream in np.flatnonzero(self._periods)]
-        self._sums, self._costs = np.zeros_like(self._sums), np.zeros_like(self._costs)
+        found = [self._reading(int(stream)) for stream in np.flatnonzero(self.state.periods)]
+        self.state.sums, self.state.costs = np.zeros_like(self.state.sums), np.zeros_like(self.state.costs)
         return found
 
     def _bet(self, begin: datetime, there: np.ndarray) -> None:
         """Lets a bettor enter in every stream that has rows, and all bet on them."""
         half = self._settings.half
-        entry = np.log(half / ((self._periods + half) * (self._periods + 1 + half)))[:, None]
-        gain = self._sums[:, :1] * SHIFTS - self._costs
+        entry = np.log(half / ((self.state.periods + half) * (self.state.periods + 1 + half)))[:, None]
+        gain = self.state.sums[:, :1] * SHIFTS - self.state.costs
         present = there[:, None]
-        self._total = np.where(present, np.logaddexp(self._total, entry) + gain, self._total)
-        newer = present & (entry >= self._peak)
-        self._since = np.where(newer, begin.timestamp(), self._since)
-        self._peak = np.where(present, np.maximum(self._peak, entry) + gain, self._peak)
-        self._window = np.where(newer[..., None], 0.0, self._window) + self._sums[:, None]
-        self._bins = np.where(newer[0][:, None], 0.0, self._bins) + self._sums[1:, None]
-        self._ever += self._sums
-        self._periods += there
+        self.state.total = np.where(present, np.logaddexp(self.state.total, entry) + gain, self.state.total)
+        newer = present & (entry >= self.state.peak)
+        self.state.since = np.where(newer, begin.timestamp(), self.state.since)
+        self.state.peak = np.where(present, np.maximum(self.state.peak, entry) + gain, self.state.peak)
+        self.state.window = np.where(newer[..., None], 0.0, self.state.window) + self.state.sums[:, None]
+        self.state.by_bin = np.where(newer[0][:, None], 0.0, self.state.by_bin) + self.state.sums[1:, None]
+        self.state.ever += self.state.sums
+        self.state.periods += there
 
     def _reading(self, stream: int) -> Reading:
         number = self._settings.bins
         threshold = float(-np.log(self._settings.alpha / 2 / (1 if stream == 0 else number)))
-        log_e = max(float(log_mean(self._total[stream])), 0.0)
-        best, alarm = int(np.argmax(self._peak[stream])), log_e >= threshold
-        moment = datetime.fromtimestamp(self._since[stream, best], UTC)
-        sums = self._window[stream, best] if alarm else self._ever[stream]
+        log_e = max(float(log_mean(self.state.total[stream])), 0.0)
+        best, alarm = int(np.argmax(self.state.peak[stream])), log_e >= threshold
+        moment = datetime.fromtimestamp(self.state.since[stream, best], UTC)
+        sums = self.state.window[stream, best] if alarm else self.state.ever[stream]
         true, answered = sums[:2] / sums[2]
         says = f"of {sums[2]:,.0f} rows answered with {answered:.3f} on average {true:.3f} came true"
         subject, effect = f"probability {(stream - 1) / number:.3g} to {stream / number:.3g}", float(true - answered)
         if stream == 0:
-            parts = self._bins[:, best] if alarm else self._ever[1:]
+            parts = self.state.by_bin[:, best] if alarm else self.state.ever[1:]
             subject, effect = "", float(np.abs(parts[:, 0] - parts[:, 1]).sum() / parts[:, 2].sum())
             says += f"; expected calibration error {effect:.3f}"
         return Reading(
@@ -147,17 +165,5 @@ class Calibration:
             since=moment if alarm else None,
         )
 
-    def state(self) -> dict[str, Any]:
-        return {"blocks": self._blocks.state(), **{name: getattr(self, f"_{name}").tolist() for name in _STATE}}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._blocks = Blocks(waiting=[unpacked(column) for column in state["blocks"]])
-        for name in _STATE:
-            setattr(self, f"_{name}", np.asarray(state[name], dtype=np.float64))
-
-
-_STATE = ("sums", "costs", "periods", "total", "peak", "since", "ever", "window", "bins")
-
-
-def build(settings: Settings, watched: Watched) -> Calibration:
-    return Calibration(settings, watched)
+build = Calibration

@@ -10,10 +10,10 @@ number of columns; while k are named, e-BH lets the next one be named with k tim
 Assumes and void: as histograms.py says. Timestamps are left out: they move by nature.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -22,9 +22,9 @@ from tidemill.data.profiles.profile import Profile, cells, profile_like
 from tidemill.data.profiles.variation import largest_figure, shifted_share
 from tidemill.settings import Kind
 from tidemill.settings.rules import AtLeastOne, Share, ShareOrNone
+from tidemill.steward.evidence.bin_names import common_factor, set_name
 from tidemill.steward.evidence.histograms import HistogramEvidence, e_bh
 from tidemill.steward.evidence.limits import NOTHING, log_mean
-from tidemill.steward.evidence.moves import factor, sets, told
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts import live
 from tidemill.steward.watches.parts.windows import Window
@@ -52,28 +52,39 @@ class Settings:
     """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
-def build(settings: Settings, watched: Watched) -> "Drift":
-    return Drift(settings, watched)
-
-
-@dataclass(kw_only=True, slots=True)
-class _Subject:
-    """One column.
-
-    place: its cells among all. begin: what came before is not looked at. alarmed: whether it is named. since: when what
-    moved, the set `moved`, began to.
-    """
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Column:
+    """cells: its cells among all."""
 
     name: str
     check: str
     entry: Profile
-    place: slice
+    cells: slice
+
+
+@dataclass(kw_only=True, slots=True)
+class Subject:
+    """What is kept of one column.
+
+    begin: what came before is not looked at. alarmed: whether it is named. since: when what moved, the set `moved`,
+    began to.
+    """
+
     evidence: HistogramEvidence
     begin: float = 0.0
     alarmed: bool = False
     since: float | None = None
     moved: int = 0
     effect: float = 0.0
+
+
+@dataclass(kw_only=True, slots=True)
+class State:
+    """subjects: of the columns, in their order. period: counts of the present period [cells]."""
+
+    subjects: list[Subject]
+    window: Window
+    period: np.ndarray
 
 
 class Drift:
@@ -92,100 +103,103 @@ class Drift:
         if len(self._classes) == 2:
             del self._answers[f"probability of {self._classes[0]}"]  # the other one says it already
         self._bursts = watched.profile["inputs"].get("bursts")
-        self._subjects: list[_Subject] = []
+        self._columns: list[_Column] = []
+        subjects: list[Subject] = []
         begin = 0
         for check, columns in (("drift", self._inputs), ("answer drift", self._answers)):
             for name, entry in columns.items():
                 reference = cells(entry)
-                place = slice(begin, begin := begin + len(reference))
+                span = slice(begin, begin := begin + len(reference))
                 evidence = HistogramEvidence(
                     reference=reference, ordered=entry["kind"] != Kind.CATEGORICAL, half=settings.half
                 )
-                self._subjects.append(_Subject(name=name, check=check, entry=entry, place=place, evidence=evidence))
-        self._window = Window(days=settings.days, cells=begin)
-        self._period = np.zeros(begin, dtype=np.int64)
+                self._columns.append(_Column(name=name, check=check, entry=entry, cells=span))
+                subjects.append(Subject(evidence=evidence))
+        window = Window(days=settings.days, cells=begin)
+        self.state = State(subjects=subjects, window=window, period=np.zeros(begin, dtype=np.int64))
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         frames = live.inputs(rows, self._inputs), live.answers(rows, self._classes)
         for check, frame, columns in zip(("drift", "answer drift"), frames, (self._inputs, self._answers), strict=True):
             given = {name: entry for name, entry in columns.items() if name in frame.columns}
             counted = profile_like(frame, {"columns": given})["columns"]
-            for subject in self._subjects:
-                if subject.check == check and subject.name in counted:
-                    self._period[subject.place] += cells(counted[subject.name])
+            for column in self._columns:
+                if column.check == check and column.name in counted:
+                    self.state.period[column.cells] += cells(counted[column.name])
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        came = bool(self._period.any())
-        self._window.add(begin, end, self._period)
-        self._period = np.zeros_like(self._period)
+        state = self.state
+        came = bool(state.period.any())
+        state.window.add(begin, end, state.period)
+        state.period = np.zeros_like(state.period)
         if came:
             self._look(end)
-        log_e = np.array([subject.evidence.log_e for subject in self._subjects])
+        log_e = np.array([subject.evidence.log_e for subject in state.subjects])
         named = e_bh(log_e, self._settings.alpha)
         threshold = float(np.log(len(log_e) / (self._settings.alpha * max(int(named.sum()), 1))))
         return [
-            self._reading(subject, bool(alarm), threshold, end)
-            for subject, alarm in zip(self._subjects, named, strict=True)
+            self._reading(column, subject, bool(alarm), threshold, end)
+            for column, subject, alarm in zip(self._columns, state.subjects, named, strict=True)
         ]
 
     def _look(self, end: datetime) -> None:
         whole: dict[float, np.ndarray] = {}
-        for subject in self._subjects:
+        window = self.state.window
+        for column, subject in zip(self._columns, self.state.subjects, strict=True):
             if subject.begin not in whole:
-                whole[subject.begin] = self._window.whole_days(end, subject.begin).sum(axis=0)
-            counts = whole[subject.begin][subject.place]
+                whole[subject.begin] = window.whole_days(end, subject.begin).sum(axis=0)
+            counts = whole[subject.begin][column.cells]
             if counts.any():
-                self._weigh(subject, counts, self._window.latest(end, subject.place, days=1, rows=_ROWS))
-            if subject.alarmed and self._is_right(subject, counts, end):
+                self._weigh(column, subject, counts, window.latest(end, column.cells, days=1, rows=_ROWS))
+            if subject.alarmed and self._is_right(column, subject, counts, end):
                 subject.evidence.log_e, subject.begin = NOTHING, end.timestamp()
 
-    def _weigh(self, subject: _Subject, whole: np.ndarray, latest: np.ndarray) -> None:
+    def _weigh(self, column: _Column, subject: Subject, whole: np.ndarray, latest: np.ndarray) -> None:
         """A look at the whole window and one at its last day: what began today is a small part of a week."""
         evidence, most = subject.evidence, 0.0
         for counts in (whole, latest):
             before = evidence.log_e
             found = evidence.look(counts)
-            if not self._is_far(subject, counts):
+            if not self._is_far(column, counts, evidence.reference):
                 evidence.log_e = before
             elif found.max() > most:
                 most = float(found.max())
                 subject.moved = int(np.flatnonzero(found >= most - 1e-6)[0])  # one bin rather than all the others
             if counts is whole and log_mean(found) <= 0:
                 evidence.log_e = NOTHING
-        subject.effect = float(shifted_share(np.stack([latest, whole]), evidence.reference[0]).max())
+        subject.effect = float(shifted_share(np.stack([latest, whole]), evidence.reference).max())
 
-    def _is_far(self, subject: _Subject, counts: np.ndarray) -> bool:
+    def _is_far(self, column: _Column, counts: np.ndarray, reference: np.ndarray) -> bool:
         """Whether the counts stray further than `smallest`, and than any run of as many rows did in training."""
-        found = self._bursts if subject.check == "drift" else None
-        most = largest_figure(found, subject.name, "moved", int(counts.sum())) or 0.0
-        effect = float(shifted_share(counts, subject.evidence.reference[0]))
+        found = self._bursts if column.check == "drift" else None
+        most = largest_figure(found, column.name, "moved", int(counts.sum())) or 0.0
+        effect = float(shifted_share(counts, reference))
         return effect >= max(self._settings.smallest, _BEYOND * most)
 
-    def _is_right(self, subject: _Subject, counts: np.ndarray, end: datetime) -> bool:
+    def _is_right(self, column: _Column, subject: Subject, counts: np.ndarray, end: datetime) -> bool:
         """Whether the rows of the last days are near the reference again, and of what moved more than half is back."""
-        latest = self._window.latest(end, subject.place, days=_DAYS, rows=_ROWS)
-        inside = sets(subject.evidence)[subject.moved]
-        now, then, before = (_share(part, inside) for part in (latest, counts, subject.evidence.reference[0]))
-        return abs(now - before) < abs(then - before) / 2 and not self._is_far(subject, latest)
+        reference = subject.evidence.reference
+        latest = self.state.window.latest(end, column.cells, days=_DAYS, rows=_ROWS)
+        inside = subject.evidence.sets[subject.moved]
+        now, then, before = (_share(part, inside) for part in (latest, counts, reference))
+        return abs(now - before) < abs(then - before) / 2 and not self._is_far(column, latest, reference)
 
-    def _reading(self, subject: _Subject, alarm: bool, threshold: float, end: datetime) -> Reading:
-        place, reference = subject.place, subject.evidence.reference[0]
+    def _reading(self, column: _Column, subject: Subject, alarm: bool, threshold: float, end: datetime) -> Reading:
+        reference = subject.evidence.reference
         if alarm and not subject.alarmed:
-            subject.since = self._began(subject)
+            subject.since = self._began(column, subject)
         subject.alarmed = alarm
-        counts = self._window.latest(end, place, days=1, rows=_ROWS)
-        says = f"{subject.name}: {subject.effect:.1%} of rows have moved"
+        counts = self.state.window.latest(end, column.cells, days=1, rows=_ROWS)
+        says = f"{column.name}: {subject.effect:.1%} of rows have moved"
         if alarm:
-            inside = sets(subject.evidence)[subject.moved]
+            inside = subject.evidence.sets[subject.moved]
             before, now = _share(reference, inside), _share(counts, inside)
-            says += f"; {told(subject.entry, inside)} are {now:.1%} now, {before:.1%} in the reference"
-            times = factor(subject.entry, counts)
+            says += f"; {set_name(column.entry, inside)} are {now:.1%} now, {before:.1%} in the reference"
+            times = common_factor(column.entry, counts)
             says += f"; values are {times:.3g} times those, as if the unit had changed" if times else ""
         return Reading(
-            check=subject.check,
-            subject=subject.name,
+            check=column.check,
+            subject=column.name,
             severity=Severity.ADVICE,
             says=says + ".",
             remedy="see whether errors rose as well; if the change stays, train with rows of this time",
@@ -196,30 +210,19 @@ class Drift:
             since=None if not alarm or subject.since is None else datetime.fromtimestamp(subject.since, UTC),
         )
 
-    def _began(self, subject: _Subject) -> float | None:
+    def _began(self, column: _Column, subject: Subject) -> float | None:
         """The part since which another share of what moved is likeliest, of all moments in the window."""
-        inside = sets(subject.evidence)[subject.moved]
-        parts = self._window.parts[:, subject.place]
+        inside = subject.evidence.sets[subject.moved]
+        window = self.state.window
+        parts = window.parts[:, column.cells]
         found, rows = (np.cumsum(values[::-1])[::-1] for values in (parts @ inside, parts.sum(axis=1)))
-        before = np.clip(_share(subject.evidence.reference[0], inside), 1e-6, 1 - 1e-6)
+        before = np.clip(_share(subject.evidence.reference, inside), 1e-6, 1 - 1e-6)
         share = np.clip(found / np.maximum(rows, 1), 1e-9, 1 - 1e-9)
         gain = rows * (share * np.log(share / before) + (1 - share) * np.log((1 - share) / (1 - before)))
-        return float(self._window.begins[int(np.argmax(gain))]) if len(gain) else None
+        return float(window.begins[int(np.argmax(gain))]) if len(gain) else None
 
-    def state(self) -> dict[str, Any]:
-        subjects = {
-            f"{s.check} {s.name}": [s.evidence.looks, s.evidence.log_e, s.begin, s.alarmed, s.since, s.moved, s.effect]
-            for s in self._subjects
-        }
-        return {"subjects": subjects, "window": self._window.state(), "period": self._period.tolist()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        for subject in self._subjects:
-            looks, log_e, begin, alarmed, since, moved, effect = state["subjects"][f"{subject.check} {subject.name}"]
-            subject.evidence.looks, subject.evidence.log_e, subject.begin = looks, log_e, begin
-            subject.alarmed, subject.since, subject.moved, subject.effect = alarmed, since, moved, effect
-        self._window.restore(state["window"])
-        self._period = np.array(state["period"], dtype=np.int64)
+build = Drift
 
 
 def _only_rounded(entry: Profile) -> bool:

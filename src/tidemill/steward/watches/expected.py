@@ -17,19 +17,18 @@ Labels decide that (performance.py), and drift says which inputs moved.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 
 from tidemill.settings import Objective
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
-from tidemill.steward.evidence import rises, sampling
+from tidemill.steward.bundle_loss import allowed_loss
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import Rise, microseconds
 from tidemill.steward.evidence.sampling import Thinned
+from tidemill.steward.evidence.streams import Look, RiseStream, microseconds
 from tidemill.steward.losses import probabilities_of
-from tidemill.steward.promise import promised
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts.covariates import Coder, weights
 
@@ -53,6 +52,20 @@ class Settings:
     """Labelled rows that are kept to learn from, evenly spread over all; each takes some 15 bytes of state."""
 
 
+@dataclass(kw_only=True, slots=True)
+class State:
+    """past, present: the labelled rows that are learned from, and the rows of the present period.
+
+    coefficients, doubt: of the recalibration [1 + d], and its standard error; None before there is one.
+    """
+
+    rise: RiseStream
+    past: Thinned
+    present: Thinned
+    coefficients: np.ndarray | None = None
+    doubt: float = 0.0
+
+
 class Expected:
     """A `watch.Learner`: unlabelled rows to watch, labelled ones to learn from."""
 
@@ -62,28 +75,26 @@ class Expected:
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched
         self._coder = Coder.of(watched.profile, [column.name for column in watched.manifest.schema.inputs])
-        self._rise = self._over(promised(watched.losses, watched.manifest))
-        self._past = Thinned(most=settings.remembered)
-        self._present = Thinned(most=settings.sampled)
-        self._learned: tuple[np.ndarray, float] | None = None
-        """Coefficients of the recalibration [1 + d], and its standard error."""
+        self.state = State(
+            rise=self._over(allowed_loss(watched.losses, watched.manifest)),
+            past=Thinned(most=settings.remembered),
+            present=Thinned(most=settings.sampled),
+        )
 
-    def _over(self, bound: float | None) -> Rise:
+    def _over(self, bound: float | None) -> RiseStream:
         settings = self._settings
         allowed = None if bound is None else min(bound * (1 + settings.tolerance), 1 - 1e-6)
-        return Rise(detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed))
+        return RiseStream(
+            detector=RiseDetector(alpha=settings.alpha, within=settings.half, anytime=True, baseline=allowed)
+        )
 
     def learn(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
-        kept = rows[self._past.places(rows.height)]
-        self._past.add({**self._arrays(kept), "loss": self._watched.losses.of(kept).astype(np.float32)})
+        kept = rows[self.state.past.places(rows.height)]
+        self.state.past.add({**self._arrays(kept), "loss": self._watched.losses.of(kept).astype(np.float32)})
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
-        kept = rows[self._present.places(rows.height)]
-        self._present.add({**self._arrays(kept), "moment": microseconds(kept["moment"])})
+        kept = rows[self.state.present.places(rows.height)]
+        self.state.present.add({**self._arrays(kept), "moment": microseconds(kept["moment"])})
 
     def _arrays(self, rows: pl.DataFrame) -> dict[str, np.ndarray]:
         """own: the loss that the model itself expects; score: the answer as one number in [0, 1]."""
@@ -108,38 +119,39 @@ class Expected:
         return np.column_stack([arrays["own"], arrays["score"], self._coder.design(arrays["codes"])])
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        present, past = self._present.arrays, self._past.arrays
-        if not len(self._present):
-            look = self._rise.close()
+        present, past = self.state.present.arrays, self.state.past.arrays
+        if not len(self.state.present):
+            look = self.state.rise.close()
             return [self._reading(look, "no answers in this period", look.before, look.before)]
         now = self._design(present)
         expected, doubt = self._expected(now, present["own"])
-        if self._rise.detector.baseline is not None:
-            self._rise.update(np.clip(expected - 2 * doubt, 0.0, 1.0), present["moment"])
-        look = self._rise.close()
+        if self.state.rise.detector.baseline is not None:
+            self.state.rise.update(np.clip(expected - 2 * doubt, 0.0, 1.0), present["moment"])
+        look = self.state.rise.close()
         before = look.before
         known = ""
-        if len(self._past) >= _FEWEST:
+        if len(self.state.past) >= _FEWEST:
             known = self._recalibrate(now)
             expected, doubt = self._expected(now, present["own"])
             before = float(past["loss"].mean())
-            if self._rise.detector.baseline is None:
-                self._rise = self._over(max(before + 2 * float(past["loss"].std() / np.sqrt(len(self._past))), 1e-6))
+            if self.state.rise.detector.baseline is None:
+                above = 2 * float(past["loss"].std() / np.sqrt(len(self.state.past)))
+                self.state.rise = self._over(max(before + above, 1e-6))
         mean = float(expected.mean())
         half = 2 * float(np.sqrt(doubt**2 + expected.var() / len(expected)))
-        self._present = Thinned(most=self._settings.sampled)
+        self.state.present = Thinned(most=self._settings.sampled)
         return [self._reading(look, self._says(mean, half, before, known), mean, before)]
 
     def _expected(self, design: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float]:
         """Expected loss of rows, and how much all of them may be off together (one standard error)."""
-        if self._learned is None:
+        coefficients = self.state.coefficients
+        if coefficients is None:
             return np.clip(own.astype(np.float64), 0.0, 1.0), 0.0
-        coefficients, doubt = self._learned
-        return np.clip(own + coefficients[0] + design @ coefficients[1:], 0.0, 1.0), doubt
+        return np.clip(own + coefficients[0] + design @ coefficients[1:], 0.0, 1.0), self.state.doubt
 
     def _recalibrate(self, now: np.ndarray) -> str:
         """Learns from the labelled rows, weighted by how often their like comes now; says from how many."""
-        past = self._past.arrays
+        past = self.state.past.arrays
         before = self._design(past)
         weight = weights(before, now)
         design = np.column_stack([np.ones(len(before)), before])
@@ -148,7 +160,8 @@ class Expected:
         weighted = design * weight[:, None]
         coefficients = np.linalg.solve(weighted.T @ design + ridge * weight.mean(), weighted.T @ off)
         residual = off - design @ coefficients
-        self._learned = coefficients, float(np.sqrt(np.square(weight * residual).sum()) / weight.sum())
+        self.state.coefficients = coefficients
+        self.state.doubt = float(np.sqrt(np.square(weight * residual).sum()) / weight.sum())
         effective = weight.sum() ** 2 / np.square(weight).sum()
         return f", learned from {len(weight):,} labelled rows that count as {effective:,.0f}"
 
@@ -156,11 +169,11 @@ class Expected:
         losses = self._watched.losses
         low, middle, high = (losses.unscaled(min(max(end, 0.0), 1.0)) for end in (mean - half, mean, mean + half))
         than = f"{losses.unscaled(before):.4g} on all of them" if known else f"{losses.unscaled(before):.4g} allowed"
-        if not known and self._rise.detector.baseline is None:
+        if not known and self.state.rise.detector.baseline is None:
             than = "labels will tell what to hold it against"
         return f"{losses.name} is expected to be {middle:.4g} ({low:.4g} to {high:.4g}){known}; {than}"
 
-    def _reading(self, look: rises.Look, says: str, mean: float, before: float) -> Reading:
+    def _reading(self, look: Look, says: str, mean: float, before: float) -> Reading:
         losses = self._watched.losses
         since = f", risen about {look.since:%Y-%m-%d %H:%M} UTC" if look.alarm and look.since else ""
         return Reading(
@@ -176,17 +189,5 @@ class Expected:
             since=look.since if look.alarm else None,
         )
 
-    def state(self) -> dict[str, Any]:
-        learned = None if self._learned is None else [self._learned[0].tolist(), self._learned[1]]
-        samples = {"past": self._past.state(), "present": self._present.state()}
-        return {"rise": self._rise.state(), "learned": learned, **samples}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._rise = rises.restored(state["rise"])
-        self._past, self._present = sampling.restored(state["past"]), sampling.restored(state["present"])
-        learned = state["learned"]
-        self._learned = None if learned is None else (np.asarray(learned[0]), learned[1])
-
-
-def build(settings: Settings, watched: Watched) -> Expected:
-    return Expected(settings, watched)
+build = Expected

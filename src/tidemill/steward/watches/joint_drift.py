@@ -11,10 +11,10 @@ A day that is not told apart twice as well as the reference's own days are adds 
 without any end an alarm. Both only lower evidence. Assumes and void: as histograms.py says.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ from tidemill.steward.evidence.limits import NOTHING, log_mean
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts import live
 from tidemill.steward.watches.parts.classifier import Classifier, Features, codes
-from tidemill.steward.watches.parts.samples import Sample, packed, unpacked
+from tidemill.steward.watches.parts.samples import Sample
 
 _BINS = 10
 _DAY = 86_400
@@ -52,8 +52,24 @@ class Settings:
     """Columns to leave out, besides those that the ledger masks or hashes."""
 
 
-def build(settings: Settings, watched: Watched) -> "JointDrift":
-    return JointDrift(settings, watched)
+@dataclass(kw_only=True, slots=True)
+class State:
+    """reference, past: codes of the reference's days, and of the last days behind it. seen: rows of the reference.
+
+    begin: of the present day. since: of the first day that was told apart; effect, names: what the last such day
+    showed; quiet: days since then.
+    """
+
+    today: Sample
+    evidence: HistogramEvidence
+    reference: list[np.ndarray] = field(init=False, default_factory=list)
+    past: list[np.ndarray] = field(init=False, default_factory=list)
+    begin: float | None = field(init=False, default=None)
+    seen: int = field(init=False, default=0)
+    since: float | None = field(init=False, default=None)
+    quiet: int = field(init=False, default=0)
+    effect: float = field(init=False, default=0.0)
+    names: list[str] = field(init=False, default_factory=list)
 
 
 class JointDrift:
@@ -66,116 +82,88 @@ class JointDrift:
         self._settings = settings
         self._columns = live.watched(watched, settings.unwatched, moments=False)
         self._features = Features.of(self._columns)
-        self._reference: list[np.ndarray] = []  # codes of its days
-        self._past: list[np.ndarray] = []
-        self._begin: float | None = None
-        self._seen = 0
-        self._today = self._sample()
-        self._evidence = HistogramEvidence(reference=np.ones(2), ordered=True, half=settings.half)
-        self._since: float | None = None
-        self._quiet, self._effect, self._names = 0, 0.0, list[str]()
+        evidence = HistogramEvidence(reference=np.ones(2), ordered=True, half=settings.half)
+        self.state = State(today=self._sample(), evidence=evidence)
 
     def _sample(self) -> Sample:
-        return Sample(self._settings.reference_rows, len(self._columns))
+        return Sample(size=self._settings.reference_rows, columns=len(self._columns))
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         frame = live.inputs(rows, self._columns)
-        self._today.add(frame.height, lambda places: codes(frame[places], self._columns))
+        self.state.today.add(frame.height, lambda places: codes(frame[places], self._columns))
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        if self._begin is None and self._today.seen:
-            self._begin = begin.timestamp()
-        if self._begin is not None and end.timestamp() - self._begin >= _DAY:
-            self._end_day(self._begin)
-            self._begin = None
+        if self.state.begin is None and self.state.today.seen:
+            self.state.begin = begin.timestamp()
+        if self.state.begin is not None and end.timestamp() - self.state.begin >= _DAY:
+            self._end_day(self.state.begin)
+            self.state.begin = None
         return [self._reading()]
 
-    @property
-    def _complete(self) -> bool:
-        return self._seen >= self._settings.reference_rows and len(self._reference) >= self._settings.days
+    def _is_complete(self) -> bool:
+        return self.state.seen >= self._settings.reference_rows and len(self.state.reference) >= self._settings.days
 
     def _end_day(self, begin: float) -> None:
-        rows, today, self._today = self._today.seen, self._today.shuffled(), self._sample()
-        if not self._complete:
-            self._seen += rows
-            self._reference.append(today)
-            self._thin_out()
+        rows, today, self.state.today = self.state.today.seen, self.state.today.shuffled(), self._sample()
+        if not self._is_complete():
+            self.state.seen += rows
+            self.state.reference.append(today)
+            if self._is_complete():  # from now on as large a share of each day is kept
+                share = min(self._settings.reference_rows / sum(map(len, self.state.reference)), 1.0)
+                self.state.reference = [day[: round(share * len(day))] for day in self.state.reference]
             return
-        if self._past:
+        if self.state.past:
             self._look(today[: self._settings.reference_rows // 2], begin)
         each = max(self._settings.reference_rows // self._settings.days, 1)
-        self._past = [*self._past, today[:each]][-self._settings.days :]
-
-    def _thin_out(self) -> None:
-        """Once it is complete, keep as large a share of each day."""
-        if not self._complete:
-            return
-        share = min(self._settings.reference_rows / sum(map(len, self._reference)), 1.0)
-        self._reference = [day[: round(share * len(day))] for day in self._reference]
+        self.state.past = [*self.state.past, today[:each]][-self._settings.days :]
 
     def _look(self, today: np.ndarray, begin: float) -> None:
-        learn = self._features(np.concatenate([day[::2] for day in self._reference]))
-        past = self._features(np.concatenate(self._past))
-        held = [self._features(day[1::2]) for day in self._reference]
+        learn = self._features(np.concatenate([day[::2] for day in self.state.reference]))
+        past = self._features(np.concatenate(self.state.past))
+        held = [self._features(day[1::2]) for day in self.state.reference]
         if min(len(learn), len(past), len(today)) < 2 or not len(self._features.names):
             return
         classifier = Classifier.fit(learn, past, self._features.columns)
         scores = np.concatenate([classifier(learn), classifier(past)])
         edges = np.unique(np.quantile(scores, np.arange(1, _BINS) / _BINS))
         days = np.stack([_counted(classifier(day), edges) for day in held])
-        counts, evidence = _counted(classifier(self._features(today)), edges), self._evidence
-        evidence.reference = days.sum(axis=0)[None].astype(np.float64)
-        before, self._effect = evidence.log_e, float(shifted_share(counts, days.sum(axis=0)))
+        counts, evidence = _counted(classifier(self._features(today)), edges), self.state.evidence
+        evidence.reference = days.sum(axis=0).astype(np.float64)
+        before, self.state.effect = evidence.log_e, float(shifted_share(counts, days.sum(axis=0)))
         found = float(log_mean(evidence.look(counts)))
         usual = float(shifted_share(days, days.sum(axis=0)).max())
-        if found <= 0 or self._effect < max(self._settings.smallest, _BEYOND * usual):
-            evidence.log_e, self._quiet = before, self._quiet + 1
-            if self._quiet >= _QUIET:
-                evidence.log_e, self._since = NOTHING, None
+        if found <= 0 or self.state.effect < max(self._settings.smallest, _BEYOND * usual):
+            evidence.log_e, self.state.quiet = before, self.state.quiet + 1
+            if self.state.quiet >= _QUIET:
+                evidence.log_e, self.state.since = NOTHING, None
             return
-        self._quiet, self._names = 0, classifier.names(self._features.names, 3)
-        self._since = self._since or begin
+        self.state.quiet, self.state.names = 0, classifier.names(self._features.names, 3)
+        self.state.since = self.state.since or begin
 
     def _reading(self) -> Reading:
         threshold = float(-np.log(self._settings.alpha))
-        alarm = self._evidence.log_e >= threshold
-        if not self._complete:
-            says = f"The reference is gathered: {self._seen:,} of {self._settings.reference_rows:,} rows"
-            says += f", {len(self._reference)} of {self._settings.days} days"
+        alarm = self.state.evidence.log_e >= threshold
+        if not self._is_complete():
+            says = f"The reference is gathered: {self.state.seen:,} of {self._settings.reference_rows:,} rows"
+            says += f", {len(self.state.reference)} of {self._settings.days} days"
         else:
-            says = f"{self._effect:.1%} of rows are told from the first {self._seen:,} of this version"
-            says += f", most by {', '.join(self._names)}" if alarm else ""
+            says = f"{self.state.effect:.1%} of rows are told from the first {self.state.seen:,} of this version"
+            says += f", most by {', '.join(self.state.names)}" if alarm else ""
         return Reading(
             check="joint drift",
             subject="",
             severity=Severity.ADVICE,
             says=says + ".",
             remedy="see whether errors rose as well; if the change stays, train with rows of this time",
-            log_e=max(self._evidence.log_e, 0.0),
+            log_e=max(self.state.evidence.log_e, 0.0),
             log_threshold=threshold,
-            effect=self._effect,
+            effect=self.state.effect,
             unit="share of rows told apart",
-            since=datetime.fromtimestamp(self._since, UTC) if alarm and self._since else None,
+            since=datetime.fromtimestamp(self.state.since, UTC) if alarm and self.state.since else None,
         )
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "reference": [packed(day) for day in self._reference],
-            "past": [packed(day) for day in self._past],
-            "today": self._today.state(),
-            "evidence": [self._evidence.looks, self._evidence.log_e],
-            "rest": [self._begin, self._seen, self._quiet, self._since, self._effect, self._names],
-        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        columns = len(self._columns)
-        self._reference, self._past = ([unpacked(day, columns) for day in state[key]] for key in ("reference", "past"))
-        self._today = self._sample()
-        self._today.restore(state["today"])
-        self._evidence.looks, self._evidence.log_e = state["evidence"]
-        self._begin, self._seen, self._quiet, self._since, self._effect, self._names = state["rest"]
+build = JointDrift
 
 
 def _counted(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ slices depend on each other). See detectors.py for what it assumes, and when it 
 the larger the loss, and seasons, where a loss above the test split's is no false alarm but nothing new either.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, NotNegative, Share
+from tidemill.steward.bundle_loss import allowed_loss, figures
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import Look, Rise, microseconds, restored
-from tidemill.steward.promise import figures, promised
+from tidemill.steward.evidence.streams import Look, RiseStream, microseconds
 from tidemill.steward.watch import Reading, Severity, Watched
 from tidemill.steward.watches.parts.slicing import Cut, cut
 
@@ -52,6 +52,25 @@ class Settings:
     """Slices of one numeric column, of about as many rows each."""
 
 
+@dataclass(kw_only=True, slots=True)
+class Sliced:
+    """The slices of one column, and what is followed of each, by name."""
+
+    cut: Cut
+    streams: dict[str, RiseStream] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class State:
+    """total, rows: of the losses of all labelled rows. unknown: labels of the period that no class of the model is."""
+
+    overall: RiseStream
+    sliced: list[Sliced]
+    total: float = 0.0
+    rows: int = 0
+    unknown: int = 0
+
+
 class Performance:
     """See the module. Slices whose loss the bundle does not have are held to their own past."""
 
@@ -60,21 +79,21 @@ class Performance:
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched
-        self._cuts = [
+        cuts = [
             cut(watched, column, most=settings.most, bins=settings.bins, key=f"watches.{CHECK}.slices")
             for column in settings.slices
         ]
-        alpha = settings.alpha / 2 if self._cuts else settings.alpha
-        self._overall = Rise(detector=self._detector(alpha), interval=settings.alpha)
-        self._sliced: list[dict[str, Rise]] = [{} for _ in self._cuts]
-        self._unknown = 0
-        self._sum, self._rows = 0.0, 0
+        self._slice_alpha = settings.alpha / 2 / max(sum(each.most for each in cuts), 1)
+        overall = RiseStream(
+            detector=self._detector(settings.alpha / 2 if cuts else settings.alpha), interval=settings.alpha
+        )
+        self.state = State(overall=overall, sliced=[Sliced(cut=each) for each in cuts])
 
     def _detector(self, alpha: float, column: str = "", value: str = "") -> RiseDetector:
         ask = self._settings
         bound = None
         if ask.baseline is Baseline.BUNDLE:
-            bound = promised(self._watched.losses, self._watched.manifest, column, value)
+            bound = allowed_loss(self._watched.losses, self._watched.manifest, column, value)
         return RiseDetector(
             alpha=alpha,
             within=ask.half,
@@ -84,37 +103,32 @@ class Performance:
         )
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
         losses, moments = self._watched.losses.of(rows), microseconds(rows["moment"])
-        self._overall.update(losses, moments)
-        self._sum, self._rows = self._sum + float(losses.sum()), self._rows + rows.height
+        state = self.state
+        state.overall.update(losses, moments)
+        state.total, state.rows = state.total + float(losses.sum()), state.rows + rows.height
         classes = self._watched.manifest.identity.classes
         if classes:
-            self._unknown += int((~rows["true_label"].is_in(classes)).sum())
-        for by, rises in zip(self._cuts, self._sliced, strict=True):
-            for name, places in _places(by, rows):
-                if name not in rises:
-                    rises[name] = self._new(by, name)
-                rises[name].update(losses[places], moments[places])
-
-    def _new(self, by: Cut, name: str) -> Rise:
-        alpha = self._settings.alpha / 2 / sum(each.most for each in self._cuts)
-        return Rise(detector=self._detector(alpha, by.column, name))
+            state.unknown += int((~rows["true_label"].is_in(classes)).sum())
+        for each in state.sliced:
+            for name, places in _places(each.cut, rows):
+                if name not in each.streams:
+                    each.streams[name] = RiseStream(detector=self._detector(self._slice_alpha, each.cut.column, name))
+                each.streams[name].update(losses[places], moments[places])
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        readings = [self._reading("", self._overall)]
-        for by, rises in zip(self._cuts, self._sliced, strict=True):
-            readings += [self._reading(f"{by.column}={name}", rises[name]) for name in by.names if name in rises]
-        self._unknown = 0
+        readings = [self._reading("", self.state.overall)]
+        for each in self.state.sliced:
+            by, streams = each.cut, each.streams
+            readings += [self._reading(f"{by.column}={name}", streams[name]) for name in by.names if name in streams]
+        self.state.unknown = 0
         return readings
 
-    def _reading(self, subject: str, rise: Rise) -> Reading:
+    def _reading(self, subject: str, rise: RiseStream) -> Reading:
         fixed = rise.detector.baseline is not None
         look = rise.close()
         losses = self._watched.losses
-        now = look.mean_since if look.alarm else look.mean
-        effect = losses.unscaled(now) - losses.unscaled(look.before)
+        effect = losses.unscaled(look.now) - losses.unscaled(look.before)
         return Reading(
             check=CHECK,
             subject=subject,
@@ -142,37 +156,18 @@ class Performance:
             text += f", {look.rows:,} rows"
         else:
             return f"no labels{where} in this period."
-        unknown = self._unknown if not subject else 0
+        unknown = self.state.unknown if not subject else 0
         return text + (f"; {unknown:,} labels are none of the model's classes." if unknown else ".")
 
     def standing(self) -> dict[str, Any]:
         """Live beside what was promised: the mean loss of all labelled rows so far, in its own units."""
         losses = self._watched.losses
-        live = losses.unscaled(self._sum / self._rows) if self._rows else None
-        return {"metric": losses.name, "rows": self._rows, "live": live, **figures(losses, self._watched.manifest)}
+        rows = self.state.rows
+        live = losses.unscaled(self.state.total / rows) if rows else None
+        return {"metric": losses.name, "rows": rows, "live": live, **figures(losses, self._watched.manifest)}
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "overall": self._overall.state(),
-            "sum": self._sum,
-            "rows": self._rows,
-            "unknown": self._unknown,
-            "sliced": [
-                {
-                    "values": by.values,
-                    "free": by.free,
-                    "rises": {name: rise.state() for name, rise in rises.items()},
-                }
-                for by, rises in zip(self._cuts, self._sliced, strict=True)
-            ],
-        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._overall = restored(state["overall"])
-        self._unknown, self._sum, self._rows = state["unknown"], state["sum"], state["rows"]
-        for index, (by, kept) in enumerate(zip(self._cuts, state["sliced"], strict=True)):
-            by.values, by.free = list(kept["values"]), kept["free"]
-            self._sliced[index] = {name: restored(rise) for name, rise in kept["rises"].items()}
+build = Performance
 
 
 def _places(by: Cut, rows: pl.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
@@ -184,7 +179,3 @@ def _places(by: Cut, rows: pl.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     for first, places in zip(firsts, np.split(order, firsts[1:]), strict=True):
         if codes[first] >= 0:
             yield by.names[codes[first]], places
-
-
-def build(settings: Settings, watched: Watched) -> Performance:
-    return Performance(settings, watched)

@@ -6,11 +6,11 @@ assumes and when it is void; `volume.py` that for rows by period).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -36,7 +36,7 @@ _FIGURES = {MISSING: "missing", UNSEEN: "other", RANGE: "outside"}
 _BEYOND = 0.25
 """Of how far training's worst run strayed from its mean, so much more is no evidence either."""
 _FEW = 20
-"""Of fewer rows no share is told, and all since the change began say how much of it there is."""
+"""Of fewer rows no share is given; all since the change began say how much of it there is."""
 _REMEDIES = {
     MISSING: "look at what sends this column, and at the joins before it",
     UNSEEN: "look whether the sender renamed values; if they are new, train with rows that have them",
@@ -73,8 +73,25 @@ class _Check:
     matters: bool
 
 
-def build(settings: Settings, watched: Watched) -> "Quality":
-    return Quality(settings, watched)
+@dataclass(kw_only=True, slots=True)
+class Period:
+    """Rows of the present period, and how many of them could not be read. new: values never seen before, by column."""
+
+    rows: int = 0
+    unread: int = 0
+    profile: Profile | None = None
+    new: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class State:
+    """since, begun: found, and rows, since what is found probably began [2, checks]; when that was [checks]."""
+
+    rates: Episodes
+    since: np.ndarray
+    begun: np.ndarray
+    volume: Volume
+    period: Period = field(default_factory=Period)
 
 
 class Quality:
@@ -97,78 +114,73 @@ class Quality:
             _Check(TYPE, "", 0.0, matters=True),
         ]
         self._bursts = watched.profile["inputs"].get("bursts")
-        self._rates_known = largest_rate([round(check.rate * rows) for check in self._checks], rows)
+        self._largest_rates = largest_rate([round(check.rate * rows) for check in self._checks], rows)
         self._log_threshold = float(np.log((len(self._checks) + 2) / settings.alpha))
-        self._rates = self._episodes()
-        self._met = np.zeros((2, len(self._checks)))  # found, and rows, since what is found probably began
-        self._began = np.zeros(len(self._checks), dtype=np.int64)
-        self._volume = Volume(ratio=settings.volume, episodes=self._episodes())
-        self._begin_period()
-
-    def _episodes(self) -> Episodes:
-        return Episodes(log_threshold=self._log_threshold, half=self._settings.half)
-
-    def _begin_period(self) -> None:
-        self._rows = self._unread = 0
-        self._profile: Profile | None = None
-        self._new: dict[str, Counter[str]] = {}
+        rates, volume = (Episodes(log_threshold=self._log_threshold, half=settings.half) for _ in range(2))
+        self.state = State(
+            rates=rates,
+            since=np.zeros((2, len(self._checks))),
+            begun=np.zeros(len(self._checks), dtype=np.int64),
+            volume=Volume(ratio=settings.volume, episodes=volume),
+        )
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
-        self._rows += rows.height
-        self._unread += live.unreadable(rows)
+        period = self.state.period
+        period.rows += rows.height
+        period.unread += live.unreadable(rows)
         frame = live.inputs(rows, self._columns)
         if not frame.height:
             return
         given = {name: self._columns[name] for name in frame.columns}
         part = profile_like(frame, {"columns": given})
         for name, entry in part["columns"].items():
-            if entry.get("other") and len(self._new.get(name, ())) <= _NAMES:
+            if entry.get("other") and len(period.new.get(name, ())) <= _NAMES:
                 values = frame[name].cast(pl.String).alias("value").value_counts(name="rows")
                 values = values.filter(~pl.first().is_in(["", *entry["categories"]]))
-                names = Counter(self._new.get(name, {}))
+                names = Counter(period.new.get(name, {}))
                 for value, count in values.with_columns(pl.first().str.head(LONGEST + 1)).iter_rows():
                     names[value] += count
-                self._new[name] = Counter(dict(islice(names.items(), _NAMES + 1)))
-        self._profile = part if self._profile is None else merge([self._profile, part])
+                period.new[name] = dict(islice(names.items(), _NAMES + 1))
+        period.profile = part if period.profile is None else merge([period.profile, part])
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        columns = {} if self._profile is None else self._profile["columns"]
+        state, period = self.state, self.state.period
+        columns = {} if period.profile is None else period.profile["columns"]
         found = {(name, column): count for column, entry in columns.items() for name, count in _found(entry)}
-        found[TYPE, ""] = self._unread
+        found[TYPE, ""] = period.unread
         counts = np.array([found.get((check.name, check.column), 0) for check in self._checks], dtype=np.float64)
         rows = np.array([self._of(check) if (check.name, check.column) in found else 0 for check in self._checks])
-        log_e = self._rates.update(rate_gains(counts, rows, self._baseline(rows)), microseconds(begin))
-        began = self._rates.began
-        self._met = np.where(began == self._began, self._met, 0.0) + np.stack([counts, rows])
-        self._began = began
+        log_e = state.rates.update(rate_gains(counts, rows, self._baseline(rows)), microseconds(begin))
+        began = state.rates.began
+        state.since = np.where(began == state.begun, state.since, 0.0) + np.stack([counts, rows])
+        state.begun = began
         readings = [self._reading(i, int(counts[i]), int(rows[i]), float(log_e[i])) for i in range(len(self._checks))]
         readings += self._volumes(begin, end)
-        self._begin_period()
+        state.period = Period()
         return readings
 
     def _baseline(self, rows: np.ndarray) -> np.ndarray:
         """The share of so many rows that is no evidence yet, by check."""
-        most = self._rates_known.copy()
+        most = self._largest_rates.copy()
         for index, check in enumerate(self._checks):
-            known = largest_figure(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
-            if known is not None:
-                most[index] = max(known, most[index])
+            worst_run = largest_figure(self._bursts, check.column, _FIGURES.get(check.name, ""), int(rows[index]))
+            if worst_run is not None:
+                most[index] = max(worst_run, most[index])
         rates = np.array([check.rate for check in self._checks])
         beyond = np.maximum(_BEYOND * (most - rates), self._settings.tolerance)
         return np.asarray(np.minimum(most + beyond, 1.0))
 
     def _of(self, check: _Check) -> int:
-        return self._rows if check.name == TYPE else self._rows - self._unread
+        period = self.state.period
+        return period.rows if check.name == TYPE else period.rows - period.unread
 
     def _reading(self, index: int, found: int, rows: int, log_e: float) -> Reading:
         check, alarm = self._checks[index], log_e >= self._log_threshold
-        began = from_microseconds(int(self._began[index]))
+        began = from_microseconds(int(self.state.begun[index]))
         before = alarm and rows < _FEW
         of, share = _shown(found, rows), found / max(rows, 1)
         if before:
-            found_since, rows_since = map(int, self._met[:, index])
+            found_since, rows_since = map(int, self.state.since[:, index])
             share = found_since / max(rows_since, 1)
             if rows_since > rows:
                 of += f" now, {_shown(found_since, rows_since)} since {began:%Y-%m-%d %H:%M}"
@@ -195,19 +207,20 @@ class Quality:
 
     def _detail(self, check: _Check) -> str:
         """Which values are new, and which known ones no longer come; or how far out values lie."""
-        entry = self._profile["columns"].get(check.column) if self._profile else None
+        period = self.state.period
+        entry = period.profile["columns"].get(check.column) if period.profile else None
         if entry is None:
             return ""
         if check.name == RANGE:
-            ends, known = ([part["minimum"], part["maximum"]] for part in (entry, self._columns[check.column]))
-            if None in (*ends, *known) or entry["kind"] == Kind.TIMESTAMP:
+            ends, usual = ([part["minimum"], part["maximum"]] for part in (entry, self._columns[check.column]))
+            if None in (*ends, *usual) or entry["kind"] == Kind.TIMESTAMP:
                 return ""
-            return f"; from {ends[0]:g} to {ends[1]:g} instead of from {known[0]:g} to {known[1]:g}"
+            return f"; from {ends[0]:g} to {ends[1]:g} instead of from {usual[0]:g} to {usual[1]:g}"
         if check.name != UNSEEN:
             return ""
-        new = self._new.get(check.column, Counter())
+        new = period.new.get(check.column, {})
         names = sorted(new.items(), key=lambda item: (-item[1], item[0]))[:3] if len(new) <= _NAMES else []
-        told = "".join(f", {quoted(name)} in {count:,}" for name, count in names)
+        named = "".join(f", {quoted(name)} in {count:,}" for name, count in names)
         reference = self._columns[check.column]
         before = sum(reference["categories"].values()) + reference["other"] + reference["missing"]
         rows = sum(entry["categories"].values()) + entry["other"] + entry["missing"]
@@ -216,15 +229,15 @@ class Quality:
             for name, count in reference["categories"].items()
             if count / before * rows >= _EXPECTED and not entry["categories"][name]
         ]
-        return told + "".join(gone[:3])
+        return named + "".join(gone[:3])
 
     def _volumes(self, begin: datetime, end: datetime) -> Iterator[Reading]:
-        rows = self._rows
-        (fall, rise), usual = self._volume.update(begin, rows)
-        fell, began = fall >= rise, self._volume.episodes.began
+        rows, volume = self.state.period.rows, self.state.volume
+        (fall, rise), usual = volume.update(begin, rows)
+        fell, began = fall >= rise, volume.episodes.began
         says = f"{rows:,} rows came from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}; {_compared(usual)}"
         for name in (VOLUME, SILENCE):
-            log_e = max(float(fall if self._volume.silent else 0.0) if name == SILENCE else float(max(fall, rise)), 0.0)
+            log_e = max(float(fall if volume.silent else 0.0) if name == SILENCE else float(max(fall, rise)), 0.0)
             alarm = log_e >= self._log_threshold
             yield Reading(
                 check=name,
@@ -239,21 +252,8 @@ class Quality:
                 since=from_microseconds(int(began[0 if fell else 1])) if alarm else None,
             )
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "rates": self._rates.state(),
-            "met": self._met.tolist(),
-            "began": self._began.tolist(),
-            "volume": self._volume.state(),
-            "period": [self._rows, self._unread, self._profile, {name: dict(new) for name, new in self._new.items()}],
-        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._rates = Episodes(**state["rates"])
-        self._met, self._began = np.array(state["met"]), np.array(state["began"], dtype=np.int64)
-        self._volume.restore(state["volume"])
-        self._rows, self._unread, self._profile, new = state["period"]
-        self._new = {name: Counter(values) for name, values in new.items()}
+build = Quality
 
 
 def _found(entry: Profile) -> Iterator[tuple[str, int]]:

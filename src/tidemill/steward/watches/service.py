@@ -12,17 +12,17 @@ together by chance: a machine that pauses now and then makes runs of slow reques
 allowed share over that of such a run, and take `slower` as a hint.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 
 from tidemill.settings.rules import AtLeastOne, Positive, Share
 from tidemill.steward.evidence.detectors import RiseDetector
-from tidemill.steward.evidence.rises import Rise, microseconds, restored
+from tidemill.steward.evidence.streams import RiseStream, microseconds
 from tidemill.steward.losses import broken
 from tidemill.steward.records import first_of_requests
 from tidemill.steward.watch import Reading, Severity, Watched
@@ -50,16 +50,23 @@ class Settings:
     """Requests from which the share of slow ones is estimated first, for its own past."""
 
 
+@dataclass(kw_only=True, slots=True)
+class State:
+    """last: the request of the latest row. streams: by check."""
+
+    streams: dict[str, RiseStream]
+    last: str | None = None
+
+
 class Service:
     labelled = False
     canary = False
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings = settings
-        self._last: str | None = None
         baselines = {"slow": settings.slow_share, "slower": None, "broken": settings.broken_share}
-        self._rises = {
-            check: Rise(
+        streams = {
+            check: RiseStream(
                 detector=RiseDetector(
                     alpha=settings.alpha / len(baselines),
                     within=settings.half,
@@ -70,24 +77,23 @@ class Service:
             )
             for check, baseline in baselines.items()
         }
+        self.state = State(streams=streams)
 
     def take(self, rows: pl.DataFrame) -> None:
-        if not rows.height:
-            return
-        first = first_of_requests(rows, self._last)
-        self._last = rows["request"][-1]
+        first = first_of_requests(rows, self.state.last)
+        self.state.last = rows["request"][-1]
         moments = microseconds(rows["moment"])
         slow = (rows["latency_us"].to_numpy() > 1000 * self._settings.slow_ms).astype(np.float64)
         for check in ("slow", "slower"):
-            self._rises[check].update(slow[first], moments[first])
-        self._rises["broken"].update(broken(rows), moments)
+            self.state.streams[check].update(slow[first], moments[first])
+        self.state.streams["broken"].update(broken(rows), moments)
 
     def close(self, begin: datetime, end: datetime) -> Sequence[Reading]:
-        return [self._reading(check, rise) for check, rise in self._rises.items()]
+        return [self._reading(check, rise) for check, rise in self.state.streams.items()]
 
-    def _reading(self, check: str, rise: Rise) -> Reading:
+    def _reading(self, check: str, rise: RiseStream) -> Reading:
         look = rise.close()
-        share = look.mean_since if look.alarm else look.mean
+        share = look.now
         what = "answers are no number" if check == "broken" else f"requests took over {self._settings.slow_ms:g} ms"
         against = "before" if check == "slower" else "allowed"
         since = f" since about {look.since:%Y-%m-%d %H:%M} UTC" if look.alarm and look.since else ""
@@ -106,13 +112,5 @@ class Service:
             since=look.since if look.alarm else None,
         )
 
-    def state(self) -> dict[str, Any]:
-        return {"last": self._last, "rises": {check: rise.state() for check, rise in self._rises.items()}}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._last = state["last"]
-        self._rises = {check: restored(rise) for check, rise in state["rises"].items()}
-
-
-def build(settings: Settings, watched: Watched) -> Service:
-    return Service(settings, watched)
+build = Service

@@ -12,7 +12,7 @@ import yaml
 from serving_parts import arguments, call, started
 
 from tidemill.bundle.registry.registry import Registry
-from tidemill.errors import RequestError
+from tidemill.errors import RequestError, SettingsError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.serve.door import key_file
 from tidemill.serve.door.http import Application, Endpoint
@@ -142,3 +142,12 @@ def test_the_steward_tells_those_who_have_a_key_for_metrics(tmp_path: Path) -> N
         assert "set `keys`" in json.loads(unkeyed.body)["error"]["remedy"]
 
     asyncio.run(main())
+
+
+def test_the_stewards_arguments_are_checked_as_all_settings_are() -> None:
+    given = {"registry": "registry", "model": "m", "ledger": {"path": "ledger", "ship_seconds": -1}, "polcy": None}
+    with pytest.raises(SettingsError) as raised:
+        steward.build(given)
+    said = str(raised.value)
+    assert "ledger.ship_seconds = -1.0: must be greater than 0" in said
+    assert "polcy = None: no such key" in said and "did you mean policy?" in said and "serving/config.yaml" in said

@@ -1,11 +1,11 @@
 """Evidence about a mean: a fair game by enumeration, the same in any parts, and right about as often as stated."""
 
-import json
 from itertools import product
 
 import numpy as np
 import pytest
 
+from reread import reread
 from tidemill.errors import SettingsError
 from tidemill.steward.evidence.betting import BETS, PURSES, MeanEvidence
 
@@ -45,7 +45,7 @@ def test_parts_one_at_a_time_or_merged_or_restored_from_json_are_the_whole() -> 
     path = whole.update(values)
     single = MeanEvidence(mean=0.4, rises=True)
     stepped = [float(single.update(value)[0]) for value in values[:20]]
-    single = MeanEvidence(**json.loads(json.dumps(single.state())))
+    single = reread(single)
     stepped += single.update(values[20:]).tolist()
     np.testing.assert_allclose(stepped, path)
     assert float(single.highest) == pytest.approx(max(path.max(), 0)) and single.count == 60

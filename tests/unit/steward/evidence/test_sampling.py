@@ -1,11 +1,10 @@
 """Rows in blocks and rows thinned: the same ones in whatever parts they come, and through JSON."""
 
-import json
-
 import numpy as np
 import pytest
 
-from tidemill.steward.evidence.sampling import BLOCK, Blocks, Thinned, restored, unpacked
+from reread import reread
+from tidemill.steward.evidence.sampling import BLOCK, Blocks, Thinned
 
 
 @pytest.mark.parametrize("parts", [[100], [1] * 100, [37, 0, 63], [5, 95]])
@@ -14,7 +13,7 @@ def test_the_same_rows_are_kept_however_they_come(parts: list[int]) -> None:
     for number in parts:
         places = kept.places(number)
         kept.add({"row": start + places})
-        kept = restored(json.loads(json.dumps(kept.state())))
+        kept = reread(kept)
         start += number
     assert kept.arrays["row"].tolist() == list(range(0, 100, 8)) and len(kept) == 13
 
@@ -26,7 +25,7 @@ def test_the_same_blocks_are_cut_however_rows_come(parts: list[int]) -> None:
     for number in parts:
         part = rows[start : start + number]
         found += [pair[0].tolist() for pair in blocks.add(part, -part)]
-        blocks = Blocks(waiting=[unpacked(column) for column in json.loads(json.dumps(blocks.state()))])
+        blocks = reread(blocks)
         start += number
     found += [pair[0].tolist() for pair in blocks.rest()]
     assert [len(block) for block in found] == [BLOCK, BLOCK, 40_000 - 2 * BLOCK]

@@ -14,25 +14,19 @@ class VersionsSeen:
     labelled = False
 
     def __init__(self, settings):
-        self.canary, self._seen = settings.canary, {}
+        self.canary, self.state = settings.canary, {}
 
     def take(self, rows):
         for version, count in rows["version"].value_counts().iter_rows():
-            self._seen[version] = self._seen.get(version, 0) + count
+            self.state[version] = self.state.get(version, 0) + count
 
     def close(self, begin, end):
-        seen, self._seen = self._seen, {}
+        seen, self.state = self.state, {}
         said = {"check": "seen", "subject": "", "severity": Severity.NEWS, "remedy": "", "log_threshold": 1.0}
         return [
             Reading(**said, says=version, effect=float(count), unit="rows", log_e=0.0)
             for version, count in seen.items()
         ]
-
-    def state(self):
-        return dict(self._seen)
-
-    def restore(self, state):
-        self._seen = dict(state)
 
 
 def build(settings, watched):

@@ -1,6 +1,5 @@
 """No one client decides a trial, and neither do labels that contradict each other."""
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +8,7 @@ import pytest
 from deltalake import write_deltalake
 from served import HOUR, MODEL, NOW, Served
 
+from reread import reread
 from tidemill.bundle.manifest import Identity
 from tidemill.ledger import tables
 from tidemill.settings import Objective
@@ -35,7 +35,7 @@ def trial(stage=Stage.SHADOW, carried=None, most_contradicted=0.05, **changes):
     comparison = Comparison(stage=stage, tried=tried, other=other, share=0.5 if stage is Stage.CANARY else 0.0)
     rules = replace(POLICY.trial, **{"minimum": 0, **changes})
     labels = replace(POLICY.labels, most_contradicted=most_contradicted)
-    return CheckedTrial.begin(rules, labels, comparison, losses.make(POLICY.losses, IDENTITY), carried)
+    return CheckedTrial(rules, labels, comparison, losses.make(POLICY.losses, IDENTITY), carried)
 
 
 def feed(one, served, begin=BEGIN):
@@ -103,9 +103,9 @@ def test_doubt_goes_on_through_stages_and_restarts(served):
     flattered(served, rows=12_000)
     shadow = feed(trial(), served)
     again = trial()
-    again.restore(json.loads(json.dumps(shadow.state())))
+    again.state = reread(shadow.state)
     assert (again.verdict(), again.figures()) == (shadow.verdict(), shadow.figures())
-    canary = trial(Stage.CANARY, json.loads(json.dumps(shadow.carried())))
+    canary = trial(Stage.CANARY, reread(shadow.carried()))
     assert canary.whole.verdict()[0] is Verdict.BETTER
     assert canary.verdict()[0] is Verdict.UNDECIDED
 
@@ -115,7 +115,7 @@ def test_who_comes_late_is_left_out_of_what_was_seen_before(served):
     one = feed(trial(), served)
     served.answer(BEGIN + 2 * HOUR, 100, shadow=("2", 0.4), client="app")
     feed(one, served, BEGIN + 2 * HOUR)
-    assert [one.without[one.groups[name]].records for name in ("shop", "app")] == [100, 2000]
+    assert [one.without[one.state.groups[name]].records for name in ("shop", "app")] == [100, 2000]
     assert one.verdict()[0] is Verdict.BETTER
 
 

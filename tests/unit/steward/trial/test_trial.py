@@ -1,6 +1,5 @@
 """Trials: who is shown to be better or worse, by pairs in shadow, by weights as canary, and after the change."""
 
-import json
 from datetime import timedelta
 
 import numpy as np
@@ -9,9 +8,11 @@ import pytest
 from served import HOUR, MODEL, NOW
 from trial_parts import BEGIN, feed, rules, served, trial
 
+from reread import reread
 from tidemill.steward.evidence.paired import Verdict
 from tidemill.steward.policy import Clock, Unit
 from tidemill.steward.records import Records, Span
+from tidemill.steward.snapshots import plain
 from tidemill.steward.trial.comparison import Stage
 
 __all__ = ["served"]
@@ -77,7 +78,7 @@ def test_broken_answers_stop_it_whatever_they_lose(served, stage):
     one = trial(stage, share)
     one.take(rows, other)
     assert one.verdict() == (Verdict.WORSE, "more than 0.10% of its answers have no finite number")
-    one.restore(json.loads(json.dumps(one.state())))
+    one.state = reread(one.state)
     assert one.verdict()[0] is Verdict.WORSE
 
 
@@ -114,10 +115,10 @@ def test_a_trial_goes_on_from_its_state_as_if_it_had_never_stopped(served, stage
     served.answer(BEGIN, 500, shadow=shadow, canary=canary)
     whole = feed(trial(stage, share, slices=["city"]), served)
     other = trial(stage, share, slices=["city"])
-    other.restore(json.loads(json.dumps(whole.state())))
+    other.state = reread(whole.state)
     served.answer(BEGIN + HOUR, 500, shadow=shadow, canary=canary)
     feed(whole, served)
-    assert feed(other, served).state() == whole.state()
+    assert plain(feed(other, served).state) == plain(whole.state)
     assert whole.taken == 1500
     assert whole.evidence.count == (1000 if stage is Stage.CANARY else 1500)
 

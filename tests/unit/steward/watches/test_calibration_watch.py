@@ -43,7 +43,7 @@ def test_the_expected_evidence_is_at_most_1_after_every_period(off: float) -> No
         for period, part in enumerate((given[:2], given[2:])):
             followed.take(part)
             followed.close(BEGIN, BEGIN)
-            expected[period] += chance * np.exp(followed._total[0]).mean()
+            expected[period] += chance * np.exp(followed.state.total[0]).mean()
     assert (expected <= sum(20 / ((j + 20) * (j + 21)) for j in range(2)) + 1e-6).all() and (expected > 0.03).all()
 
 

@@ -1,6 +1,5 @@
 """Expected performance: what labels say later, from inputs that moved and a model that is off; and its parts."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +8,7 @@ import polars as pl
 import pytest
 from live_rows import BEGIN, LOSS, fed, made, rows, watched
 
+from reread import reread
 from tidemill.composition import build as checked
 from tidemill.settings import Objective
 from tidemill.steward import losses
@@ -101,9 +101,9 @@ def test_parts_json_and_empty_periods_make_no_difference() -> None:
                 followed.learn(known.slice(part * size, size))
                 followed.take(given.slice(part * size, size))
                 if keep:
-                    state = json.dumps(followed.state())
+                    state = reread(followed.state)
                     followed = watch(sampled=100, remembered=150)
-                    followed.restore(json.loads(state))
+                    followed.state = state
             found.append(list(followed.close(BEGIN, BEGIN)))
         return found
 

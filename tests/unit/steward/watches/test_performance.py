@@ -1,6 +1,5 @@
 """Performance: silent while the loss is what it was, and naming where and since when it rose."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +8,7 @@ import polars as pl
 import pytest
 from live_rows import BEGIN, LOSS, fed, metric, rows, watched
 
+from reread import reread
 from tidemill.composition import build as checked
 from tidemill.errors import SettingsError
 from tidemill.steward.watch import Severity
@@ -116,7 +116,7 @@ def test_categories_beyond_the_most_are_one_slice_and_state_holds_those_that_wer
     names = [reading.subject for reading in followed.close(BEGIN, BEGIN)]
     assert names == ["", "crew=other", *(f"crew=c{number}" for number in range(5))]
     again = watch(None, slices=["crew"])
-    again.restore(json.loads(json.dumps(followed.state())))
+    again.state = reread(followed.state)
     again.take(given.reverse())
     assert [reading.subject for reading in again.close(BEGIN, BEGIN)] == names
 

@@ -63,7 +63,7 @@ def test_the_rows_of_a_request_count_once_even_across_parts() -> None:
     for parts in (1, 7):
         followed = watch()
         fed(followed, [one], parts=parts)
-        counts.append(followed.state()["rises"]["slow"]["count"])
+        counts.append(followed.state.streams["slow"].count)
     assert counts == [4, 4]
 
 

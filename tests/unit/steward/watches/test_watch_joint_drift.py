@@ -76,7 +76,7 @@ def test_days_that_differ_among_themselves_are_no_reference_for_small_difference
 
 def test_a_sample_is_the_same_in_parts_and_every_row_is_as_likely() -> None:
     codes = (np.arange(20_000) // 200).astype(np.uint8)[:, None]
-    whole, parted = Sample(500, 1), Sample(500, 1)
+    whole, parted = Sample(size=500, columns=1), Sample(size=500, columns=1)
     whole.add(len(codes), lambda places: codes[places])
     for part in np.split(codes, [3, 600, 600, 9_000]):
         parted.add(len(part), lambda places, part=part: part[places])

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from reread import reread
+from tidemill.steward.snapshots import plain
 from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.watches.quality import Quality, Settings, build
 from watched_rows import DAY, START, Change, period, watched
@@ -77,7 +79,7 @@ def test_too_many_new_values_are_not_named() -> None:
     assert "100.0% of 1,500 rows" in found["unseen carrier"].says and "'new" not in found["unseen carrier"].says
     watch = quality()
     watch.take(period(np.random.default_rng(0), 1_500, START, change=each))
-    assert len(watch.state()["period"][3]["carrier"]) <= 1_001
+    assert len(watch.state.period.new["carrier"]) <= 1_001
 
 
 def test_what_a_client_sent_is_quoted_in_short_and_without_its_secrets() -> None:
@@ -89,7 +91,7 @@ def test_what_a_client_sent_is_quoted_in_short_and_without_its_secrets() -> None
 
     watch = quality()
     watch.take(period(np.random.default_rng(0), 90, START, change=long))
-    assert len(json.dumps(watch.state())) < 20_000
+    assert len(json.dumps(plain(watch.state))) < 20_000
     reading = {one.check: one for one in watch.close(START, START + DAY) if one.subject == "carrier"}["unseen"]
     assert f"'{'x' * 59}…' in 30" in reading.says and "***" in reading.says
     assert len(reading.says) < 500 and "Sesam" not in reading.says
@@ -163,7 +165,7 @@ def test_of_single_rows_counts_are_told_and_what_came_since_it_began() -> None:
     assert silent.alarm and silent.severity is Severity.HARM, "nothing says that it is over"
     assert "no rows now, 9 of 9 rows since" in silent.says
     again = quality()
-    again.restore(json.loads(json.dumps(watch.state())))
+    again.state = reread(watch.state)
     assert fed(again, None, START + 10 * hour, hour)["missing wind"].says == silent.says
     assert not any("100.0% of 1 row" in one.says for found in told for one in found.values())
 

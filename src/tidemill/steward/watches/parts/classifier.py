@@ -103,8 +103,8 @@ def _values(entry: Mapping[str, Any], counts: np.ndarray) -> list[np.ndarray]:
     if entry["kind"] == Kind.BOOLEAN:
         return [np.array([0.0, 1.0, counts[1] / max(counts[:2].sum(), 1)])]
     if entry["kind"] == Kind.CATEGORICAL:
-        known = len(entry["categories"])
-        few = 1 if np.count_nonzero(counts[:-1]) == 2 else min(_CATEGORIES, known)
+        named = len(entry["categories"])
+        few = 1 if np.count_nonzero(counts[:-1]) == 2 else min(_CATEGORIES, named)
         return [np.eye(len(counts))[index] for index in range(few)]
     present = counts[:-1]
     rank = (np.cumsum(present) - present / 2) / max(present.sum(), 1) - 0.5

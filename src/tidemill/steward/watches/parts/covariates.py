@@ -35,10 +35,10 @@ class Coder:
 
     @classmethod
     def of(cls, profile: Mapping[str, Any], inputs: Sequence[str]) -> "Coder":
-        """Of the inputs that a profile knows; timestamps are left out, since their present is never their past."""
+        """Of the inputs that a profile has; timestamps are left out, since their present is never their past."""
         columns: dict[str, np.ndarray | list[str]] = {}
-        known = profile["inputs"]["columns"]
-        for name, entry in [(name, known[name]) for name in inputs if name in known][:_COLUMNS]:
+        entries = profile["inputs"]["columns"]
+        for name, entry in [(name, entries[name]) for name in inputs if name in entries][:_COLUMNS]:
             if entry["kind"] == Kind.NUMERIC and len(entry["edges"]) > 1:
                 columns[name] = np.asarray(entry["edges"])
             elif entry["kind"] == Kind.BOOLEAN:
@@ -53,18 +53,18 @@ class Coder:
         inputs = rows["inputs"]
         found = np.full((rows.height, len(self.columns)), MISSING, dtype=np.uint8)
         given = {item.name for item in inputs.dtype.fields} if isinstance(inputs.dtype, pl.Struct) else set()
-        for place, (name, bins) in enumerate(self.columns.items()):
+        for index, (name, bins) in enumerate(self.columns.items()):
             if name not in given:
                 continue
             values = inputs.struct.field(name)
             if isinstance(bins, list):
-                known = values.cast(pl.String).cast(pl.Enum(bins), strict=False).to_physical().cast(pl.Int64) + _FIRST
+                ranks = values.cast(pl.String).cast(pl.Enum(bins), strict=False).to_physical().cast(pl.Int64) + _FIRST
                 missing = values.is_null() | (values.cast(pl.String) == "").fill_null(True)
-                found[:, place] = np.where(missing.to_numpy(), MISSING, known.fill_null(OTHER).to_numpy())
+                found[:, index] = np.where(missing.to_numpy(), MISSING, ranks.fill_null(OTHER).to_numpy())
             else:
                 numbers = values.cast(pl.Float64, strict=False).fill_nan(None)
                 places = np.searchsorted(bins, numbers.fill_null(0.0).to_numpy(), side="right") + _FIRST
-                found[:, place] = np.where(numbers.is_null().to_numpy(), MISSING, places)
+                found[:, index] = np.where(numbers.is_null().to_numpy(), MISSING, places)
         return found
 
     def design(self, codes: np.ndarray) -> np.ndarray:
@@ -74,8 +74,8 @@ class Coder:
         linear in them) and their squares, beside whether they are missing; others are one-hot.
         """
         parts = []
-        for place, bins in enumerate(self.columns.values()):
-            code = codes[:, place]
+        for index, bins in enumerate(self.columns.values()):
+            code = codes[:, index]
             if isinstance(bins, list):
                 parts.append((code[:, None] == np.arange(_FIRST + len(bins))).astype(np.float64))
             else:

@@ -4,21 +4,25 @@ A row's place in the stream, hashed, is its priority; the smallest are kept (bot
 Summarizing data using bottom-k sketches, PODC 2007).
 """
 
-import base64
-import zlib
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 
+@dataclass(kw_only=True, slots=True)
 class Sample:
     """At most `size` rows of uint8 codes [rows, columns], in the order they came. seen: of how many."""
 
-    def __init__(self, size: int, columns: int) -> None:
-        self.size, self.seen = size, 0
-        self.codes = np.zeros((0, columns), dtype=np.uint8)
-        self.priority = np.zeros(0, dtype=np.uint64)
+    size: int
+    columns: int
+    seen: int = 0
+    codes: np.ndarray = field(init=False, default_factory=lambda: np.zeros((0, 0), dtype=np.uint8))
+    priority: np.ndarray = field(init=False, default_factory=lambda: np.zeros(0, dtype=np.uint64))
+
+    def __post_init__(self) -> None:
+        if not self.seen:
+            self.codes = np.zeros((0, self.columns), dtype=np.uint8)
 
     def add(self, rows: int, codes_of: Callable[[np.ndarray], np.ndarray]) -> None:
         """The next rows of the stream. codes_of: codes of those chosen by their places among these rows."""
@@ -38,23 +42,6 @@ class Sample:
     def shuffled(self) -> np.ndarray:
         """Codes of the sample, in no order: its first rows are a sample of it."""
         return self.codes[np.argsort(self.priority)]
-
-    def state(self) -> dict[str, Any]:
-        return {"seen": self.seen, "codes": packed(self.codes), "priority": self.priority.tolist()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.seen = state["seen"]
-        self.codes = unpacked(state["codes"], self.codes.shape[1])
-        self.priority = np.array(state["priority"], dtype=np.uint64)
-
-
-def packed(codes: np.ndarray) -> str:
-    """Codes as text that JSON holds."""
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(codes).tobytes())).decode()
-
-
-def unpacked(text: str, columns: int) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(-1, columns)
 
 
 def _mixed(places: np.ndarray) -> np.ndarray:

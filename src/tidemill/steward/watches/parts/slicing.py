@@ -68,9 +68,9 @@ class Cut:
             ]
             self.values += more
             self.free -= len(more)
-        known = values.cast(pl.Enum(self.values), strict=False).to_physical().cast(pl.Int64) + 2
+        ranks = values.cast(pl.Enum(self.values), strict=False).to_physical().cast(pl.Int64) + 2
         missing = (values.is_null() | (values == "")).fill_null(True)
-        return np.where(missing.to_numpy(), 1, known.fill_null(0).to_numpy())
+        return np.where(missing.to_numpy(), 1, ranks.fill_null(0).to_numpy())
 
 
 def cut(watched: Watched, column: str, *, most: int, bins: int, key: str) -> Cut:

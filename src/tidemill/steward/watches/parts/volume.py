@@ -11,7 +11,6 @@ Void where like periods are not alike: holidays, growth. What is new is learned,
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 
@@ -82,16 +81,6 @@ class Volume:
                 what = f"the last {len(like)} {what}"
                 return Usual(rows=rows, slot=slot, what=what, silence_only=slot == _EVERYTHING)
         return None
-
-    def state(self) -> dict[str, Any]:
-        first = self.first.isoformat() if self.first else None
-        return {"episodes": self.episodes.state(), "silent": self.silent, "first": first, "history": self.history}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.episodes = Episodes(**state["episodes"])
-        self.silent = state["silent"]
-        self.first = datetime.fromisoformat(state["first"]) if state["first"] else None
-        self.history = {key: list(values) for key, values in state["history"].items()}
 
 
 def _slots(begin: datetime) -> dict[str, tuple[int, int]]:

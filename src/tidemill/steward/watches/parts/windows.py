@@ -1,11 +1,8 @@
 """Counts of the last days, hour by hour: as many of each hour of the day, so that a day's rhythm is no drift."""
 
-import base64
-import zlib
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +23,8 @@ class Window:
     parts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
 
     def __post_init__(self) -> None:
-        self.parts = np.asarray(self.parts, dtype=np.int64).reshape(-1, self.cells)
+        if not self.begins:
+            self.parts = np.zeros((0, self.cells), dtype=np.int64)
 
     def add(self, begin: datetime, end: datetime, counts: np.ndarray) -> None:
         """Takes in one period and lets go of what is older than the window, seen from its end."""
@@ -53,12 +51,3 @@ class Window:
             if end.timestamp() - begin >= days * _DAY and found.sum() >= rows:
                 break
         return found
-
-    def state(self) -> dict[str, Any]:
-        packed = base64.b64encode(zlib.compress(self.parts.astype("<i8").tobytes())).decode()
-        return {"begins": self.begins, "parts": packed}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.begins = list(state["begins"])
-        counts = np.frombuffer(zlib.decompress(base64.b64decode(state["parts"])), "<i8")
-        self.parts = counts.reshape(-1, self.cells).astype(np.int64)

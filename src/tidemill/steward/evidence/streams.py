@@ -1,11 +1,10 @@
 """A rise detector that knows moments: when the rise began, the mean since then, and the highest evidence of a period.
 
-`Rise` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and keeps
-beside it what a person asks who reads an alarm: since when, by how much, and from what. The steward reports by periods;
-a `Look` is what there is to say at the end of one.
+`RiseStream` gives the values of a stream to a `RiseDetector` (detectors.py has its assumptions and its paper), and
+keeps beside it what a person asks who reads an alarm: since when, by how much, and from what. The steward reports by
+periods; a `Look` is what there is to say at the end of one.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from tidemill.moments import from_microseconds
 from tidemill.steward.evidence.bounds import LargeSampleBounds
 from tidemill.steward.evidence.detectors import RISES, RiseDetector
 from tidemill.steward.evidence.limits import NOTHING
-from tidemill.steward.evidence.sampling import BLOCK, Blocks, unpacked
+from tidemill.steward.evidence.sampling import BLOCK, Blocks
 
 FINE = 2 * BLOCK
 """Values of a period up to which each is an entry of the detector; those behind them are taken in twos, threes, …"""
@@ -54,9 +53,14 @@ class Look:
         """Whether the evidence has reached the threshold in this period."""
         return self.log_e >= self.log_threshold
 
+    @property
+    def now(self) -> float:
+        """The mean that an alarm is about, or else that of the period."""
+        return self.mean_since if self.alarm else self.mean
+
 
 @dataclass(kw_only=True, slots=True)
-class Rise:
+class RiseStream:
     """A stream of values in [0, 1] that is followed, period by period.
 
     Errors of 10% become 20% with the third day. That day ends with an alarm, which dates the rise to the last hours of
@@ -64,7 +68,7 @@ class Rise:
 
     >>> import numpy as np
     >>> random = np.random.default_rng(0)
-    >>> rise = Rise(detector=RiseDetector(alpha=0.05, within=10_000, baseline=0.1))
+    >>> rise = RiseStream(detector=RiseDetector(alpha=0.05, within=10_000, baseline=0.1))
     >>> for day in range(3):
     ...     errors = random.random(500) < (0.1 if day < 2 else 0.2)
     ...     moments = day * 86_400_000_000 + np.arange(500) * 172_800_000
@@ -85,16 +89,16 @@ class Rise:
 
     detector: RiseDetector
     interval: float | None = None
-    bounds: LargeSampleBounds | None = None
-    blocks: Blocks = field(default_factory=Blocks)
-    starts: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES)))
-    rows: np.ndarray = field(default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
-    total: float = 0.0
-    count: int = 0
-    highest: float = NOTHING
-    period_sum: float = 0.0
-    period_rows: int = 0
+    bounds: LargeSampleBounds | None = field(init=False, default=None)
+    blocks: Blocks = field(init=False, default_factory=Blocks)
+    starts: np.ndarray = field(init=False, default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
+    sums: np.ndarray = field(init=False, default_factory=lambda: np.zeros(len(RISES)))
+    rows: np.ndarray = field(init=False, default_factory=lambda: np.zeros(len(RISES), dtype=np.int64))
+    total: float = field(init=False, default=0.0)
+    count: int = field(init=False, default=0)
+    highest: float = field(init=False, default=NOTHING)
+    period_sum: float = field(init=False, default=0.0)
+    period_rows: int = field(init=False, default=0)
 
     def update(self, values: np.ndarray, moments: np.ndarray) -> None:
         """Take in values [n] and their moments, in microseconds since 1970 [n].
@@ -150,27 +154,9 @@ class Rise:
         self.highest, self.period_sum, self.period_rows, self.bounds = NOTHING, 0.0, 0, None
         return look
 
-    def state(self) -> dict[str, Any]:
-        """Return what JSON can hold and `restored(state)` makes the same of."""
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
-        parts = {name: part.state() for name, part in found.items() if hasattr(part, "state")}
-        return {**plain, **parts}
-
-
-def restored(state: Mapping[str, Any]) -> Rise:
-    """Return the stream that `state` was taken of."""
-    bounds = state["bounds"]
-    parts = {
-        "detector": RiseDetector(**state["detector"]),
-        "bounds": None if bounds is None else LargeSampleBounds(**bounds),
-        "blocks": Blocks(waiting=[unpacked(column) for column in state["blocks"]]),
-    }
-    return Rise(**{**state, **{name: np.asarray(state[name]) for name in ("starts", "sums", "rows")}, **parts})
-
 
 def microseconds(moments: Any) -> np.ndarray:
-    """Return the moments of a Polars series as `Rise.update` takes them [n].
+    """Return the moments of a Polars series as `RiseStream.update` takes them [n].
 
     >>> import polars as pl
     >>> from datetime import UTC, datetime

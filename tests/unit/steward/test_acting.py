@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from tidemill.bundle.registry import rollout
 from tidemill.bundle.registry.rollout import Action, Alias
+from tidemill.steward.acting import canary_decision, compared_since
 from tidemill.steward.book import Decision, Kind
-from tidemill.steward.history import compared_since, led
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -43,7 +43,8 @@ def test_a_comparison_outlasts_what_does_not_touch_it():
 
 
 def test_a_decision_leads_to_a_canary_until_the_versions_change():
-    assert led([MADE], told(FIRST, SECOND, CANARY)) is MADE
-    assert led([MADE], told(FIRST, SECOND, CANARY, (*CANARY[:3], "ann", {"mode": "canary", "share": 0.3}))) is MADE
-    assert led([MADE], told(FIRST, SECOND, CANARY, (Alias.CHAMPION, "3", Action.PROMOTE, "ann", {}))) is None
-    assert led([], told(FIRST, SECOND, CANARY)) is None
+    begun = (FIRST, SECOND, CANARY)
+    assert canary_decision([MADE], told(*begun)) is MADE
+    assert canary_decision([MADE], told(*begun, (*CANARY[:3], "ann", {"mode": "canary", "share": 0.3}))) is MADE
+    assert canary_decision([MADE], told(*begun, (Alias.CHAMPION, "3", Action.PROMOTE, "ann", {}))) is None
+    assert canary_decision([], told(*begun)) is None

@@ -1,4 +1,4 @@
-"""What moved in a column, in words: sets of bins as people call them, and a factor by which all values changed.
+"""A drift of a column in words: names of sets of bins, and a factor by which all values changed.
 
 `HistogramEvidence` says how strongly each set of bins speaks for a drift. This module says what such a set is called,
 and whether the drift is one of units, as when minutes became seconds, rather than one of the world.
@@ -10,18 +10,12 @@ import numpy as np
 
 from tidemill.data.profiles.profile import Profile
 from tidemill.settings import Kind
-from tidemill.steward.evidence.histograms import HistogramEvidence, bin_sets
 
 _ALIKE, _DIFFERENT = 1.15, 1.2
 """All values changed by one factor where none is so many times another's factor, and the factor is not near 1."""
 
 
-def sets(evidence: HistogramEvidence) -> np.ndarray:
-    """Return which cells each set has [sets, cells], in the order in which `HistogramEvidence.look` returns them."""
-    return bin_sets(evidence.reference.shape[-1], ordered=evidence.ordered)
-
-
-def told(entry: Profile, inside: np.ndarray) -> str:
+def set_name(entry: Profile, inside: np.ndarray) -> str:
     """Return what a set of a column's cells (`data.profiles.profile.cells`) is called, such as "values below 61.5".
 
     Args:
@@ -30,9 +24,9 @@ def told(entry: Profile, inside: np.ndarray) -> str:
 
     >>> import numpy as np
     >>> delay = {"kind": "numeric", "edges": [0.0, 15.0, 60.0], "counts": [0, 80, 20, 0]}
-    >>> told(delay, np.array([True, True, False, False, False]))
+    >>> set_name(delay, np.array([True, True, False, False, False]))
     'values below 15'
-    >>> told(delay, np.array([False, False, False, False, True]))
+    >>> set_name(delay, np.array([False, False, False, False, True]))
     'missing values'
     """
     if entry["kind"] == Kind.BOOLEAN:
@@ -48,7 +42,7 @@ def told(entry: Profile, inside: np.ndarray) -> str:
     return " and ".join(name for name, chosen in zip([*names, "missing values"], inside, strict=True) if chosen)
 
 
-def factor(entry: Profile, live: np.ndarray) -> float | None:
+def common_factor(entry: Profile, live: np.ndarray) -> float | None:
     """Return the factor by which all values of a numeric column changed, or None where there is not one for all.
 
     Below each edge lies a known share of the live values. The factor at this edge is the edge over the value below
@@ -59,7 +53,7 @@ def factor(entry: Profile, live: np.ndarray) -> float | None:
 
     >>> import numpy as np
     >>> minutes = {"kind": "numeric", "edges": [0, 10, 20, 30, 40, 80], "counts": [0, 40, 30, 20, 10, 0, 0]}
-    >>> factor(minutes, np.array([0, 20, 20, 15, 15, 30, 0, 0]))
+    >>> common_factor(minutes, np.array([0, 20, 20, 15, 15, 30, 0, 0]))
     2.0
 
     Args:
@@ -70,11 +64,11 @@ def factor(entry: Profile, live: np.ndarray) -> float | None:
         return None
     edges = np.asarray(entry["edges"])
     then, now = (np.cumsum(counts)[:-1] / np.sum(counts) for counts in (entry["counts"], live[:-1]))
-    told = (now > 0.05) & (now < 0.95)
-    before = np.interp(now[told], then, edges)
-    if len(before) < 3 or (before * edges[told] <= 0).any():
+    inner = (now > 0.05) & (now < 0.95)
+    before = np.interp(now[inner], then, edges)
+    if len(before) < 3 or (before * edges[inner] <= 0).any():
         return None
-    times = edges[told] / before
+    times = edges[inner] / before
     middle = float(np.median(times))
     one = times.max() / times.min() <= _ALIKE and max(middle, 1 / middle) >= _DIFFERENT
     return middle if one else None
