@@ -154,7 +154,7 @@ def _covered(answered: Answered) -> np.ndarray:
 
 def _width(answered: Answered) -> np.ndarray:
     lower, upper = _ends(answered)
-    return upper - lower
+    return np.asarray(upper - lower)
 
 
 def _ends(answered: Answered) -> tuple[np.ndarray, np.ndarray]:
