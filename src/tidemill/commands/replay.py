@@ -62,11 +62,11 @@ _HASTY = ("training.max_epochs=1", "evaluation.bootstrap=50", "evaluation.import
 
 def run(parsed: argparse.Namespace) -> None:
     """Train on the time before a date, serve, send what came after it in order of time, and let the steward act."""
-    from tidemill.replay import faults
-    from tidemill.replay.known import Known
+    from tidemill.replay.live.traffic import Manner
     from tidemill.replay.plan import Plan
     from tidemill.replay.run import run as replay
-    from tidemill.replay.traffic import Manner
+    from tidemill.replay.table import faults
+    from tidemill.replay.table.label_times import Known
 
     plan = Plan(
         words=[*parsed.words, *(_HASTY if parsed.check else ())],

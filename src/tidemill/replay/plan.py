@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from tidemill.replay.faults import Fault
-from tidemill.replay.known import Known
-from tidemill.replay.traffic import Manner
+from tidemill.replay.live.traffic import Manner
+from tidemill.replay.table.faults import Fault
+from tidemill.replay.table.label_times import Known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

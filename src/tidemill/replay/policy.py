@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tidemill.errors import SettingsError
-from tidemill.replay.stretch import Stretch
+from tidemill.replay.table.window import Stretch
 from tidemill.steward.policy import Policy, over, read
 
 _QUICK = ("evaluation.baselines=[]", "evaluation.importance_rows=0", "gate.margin=0.05")

@@ -22,18 +22,22 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data.labels import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import beginning, faults, outcome, pacing, page, place, promises, timeline, traffic
-from tidemill.replay.beginning import Base, Experiment
-from tidemill.replay.children import Children
-from tidemill.replay.connections import Connections
-from tidemill.replay.outcome import Outcome, Played
+from tidemill.replay import first_version
+from tidemill.replay.first_version import Base, Experiment, champion, train
+from tidemill.replay.folder import claimed
+from tidemill.replay.live import pacing, traffic
+from tidemill.replay.live.children import Children
+from tidemill.replay.live.connections import Connections
+from tidemill.replay.live.progress import Progress
+from tidemill.replay.live.traffic import Sent
 from tidemill.replay.plan import Plan
 from tidemill.replay.policy import fitted
-from tidemill.replay.progress import Progress
-from tidemill.replay.promises import Constant
-from tidemill.replay.stretch import Stretch, cut
-from tidemill.replay.timeline import Timeline
-from tidemill.replay.traffic import Sent
+from tidemill.replay.results import live_quality, outcome, page
+from tidemill.replay.results.live_quality import Constant
+from tidemill.replay.results.outcome import Outcome, Played
+from tidemill.replay.table import faults, timeline
+from tidemill.replay.table.timeline import Timeline
+from tidemill.replay.table.window import Stretch, cut
 from tidemill.steward import watching
 from tidemill.steward.policy import Policy
 
@@ -54,12 +58,12 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
         SettingsError, ReplayError: it cannot begin, or what takes part in it stands still.
     """
     folder = plan.folder.absolute()
-    with place.claimed(folder) as sending, _terminable(say), Children(folder / "logs") as children:
+    with claimed(folder) as sending, _terminable(say), Children(folder / "logs") as children:
         ready = _ready_to_train(plan, folder)
         say(_beginning(ready, plan))
         if plan.start is None:
-            beginning.train(ready.base.words, ready.registry, children, folder / "first")
-        first = beginning.champion(ready.experiment, ready.registry, folder / "first", anyhow=plan.shuffled is not None)
+            train(ready.base.words, ready.registry, children, folder / "first")
+        first = champion(ready.experiment, ready.registry, folder / "first", anyhow=plan.shuffled is not None)
         played = _played(ready, plan, folder, first)
         say(f"Version {first} is champion. Serving it, and sending …")
         sending()
@@ -97,10 +101,10 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     experiment = Experiment.composed(plan.words)
     registry = Registry(folder / "registry")
     stretch, before = cut(experiment.data, plan.known, plan.since, plan.until)
-    base = beginning.base(experiment, stretch, before, folder, plan.shuffled)
+    base = first_version.base(experiment, stretch, before, folder, plan.shuffled)
     schema, target = base.schema, base.target
     if plan.start is not None:
-        schema, target = beginning.take(experiment, plan.start, registry)
+        schema, target = first_version.take(experiment, plan.start, registry)
     faults.check(plan.faults, schema)
     faults.check_dates(plan.faults, stretch.since, stretch.end)
     policy = fitted(plan.policy, base.words, stretch, base.spread, folder / "policy.yaml")
@@ -173,7 +177,7 @@ def summary(found: Outcome) -> str:
 
 def judged(found: Outcome) -> str:
     """Whether answers were worth what was promised: the last words."""
-    kept, said = promises.verdict(found.kept, found.loss)
+    kept, said = live_quality.verdict(found.kept, found.loss)
     return "\n".join(said if kept else [*said, *found.shifted])
 
 

@@ -13,10 +13,11 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import place, run
-from tidemill.replay.children import Children
+from tidemill.replay import run
+from tidemill.replay.folder import MARK
+from tidemill.replay.live.children import Children
 from tidemill.replay.policy import fitted
-from tidemill.replay.stretch import Stretch
+from tidemill.replay.table.window import Stretch
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_what_is_refused_before_any_work(
     assert "did you mean 'missing'" in capsys.readouterr().err
     assert cli.main(["replay", "+experiment=flights", "--speed", "max", *folder]) == 1
     assert "no train.py in" in capsys.readouterr().err
-    (tmp_path / "replay" / place.MARK).unlink()
+    (tmp_path / "replay" / MARK).unlink()
     (tmp_path / "replay" / "ledger").mkdir()
     assert cli.main(["replay", "+experiment=flights", "--check", *folder]) == 1
     assert "ReplayError: A replay needs a new or empty folder" in capsys.readouterr().err

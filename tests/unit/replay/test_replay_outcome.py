@@ -20,11 +20,13 @@ from tidemill.data.labels.maturity import Maturity
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import faults, outcome, traffic
-from tidemill.replay.connections import Connections
-from tidemill.replay.outcome import Outcome, Played
-from tidemill.replay.promises import Constant
-from tidemill.replay.traffic import Manner, Sent
+from tidemill.replay.live import traffic
+from tidemill.replay.live.connections import Connections
+from tidemill.replay.live.traffic import Manner, Sent
+from tidemill.replay.results import outcome
+from tidemill.replay.results.live_quality import Constant
+from tidemill.replay.results.outcome import Outcome, Played
+from tidemill.replay.table import faults
 from tidemill.serve.replica import Replica
 from tidemill.steward import book
 

@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.replay import difference, faults, page
-from tidemill.replay.alarms import Named
-from tidemill.replay.difference import Difference
-from tidemill.replay.outcome import Outcome, Tenure
-from tidemill.replay.promises import Figure, Promise
+from tidemill.replay.results import difference, page
+from tidemill.replay.results.alarms import Named
+from tidemill.replay.results.difference import Difference
+from tidemill.replay.results.live_quality import Figure, Promise
+from tidemill.replay.results.outcome import Outcome, Tenure
+from tidemill.replay.table import faults
 from tidemill.steward import book
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;'

@@ -9,7 +9,7 @@ import yaml
 from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import SettingsError
 from tidemill.replay.policy import fitted
-from tidemill.replay.stretch import Stretch
+from tidemill.replay.table.window import Stretch
 
 
 def stretch(days: float, per_day: float, lag: timedelta) -> Stretch:

@@ -12,8 +12,8 @@ from replay_parts import BEGIN, data_settings, records, target, timed, timeline_
 from tidemill.data.schema import Role, Schema
 from tidemill.data.sources import flights
 from tidemill.errors import ReplayError
-from tidemill.replay import timeline
-from tidemill.replay.known import Known
+from tidemill.replay.table import timeline
+from tidemill.replay.table.label_times import Known
 
 
 @pytest.fixture(scope="module")

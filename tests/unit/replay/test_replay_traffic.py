@@ -18,10 +18,10 @@ from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import traffic
-from tidemill.replay.connections import Connections
-from tidemill.replay.timeline import Timeline
-from tidemill.replay.traffic import Manner, Sent
+from tidemill.replay.live import traffic
+from tidemill.replay.live.connections import Connections
+from tidemill.replay.live.traffic import Manner, Sent
+from tidemill.replay.table.timeline import Timeline
 
 
 async def send(timeline: Timeline, port: int, manner: Manner = Manner(), pause: Any = None) -> Sent:  # noqa: B008

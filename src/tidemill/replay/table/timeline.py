@@ -11,8 +11,8 @@ from tidemill.data.cells import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.errors import ReplayError
-from tidemill.replay import known as labels
-from tidemill.replay.known import KNOWN, Known
+from tidemill.replay.table import label_times as labels
+from tidemill.replay.table.label_times import KNOWN, Known
 from tidemill.settings import DataSettings, Kind
 
 _UNSENT = (Role.TARGET, Role.WEIGHT, Role.IGNORED)

@@ -48,7 +48,7 @@ class Children:
 
     def start(self, name: str, command: Sequence[str]) -> None:
         log = self._folder / f"{name}.log"
-        leashed = [sys.executable, "-P", "-m", "tidemill.replay.leash", *command]
+        leashed = [sys.executable, "-P", "-m", "tidemill.replay.live.supervisor", *command]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 leashed, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True

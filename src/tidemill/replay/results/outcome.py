@@ -17,14 +17,14 @@ from tidemill.errors import ReplayError
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import difference, promises
-from tidemill.replay.alarms import Named, named
-from tidemill.replay.difference import Course, Difference
-from tidemill.replay.faults import Fault
-from tidemill.replay.promises import Constant, Promise
-from tidemill.replay.reanswered import Models
-from tidemill.replay.timeline import Timeline
-from tidemill.replay.traffic import Sent
+from tidemill.replay.live.traffic import Sent
+from tidemill.replay.results import difference, live_quality
+from tidemill.replay.results.alarms import Named, named
+from tidemill.replay.results.difference import Course, Difference
+from tidemill.replay.results.live_quality import Constant, Promise
+from tidemill.replay.results.rescoring import Models
+from tidemill.replay.table.faults import Fault
+from tidemill.replay.table.timeline import Timeline
 from tidemill.settings import Objective
 from tidemill.steward import book
 
@@ -199,7 +199,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
         margin=margin,
         promises=_promises(played, both, moments, models, given, first),
         learnt=played.maturity.sentences() if played.maturity.records else [],
-        shifted=promises.shifted(played.constant, timeline.target, models.labels),
+        shifted=live_quality.shifted(played.constant, timeline.target, models.labels),
         champion=compared,
         months=difference.by_month(ours, frozen, moments),
         course=difference.course(ours, frozen, moments),
@@ -236,19 +236,19 @@ def _promises(
         mine = (both["version"] == version).to_numpy()
         part = {name: values[mine] for name, values in given.items()}
         found.append(
-            promises.weighed(
+            live_quality.weighed(
                 f"version {version}", models.manifest(version), models.labels[mine], part, constant, days[mine]
             )
         )
     if len(found) == 1:
         return found
-    whole = promises.weighed("all answers", models.manifest(played.first), models.labels, given, constant, days)
+    whole = live_quality.weighed("all answers", models.manifest(played.first), models.labels, given, constant, days)
     frozen = models.manifest(played.first)
     throughout = f"version {played.first}, had it stayed"
     return [
-        replace(whole, promised=promises.mean(found), promised_score=None),
+        replace(whole, promised=live_quality.mean(found), promised_score=None),
         *found,
-        promises.weighed(throughout, frozen, models.labels, first, constant, days),
+        live_quality.weighed(throughout, frozen, models.labels, first, constant, days),
     ]
 
 

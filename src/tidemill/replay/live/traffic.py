@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.moments import from_microseconds
-from tidemill.replay.connections import Answer, Connections
-from tidemill.replay.timeline import Timeline
+from tidemill.replay.live.connections import Answer, Connections
+from tidemill.replay.table.timeline import Timeline
 from tidemill.settings import Objective
 
 _HOUR = 3_600_000_000  # microseconds

@@ -11,8 +11,8 @@ from replay_parts import BEGIN, data_settings, records
 
 from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import QualityError, ReplayError, SchemaError
-from tidemill.replay.known import Known
-from tidemill.replay.stretch import Before, Stretch, cut
+from tidemill.replay.table.label_times import Known
+from tidemill.replay.table.window import Before, Stretch, cut
 from tidemill.settings import DataSettings
 
 HOUR = Known(delay=timedelta(hours=1))

@@ -16,8 +16,8 @@ from tidemill.data import infer, sources, typed
 from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, fit
 from tidemill.errors import ReplayError, SettingsError
-from tidemill.replay.children import Children
-from tidemill.replay.stretch import Before, Stretch
+from tidemill.replay.live.children import Children
+from tidemill.replay.table.window import Before, Stretch
 from tidemill.settings import DataSettings, Objective, from_config
 
 _PROGRAM = "train.py"

@@ -13,8 +13,8 @@ from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered
-from tidemill.replay import difference
-from tidemill.replay.difference import Difference
+from tidemill.replay.results import difference
+from tidemill.replay.results.difference import Difference
 from tidemill.report.numerals import interval, metric_name, number, share
 from tidemill.settings import Objective
 

@@ -7,10 +7,10 @@ from datetime import datetime
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay import alarms, figures, promises
-from tidemill.replay.difference import Difference
-from tidemill.replay.outcome import Outcome
-from tidemill.replay.promises import Figure
+from tidemill.replay.results import alarms, figures, live_quality
+from tidemill.replay.results.difference import Difference
+from tidemill.replay.results.live_quality import Figure
+from tidemill.replay.results.outcome import Outcome
 from tidemill.report import document
 from tidemill.report.document import Places
 from tidemill.report.markup import Html, folded, join, table, tag
@@ -92,7 +92,7 @@ def _top(found: Outcome) -> Html:
 
 def _verdicts(found: Outcome) -> Html:
     """First whether answers were worth what was promised, then what the loop has changed."""
-    kept, said = promises.verdict(found.kept, found.loss)
+    kept, said = live_quality.verdict(found.kept, found.loss)
     reasons = [] if kept else [*found.shifted, *found.learnt]
     return join([_box(said[0], [*said[1:], *reasons], kept), _verdict(found)])
 

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay.difference import Course, Difference
+from tidemill.replay.results.difference import Course, Difference
 from tidemill.report.figures.panels import dots, line, panel
 from tidemill.report.numerals import interval, signed
 from tidemill.report.style import GREY, STEEL, label

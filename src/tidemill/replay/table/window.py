@@ -14,8 +14,8 @@ from tidemill.data.labels.maturity import Maturity
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed
-from tidemill.replay import known as labels
-from tidemill.replay.known import KNOWN, Known
+from tidemill.replay.table import label_times as labels
+from tidemill.replay.table.label_times import KNOWN, Known
 from tidemill.settings import DataSettings, Kind
 
 _MOMENT = "moment\0"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from tidemill.replay.faults import Fault
+from tidemill.replay.table.faults import Fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
