@@ -224,7 +224,6 @@ def _content(settings: Settings, judged: _Judged, described: manifest.Manifest, 
     parity = dataclasses.asdict(judged.exported.parity)
     return ReportContent(
         name=settings.name,
-        version=None,  # the registry gives it when the bundle, report included, is whole
         created=described.identity.created,
         source=_source(settings.data),
         settings=described.settings,

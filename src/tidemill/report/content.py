@@ -31,7 +31,7 @@ class Calibration:
 class ReportContent:
     """Everything one report shows. Parts that a run does not have are empty or None.
 
-    name, version: of the bundle in the registry; version is null when it was not registered.
+    name: of the model in the registry, which gives the version only when the bundle, this report included, is whole.
     created: ISO 8601.
     source: where the table came from, in the user's words.
     settings: nested, without secrets: they are shown in full.
@@ -46,7 +46,6 @@ class ReportContent:
     """
 
     name: str
-    version: str | None
     created: str
     source: str
     settings: Mapping[str, Any]

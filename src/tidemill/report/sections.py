@@ -1,26 +1,15 @@
 """The report's sections: what the answer stands on, part by part."""
 
 import json
-from typing import Protocol
 
 from tidemill.data.checks.findings import Severity
-from tidemill.evaluation.results import Metric
 from tidemill.report.content import ReportContent
 from tidemill.report.distributions import read
+from tidemill.report.document import Places
 from tidemill.report.gallery import drawn
 from tidemill.report.markup import Html, breakable, folded, join, table, tag
-from tidemill.report.numerals import interval, metric_name, number, share, value_of, with_interval
+from tidemill.report.numerals import metric_name, metric_rows, number, share, with_interval
 from tidemill.report.standing import told
-
-
-class Figures(Protocol):
-    """Puts figures into the page by name, side by side."""
-
-    names: list[str]
-    """Those that this run has."""
-
-    def __call__(self, *names: str) -> Html | None: ...
-
 
 ECE = (
     "The calibration error adds up the gaps between what was said and what happened, in 15 bins. Chance alone opens "
@@ -29,22 +18,6 @@ ECE = (
 )
 SLICES = 1000
 """Lines of the slices' table; `manifest.json` holds all."""
-
-
-def all_of(content: ReportContent, figures: Figures) -> list[tuple[str, Html]]:
-    """Titles and contents of the sections that this run has."""
-    made: dict[str, Html | None] = {
-        "Data": data(content),
-        "Distributions": distributions(content, figures),
-        "Training": figures("learning_curves", "learning_rate"),
-        "Results": results(content, figures),
-        "Slices": slices(content, figures),
-        "Baselines": baselines(content, figures),
-        "Importance": importance(content, figures),
-        "Export": export(content),
-        "Reproduce": reproduce(content),
-    }
-    return [(name, part) for name, part in made.items() if part]
 
 
 def data(content: ReportContent) -> Html:
@@ -90,7 +63,7 @@ def data(content: ReportContent) -> Html:
     )
 
 
-def distributions(content: ReportContent, figures: Figures) -> Html | None:
+def distributions(content: ReportContent, figures: Places) -> Html | None:
     names = [name for name in figures.names if name.startswith("distributions_")]
     if not names:
         return None
@@ -102,7 +75,7 @@ def distributions(content: ReportContent, figures: Figures) -> Html | None:
     return join([tag("p", note, class_="soft"), figures(names[0]), *more])
 
 
-def results(content: ReportContent, figures: Figures) -> Html:
+def results(content: ReportContent, figures: Places) -> Html:
     calibration = content.calibration
     measures = calibration.measures if calibration else {}
     changed = [(metric_name(name), number(before), number(after)) for name, (before, after) in measures.items()]
@@ -110,7 +83,7 @@ def results(content: ReportContent, figures: Figures) -> Html:
         tag(
             "p", f"On the {content.evaluation.rows:,} rows of the test split, opened once, after every choice was made."
         ),
-        _metrics(content.evaluation.metrics, content.level),
+        table(*metric_rows(content.evaluation.metrics, content.level), numbers=(1, 2)),
         tag("p", ECE, class_="soft") if any(m.name == "ece" for m in content.evaluation.metrics) else None,
         figures("roc", "precision_recall"),
         figures("reliability", "answers"),
@@ -128,7 +101,7 @@ def results(content: ReportContent, figures: Figures) -> Html:
     return join(part for part in parts if part is not None)
 
 
-def slices(content: ReportContent, figures: Figures) -> Html | None:
+def slices(content: ReportContent, figures: Places) -> Html | None:
     found = content.evaluation.slices
     if not found:
         return None
@@ -143,7 +116,7 @@ def slices(content: ReportContent, figures: Figures) -> Html | None:
     return join([figures("slices"), folded("All metrics of all slices", every)])
 
 
-def baselines(content: ReportContent, figures: Figures) -> Html | None:
+def baselines(content: ReportContent, figures: Places) -> Html | None:
     others = content.evaluation.baselines
     if not others:
         return None
@@ -161,7 +134,7 @@ def baselines(content: ReportContent, figures: Figures) -> Html | None:
     return join(part for part in shown if part is not None)
 
 
-def importance(content: ReportContent, figures: Figures) -> Html | None:
+def importance(content: ReportContent, figures: Places) -> Html | None:
     if not content.evaluation.importance:
         return None
     note = (
@@ -193,16 +166,3 @@ def reproduce(content: ReportContent) -> Html:
             folded("All settings", tag("pre", settings)),
         ]
     )
-
-
-def _metrics(metrics: tuple[Metric, ...], level: float) -> Html:
-    rows = [
-        (
-            metric_name(m.name),
-            value_of(m),
-            interval(m.lower, m.upper) or "–",
-            "higher" if m.higher_is_better else "lower",
-        )
-        for m in metrics
-    ]
-    return table(("metric", "value", f"{level:.0%} interval", "better is"), rows, numbers=(1, 2))

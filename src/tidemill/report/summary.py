@@ -4,11 +4,11 @@ import numpy as np
 
 from tidemill.data.checks.findings import Severity
 from tidemill.evaluation.results import Comparison
-from tidemill.report import standing
+from tidemill.report import markup, standing
 from tidemill.report.content import ReportContent
 from tidemill.report.gallery import main_metric
 from tidemill.report.markup import Html, join, table, tag
-from tidemill.report.numerals import interval, metric_name, share, signed, value_of, with_interval
+from tidemill.report.numerals import difference, interval, metric_name, share, value_of, with_interval
 from tidemill.settings import Objective
 
 TILES = {
@@ -18,15 +18,11 @@ TILES = {
 }
 
 
-def title(content: ReportContent) -> str:
-    return f"{content.name} version {content.version}" if content.version else content.name
-
-
 def summary(content: ReportContent) -> Html:
     return join(
         part
         for part in (
-            tag("h1", title(content)),
+            tag("h1", content.name),
             tag("div", f"Report of {content.created}", class_="soft"),
             _lead(content),
             _verdict(content),
@@ -57,15 +53,10 @@ def _verdict(content: ReportContent) -> Html | None:
     verdict = content.verdict
     if verdict is None:
         return None
-    head = tag(
-        "strong",
-        "The gate passed it." if verdict.passed else "The gate refused it.",
-        class_="good" if verdict.passed else "bad",
-    )
-    told = {*standing.advice(content.evaluation.baselines)}  # in a box of its own
-    own = [reason for reason in verdict.reasons if reason not in told]
-    reasons = tag("ul", *(tag("li", reason) for reason in own)) if own else None
-    return tag("div", head, reasons, class_="verdict" if verdict.passed else "verdict refused")
+    in_its_own_box = {*standing.advice(content.evaluation.baselines)}
+    reasons = [reason for reason in verdict.reasons if reason not in in_its_own_box]
+    said = "The gate passed it." if verdict.passed else "The gate refused it."
+    return markup.verdict(said, reasons, good=verdict.passed)
 
 
 def _standing(content: ReportContent) -> Html | None:
@@ -79,18 +70,10 @@ def _standing(content: ReportContent) -> Html | None:
 def _tiles(content: ReportContent) -> Html:
     by_name = {metric.name: metric for metric in content.evaluation.metrics}
     wanted = [by_name[name] for name in TILES.get(content.evaluation.objective, ()) if name in by_name]
-    tiles = [
-        tag(
-            "div",
-            tag("div", metric_name(metric.name)),
-            tag("strong", value_of(metric)),
-            tag("div", interval(metric.lower, metric.upper) or "no interval"),
-            class_="tile",
-        )
-        for metric in wanted or list(content.evaluation.metrics)[:4]
-    ]
+    shown = wanted or list(content.evaluation.metrics)[:4]
+    tiles = markup.tiles((metric_name(m.name), value_of(m), interval(m.lower, m.upper) or "no interval") for m in shown)
     note = tag("p", f"On the test split; below each figure its {content.level:.0%} interval.", class_="soft")
-    return join([tag("div", *tiles, class_="tiles"), note])
+    return join([tiles, note])
 
 
 def _against(content: ReportContent) -> Html | None:
@@ -101,7 +84,7 @@ def _against(content: ReportContent) -> Html | None:
     for other in others:
         metric = next((m for m in other.metrics if m.name == main.name), None)
         c = other.comparison
-        paired = f"{signed(c.difference, c.lower, c.upper)} ({interval(c.lower, c.upper)})"
+        paired = difference(c.difference, c.lower, c.upper)
         rows.append((other.name, with_interval(metric), paired, _judged(c)))
     loss = others[0].comparison.loss.replace("_", " ")
     return table(

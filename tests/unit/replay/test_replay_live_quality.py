@@ -41,7 +41,7 @@ def test_a_broken_promise_that_is_worse_than_a_constant_is_said_first() -> None:
     kept, said = live_quality.verdict([found], "log_loss")
     assert not kept and len(said) == 2
     assert said[0].startswith("Live answers were worse than a constant answer for certain: Log loss 0.")
-    assert "Worse than promised, version 1" in said[1] and "promised 0.38 (0.360 to 0.400)" in said[1]
+    assert "Worse than promised, version 1" in said[1] and "promised 0.380 (0.360 to 0.400)" in said[1]
     assert "instead of 0.883" in said[1], "the AUROC as well"
 
 

@@ -187,7 +187,7 @@ def test_the_figures_of_the_year(html: str) -> None:
 
 def test_whether_answers_were_worth_what_was_promised_comes_first(html: str) -> None:
     kept = text_of(html)
-    said = "Live answers were no worse than promised: Log loss 0.5 (0.490 to 0.510), promised 0.5 (0.480 to 0.520)"
+    said = "Live answers were no worse than promised: Log loss 0.500 (0.490 to 0.510), promised 0.500 (0.480 to 0.520)"
     assert said in kept and kept.index(said) < kept.index("The champion answered better")
     assert "9.0 % of the live records" not in kept, "no reasons are needed"
     assert "version 1, had it stayed 11,000 0.5 (0.480 to 0.520) 0.55" in kept and "Left out: 7 younger" in kept

@@ -51,7 +51,6 @@ def example(objective: Objective, *, rows: int = 400, columns: int = 3, name: st
     compared = Comparison(loss="log_loss", difference=-0.1, lower=-0.2, upper=-0.05, level=0.95, rows=rows)
     return ReportContent(
         name="mill",
-        version="3",
         created="2026-01-02 03:04 UTC",
         source="table.csv",
         settings={"name": "mill", "note": HOSTILE},
@@ -95,7 +94,6 @@ def bare(content: ReportContent) -> ReportContent:
     answers = {name: answer for name, answer in content.answers.items() if name not in ("lower", "upper")}
     return replace(
         content,
-        version=None,
         evaluation=evaluation,
         answers=answers,
         findings=[],

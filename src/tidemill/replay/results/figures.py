@@ -9,7 +9,7 @@ import polars as pl
 
 from tidemill.replay.results.difference import Course, Difference
 from tidemill.report.figures.panels import dots, line, panel
-from tidemill.report.numerals import interval, signed
+from tidemill.report.numerals import difference
 from tidemill.report.style import GREY, STEEL, label
 
 LINES = 12
@@ -127,7 +127,7 @@ def _name(check: str, subject: str) -> str:
 
 
 def _said(one: Difference) -> str:
-    return f"{signed(one.difference, one.lower, one.upper)} ({interval(one.lower, one.upper)}), {one.rows:,} records"
+    return f"{difference(one.difference, one.lower, one.upper)}, {one.rows:,} records"
 
 
 def _finite(value: float) -> float | None:

@@ -15,7 +15,7 @@ from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered
 from tidemill.replay.results import difference
 from tidemill.replay.results.difference import Difference
-from tidemill.report.numerals import interval, metric_name, number, share
+from tidemill.report.numerals import estimate, metric_name, number, share
 from tidemill.settings import Objective
 
 _PLAIN = Bootstrap(level=0.95, number=0, seed=0)
@@ -185,8 +185,7 @@ def _against(one: Promise) -> str:
 
 
 def _of(figure: Figure) -> str:
-    ends = interval(figure.lower, figure.upper)
-    return f"{number(figure.value)}{f' ({ends})' if ends else ''}"
+    return estimate(figure.value, figure.lower, figure.upper)
 
 
 def _loss(metrics: Sequence[Mapping[str, Any]], objective: Objective) -> Figure | None:
