@@ -21,10 +21,11 @@ SLICES = 1000
 
 
 def data(content: ReportContent) -> Html:
-    rows = sum(content.rows.values())
-    splits = [(name, f"{count:,}", share(count / max(rows, 1))) for name, count in content.rows.items()]
+    split, schema = content.data.split, content.data.schema
+    rows = sum(split.rows.values())
+    splits = [(name, f"{count:,}", share(count / max(rows, 1))) for name, count in split.rows.items()]
     ranks = list(Severity)
-    ordered = sorted(content.findings, key=lambda finding: ranks.index(finding.severity))
+    ordered = sorted(content.data.findings, key=lambda finding: ranks.index(finding.severity))
     found = [
         (
             join(
@@ -38,7 +39,7 @@ def data(content: ReportContent) -> Html:
         )
         for f in ordered
     ]
-    profiled = read(content.profile)
+    profiled = read(content.data.profile)
     columns = [
         (
             tag("div", breakable(column.name), class_="name"),
@@ -47,14 +48,14 @@ def data(content: ReportContent) -> Html:
             share(profiled[column.name].missing) if column.name in profiled else "",
             profiled[column.name].text if column.name in profiled else "",
         )
-        for column in content.schema.columns
+        for column in schema.columns
     ]
     heads = ("check", "what was found", "rows, share")
     return join(
         [
-            tag("p", f"Source: {content.source}. Split: {content.split}."),
+            tag("p", f"Source: {content.data.source}. Split: {split.method}."),
             table(("split", "rows", "share"), splits, numbers=(1, 2)),
-            tag("p", f"{content.quarantined:,} rows broke a rule and were set aside.") if content.quarantined else "",
+            tag("p", f"{split.quarantined:,} rows broke a rule and were set aside.") if split.quarantined else "",
             tag("h3", "Quality"),
             table(heads, found, numbers=(2,)) if found else tag("p", "The checks found nothing to report."),
             tag("h3", "Columns"),
@@ -68,7 +69,7 @@ def distributions(content: ReportContent, figures: Places) -> Html | None:
     if not names:
         return None
     note = "Rows of the training split by value; where a few values lie far out, they are gathered in the end bars."
-    shown, columns = len(drawn(content)), len(content.profile["columns"])
+    shown, columns = len(drawn(content)), len(content.data.profile["columns"])
     if shown < columns:
         note += f" Shown are {shown} of {columns:,} columns, those that the model leans on among them."
     more = [folded(f"More columns ({i} of {len(names)})", figures(name)) for i, name in enumerate(names[1:], start=2)]
@@ -76,15 +77,16 @@ def distributions(content: ReportContent, figures: Places) -> Html | None:
 
 
 def results(content: ReportContent, figures: Places) -> Html:
-    calibration = content.calibration
+    evaluation, calibration = content.test.evaluation, content.test.calibration
     measures = calibration.measures if calibration else {}
     changed = [(metric_name(name), number(before), number(after)) for name, (before, after) in measures.items()]
     parts = [
         tag(
-            "p", f"On the {content.evaluation.rows:,} rows of the test split, opened once, after every choice was made."
+            "p",
+            f"On the {evaluation.rows:,} rows of the test split, opened once, after every choice was made.",
         ),
-        table(*metric_rows(content.evaluation.metrics, content.level), numbers=(1, 2)),
-        tag("p", ECE, class_="soft") if any(m.name == "ece" for m in content.evaluation.metrics) else None,
+        table(*metric_rows(evaluation.metrics, content.test.level), numbers=(1, 2)),
+        tag("p", ECE, class_="soft") if any(m.name == "ece" for m in evaluation.metrics) else None,
         figures("roc", "precision_recall"),
         figures("reliability", "answers"),
         figures("confusion", "by_class"),
@@ -102,7 +104,7 @@ def results(content: ReportContent, figures: Places) -> Html:
 
 
 def slices(content: ReportContent, figures: Places) -> Html | None:
-    found = content.evaluation.slices
+    found = content.test.evaluation.slices
     if not found:
         return None
     names = list(dict.fromkeys(metric.name for part in found for metric in part.metrics))
@@ -117,11 +119,11 @@ def slices(content: ReportContent, figures: Places) -> Html | None:
 
 
 def baselines(content: ReportContent, figures: Places) -> Html | None:
-    others = content.evaluation.baselines
+    others = content.test.evaluation.baselines
     if not others:
         return None
-    names = [metric.name for metric in content.evaluation.metrics]
-    lines = [("this model", content.evaluation.metrics), *((other.name, other.metrics) for other in others)]
+    names = [metric.name for metric in content.test.evaluation.metrics]
+    lines = [("this model", content.test.evaluation.metrics), *((other.name, other.metrics) for other in others)]
     rows = [
         (name, *(with_interval(next((m for m in metrics if m.name == wanted), None)) for wanted in names))
         for name, metrics in lines
@@ -135,12 +137,12 @@ def baselines(content: ReportContent, figures: Places) -> Html | None:
 
 
 def importance(content: ReportContent, figures: Places) -> Html | None:
-    if not content.evaluation.importance:
+    if not content.test.evaluation.importance:
         return None
     note = (
         "Measured on validation rows. Columns that tell the same story share their importance, and may both look weak."
     )
-    measured, inputs = len(content.evaluation.importance), len(content.schema.inputs)
+    measured, inputs = len(content.test.evaluation.importance), len(content.data.schema.inputs)
     if measured < inputs:
         note += f" Measured are {measured} of {inputs:,} columns: those of the groups that mattered most together."
     return join([tag("p", note, class_="soft"), figures("importance")])
@@ -158,11 +160,11 @@ def export(content: ReportContent) -> Html | None:
 
 
 def reproduce(content: ReportContent) -> Html:
-    settings = json.dumps(content.settings, indent=2, ensure_ascii=False, default=str)
+    settings = json.dumps(content.reproduction.settings, indent=2, ensure_ascii=False, default=str)
     return join(
         [
-            tag("pre", content.command),
-            table(("part", "version"), content.versions.items()),
+            tag("pre", content.reproduction.command),
+            table(("part", "version"), content.reproduction.versions.items()),
             folded("All settings", tag("pre", settings)),
         ]
     )

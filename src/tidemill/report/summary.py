@@ -23,7 +23,7 @@ def summary(content: ReportContent) -> Html:
         part
         for part in (
             tag("h1", content.name),
-            tag("div", f"Report of {content.created}", class_="soft"),
+            tag("div", f"Report of {content.reproduction.created}", class_="soft"),
             _lead(content),
             _verdict(content),
             _standing(content),
@@ -36,11 +36,12 @@ def summary(content: ReportContent) -> Html:
 
 
 def _lead(content: ReportContent) -> Html:
-    target, rows = content.target, content.rows
-    inputs = len(content.schema.inputs)
+    target, rows = content.data.target, content.data.split.rows
+    labels = content.test.answered.labels
+    inputs = len(content.data.schema.inputs)
     what: tuple[object, ...] = "the value of ", tag("strong", target.name)
     if target.objective is Objective.BINARY:
-        part = f", {share(float(np.mean(content.labels == 1)))} of the test rows" if len(content.labels) else ""
+        part = f", {share(float(np.mean(labels == 1)))} of the test rows" if len(labels) else ""
         what = "whether ", tag("strong", target.name), f" is “{target.classes[1]}”{part}"
     elif target.objective is Objective.MULTICLASS:
         what = f"which of {len(target.classes)} classes ", tag("strong", target.name), " is"
@@ -53,7 +54,7 @@ def _verdict(content: ReportContent) -> Html | None:
     verdict = content.verdict
     if verdict is None:
         return None
-    in_its_own_box = {*standing.advice(content.evaluation.baselines)}
+    in_its_own_box = {*standing.advice(content.test.evaluation.baselines)}
     reasons = [reason for reason in verdict.reasons if reason not in in_its_own_box]
     said = "The gate passed it." if verdict.passed else "The gate refused it."
     return markup.verdict(said, reasons, good=verdict.passed)
@@ -61,23 +62,23 @@ def _verdict(content: ReportContent) -> Html | None:
 
 def _standing(content: ReportContent) -> Html | None:
     """Where baselines win, each of them with what to do; otherwise the strongest of them."""
-    others = content.evaluation.baselines
+    others = content.test.evaluation.baselines
     if lost := standing.advice(others):
         return tag("div", *(tag("p", text) for text in lost), class_="verdict refused")
     return tag("p", standing.sentence(max(others, key=lambda b: b.comparison.difference))) if others else None
 
 
 def _tiles(content: ReportContent) -> Html:
-    by_name = {metric.name: metric for metric in content.evaluation.metrics}
-    wanted = [by_name[name] for name in TILES.get(content.evaluation.objective, ()) if name in by_name]
-    shown = wanted or list(content.evaluation.metrics)[:4]
+    by_name = {metric.name: metric for metric in content.test.evaluation.metrics}
+    wanted = [by_name[name] for name in TILES.get(content.test.evaluation.objective, ()) if name in by_name]
+    shown = wanted or list(content.test.evaluation.metrics)[:4]
     tiles = markup.tiles((metric_name(m.name), value_of(m), interval(m.lower, m.upper) or "no interval") for m in shown)
-    note = tag("p", f"On the test split; below each figure its {content.level:.0%} interval.", class_="soft")
+    note = tag("p", f"On the test split; below each figure its {content.test.level:.0%} interval.", class_="soft")
     return join([tiles, note])
 
 
 def _against(content: ReportContent) -> Html | None:
-    others, main = content.evaluation.baselines, main_metric(content)
+    others, main = content.test.evaluation.baselines, main_metric(content)
     if not others or main is None:
         return None
     rows: list[tuple[object, ...]] = [(tag("strong", "this model"), with_interval(main), "", "")]
@@ -101,7 +102,7 @@ def _judged(c: Comparison) -> Html:
 
 
 def _warnings(content: ReportContent) -> Html | None:
-    count = sum(finding.severity is not Severity.INFO for finding in content.findings)
+    count = sum(finding.severity is not Severity.INFO for finding in content.data.findings)
     if not count:
         return None
     text = f"{count} warning{'s' if count != 1 else ''} about the data"

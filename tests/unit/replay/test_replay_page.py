@@ -190,16 +190,16 @@ def test_whether_answers_were_worth_what_was_promised_comes_first(html: str) -> 
     said = "Live answers were no worse than promised: Log loss 0.500 (0.490 to 0.510), promised 0.500 (0.480 to 0.520)"
     assert said in kept and kept.index(said) < kept.index("The champion answered better")
     assert "9.0 % of the live records" not in kept, "no reasons are needed"
-    assert "version 1, had it stayed 11,000 0.5 (0.480 to 0.520) 0.55" in kept and "Left out: 7 younger" in kept
+    assert "version 1, had it stayed 11,000 0.500 (0.480 to 0.520) 0.55" in kept and "Left out: 7 younger" in kept
     worse = replace(example(days=40), promises=[promise(0.7), promise(0.7, "version 1"), promise(0.7, "no")])
     html = page.render(worse)
     text, box = text_of(html), html.index('class="verdict refused"')
     first = "Live answers were worse than a constant answer for certain"
     assert html.index('class="verdict') == box and text.index(first) < text.index("No difference for certain")
-    assert "Worse than promised, version 1: Log loss 0.7 (0.690 to 0.710) live" in text
+    assert "Worse than promised, version 1: Log loss 0.700 (0.690 to 0.710) live" in text
     assert "AUROC 0.75 instead of 0.8" in text and "9.0 % of the live records" in text
     assert "Worse than promised, no" not in text, "what would have been is no promise that was broken"
-    assert re.search(r'<span class="bad">0\.7 \(0\.690 to 0\.710\)</span>', html)
+    assert re.search(r'<span class="bad">0\.700 \(0\.690 to 0\.710\)</span>', html)
 
 
 def test_nothing_in_the_tables_can_become_markup(html: str) -> None:
