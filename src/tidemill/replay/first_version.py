@@ -17,7 +17,7 @@ from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, fit
 from tidemill.errors import ReplayError, SettingsError
 from tidemill.replay.live.children import Children
-from tidemill.replay.table.window import Before, Stretch
+from tidemill.replay.table.window import Before, TimeWindow
 from tidemill.settings import DataSettings, Objective, from_config
 
 _PROGRAM = "train.py"
@@ -79,7 +79,7 @@ class Base:
     spread: float | None
 
 
-def base(experiment: Experiment, stretch: Stretch, before: Before, folder: Path, shuffled: int | None) -> Base:
+def base(experiment: Experiment, stretch: TimeWindow, before: Before, folder: Path, shuffled: int | None) -> Base:
     """Write the base table into `folder`, and look at it as training will.
 
     It has all rows before the stretch, and when their labels became known: the first model is trained on those that

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tidemill.errors import SettingsError
-from tidemill.replay.table.window import Stretch
+from tidemill.replay.table.window import TimeWindow
 from tidemill.steward.policy import Policy, over, read
 
 _QUICK = ("evaluation.baselines=[]", "evaluation.importance_rows=0", "gate.margin=0.05")
@@ -23,7 +23,7 @@ _OURS = {"time": {"clock": "event"}}
 """With the command of retraining, which must not see the future, what no policy changes: simulated time is the time."""
 
 
-def fitted(file: Path | None, words: Sequence[str], stretch: Stretch, spread: float | None, into: Path) -> Policy:
+def fitted(file: Path | None, words: Sequence[str], stretch: TimeWindow, spread: float | None, into: Path) -> Policy:
     """Write the policy for a replay. Its clock and its command to train anew are the replay's own, whatever is given.
 
     Args:
@@ -42,7 +42,7 @@ def fitted(file: Path | None, words: Sequence[str], stretch: Stretch, spread: fl
     return read(into)
 
 
-def _fitted(stretch: Stretch, spread: float | None) -> dict[str, Any]:
+def _fitted(stretch: TimeWindow, spread: float | None) -> dict[str, Any]:
     """What depends on the table: how many records come a day, for how long, and how late their labels are."""
     every = float(min(30, max(7, stretch.days // 3)))
     weighed = {**_DAYS, "maximum": min(_DAYS["maximum"], max(10.0, stretch.days / 2))}

@@ -7,11 +7,7 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,30 +21,26 @@ from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import first_version
 from tidemill.replay.first_version import Base, Experiment, champion, train
 from tidemill.replay.folder import claimed
-from tidemill.replay.live import pacing, traffic
+from tidemill.replay.live import pacing, server, traffic
 from tidemill.replay.live.children import Children
 from tidemill.replay.live.connections import Connections
 from tidemill.replay.live.progress import Progress
+from tidemill.replay.live.server import HOST, PROGRAM
 from tidemill.replay.live.traffic import Sent
 from tidemill.replay.plan import Plan
 from tidemill.replay.policy import fitted
 from tidemill.replay.results import live_quality, outcome, page
 from tidemill.replay.results.live_quality import Constant
-from tidemill.replay.results.outcome import Outcome, Played
+from tidemill.replay.results.outcome import Outcome, Replayed
 from tidemill.replay.table import faults, timeline
 from tidemill.replay.table.timeline import Timeline
-from tidemill.replay.table.window import Stretch, cut
+from tidemill.replay.table.window import TimeWindow, cut
 from tidemill.steward import watching
 from tidemill.steward.policy import Policy
 
 PAGE, OUTCOME, SENT = "replay.html", "outcome.json", "sent.parquet"
-_HOST = "127.0.0.1"
-_SHIP = 0.1  # seconds
-_STARTED = 180.0  # seconds until the server must answer
-_TRIES = 3
 _SETTLED = 60.0  # seconds in which the steward may take in what came last
 _HASTE = timedelta(days=2)
-_PROGRAM = (sys.executable, "-P", "-m", "tidemill.cli")
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
@@ -67,7 +59,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
         played = _played(ready, plan, folder, first)
         say(f"Version {first} is champion. Serving it, and sending …")
         sending()
-        port = _serve(children, played)
+        port = server.start(children, played.registry.path, played.model, played.ledger)
         if plan.steward:
             _watch(children, played, folder)
         try:
@@ -90,7 +82,7 @@ class _Ready:
 
     experiment: Experiment
     registry: Registry
-    stretch: Stretch
+    stretch: TimeWindow
     base: Base
     timeline: Timeline
     policy: Policy
@@ -129,7 +121,7 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     )
 
 
-def _check_wait(policy: Policy, stretch: Stretch, last: datetime) -> None:
+def _check_wait(policy: Policy, stretch: TimeWindow, last: datetime) -> None:
     """
     Raises:
         ReplayError: the records end before the first label is weighed, so that all of the loop would be for nothing.
@@ -190,9 +182,9 @@ _COUNTED = {
 }
 
 
-def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
+def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Replayed:
     line = ready.timeline
-    return Played(
+    return Replayed(
         model=ready.experiment.name,
         registry=ready.registry,
         ledger=LedgerSettings(path=str(folder / "ledger")),
@@ -207,53 +199,13 @@ def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
     )
 
 
-def _serve(children: Children, played: Played) -> int:
-    """Start the server; returns its port once it is ready."""
-    for attempt in range(_TRIES):
-        with socket.create_server((_HOST, 0)) as probe:
-            port: int = probe.getsockname()[1]
-        where = ["--registry", played.registry.path, "--model", played.model, "--port", str(port)]
-        ledger = [f"ledger.path={played.ledger.path}", f"ledger.ship_seconds={_SHIP}", "ledger.fsync=never"]
-        children.start("server", [*_PROGRAM, "serve", *where, *ledger, f"watch_seconds={_SHIP}"])
-        try:
-            _await(port, children)
-            break
-        except ReplayError:  # a port that was free may be taken before HAProxy has it
-            if attempt == _TRIES - 1:
-                raise
-            children.end("server")
-    return port
-
-
-def _await(port: int, children: Children) -> None:
-    end = time.monotonic() + _STARTED
-    while not _ready(port):
-        children.check()
-        if time.monotonic() > end:
-            raise ReplayError(
-                "The server answers before long",
-                observed=f"not after {_STARTED:.0f} s",
-                remedy="see logs/server.log in the replay's folder",
-            )
-        time.sleep(0.1)
-
-
-def _ready(port: int) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-    try:
-        with opener.open(f"http://{_HOST}:{port}/health", timeout=10) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def _watch(children: Children, played: Played, folder: Path) -> None:
+def _watch(children: Children, played: Replayed, folder: Path) -> None:
     where = ["--registry", played.registry.path, "--model", played.model, "--ledger", str(played.ledger.path)]
     files = ["--policy", str(folder / "policy.yaml"), "--work", str(folder / "retrainings")]
-    children.start("steward", [*_PROGRAM, "steward", *where, *files])
+    children.start("steward", [*PROGRAM, "steward", *where, *files])
 
 
-def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pacing.Pace | None":
+def _pace(plan: Plan, played: Replayed, ready: _Ready, children: Children) -> "pacing.Pace | None":
     if not (plan.steward and plan.wait):
         return None
     return pacing.Pace(
@@ -266,7 +218,9 @@ def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pac
     )
 
 
-async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None", say: Callable[[str], None]) -> None:
+async def _live(
+    plan: Plan, played: Replayed, port: int, pace: "pacing.Pace | None", say: Callable[[str], None]
+) -> None:
     """Let time pass."""
     sent, told, shown = played.sent, [""], Progress(len(played.timeline))
 
@@ -280,7 +234,7 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
             shown.end()
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
-    async with Connections(_HOST, port, plan.manner.connections) as server:
+    async with Connections(HOST, port, plan.manner.connections) as server:
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
         shown.end()
         if pace is not None:

@@ -15,9 +15,10 @@ from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
 from tidemill.replay import run
 from tidemill.replay.folder import MARK
+from tidemill.replay.live import server
 from tidemill.replay.live.children import Children
 from tidemill.replay.policy import fitted
-from tidemill.replay.table.window import Stretch
+from tidemill.replay.table.window import TimeWindow
 
 
 @pytest.mark.parametrize(
@@ -60,16 +61,16 @@ def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     played: Any = SimpleNamespace(
         registry=Registry(tmp_path / "registry"), model="small", ledger=LedgerSettings(path=str(tmp_path / "ledger"))
     )
-    monkeypatch.setattr(run, "_STARTED", 0.2)
-    monkeypatch.setattr(run, "_PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(server, "_STARTED", 0.2)
+    monkeypatch.setattr(server, "PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
     with Children(tmp_path) as children, pytest.raises(ReplayError, match=r"not after 0 s.*server\.log"):
-        run._serve(children, played)
+        server.start(children, played.registry.path, played.model, played.ledger)
 
 
 def test_labels_that_are_weighed_after_the_end_are_refused_before_a_model_is_trained(tmp_path: Path) -> None:
     """370 days of waiting, and 300 days of records: everything would be trained and sent for nothing."""
     since = datetime(2016, 4, 1, tzinfo=UTC)
-    late = Stretch(
+    late = TimeWindow(
         since=since,
         until=None,
         last=since + timedelta(days=300),

@@ -19,7 +19,7 @@ from tidemill.data.schema import Role
 from tidemill.errors import RegistryError, ReplayError, SchemaError, SettingsError
 from tidemill.replay import first_version
 from tidemill.replay.first_version import Experiment
-from tidemill.replay.table.window import Before, Stretch
+from tidemill.replay.table.window import Before, TimeWindow
 
 
 def experiment(path: Path, **changes: Any) -> Experiment:
@@ -48,7 +48,7 @@ def table_of(path: Path, hours: int = 60) -> pl.DataFrame:
 
 
 SINCE = BEGIN + timedelta(days=30)
-STRETCH = Stretch(
+STRETCH = TimeWindow(
     since=SINCE, until=None, last=SINCE, per_day=1.0, maturity=Maturity(age=timedelta(hours=2), share=0.95)
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from tidemill.data.target import Target
 from tidemill.replay.results import live_quality
-from tidemill.replay.results.live_quality import Constant, Figure, Promise
+from tidemill.replay.results.live_quality import Constant, Figure, LiveQuality
 from tidemill.settings import Objective
 
 BINARY = Target(name="y", objective=Objective.BINARY, classes=("stays", "cancels"))
@@ -22,7 +22,7 @@ def manifest(target: Target, *metrics: tuple[str, float, float | None, float | N
     return SimpleNamespace(identity=identity, results={"test": {"metrics": found}})
 
 
-def live(skill: float, promised: float = 0.38, rate: float = 0.3) -> Promise:
+def live(skill: float, promised: float = 0.38, rate: float = 0.3) -> LiveQuality:
     """Answers with log odds of `skill` on the right side; the constant was fitted to a rate of 0.3."""
     random = np.random.default_rng(0)
     labels = (random.random(4_000) < rate).astype(np.int64)

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from tidemill.replay.results import difference, page
-from tidemill.replay.results.alarms import Named
+from tidemill.replay.results.alarms import Detection
 from tidemill.replay.results.difference import Difference
-from tidemill.replay.results.live_quality import Figure, Promise
+from tidemill.replay.results.live_quality import Figure, LiveQuality
 from tidemill.replay.results.outcome import Outcome, Tenure
 from tidemill.replay.table import faults
 from tidemill.steward import book
@@ -67,22 +67,22 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
             Tenure(version="2", action="promote", reason="Better.", since=promoted, until=None, against=compared),
         ],
         faults=[
-            Named(
+            Detection(
                 fault=made[0], check="missing", moment=made[0].begin + timedelta(days=1), says="visib: 100 % missing"
             ),
-            Named(fault=made[1], check=None, moment=None, says=None),
+            Detection(fault=made[1], check=None, moment=None, says=None),
         ],
         decisions=decisions(),
         readings=readings(days),
     )
 
 
-def promise(loss: float, who: str = "all answers") -> Promise:
+def promise(loss: float, who: str = "all answers") -> LiveQuality:
     """Of 0.5, with an AUROC of 0.8; a constant has 0.6."""
     less = Difference(
         rows=9, days=9, ours=loss, theirs=0.6, difference=loss - 0.6, lower=loss - 0.61, upper=loss - 0.59
     )
-    return Promise(
+    return LiveQuality(
         who=who,
         rows=11_000,
         promised=Figure(value=0.5, lower=0.48, upper=0.52),

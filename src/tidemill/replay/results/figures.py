@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay.results.difference import Course, Difference
+from tidemill.replay.results.difference import CumulativeDifference, Difference
 from tidemill.report.figures.panels import dots, line, panel
 from tidemill.report.numerals import difference
 from tidemill.report.style import GREY, STEEL, label
@@ -32,7 +32,7 @@ def traffic(days: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure
 
 
-def course(found: Course, loss: str, marks: Sequence[Mark]) -> go.Figure:
+def course(found: CumulativeDifference, loss: str, marks: Sequence[Mark]) -> go.Figure:
     """The champion's loss less the first version's, summed up to each day, with its interval."""
     figure = panel("Champion less the first version", "", f"{loss}, summed up", height=420)
     days = list(found.days)

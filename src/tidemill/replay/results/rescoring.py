@@ -16,7 +16,7 @@ from tidemill.settings import Objective
 _CHUNK = 50_000  # records through a predictor at once
 
 
-class Models:
+class Rescorer:
     """Of the chosen records.
 
     Args:

@@ -12,7 +12,7 @@ from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.errors import ReplayError
 from tidemill.replay.table import label_times as labels
-from tidemill.replay.table.label_times import KNOWN, Known
+from tidemill.replay.table.label_times import KNOWN, LabelTimes
 from tidemill.settings import DataSettings, Kind
 
 _UNSENT = (Role.TARGET, Role.WEIGHT, Role.IGNORED)
@@ -43,7 +43,13 @@ class Timeline:
 
 
 def read(
-    settings: DataSettings, schema: Schema, target: Target, known: Known, *, since: datetime, until: datetime | None
+    settings: DataSettings,
+    schema: Schema,
+    target: Target,
+    known: LabelTimes,
+    *,
+    since: datetime,
+    until: datetime | None,
 ) -> Timeline:
     """The records of `since` ≤ moment < `until` (UTC) of the table that `settings` name, read by a model's schema.
 
