@@ -1,4 +1,4 @@
-"""`tidemill replay`: a stretch of the past through the whole loop, and a page that shows what came of it."""
+"""`tidemill replay`: a past time window through the whole loop, and a page that shows what came of it."""
 
 import argparse
 import math

@@ -82,7 +82,7 @@ class _Ready:
 
     experiment: Experiment
     registry: Registry
-    stretch: TimeWindow
+    window: TimeWindow
     base: Base
     timeline: Timeline
     policy: Policy
@@ -92,28 +92,28 @@ class _Ready:
 def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     experiment = Experiment.composed(plan.words)
     registry = Registry(folder / "registry")
-    stretch, before = cut(experiment.data, plan.known, plan.since, plan.until)
-    base = first_version.base(experiment, stretch, before, folder, plan.shuffled)
+    window, before = cut(experiment.data, plan.known, plan.since, plan.until)
+    base = first_version.base(experiment, window, before, folder, plan.shuffled)
     schema, target = base.schema, base.target
     if plan.start is not None:
         schema, target = first_version.take(experiment, plan.start, registry)
     faults.check(plan.faults, schema)
-    faults.check_dates(plan.faults, stretch.since, stretch.end)
-    policy = fitted(plan.policy, base.words, stretch, base.spread, folder / "policy.yaml")
+    faults.check_dates(plan.faults, window.since, window.end)
+    policy = fitted(plan.policy, base.words, window, base.spread, folder / "policy.yaml")
     identity = Identity(
         model=experiment.name, version=None, created="", objective=target.objective, classes=list(target.classes)
     )
     watching.check(policy, schema, identity)
-    until = stretch.since + _HASTE if plan.hasty and plan.until is None else plan.until
-    line = timeline.read(experiment.data, schema, target, plan.known, since=stretch.since, until=until)
+    until = window.since + _HASTE if plan.hasty and plan.until is None else plan.until
+    line = timeline.read(experiment.data, schema, target, plan.known, since=window.since, until=until)
     if plan.shuffled is not None:
         line = line.shuffled(plan.shuffled)
     if plan.steward and not plan.hasty:
-        _check_wait(policy, stretch, line.moments[-1])
+        _check_wait(policy, window, line.moments[-1])
     return _Ready(
         experiment=experiment,
         registry=registry,
-        stretch=stretch,
+        window=window,
         base=base,
         timeline=line,
         policy=policy,
@@ -121,31 +121,31 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     )
 
 
-def _check_wait(policy: Policy, stretch: TimeWindow, last: datetime) -> None:
+def _check_wait(policy: Policy, window: TimeWindow, last: datetime) -> None:
     """
     Raises:
         ReplayError: the records end before the first label is weighed, so that all of the loop would be for nothing.
     """
     wait = timedelta(hours=policy.time.label_wait_hours)
-    if stretch.since + wait < last:
+    if window.since + wait < last:
         return
     asked = f"{policy.time.label_wait_hours:g} hours ({maturity.days(wait)}) after its record (time.label_wait_hours)"
     raise ReplayError(
         "A steward that is replayed weighs labels before the records end",
-        observed=f"each is weighed {asked}, and the records end {maturity.days(last - stretch.since)} after --from; "
-        f"{stretch.lag / timedelta(hours=1):,.0f} hours is how late labels come",
+        observed=f"each is weighed {asked}, and the records end {maturity.days(last - window.since)} after --from; "
+        f"{window.lag / timedelta(hours=1):,.0f} hours is how late labels come",
         remedy="choose an earlier --from or a later --until, lower --mature-share or time.label_wait_hours in --policy "
         "(labels that come later are not weighed then), or add --no-steward: serve and compare, decide nothing",
     )
 
 
 def _beginning(ready: _Ready, plan: Plan) -> str:
-    since, line, stretch = ready.stretch.since, ready.timeline, ready.stretch
+    since, line, window = ready.window.since, ready.timeline, ready.window
     wait, last = timedelta(hours=ready.policy.time.label_wait_hours), line.moments[-1]
     training = f"Training {ready.experiment.name} on what was known before" if plan.start is None else "Beginning at"
     said = [f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {last:%Y-%m-%d} are to come …"]
-    if stretch.maturity.records:
-        said += stretch.maturity.sentences()
+    if window.maturity.records:
+        said += window.maturity.sentences()
     if plan.steward and not plan.hasty:
         said.append(
             f"Labels are weighed {maturity.days(wait)} after their records, so from {since + wait:%Y-%m-%d} on."
@@ -194,7 +194,7 @@ def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Replayed:
         sent=Sent(ids=[None] * len(line)),
         faults=plan.faults,
         constant=ready.constant,
-        maturity=ready.stretch.maturity,
+        maturity=ready.window.maturity,
         period=ready.policy.period,
     )
 
@@ -214,7 +214,7 @@ def _pace(plan: Plan, played: Replayed, ready: _Ready, children: Children) -> "p
         grace=timedelta(hours=ready.policy.time.grace_hours),
         patience=plan.patience,
         check=children.check,
-        since=ready.stretch.since,
+        since=ready.window.since,
     )
 
 

@@ -1,4 +1,4 @@
-"""The stretch of time: where training ends and traffic begins, and what was known there."""
+"""The time window: where training ends and traffic begins, and what was known there."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -57,8 +57,8 @@ class TimeWindow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Before:
-    """The table's rows before the stretch, as the source gave them, and the column added to them that says when each
-    label became known, which may lie in the stretch."""
+    """The table's rows before the window, as the source gave them, and the column added to them that says when each
+    label became known, which may lie in the window."""
 
     table: pl.DataFrame
     label_time: str
@@ -67,7 +67,7 @@ class Before:
 def cut(
     settings: DataSettings, known: LabelTimes, since: datetime | None, until: datetime | None
 ) -> tuple[TimeWindow, Before]:
-    """The stretch, and what was before it.
+    """The time window, and what was before it.
 
     Args:
         since: None: where the source says (`REPLAYED_FROM`), else the midnight before the last two thirds of records.
@@ -95,19 +95,19 @@ def cut(
     early = collect(table.filter(pl.col(_MOMENT) < since))
     if early.filter(pl.col(KNOWN) < since).is_empty():
         raise _unknown(early.height, since)
-    stretch = TimeWindow(
+    window = TimeWindow(
         since=since,
         until=until,
         last=last,
         per_day=early.height / max((since - first) / timedelta(days=1), 1.0),
         maturity=_maturity(early, goal.name, known, since),
     )
-    if early.filter(pl.col(KNOWN) < since, pl.col(_MOMENT) < stretch.mature_until).is_empty():
+    if early.filter(pl.col(KNOWN) < since, pl.col(_MOMENT) < window.mature_until).is_empty():
         raise _unknown(early.height, since)
     name = _KNOWN_AT
     while name in early.columns:
         name += "_"
-    return stretch, Before(table=early.drop(_MOMENT).rename({KNOWN: name}), label_time=name)
+    return window, Before(table=early.drop(_MOMENT).rename({KNOWN: name}), label_time=name)
 
 
 def _unknown(early: int, since: datetime) -> ReplayError:
