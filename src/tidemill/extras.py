@@ -21,7 +21,6 @@ MODULES = {
     "spox": "train",
     "tabm": "train",
     "torch": "train",
-    "torchmetrics": "train",
     "wandb": "train",
 }
 """Module → the extra that brings it."""

@@ -142,7 +142,7 @@ def _track(tracker: Tracker, settings: Settings, learned: "Learned", released: "
         tracker.figure(name, figure)
     for name, table in gallery.tables(released.content).items():
         tracker.table(name, table.columns, table.rows)
-    metrics = {f"test/{metric.name}": metric.value for metric in released.content.evaluation.metrics}
+    metrics = {f"test/{metric.name}": metric.value for metric in released.content.test.evaluation.metrics}
     tracker.summary(
         {
             **metrics,

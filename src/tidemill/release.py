@@ -35,7 +35,7 @@ from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered, Answers, Evaluation, Importance
 from tidemill.evaluation.suspicions import check as check_results
 from tidemill.report import curves, gallery, page, standing
-from tidemill.report.content import Calibration, ReportContent
+from tidemill.report.content import Calibration, DataContent, ReportContent, Reproduction, ResultsContent, SplitCounts
 from tidemill.settings import Settings
 from tidemill.training.learn import Learned
 
@@ -121,7 +121,7 @@ def release(settings: Settings, data: Dataset, learned: Learned, run_folder: Pat
         model=exported.model,
         describes=described,
         golden_rows=exported.golden,
-        profile={"inputs": content.profile, "answers": profile_answers(opened.answers, data.target.classes)},
+        profile={"inputs": content.data.profile, "answers": profile_answers(opened.answers, data.target.classes)},
         report=page.render(content, figures),
     )
     version = registry.add(settings.name, run_folder / STAGED)
@@ -224,27 +224,29 @@ def _content(settings: Settings, judged: _Judged, described: manifest.Manifest, 
     parity = dataclasses.asdict(judged.exported.parity)
     return ReportContent(
         name=settings.name,
-        version=None,  # the registry gives it when the bundle, report included, is whole
-        created=described.identity.created,
-        source=source(settings.data),
-        settings=described.settings,
-        schema=data.schema,
-        target=data.target,
-        findings=data.findings,
-        split=str(settings.data.split.method),
-        rows=judged.rows,
-        quarantined=data.quarantined,
-        profile=profile(data.splits.train, data.schema),
+        data=DataContent(
+            source=source(settings.data),
+            schema=data.schema,
+            target=data.target,
+            findings=data.findings,
+            split=SplitCounts(method=str(settings.data.split.method), rows=judged.rows, quarantined=data.quarantined),
+            profile=profile(data.splits.train, data.schema),
+        ),
         history=learned.fit.history,
-        labels=opened.labels,
-        answers=opened.answers,
-        evaluation=evaluation,
-        level=settings.evaluation.level,
-        calibration=_calibration(learned.calibration, opened, evaluation),
+        test=ResultsContent(
+            answered=Answered(objective=evaluation.objective, labels=opened.labels, answers=opened.answers),
+            evaluation=evaluation,
+            level=settings.evaluation.level,
+            calibration=_calibration(learned.calibration, opened, evaluation),
+        ),
         parity={name: value for name, value in parity.items() if not isinstance(value, tuple)},
         verdict=judged.verdict,
-        command=command,
-        versions={"tidemill": described.code.tidemill, **described.code.dependencies},
+        reproduction=Reproduction(
+            created=described.identity.created,
+            command=command,
+            settings=described.settings,
+            versions={"tidemill": described.code.tidemill, **described.code.dependencies},
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""`tidemill replay`: a stretch of the past through the whole loop, and a page that shows what came of it."""
+"""`tidemill replay`: a past time window through the whole loop, and a page that shows what came of it."""
 
 import argparse
 import math
@@ -62,11 +62,11 @@ _HASTY = ("training.max_epochs=1", "evaluation.bootstrap=50", "evaluation.import
 
 def run(parsed: argparse.Namespace) -> None:
     """Train on the time before a date, serve, send what came after it in order of time, and let the steward act."""
-    from tidemill.replay import faults
-    from tidemill.replay.known import Known
+    from tidemill.replay.live.traffic import TrafficSettings
     from tidemill.replay.plan import Plan
     from tidemill.replay.run import run as replay
-    from tidemill.replay.traffic import Manner
+    from tidemill.replay.table import faults
+    from tidemill.replay.table.label_times import LabelTimes
 
     plan = Plan(
         words=[*parsed.words, *(_HASTY if parsed.check else ())],
@@ -74,9 +74,9 @@ def run(parsed: argparse.Namespace) -> None:
         since=parsed.since,
         until=parsed.until,
         hasty=parsed.check,
-        known=Known(column=parsed.label_time, delay=parsed.label_delay, share=parsed.mature_share),
+        known=LabelTimes(column=parsed.label_time, delay=parsed.label_delay, share=parsed.mature_share),
         faults=[faults.parse(text) for text in parsed.fault],
-        manner=Manner(connections=parsed.connections, rows=parsed.rows, speed=parsed.speed),
+        manner=TrafficSettings(connections=parsed.connections, rows=parsed.rows, speed=parsed.speed),
         shuffled=parsed.seed if parsed.labels == "shuffled" else None,
         policy=parsed.policy,
         start=parsed.start,

@@ -9,7 +9,7 @@ from tidemill.commands.output import table
 from tidemill.data.schema import Role
 from tidemill.evaluation.results import MAIN, Baseline, Comparison, Metric, Standing
 from tidemill.moments import instant
-from tidemill.report.numerals import interval, metric_name, value_of, with_interval
+from tidemill.report.numerals import metric_name, metric_rows, with_interval
 from tidemill.report.standing import sentence
 
 if TYPE_CHECKING:
@@ -133,13 +133,8 @@ def _tested(described: "Manifest") -> Iterator[str]:
         return
     level = described.settings.get("evaluation", {}).get("level", 0.95)
     rows = described.results["test"].get("rows")
-    head = ("metric", "value", f"{level:.0%} interval", "better is")
-    lines = [
-        (metric_name(m.name), value_of(m), interval(m.lower, m.upper), "higher" if m.higher_is_better else "lower")
-        for m in metrics
-    ]
     yield f"On {rows:,} test rows" if rows else "On the test rows"
-    yield from (f"  {line}" for line in table(head, lines).splitlines())
+    yield from (f"  {line}" for line in table(*metric_rows(metrics, level)).splitlines())
     slices = described.results["test"].get("slices") or []
     for part in slices[:_SHOWN]:
         found = next((Metric(**m) for m in part["metrics"] if m["name"] == MAIN[described.identity.objective]), None)

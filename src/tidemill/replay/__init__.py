@@ -1,1 +1,1 @@
-"""Replay: a stretch of the past sent through the whole loop, in order of time, and what came of it."""
+"""Replay: a past time window sent through the whole loop, in order of time, and what came of it."""

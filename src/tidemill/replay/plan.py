@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from tidemill.replay.faults import Fault
-from tidemill.replay.known import Known
-from tidemill.replay.traffic import Manner
+from tidemill.replay.live.traffic import TrafficSettings
+from tidemill.replay.table.faults import Fault
+from tidemill.replay.table.label_times import LabelTimes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,9 +27,9 @@ class Plan:
     since: datetime | None = None
     until: datetime | None = None
     hasty: bool = False
-    known: Known = field(default_factory=Known)
+    known: LabelTimes = field(default_factory=LabelTimes)
     faults: Sequence[Fault] = ()
-    manner: Manner = field(default_factory=Manner)
+    manner: TrafficSettings = field(default_factory=TrafficSettings)
     shuffled: int | None = None
     policy: Path | None = None
     start: str | None = None

@@ -7,11 +7,7 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,29 +18,29 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data.labels import maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import beginning, faults, outcome, pacing, page, place, promises, timeline, traffic
-from tidemill.replay.beginning import Base, Experiment
-from tidemill.replay.children import Children
-from tidemill.replay.connections import Connections
-from tidemill.replay.outcome import Outcome, Played
+from tidemill.replay import first_version
+from tidemill.replay.first_version import Base, Experiment, champion, train
+from tidemill.replay.folder import claimed
+from tidemill.replay.live import pacing, server, traffic
+from tidemill.replay.live.children import Children
+from tidemill.replay.live.connections import Connections
+from tidemill.replay.live.progress import Progress
+from tidemill.replay.live.server import HOST, PROGRAM
+from tidemill.replay.live.traffic import Sent
 from tidemill.replay.plan import Plan
 from tidemill.replay.policy import fitted
-from tidemill.replay.progress import Progress
-from tidemill.replay.promises import Constant
-from tidemill.replay.stretch import Stretch, cut
-from tidemill.replay.timeline import Timeline
-from tidemill.replay.traffic import Sent
+from tidemill.replay.results import live_quality, outcome, page
+from tidemill.replay.results.live_quality import Constant
+from tidemill.replay.results.outcome import Outcome, Replayed
+from tidemill.replay.table import faults, timeline
+from tidemill.replay.table.timeline import Timeline
+from tidemill.replay.table.window import TimeWindow, cut
 from tidemill.steward import watching
 from tidemill.steward.policy import Policy
 
 PAGE, OUTCOME, SENT = "replay.html", "outcome.json", "sent.parquet"
-_HOST = "127.0.0.1"
-_SHIP = 0.1  # seconds
-_STARTED = 180.0  # seconds until the server must answer
-_TRIES = 3
 _SETTLED = 60.0  # seconds in which the steward may take in what came last
 _HASTE = timedelta(days=2)
-_PROGRAM = (sys.executable, "-P", "-m", "tidemill.cli")
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
@@ -54,16 +50,16 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
         SettingsError, ReplayError: it cannot begin, or what takes part in it stands still.
     """
     folder = plan.folder.absolute()
-    with place.claimed(folder) as sending, _terminable(say), Children(folder / "logs") as children:
+    with claimed(folder) as sending, _terminable(say), Children(folder / "logs") as children:
         ready = _ready_to_train(plan, folder)
         say(_beginning(ready, plan))
         if plan.start is None:
-            beginning.train(ready.base.words, ready.registry, children, folder / "first")
-        first = beginning.champion(ready.experiment, ready.registry, folder / "first", anyhow=plan.shuffled is not None)
+            train(ready.base.words, ready.registry, children, folder / "first")
+        first = champion(ready.experiment, ready.registry, folder / "first", anyhow=plan.shuffled is not None)
         played = _played(ready, plan, folder, first)
         say(f"Version {first} is champion. Serving it, and sending …")
         sending()
-        port = _serve(children, played)
+        port = server.start(children, played.registry.path, played.model, played.ledger)
         if plan.steward:
             _watch(children, played, folder)
         try:
@@ -86,7 +82,7 @@ class _Ready:
 
     experiment: Experiment
     registry: Registry
-    stretch: Stretch
+    window: TimeWindow
     base: Base
     timeline: Timeline
     policy: Policy
@@ -96,28 +92,28 @@ class _Ready:
 def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     experiment = Experiment.composed(plan.words)
     registry = Registry(folder / "registry")
-    stretch, before = cut(experiment.data, plan.known, plan.since, plan.until)
-    base = beginning.base(experiment, stretch, before, folder, plan.shuffled)
+    window, before = cut(experiment.data, plan.known, plan.since, plan.until)
+    base = first_version.base(experiment, window, before, folder, plan.shuffled)
     schema, target = base.schema, base.target
     if plan.start is not None:
-        schema, target = beginning.take(experiment, plan.start, registry)
+        schema, target = first_version.take(experiment, plan.start, registry)
     faults.check(plan.faults, schema)
-    faults.check_dates(plan.faults, stretch.since, stretch.end)
-    policy = fitted(plan.policy, base.words, stretch, base.spread, folder / "policy.yaml")
+    faults.check_dates(plan.faults, window.since, window.end)
+    policy = fitted(plan.policy, base.words, window, base.spread, folder / "policy.yaml")
     identity = Identity(
         model=experiment.name, version=None, created="", objective=target.objective, classes=list(target.classes)
     )
     watching.check(policy, schema, identity)
-    until = stretch.since + _HASTE if plan.hasty and plan.until is None else plan.until
-    line = timeline.read(experiment.data, schema, target, plan.known, since=stretch.since, until=until)
+    until = window.since + _HASTE if plan.hasty and plan.until is None else plan.until
+    line = timeline.read(experiment.data, schema, target, plan.known, since=window.since, until=until)
     if plan.shuffled is not None:
         line = line.shuffled(plan.shuffled)
     if plan.steward and not plan.hasty:
-        _check_wait(policy, stretch, line.moments[-1])
+        _check_wait(policy, window, line.moments[-1])
     return _Ready(
         experiment=experiment,
         registry=registry,
-        stretch=stretch,
+        window=window,
         base=base,
         timeline=line,
         policy=policy,
@@ -125,31 +121,31 @@ def _ready_to_train(plan: Plan, folder: Path) -> _Ready:
     )
 
 
-def _check_wait(policy: Policy, stretch: Stretch, last: datetime) -> None:
+def _check_wait(policy: Policy, window: TimeWindow, last: datetime) -> None:
     """
     Raises:
         ReplayError: the records end before the first label is weighed, so that all of the loop would be for nothing.
     """
     wait = timedelta(hours=policy.time.label_wait_hours)
-    if stretch.since + wait < last:
+    if window.since + wait < last:
         return
     asked = f"{policy.time.label_wait_hours:g} hours ({maturity.days(wait)}) after its record (time.label_wait_hours)"
     raise ReplayError(
         "A steward that is replayed weighs labels before the records end",
-        observed=f"each is weighed {asked}, and the records end {maturity.days(last - stretch.since)} after --from; "
-        f"{stretch.lag / timedelta(hours=1):,.0f} hours is how late labels come",
+        observed=f"each is weighed {asked}, and the records end {maturity.days(last - window.since)} after --from; "
+        f"{window.lag / timedelta(hours=1):,.0f} hours is how late labels come",
         remedy="choose an earlier --from or a later --until, lower --mature-share or time.label_wait_hours in --policy "
         "(labels that come later are not weighed then), or add --no-steward: serve and compare, decide nothing",
     )
 
 
 def _beginning(ready: _Ready, plan: Plan) -> str:
-    since, line, stretch = ready.stretch.since, ready.timeline, ready.stretch
+    since, line, window = ready.window.since, ready.timeline, ready.window
     wait, last = timedelta(hours=ready.policy.time.label_wait_hours), line.moments[-1]
     training = f"Training {ready.experiment.name} on what was known before" if plan.start is None else "Beginning at"
     said = [f"{training} {since:%Y-%m-%d %H:%M}; {len(line):,} records until {last:%Y-%m-%d} are to come …"]
-    if stretch.maturity.records:
-        said += stretch.maturity.sentences()
+    if window.maturity.records:
+        said += window.maturity.sentences()
     if plan.steward and not plan.hasty:
         said.append(
             f"Labels are weighed {maturity.days(wait)} after their records, so from {since + wait:%Y-%m-%d} on."
@@ -173,7 +169,7 @@ def summary(found: Outcome) -> str:
 
 def judged(found: Outcome) -> str:
     """Whether answers were worth what was promised: the last words."""
-    kept, said = promises.verdict(found.kept, found.loss)
+    kept, said = live_quality.verdict(found.kept, found.loss)
     return "\n".join(said if kept else [*said, *found.shifted])
 
 
@@ -186,9 +182,9 @@ _COUNTED = {
 }
 
 
-def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
+def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Replayed:
     line = ready.timeline
-    return Played(
+    return Replayed(
         model=ready.experiment.name,
         registry=ready.registry,
         ledger=LedgerSettings(path=str(folder / "ledger")),
@@ -198,58 +194,18 @@ def _played(ready: _Ready, plan: Plan, folder: Path, first: str) -> Played:
         sent=Sent(ids=[None] * len(line)),
         faults=plan.faults,
         constant=ready.constant,
-        maturity=ready.stretch.maturity,
+        maturity=ready.window.maturity,
         period=ready.policy.period,
     )
 
 
-def _serve(children: Children, played: Played) -> int:
-    """Start the server; returns its port once it is ready."""
-    for attempt in range(_TRIES):
-        with socket.create_server((_HOST, 0)) as probe:
-            port: int = probe.getsockname()[1]
-        where = ["--registry", played.registry.path, "--model", played.model, "--port", str(port)]
-        ledger = [f"ledger.path={played.ledger.path}", f"ledger.ship_seconds={_SHIP}", "ledger.fsync=never"]
-        children.start("server", [*_PROGRAM, "serve", *where, *ledger, f"watch_seconds={_SHIP}"])
-        try:
-            _await(port, children)
-            break
-        except ReplayError:  # a port that was free may be taken before HAProxy has it
-            if attempt == _TRIES - 1:
-                raise
-            children.end("server")
-    return port
-
-
-def _await(port: int, children: Children) -> None:
-    end = time.monotonic() + _STARTED
-    while not _ready(port):
-        children.check()
-        if time.monotonic() > end:
-            raise ReplayError(
-                "The server answers before long",
-                observed=f"not after {_STARTED:.0f} s",
-                remedy="see logs/server.log in the replay's folder",
-            )
-        time.sleep(0.1)
-
-
-def _ready(port: int) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-    try:
-        with opener.open(f"http://{_HOST}:{port}/health", timeout=10) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def _watch(children: Children, played: Played, folder: Path) -> None:
+def _watch(children: Children, played: Replayed, folder: Path) -> None:
     where = ["--registry", played.registry.path, "--model", played.model, "--ledger", str(played.ledger.path)]
     files = ["--policy", str(folder / "policy.yaml"), "--work", str(folder / "retrainings")]
-    children.start("steward", [*_PROGRAM, "steward", *where, *files])
+    children.start("steward", [*PROGRAM, "steward", *where, *files])
 
 
-def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pacing.Pace | None":
+def _pace(plan: Plan, played: Replayed, ready: _Ready, children: Children) -> "pacing.Pace | None":
     if not (plan.steward and plan.wait):
         return None
     return pacing.Pace(
@@ -258,11 +214,13 @@ def _pace(plan: Plan, played: Played, ready: _Ready, children: Children) -> "pac
         grace=timedelta(hours=ready.policy.time.grace_hours),
         patience=plan.patience,
         check=children.check,
-        since=ready.stretch.since,
+        since=ready.window.since,
     )
 
 
-async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None", say: Callable[[str], None]) -> None:
+async def _live(
+    plan: Plan, played: Replayed, port: int, pace: "pacing.Pace | None", say: Callable[[str], None]
+) -> None:
     """Let time pass."""
     sent, told, shown = played.sent, [""], Progress(len(played.timeline))
 
@@ -276,7 +234,7 @@ async def _live(plan: Plan, played: Played, port: int, pace: "pacing.Pace | None
             shown.end()
             say(f"{latest:%Y-%m-%d}: {sent.served:,} answered, {sum(sent.failures.values()):,} failed{status}")
 
-    async with Connections(_HOST, port, plan.manner.connections) as server:
+    async with Connections(HOST, port, plan.manner.connections) as server:
         await traffic.send(played.timeline, played.rows, server, plan.manner, pause, sent)
         shown.end()
         if pace is not None:

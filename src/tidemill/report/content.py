@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tidemill.bundle.registry.gate import Verdict
 from tidemill.data.checks.findings import Finding
 from tidemill.data.schema import Schema
-from tidemill.data.target import Labels, Target
-from tidemill.evaluation.results import Evaluation
+from tidemill.data.target import Target
+from tidemill.evaluation.results import Answered, Evaluation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,42 +26,65 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReportContent:
-    """Everything one report shows. Parts that a run does not have are empty or None.
+class SplitCounts:
+    """How the splits were made, their rows, and the rows that were set aside because they broke a rule."""
 
-    name, version: of the bundle in the registry; version is null when it was not registered.
-    created: ISO 8601.
-    source: where the table came from, in the user's words.
-    settings: nested, without secrets: they are shown in full.
-    split, rows: how the splits were made, and split → rows.
-    quarantined: rows set aside because they broke a rule.
-    profile: the reference profile (of the training split).
-    history: per epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
-    labels, answers: of the test split, in the same order of rows (`data/target.py`, `bundle/answers.py`).
-    level: confidence level of the intervals.
-    parity: figures of the export's agreement with the model, by name.
-    command, versions: to make the same run again.
+    method: str
+    rows: Mapping[str, int]
+    quarantined: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataContent:
+    """The table.
+
+    source: where it came from, in the user's words. profile: the reference profile (of the training split).
     """
 
-    name: str
-    version: str | None
-    created: str
     source: str
-    settings: Mapping[str, Any]
     schema: Schema
     target: Target
     findings: Sequence[Finding]
-    split: str
-    rows: Mapping[str, int]
-    quarantined: int
+    split: SplitCounts
     profile: Mapping[str, Any]
-    history: Sequence[Mapping[str, float]]
-    labels: Labels
-    answers: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ResultsContent:
+    """The test split's answers, and what they are worth. level: confidence level of the intervals."""
+
+    answered: Answered
     evaluation: Evaluation
     level: float
     calibration: Calibration | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduction:
+    """What makes the same run again.
+
+    created: ISO 8601. settings: nested, without secrets: they are shown in full. versions: of packages, by name.
+    """
+
+    created: str
+    command: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ReportContent:
+    """Everything one report shows. Parts that a run does not have are empty or None.
+
+    name: of the model in the registry, which gives the version only when the bundle, this report included, is whole.
+    history: per epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
+    parity: figures of the export's agreement with the model, by name.
+    """
+
+    name: str
+    data: DataContent
+    history: Sequence[Mapping[str, float]]
+    test: ResultsContent
     parity: Mapping[str, float | int | str]
     verdict: Verdict | None
-    command: str
-    versions: Mapping[str, str]
+    reproduction: Reproduction

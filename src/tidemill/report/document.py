@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,15 +14,14 @@ from tidemill.report.style import template
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
-def render(title: str, top: Html, parts: Iterable[tuple[str, Html]], drawn: Mapping[str, go.Figure]) -> str:
-    """The whole file: the top, links to the parts, and the parts (title, content).
+def render(title: str, top: Html, parts: Mapping[str, Html | None], drawn: Mapping[str, go.Figure]) -> str:
+    """The whole file: the top, links to the parts, and the parts by their titles; empty ones are left out.
 
     Args:
         drawn: the figures, by name; `Places` makes room for them in the parts.
     """
-    parts = list(parts)
-    links = [tag("a", name, href=f"#{_anchor(name)}") for name, _ in parts]
-    body = [tag("section", tag("h2", name, id=_anchor(name)), part) for name, part in parts]
+    links = [tag("a", name, href=f"#{_anchor(name)}") for name, part in parts.items() if part]
+    body = [tag("section", tag("h2", name, id=_anchor(name)), part) for name, part in parts.items() if part]
     templates = {"light": template(dark=False), "dark": template(dark=True)}
     scripts = [_data(name, _figure_json(figure)) for name, figure in drawn.items()]
     ends = [*scripts, _data("templates", json.dumps(templates)), script(_plotly()), script(own("page.js"))]

@@ -25,8 +25,8 @@ class Table:
 
 def main_metric(content: ReportContent) -> Metric | None:
     """The objective's main metric, or the first there is."""
-    wanted = MAIN.get(content.evaluation.objective)
-    metrics = content.evaluation.metrics
+    wanted = MAIN.get(content.test.evaluation.objective)
+    metrics = content.test.evaluation.metrics
     return next((metric for metric in metrics if metric.name == wanted), metrics[0] if metrics else None)
 
 
@@ -37,32 +37,32 @@ def figures(content: ReportContent) -> dict[str, go.Figure]:
     for start in range(0, len(columns), PER_FIGURE):
         found[f"distributions_{start // PER_FIGURE + 1}"] = data.distributions(columns[start : start + PER_FIGURE])
     if content.history:
-        loss = "squared error" if content.evaluation.objective is Objective.REGRESSION else "log loss"
+        loss = "squared error" if content.test.evaluation.objective is Objective.REGRESSION else "log loss"
         found["learning_curves"] = training.learning_curves(content.history, loss)
         found["learning_rate"] = training.learning_rate(content.history)
-    if len(content.labels):
+    if len(content.test.answered.labels):
         found |= _on_test(content)
     return found | _compared(content)
 
 
 def drawn(content: ReportContent) -> list[Distribution]:
     """The columns whose distributions are shown, in the table's order; of very many, first what the model leans on."""
-    columns = read(content.profile)
-    leans_on = [importance.column for importance in content.evaluation.importance]
-    chosen = list(dict.fromkeys(name for name in [content.target.name, *leans_on, *columns] if name in columns))
+    columns = read(content.data.profile)
+    leans_on = [importance.column for importance in content.test.evaluation.importance]
+    chosen = list(dict.fromkeys(name for name in [content.data.target.name, *leans_on, *columns] if name in columns))
     kept = set(chosen[:MOST_DRAWN])
     return [column for name, column in columns.items() if name in kept]
 
 
 def tables(content: ReportContent) -> dict[str, Table]:
     """The report's tables as plain rows, for the tracker."""
-    evaluation = content.evaluation
+    evaluation = content.test.evaluation
 
     def metrics(found: Sequence[Metric], *before: object) -> list[tuple[Any, ...]]:
         return [(*before, m.name, float(m.value), m.lower, m.upper) for m in found]
 
     ends = ("metric", "value", "lower", "upper")
-    findings = [(f.severity, f.check, f.column, f.message, f.rows, f.share, f.remedy) for f in content.findings]
+    findings = [(f.severity, f.check, f.column, f.message, f.rows, f.share, f.remedy) for f in content.data.findings]
     compared = [(b.name, b.comparison) for b in evaluation.baselines]
     return {
         "findings": Table(("severity", "check", "column", "message", "rows", "share", "remedy"), findings),
@@ -84,8 +84,8 @@ def tables(content: ReportContent) -> dict[str, Table]:
 
 
 def _on_test(content: ReportContent) -> dict[str, go.Figure]:
-    truth, answers, target = content.labels, content.answers, content.target
-    calibration = content.calibration
+    truth, answers, target = content.test.answered.labels, content.test.answered.answers, content.data.target
+    calibration = content.test.calibration
     if target.objective is Objective.REGRESSION:
         value = answers["value"].astype(np.float64)
         found = {
@@ -96,26 +96,26 @@ def _on_test(content: ReportContent) -> dict[str, go.Figure]:
         if "lower" in answers:
             asked = calibration.coverage if calibration else None
             found["coverage"] = regression.coverage(
-                truth, value, answers["lower"], answers["upper"], asked, content.level
+                truth, value, answers["lower"], answers["upper"], asked, content.test.level
             )
         return found
     probabilities = answers["probabilities"].astype(np.float64)
     temperature = calibration.temperature if calibration else None
-    ece = next((m.value for m in content.evaluation.metrics if m.name == "ece"), None)
+    ece = next((m.value for m in content.test.evaluation.metrics if m.name == "ece"), None)
     found = {
         "roc": classification.roc(truth, probabilities, target.classes),
         "precision_recall": classification.precision_recall(truth, probabilities, target.classes),
-        "reliability": classification.reliability(truth, probabilities, content.level, temperature, ece),
+        "reliability": classification.reliability(truth, probabilities, content.test.level, temperature, ece),
         "answers": classification.score_distribution(truth, probabilities, target.classes),
         "confusion": classification.confusion(truth, probabilities, target.classes),
     }
     if len(target.classes) > 2:
-        found["by_class"] = classification.by_class(truth, probabilities, target.classes, content.level)
+        found["by_class"] = classification.by_class(truth, probabilities, target.classes, content.test.level)
     return found
 
 
 def _compared(content: ReportContent) -> dict[str, go.Figure]:
-    evaluation, ours = content.evaluation, main_metric(content)
+    evaluation, ours = content.test.evaluation, main_metric(content)
     found: dict[str, go.Figure] = {}
     if evaluation.slices and ours:
         found["slices"] = comparison.slices(evaluation.slices, ours)

@@ -52,6 +52,25 @@ def folded(summary: str, *content: object) -> Html:
     return tag("details", tag("summary", summary), *content)
 
 
+def tiles(shown: Iterable[tuple[str, str, str]]) -> Html:
+    """Figures side by side: a name, the figure in large type, and a note below it."""
+    return tag(
+        "div",
+        *(
+            tag("div", tag("div", name), tag("strong", figure), tag("div", note), class_="tile")
+            for name, figure, note in shown
+        ),
+        class_="tiles",
+    )
+
+
+def verdict(headline: str, reasons: Sequence[str], *, good: bool) -> Html:
+    """A box that says how something was judged, and why."""
+    items = tag("ul", *(tag("li", reason) for reason in reasons)) if reasons else None
+    head = tag("strong", headline, class_="good" if good else "bad")
+    return tag("div", head, items, class_="verdict" if good else "verdict refused")
+
+
 def page(title: str, policy: str, *body: str) -> str:
     """A whole file. policy: of its content, so that it can neither load nor send anything."""
     head = '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,6 +1,7 @@
 """How numbers are written: as many digits as they mean."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 from tidemill.evaluation.results import Metric
 
@@ -64,21 +65,45 @@ def interval(lower: float | None, upper: float | None) -> str:
     return f"{_fixed(lower, digits)} to {_fixed(upper, digits)}"
 
 
+def estimate(value: float, lower: float | None, upper: float | None) -> str:
+    """0.7201 (0.7178 to 0.7224): the value has as many digits as its interval gives it."""
+    ends = interval(lower, upper)
+    if lower is None or upper is None or not ends:
+        return number(value)
+    return f"{_fixed(value, _digits(lower, upper)) if abs(value) < 1e15 else number(value)} ({ends})"
+
+
 def value_of(metric: Metric) -> str:
-    """The figure with as many digits as its interval gives it."""
-    if metric.lower is None or metric.upper is None or not math.isfinite(metric.upper - metric.lower):
-        return number(metric.value)
-    if not abs(metric.value) < 1e15:
-        return number(metric.value)
-    return _fixed(metric.value, _digits(metric.lower, metric.upper))
+    """The figure alone, as `estimate` writes it."""
+    return estimate(metric.value, metric.lower, metric.upper).partition(" ")[0]
 
 
 def with_interval(metric: Metric | None) -> str:
-    """0.7201 (0.7178 to 0.7224), or – where there is no metric."""
-    if metric is None:
-        return "–"
-    ends = interval(metric.lower, metric.upper)
-    return f"{value_of(metric)} ({ends})" if ends else value_of(metric)
+    """As `estimate`, or – where there is no metric."""
+    return "–" if metric is None else estimate(metric.value, metric.lower, metric.upper)
+
+
+def metric_rows(metrics: Iterable[Metric], level: float) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+    """The head and the rows of a table of metrics."""
+    head = ("metric", "value", f"{level:.0%} interval", "better is")
+    rows = [
+        (
+            metric_name(m.name),
+            value_of(m),
+            interval(m.lower, m.upper) or "–",
+            "higher" if m.higher_is_better else "lower",
+        )
+        for m in metrics
+    ]
+    return head, rows
+
+
+def difference(value: float, lower: float, upper: float) -> str:
+    """+0.012 (0.004 to 0.020), the difference with its sign; "0 (the same answers)" where nothing differs."""
+    if value == lower == upper == 0:
+        return "0 (the same answers)"
+    ends = interval(lower, upper)
+    return signed(value, lower, upper) + (f" ({ends})" if ends else "")
 
 
 def signed(value: float, lower: float, upper: float) -> str:

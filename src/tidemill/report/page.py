@@ -10,5 +10,16 @@ from tidemill.report.content import ReportContent
 
 def render(content: ReportContent, drawn: Mapping[str, go.Figure]) -> str:
     """The whole page. `drawn` are its figures, `gallery.figures(content)`."""
-    parts = sections.all_of(content, document.Places(drawn))
-    return document.render(summary.title(content), summary.summary(content), parts, drawn)
+    figures = document.Places(drawn)
+    parts = {
+        "Data": sections.data(content),
+        "Distributions": sections.distributions(content, figures),
+        "Training": figures("learning_curves", "learning_rate"),
+        "Results": sections.results(content, figures),
+        "Slices": sections.slices(content, figures),
+        "Baselines": sections.baselines(content, figures),
+        "Importance": sections.importance(content, figures),
+        "Export": sections.export(content),
+        "Reproduce": sections.reproduce(content),
+    }
+    return document.render(content.name, summary.summary(content), parts, drawn)

@@ -1,26 +1,15 @@
 """The report's sections: what the answer stands on, part by part."""
 
 import json
-from typing import Protocol
 
 from tidemill.data.checks.findings import Severity
-from tidemill.evaluation.results import Metric
 from tidemill.report.content import ReportContent
 from tidemill.report.distributions import read
+from tidemill.report.document import Places
 from tidemill.report.gallery import drawn
 from tidemill.report.markup import Html, breakable, folded, join, table, tag
-from tidemill.report.numerals import interval, metric_name, number, share, value_of, with_interval
+from tidemill.report.numerals import metric_name, metric_rows, number, share, with_interval
 from tidemill.report.standing import told
-
-
-class Figures(Protocol):
-    """Puts figures into the page by name, side by side."""
-
-    names: list[str]
-    """Those that this run has."""
-
-    def __call__(self, *names: str) -> Html | None: ...
-
 
 ECE = (
     "The calibration error adds up the gaps between what was said and what happened, in 15 bins. Chance alone opens "
@@ -31,27 +20,12 @@ SLICES = 1000
 """Lines of the slices' table; `manifest.json` holds all."""
 
 
-def all_of(content: ReportContent, figures: Figures) -> list[tuple[str, Html]]:
-    """Titles and contents of the sections that this run has."""
-    made: dict[str, Html | None] = {
-        "Data": data(content),
-        "Distributions": distributions(content, figures),
-        "Training": figures("learning_curves", "learning_rate"),
-        "Results": results(content, figures),
-        "Slices": slices(content, figures),
-        "Baselines": baselines(content, figures),
-        "Importance": importance(content, figures),
-        "Export": export(content),
-        "Reproduce": reproduce(content),
-    }
-    return [(name, part) for name, part in made.items() if part]
-
-
 def data(content: ReportContent) -> Html:
-    rows = sum(content.rows.values())
-    splits = [(name, f"{count:,}", share(count / max(rows, 1))) for name, count in content.rows.items()]
+    split, schema = content.data.split, content.data.schema
+    rows = sum(split.rows.values())
+    splits = [(name, f"{count:,}", share(count / max(rows, 1))) for name, count in split.rows.items()]
     ranks = list(Severity)
-    ordered = sorted(content.findings, key=lambda finding: ranks.index(finding.severity))
+    ordered = sorted(content.data.findings, key=lambda finding: ranks.index(finding.severity))
     found = [
         (
             join(
@@ -65,7 +39,7 @@ def data(content: ReportContent) -> Html:
         )
         for f in ordered
     ]
-    profiled = read(content.profile)
+    profiled = read(content.data.profile)
     columns = [
         (
             tag("div", breakable(column.name), class_="name"),
@@ -74,14 +48,14 @@ def data(content: ReportContent) -> Html:
             share(profiled[column.name].missing) if column.name in profiled else "",
             profiled[column.name].text if column.name in profiled else "",
         )
-        for column in content.schema.columns
+        for column in schema.columns
     ]
     heads = ("check", "what was found", "rows, share")
     return join(
         [
-            tag("p", f"Source: {content.source}. Split: {content.split}."),
+            tag("p", f"Source: {content.data.source}. Split: {split.method}."),
             table(("split", "rows", "share"), splits, numbers=(1, 2)),
-            tag("p", f"{content.quarantined:,} rows broke a rule and were set aside.") if content.quarantined else "",
+            tag("p", f"{split.quarantined:,} rows broke a rule and were set aside.") if split.quarantined else "",
             tag("h3", "Quality"),
             table(heads, found, numbers=(2,)) if found else tag("p", "The checks found nothing to report."),
             tag("h3", "Columns"),
@@ -90,28 +64,29 @@ def data(content: ReportContent) -> Html:
     )
 
 
-def distributions(content: ReportContent, figures: Figures) -> Html | None:
+def distributions(content: ReportContent, figures: Places) -> Html | None:
     names = [name for name in figures.names if name.startswith("distributions_")]
     if not names:
         return None
     note = "Rows of the training split by value; where a few values lie far out, they are gathered in the end bars."
-    shown, columns = len(drawn(content)), len(content.profile["columns"])
+    shown, columns = len(drawn(content)), len(content.data.profile["columns"])
     if shown < columns:
         note += f" Shown are {shown} of {columns:,} columns, those that the model leans on among them."
     more = [folded(f"More columns ({i} of {len(names)})", figures(name)) for i, name in enumerate(names[1:], start=2)]
     return join([tag("p", note, class_="soft"), figures(names[0]), *more])
 
 
-def results(content: ReportContent, figures: Figures) -> Html:
-    calibration = content.calibration
+def results(content: ReportContent, figures: Places) -> Html:
+    evaluation, calibration = content.test.evaluation, content.test.calibration
     measures = calibration.measures if calibration else {}
     changed = [(metric_name(name), number(before), number(after)) for name, (before, after) in measures.items()]
     parts = [
         tag(
-            "p", f"On the {content.evaluation.rows:,} rows of the test split, opened once, after every choice was made."
+            "p",
+            f"On the {evaluation.rows:,} rows of the test split, opened once, after every choice was made.",
         ),
-        _metrics(content.evaluation.metrics, content.level),
-        tag("p", ECE, class_="soft") if any(m.name == "ece" for m in content.evaluation.metrics) else None,
+        table(*metric_rows(evaluation.metrics, content.test.level), numbers=(1, 2)),
+        tag("p", ECE, class_="soft") if any(m.name == "ece" for m in evaluation.metrics) else None,
         figures("roc", "precision_recall"),
         figures("reliability", "answers"),
         figures("confusion", "by_class"),
@@ -128,8 +103,8 @@ def results(content: ReportContent, figures: Figures) -> Html:
     return join(part for part in parts if part is not None)
 
 
-def slices(content: ReportContent, figures: Figures) -> Html | None:
-    found = content.evaluation.slices
+def slices(content: ReportContent, figures: Places) -> Html | None:
+    found = content.test.evaluation.slices
     if not found:
         return None
     names = list(dict.fromkeys(metric.name for part in found for metric in part.metrics))
@@ -143,12 +118,12 @@ def slices(content: ReportContent, figures: Figures) -> Html | None:
     return join([figures("slices"), folded("All metrics of all slices", every)])
 
 
-def baselines(content: ReportContent, figures: Figures) -> Html | None:
-    others = content.evaluation.baselines
+def baselines(content: ReportContent, figures: Places) -> Html | None:
+    others = content.test.evaluation.baselines
     if not others:
         return None
-    names = [metric.name for metric in content.evaluation.metrics]
-    lines = [("this model", content.evaluation.metrics), *((other.name, other.metrics) for other in others)]
+    names = [metric.name for metric in content.test.evaluation.metrics]
+    lines = [("this model", content.test.evaluation.metrics), *((other.name, other.metrics) for other in others)]
     rows = [
         (name, *(with_interval(next((m for m in metrics if m.name == wanted), None)) for wanted in names))
         for name, metrics in lines
@@ -161,13 +136,13 @@ def baselines(content: ReportContent, figures: Figures) -> Html | None:
     return join(part for part in shown if part is not None)
 
 
-def importance(content: ReportContent, figures: Figures) -> Html | None:
-    if not content.evaluation.importance:
+def importance(content: ReportContent, figures: Places) -> Html | None:
+    if not content.test.evaluation.importance:
         return None
     note = (
         "Measured on validation rows. Columns that tell the same story share their importance, and may both look weak."
     )
-    measured, inputs = len(content.evaluation.importance), len(content.schema.inputs)
+    measured, inputs = len(content.test.evaluation.importance), len(content.data.schema.inputs)
     if measured < inputs:
         note += f" Measured are {measured} of {inputs:,} columns: those of the groups that mattered most together."
     return join([tag("p", note, class_="soft"), figures("importance")])
@@ -185,24 +160,11 @@ def export(content: ReportContent) -> Html | None:
 
 
 def reproduce(content: ReportContent) -> Html:
-    settings = json.dumps(content.settings, indent=2, ensure_ascii=False, default=str)
+    settings = json.dumps(content.reproduction.settings, indent=2, ensure_ascii=False, default=str)
     return join(
         [
-            tag("pre", content.command),
-            table(("part", "version"), content.versions.items()),
+            tag("pre", content.reproduction.command),
+            table(("part", "version"), content.reproduction.versions.items()),
             folded("All settings", tag("pre", settings)),
         ]
     )
-
-
-def _metrics(metrics: tuple[Metric, ...], level: float) -> Html:
-    rows = [
-        (
-            metric_name(m.name),
-            value_of(m),
-            interval(m.lower, m.upper) or "–",
-            "higher" if m.higher_is_better else "lower",
-        )
-        for m in metrics
-    ]
-    return table(("metric", "value", f"{level:.0%} interval", "better is"), rows, numbers=(1, 2))

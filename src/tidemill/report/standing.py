@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from tidemill.evaluation.results import Baseline, Standing
-from tidemill.report.numerals import interval, metric_name, signed
+from tidemill.report import numerals
+from tidemill.report.numerals import metric_name, signed
 from tidemill.settings import BaselineName
 
 NAMES = {
@@ -23,7 +24,7 @@ REMEDIES = {
 
 def sentence(baseline: Baseline) -> str:
     """One sentence: which of the two is better, whether that is certain, and both figures."""
-    standing, name = baseline.standing, _name(baseline)
+    standing, name = baseline.standing, NAMES[BaselineName(baseline.name)]
     if standing is None:
         return _by_loss(baseline)
     if standing.better:
@@ -64,10 +65,6 @@ def _wins(baseline: Baseline) -> bool:
     return loss.lower > 0 if standing is None else standing.worse
 
 
-def _name(baseline: Baseline) -> str:
-    return NAMES.get(BaselineName(baseline.name), baseline.name)
-
-
 def _figures(standing: Standing) -> str:
     difference = standing.ours - standing.theirs
     if difference == standing.lower == standing.upper == 0:
@@ -78,10 +75,8 @@ def _figures(standing: Standing) -> str:
     first, second = (theirs, ours) if standing.worse else (ours, theirs)
     sign = -1 if standing.worse else 1
     low, high = sorted((sign * standing.lower, sign * standing.upper))
-    return (
-        f"{_metric(standing)} {first} against {second}, difference {signed(sign * difference, low, high)} "
-        f"({interval(low, high)})"
-    )
+    paired = numerals.difference(sign * difference, low, high)
+    return f"{_metric(standing)} {first} against {second}, difference {paired}"
 
 
 def _metric(standing: Standing) -> str:
@@ -91,8 +86,7 @@ def _metric(standing: Standing) -> str:
 
 def _by_loss(baseline: Baseline) -> str:
     """Where the main metric is undefined, like AUROC on rows of one class."""
-    found, name = baseline.comparison, _name(baseline)
+    found, name = baseline.comparison, NAMES[BaselineName(baseline.name)]
     words = "better than" if found.upper < 0 else "worse than" if found.lower > 0 else "not clearly different from"
-    return f"This model is {words} {name} in {found.loss.replace('_', ' ')}: difference " + (
-        f"{signed(found.difference, found.lower, found.upper)} ({interval(found.lower, found.upper)})."
-    )
+    paired = numerals.difference(found.difference, found.lower, found.upper)
+    return f"This model is {words} {name} in {found.loss.replace('_', ' ')}: difference {paired}."

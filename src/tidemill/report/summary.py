@@ -4,11 +4,11 @@ import numpy as np
 
 from tidemill.data.checks.findings import Severity
 from tidemill.evaluation.results import Comparison
-from tidemill.report import standing
+from tidemill.report import markup, standing
 from tidemill.report.content import ReportContent
 from tidemill.report.gallery import main_metric
 from tidemill.report.markup import Html, join, table, tag
-from tidemill.report.numerals import interval, metric_name, share, signed, value_of, with_interval
+from tidemill.report.numerals import difference, interval, metric_name, share, value_of, with_interval
 from tidemill.settings import Objective
 
 TILES = {
@@ -18,16 +18,12 @@ TILES = {
 }
 
 
-def title(content: ReportContent) -> str:
-    return f"{content.name} version {content.version}" if content.version else content.name
-
-
 def summary(content: ReportContent) -> Html:
     return join(
         part
         for part in (
-            tag("h1", title(content)),
-            tag("div", f"Report of {content.created}", class_="soft"),
+            tag("h1", content.name),
+            tag("div", f"Report of {content.reproduction.created}", class_="soft"),
             _lead(content),
             _verdict(content),
             _standing(content),
@@ -40,11 +36,12 @@ def summary(content: ReportContent) -> Html:
 
 
 def _lead(content: ReportContent) -> Html:
-    target, rows = content.target, content.rows
-    inputs = len(content.schema.inputs)
+    target, rows = content.data.target, content.data.split.rows
+    labels = content.test.answered.labels
+    inputs = len(content.data.schema.inputs)
     what: tuple[object, ...] = "the value of ", tag("strong", target.name)
     if target.objective is Objective.BINARY:
-        part = f", {share(float(np.mean(content.labels == 1)))} of the test rows" if len(content.labels) else ""
+        part = f", {share(float(np.mean(labels == 1)))} of the test rows" if len(labels) else ""
         what = "whether ", tag("strong", target.name), f" is “{target.classes[1]}”{part}"
     elif target.objective is Objective.MULTICLASS:
         what = f"which of {len(target.classes)} classes ", tag("strong", target.name), " is"
@@ -57,51 +54,38 @@ def _verdict(content: ReportContent) -> Html | None:
     verdict = content.verdict
     if verdict is None:
         return None
-    head = tag(
-        "strong",
-        "The gate passed it." if verdict.passed else "The gate refused it.",
-        class_="good" if verdict.passed else "bad",
-    )
-    told = {*standing.advice(content.evaluation.baselines)}  # in a box of its own
-    own = [reason for reason in verdict.reasons if reason not in told]
-    reasons = tag("ul", *(tag("li", reason) for reason in own)) if own else None
-    return tag("div", head, reasons, class_="verdict" if verdict.passed else "verdict refused")
+    in_its_own_box = {*standing.advice(content.test.evaluation.baselines)}
+    reasons = [reason for reason in verdict.reasons if reason not in in_its_own_box]
+    said = "The gate passed it." if verdict.passed else "The gate refused it."
+    return markup.verdict(said, reasons, good=verdict.passed)
 
 
 def _standing(content: ReportContent) -> Html | None:
     """Where baselines win, each of them with what to do; otherwise the strongest of them."""
-    others = content.evaluation.baselines
+    others = content.test.evaluation.baselines
     if lost := standing.advice(others):
         return tag("div", *(tag("p", text) for text in lost), class_="verdict refused")
     return tag("p", standing.sentence(max(others, key=lambda b: b.comparison.difference))) if others else None
 
 
 def _tiles(content: ReportContent) -> Html:
-    by_name = {metric.name: metric for metric in content.evaluation.metrics}
-    wanted = [by_name[name] for name in TILES.get(content.evaluation.objective, ()) if name in by_name]
-    tiles = [
-        tag(
-            "div",
-            tag("div", metric_name(metric.name)),
-            tag("strong", value_of(metric)),
-            tag("div", interval(metric.lower, metric.upper) or "no interval"),
-            class_="tile",
-        )
-        for metric in wanted or list(content.evaluation.metrics)[:4]
-    ]
-    note = tag("p", f"On the test split; below each figure its {content.level:.0%} interval.", class_="soft")
-    return join([tag("div", *tiles, class_="tiles"), note])
+    by_name = {metric.name: metric for metric in content.test.evaluation.metrics}
+    wanted = [by_name[name] for name in TILES.get(content.test.evaluation.objective, ()) if name in by_name]
+    shown = wanted or list(content.test.evaluation.metrics)[:4]
+    tiles = markup.tiles((metric_name(m.name), value_of(m), interval(m.lower, m.upper) or "no interval") for m in shown)
+    note = tag("p", f"On the test split; below each figure its {content.test.level:.0%} interval.", class_="soft")
+    return join([tiles, note])
 
 
 def _against(content: ReportContent) -> Html | None:
-    others, main = content.evaluation.baselines, main_metric(content)
+    others, main = content.test.evaluation.baselines, main_metric(content)
     if not others or main is None:
         return None
     rows: list[tuple[object, ...]] = [(tag("strong", "this model"), with_interval(main), "", "")]
     for other in others:
         metric = next((m for m in other.metrics if m.name == main.name), None)
         c = other.comparison
-        paired = f"{signed(c.difference, c.lower, c.upper)} ({interval(c.lower, c.upper)})"
+        paired = difference(c.difference, c.lower, c.upper)
         rows.append((other.name, with_interval(metric), paired, _judged(c)))
     loss = others[0].comparison.loss.replace("_", " ")
     return table(
@@ -118,7 +102,7 @@ def _judged(c: Comparison) -> Html:
 
 
 def _warnings(content: ReportContent) -> Html | None:
-    count = sum(finding.severity is not Severity.INFO for finding in content.findings)
+    count = sum(finding.severity is not Severity.INFO for finding in content.data.findings)
     if not count:
         return None
     text = f"{count} warning{'s' if count != 1 else ''} about the data"

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tidemill.errors import TrackingError
@@ -36,32 +36,9 @@ _STAGED = "TIDEMILL_WANDB_DATA_DIR"
 """Tells our own WANDB_DATA_DIR, left by an earlier run of a sweep, from the user's."""
 
 
-class Tracker(Protocol):
-    """What training, evaluation and the report tell the outside about a run."""
-
-    where: str
-    """The run's web address, or its folder when offline; empty when nothing is tracked."""
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Figures of one step; steps never decrease."""
-
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None: ...
-
-    def figure(self, name: str, figure: "Figure") -> None: ...
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        """The run's final figures, the ones that runs are compared by."""
-
-    def artifact(self, name: str, folder: Path, kind: str) -> None:
-        """A folder with all its files. They are not copied: an offline run needs them until it is synced."""
-
-    def finish(self) -> None:
-        """Write and, when online, upload what is left. Nothing may be logged after it."""
-
-
 def open(
     settings: TrackingSettings, *, name: str, config: Mapping[str, Any], folder: Path, group: str | None = None
-) -> Tracker:
+) -> "Tracker":
     """Start tracking one run.
 
     Args:
@@ -74,7 +51,7 @@ def open(
         TrackingError: online was asked for and there is no API key.
     """
     if settings.wandb is WandbMode.DISABLED:
-        return Silent()
+        return Tracker()
     check(settings)
     online = settings.wandb is not WandbMode.OFFLINE and _has_key()
     options = {
@@ -90,10 +67,10 @@ def open(
     modes: tuple[Literal["online", "offline"], ...] = ("online", "offline") if online else ("offline",)
     for mode in modes:
         try:
-            return Wandb(_start(mode, options))
+            return Tracker(_start(mode, options))
         except Exception as error:
             LOG.warning("W&B could not start %s: %s", mode, error)
-    return Silent()
+    return Tracker()
 
 
 def check(settings: TrackingSettings) -> None:
@@ -106,39 +83,22 @@ def check(settings: TrackingSettings) -> None:
         )
 
 
-class Silent:
-    """Tracks nothing."""
+class Tracker:
+    """What training, evaluation and the report tell W&B about a run; without a W&B run, all of it goes nowhere.
 
-    where = ""
+    Tables and figures go out with the step that is current, so they never advance it.
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing."""
+    Attributes:
+        where: the run's web address, or its folder when offline; empty when nothing is tracked.
+    """
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Nothing."""
-
-    def figure(self, name: str, figure: "Figure") -> None:
-        """Nothing."""
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def artifact(self, name: str, folder: Path, kind: str) -> None:
-        """Nothing."""
-
-    def finish(self) -> None:
-        """Nothing."""
-
-
-class Wandb:
-    """A W&B run. Tables and figures go out with the step that is current, so they never advance it."""
-
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any = None) -> None:
         self._run = run
         self._reported = False
-        self.where = str(Path(run.dir).parent if run.offline else run.url)
+        self.where = "" if run is None else str(Path(run.dir).parent if run.offline else run.url)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Figures of one step; steps never decrease."""
         self._try(lambda: self._run.log(dict(metrics), step=step))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -159,9 +119,12 @@ class Wandb:
         self._try(send)
 
     def summary(self, values: Mapping[str, Any]) -> None:
+        """The run's final figures, the ones that runs are compared by."""
         self._try(lambda: self._run.summary.update(_plain(values)))
 
     def artifact(self, name: str, folder: Path, kind: str) -> None:
+        """A folder with all its files. They are not copied: an offline run needs them until it is synced."""
+
         def send() -> None:
             import wandb
 
@@ -175,9 +138,12 @@ class Wandb:
         self._try(send)
 
     def finish(self) -> None:
-        self._try(self._run.finish)
+        """Write and, when online, upload what is left. Nothing may be logged after it."""
+        self._try(lambda: self._run.finish())
 
     def _try(self, send: Callable[[], Any]) -> None:
+        if self._run is None:
+            return
         try:
             send()
         except Exception as error:

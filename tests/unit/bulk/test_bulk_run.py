@@ -36,6 +36,7 @@ def table(small_multiclass, tmp_path):
     return store(small_multiclass.table, tmp_path / "table.parquet")
 
 
+@pytest.mark.slow
 def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(small_multiclass, table, tmp_path, capsys, monkeypatch):
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")

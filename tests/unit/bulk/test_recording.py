@@ -136,6 +136,7 @@ def test_rows_that_cannot_be_read_are_not_recorded(predict, table, tmp_path):
     assert found["id"].is_unique().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noted", ["here", "in the tables"])
 def test_what_a_server_covers_is_covered_for_bulk_too(predict, table, tmp_path, keyed, noted):
     settings = LedgerSettings(

@@ -80,6 +80,7 @@ def test_a_name_with_a_line_break_is_shown_in_one_line(
     assert "\n  'first\\nsecond'  categorical  feature" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_wide_table_fills_no_screen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, draw = tmp_path / "wide.csv", random.Random(0)
     rows = [[draw.choice(["", "", "", f"{draw.gauss(0, 1):.3f}"]) for _ in range(300)] for _ in range(100)]

@@ -21,7 +21,7 @@ from tidemill.bundle.runtime import Runtime
 from tidemill.composition import build
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
-from tidemill.replay.timeline import Timeline
+from tidemill.replay.table.timeline import Timeline
 from tidemill.serve.arguments import parse
 from tidemill.serve.replica import Replica
 from tidemill.settings import DataSettings, Kind, Objective

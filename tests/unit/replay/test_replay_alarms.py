@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.replay import alarms, faults
+from tidemill.replay.results import alarms
+from tidemill.replay.table import faults
 from tidemill.steward import book
 
 BEGIN = datetime(2013, 8, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from patience import PATIENCE, until
 from tidemill.errors import ReplayError
-from tidemill.replay.children import Children
+from tidemill.replay.live.children import Children
 
 FAMILY = """
 import subprocess, sys, time
@@ -24,7 +24,7 @@ time.sleep(600)
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tidemill.replay.children import Children
+from tidemill.replay.live.children import Children
 with Children(Path(sys.argv[1])) as children:
     children.start("family", [sys.executable, "-c", sys.argv[2], sys.argv[3]])
     time.sleep(600)

@@ -13,10 +13,12 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import place, run
-from tidemill.replay.children import Children
+from tidemill.replay import run
+from tidemill.replay.folder import MARK
+from tidemill.replay.live import server
+from tidemill.replay.live.children import Children
 from tidemill.replay.policy import fitted
-from tidemill.replay.stretch import Stretch
+from tidemill.replay.table.window import TimeWindow
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_what_is_refused_before_any_work(
     assert "did you mean 'missing'" in capsys.readouterr().err
     assert cli.main(["replay", "+experiment=flights", "--speed", "max", *folder]) == 1
     assert "no train.py in" in capsys.readouterr().err
-    (tmp_path / "replay" / place.MARK).unlink()
+    (tmp_path / "replay" / MARK).unlink()
     (tmp_path / "replay" / "ledger").mkdir()
     assert cli.main(["replay", "+experiment=flights", "--check", *folder]) == 1
     assert "ReplayError: A replay needs a new or empty folder" in capsys.readouterr().err
@@ -59,16 +61,16 @@ def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     played: Any = SimpleNamespace(
         registry=Registry(tmp_path / "registry"), model="small", ledger=LedgerSettings(path=str(tmp_path / "ledger"))
     )
-    monkeypatch.setattr(run, "_STARTED", 0.2)
-    monkeypatch.setattr(run, "_PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(server, "_STARTED", 0.2)
+    monkeypatch.setattr(server, "PROGRAM", (sys.executable, "-c", "import time; time.sleep(60)"))
     with Children(tmp_path) as children, pytest.raises(ReplayError, match=r"not after 0 s.*server\.log"):
-        run._serve(children, played)
+        server.start(children, played.registry.path, played.model, played.ledger)
 
 
 def test_labels_that_are_weighed_after_the_end_are_refused_before_a_model_is_trained(tmp_path: Path) -> None:
     """370 days of waiting, and 300 days of records: everything would be trained and sent for nothing."""
     since = datetime(2016, 4, 1, tzinfo=UTC)
-    late = Stretch(
+    late = TimeWindow(
         since=since,
         until=None,
         last=since + timedelta(days=300),

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.replay import difference
+from tidemill.replay.results import difference
 
 
 def moments(*days: int) -> pl.Series:

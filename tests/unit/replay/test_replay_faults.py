@@ -7,7 +7,7 @@ import pytest
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError
-from tidemill.replay import faults
+from tidemill.replay.table import faults
 from tidemill.settings import Kind
 
 SCHEMA = Schema(

@@ -20,11 +20,13 @@ from tidemill.data.labels.maturity import Maturity
 from tidemill.data.raw import from_table
 from tidemill.errors import ReplayError
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import faults, outcome, traffic
-from tidemill.replay.connections import Connections
-from tidemill.replay.outcome import Outcome, Played
-from tidemill.replay.promises import Constant
-from tidemill.replay.traffic import Manner, Sent
+from tidemill.replay.live import traffic
+from tidemill.replay.live.connections import Connections
+from tidemill.replay.live.traffic import Sent, TrafficSettings
+from tidemill.replay.results import outcome
+from tidemill.replay.results.live_quality import Constant
+from tidemill.replay.results.outcome import Outcome, Replayed
+from tidemill.replay.table import faults
 from tidemill.serve.replica import Replica
 from tidemill.steward import book
 
@@ -34,7 +36,7 @@ DAYS = 5
 
 @dataclass(frozen=True)
 class Lived:
-    played: Played
+    played: Replayed
     found: Outcome
 
 
@@ -46,7 +48,7 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
     registry.add("small", place / "bundle")
     timeline = timeline_of(records(24 * DAYS, every=4))
     fault = faults.parse("missing:city@2013-04-02")
-    played = Played(
+    played = Replayed(
         model="small",
         registry=registry,
         ledger=LedgerSettings(path=str(place / "ledger")),
@@ -78,7 +80,7 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
     async def main() -> None:
         async with served(registry, place / "ledger") as (port, replica), Connections("127.0.0.1", port, 4) as server:
             replicas.append(replica)
-            await traffic.send(timeline, played.rows, server, Manner(connections=4), pause, played.sent)
+            await traffic.send(timeline, played.rows, server, TrafficSettings(connections=4), pause, played.sent)
 
     asyncio.run(main())
     alarmed = {
@@ -104,7 +106,7 @@ def lived(small_multiclass: Any, tmp_path_factory: pytest.TempPathFactory) -> Li
     return Lived(played, outcome.weigh(played, margin=0.01))
 
 
-def losses(played: Played, version: str) -> np.ndarray:
+def losses(played: Replayed, version: str) -> np.ndarray:
     predictor = Predictor(Path(played.registry.path, "small", version))
     answers = predictor.predict(from_table(played.rows, predictor.columns))["probabilities"]
     return np.array([-math.log(row[code]) for row, code in zip(answers, played.timeline.labels, strict=True)])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tidemill.errors import ReplayError
-from tidemill.replay import pacing
-from tidemill.replay.pacing import Pace
+from tidemill.replay.live import pacing
+from tidemill.replay.live.pacing import Pace
 
 
 class Clock:

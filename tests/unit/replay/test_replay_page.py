@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidemill.replay import difference, faults, page
-from tidemill.replay.alarms import Named
-from tidemill.replay.difference import Difference
-from tidemill.replay.outcome import Outcome, Tenure
-from tidemill.replay.promises import Figure, Promise
+from tidemill.replay.results import difference, page
+from tidemill.replay.results.alarms import Detection
+from tidemill.replay.results.difference import Difference
+from tidemill.replay.results.live_quality import Figure, LiveQuality
+from tidemill.replay.results.outcome import Outcome, Tenure
+from tidemill.replay.table import faults
 from tidemill.steward import book
 
 HOSTILE = '</script><script>alert("x")</script><b>&amp;'
@@ -66,22 +67,22 @@ def example(days: int = 275, a_day: int = 40) -> Outcome:
             Tenure(version="2", action="promote", reason="Better.", since=promoted, until=None, against=compared),
         ],
         faults=[
-            Named(
+            Detection(
                 fault=made[0], check="missing", moment=made[0].begin + timedelta(days=1), says="visib: 100 % missing"
             ),
-            Named(fault=made[1], check=None, moment=None, says=None),
+            Detection(fault=made[1], check=None, moment=None, says=None),
         ],
         decisions=decisions(),
         readings=readings(days),
     )
 
 
-def promise(loss: float, who: str = "all answers") -> Promise:
+def promise(loss: float, who: str = "all answers") -> LiveQuality:
     """Of 0.5, with an AUROC of 0.8; a constant has 0.6."""
     less = Difference(
         rows=9, days=9, ours=loss, theirs=0.6, difference=loss - 0.6, lower=loss - 0.61, upper=loss - 0.59
     )
-    return Promise(
+    return LiveQuality(
         who=who,
         rows=11_000,
         promised=Figure(value=0.5, lower=0.48, upper=0.52),
@@ -186,19 +187,19 @@ def test_the_figures_of_the_year(html: str) -> None:
 
 def test_whether_answers_were_worth_what_was_promised_comes_first(html: str) -> None:
     kept = text_of(html)
-    said = "Live answers were no worse than promised: Log loss 0.5 (0.490 to 0.510), promised 0.5 (0.480 to 0.520)"
+    said = "Live answers were no worse than promised: Log loss 0.500 (0.490 to 0.510), promised 0.500 (0.480 to 0.520)"
     assert said in kept and kept.index(said) < kept.index("The champion answered better")
     assert "9.0 % of the live records" not in kept, "no reasons are needed"
-    assert "version 1, had it stayed 11,000 0.5 (0.480 to 0.520) 0.55" in kept and "Left out: 7 younger" in kept
+    assert "version 1, had it stayed 11,000 0.500 (0.480 to 0.520) 0.55" in kept and "Left out: 7 younger" in kept
     worse = replace(example(days=40), promises=[promise(0.7), promise(0.7, "version 1"), promise(0.7, "no")])
     html = page.render(worse)
     text, box = text_of(html), html.index('class="verdict refused"')
     first = "Live answers were worse than a constant answer for certain"
     assert html.index('class="verdict') == box and text.index(first) < text.index("No difference for certain")
-    assert "Worse than promised, version 1: Log loss 0.7 (0.690 to 0.710) live" in text
+    assert "Worse than promised, version 1: Log loss 0.700 (0.690 to 0.710) live" in text
     assert "AUROC 0.75 instead of 0.8" in text and "9.0 % of the live records" in text
     assert "Worse than promised, no" not in text, "what would have been is no promise that was broken"
-    assert re.search(r'<span class="bad">0\.7 \(0\.690 to 0\.710\)</span>', html)
+    assert re.search(r'<span class="bad">0\.700 \(0\.690 to 0\.710\)</span>', html)
 
 
 def test_nothing_in_the_tables_can_become_markup(html: str) -> None:

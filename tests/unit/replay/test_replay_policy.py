@@ -9,13 +9,13 @@ import yaml
 from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import SettingsError
 from tidemill.replay.policy import fitted
-from tidemill.replay.stretch import Stretch
+from tidemill.replay.table.window import TimeWindow
 
 
-def stretch(days: float, per_day: float, lag: timedelta) -> Stretch:
+def stretch(days: float, per_day: float, lag: timedelta) -> TimeWindow:
     since = datetime(2026, 1, 1, tzinfo=UTC)
     found = Maturity(age=lag, share=0.95)
-    return Stretch(since=since, until=None, last=since + timedelta(days=days), per_day=per_day, maturity=found)
+    return TimeWindow(since=since, until=None, last=since + timedelta(days=days), per_day=per_day, maturity=found)
 
 
 FLIGHTS = stretch(275, 900, timedelta(hours=8))

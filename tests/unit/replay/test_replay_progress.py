@@ -4,7 +4,7 @@ import io
 from datetime import UTC, datetime
 
 from tidemill.bulk import progress
-from tidemill.replay.progress import Progress
+from tidemill.replay.live.progress import Progress
 
 LATEST = datetime(2016, 5, 1, tzinfo=UTC)
 

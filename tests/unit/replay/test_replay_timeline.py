@@ -12,8 +12,8 @@ from replay_parts import BEGIN, data_settings, records, target, timed, timeline_
 from tidemill.data.schema import Role, Schema
 from tidemill.data.sources import flights
 from tidemill.errors import ReplayError
-from tidemill.replay import timeline
-from tidemill.replay.known import Known
+from tidemill.replay.table import timeline
+from tidemill.replay.table.label_times import LabelTimes
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_order_stretch_and_what_is_sent(path: Path, schema: Schema) -> None:
     since, until = BEGIN + timedelta(hours=10), BEGIN + timedelta(hours=40)
-    found = timeline.read(data_settings(path), schema, target(), Known(column="known"), since=since, until=until)
+    found = timeline.read(data_settings(path), schema, target(), LabelTimes(column="known"), since=since, until=until)
     ids = [f"r{number}" for number in range(10, 40) if number != 30]
     assert found.rows["id"].to_list() == ids
     assert found.unreadable == 1, "`open` may not be missing"
@@ -46,13 +46,13 @@ def test_order_stretch_and_what_is_sent(path: Path, schema: Schema) -> None:
 
 def test_a_delay_and_a_label_known_before_its_record(path: Path, schema: Schema) -> None:
     read = {"settings": data_settings(path), "schema": schema, "target": target(), "since": BEGIN, "until": None}
-    found = timeline.read(**read, known=Known(delay=timedelta(hours=2)))
+    found = timeline.read(**read, known=LabelTimes(delay=timedelta(hours=2)))
     assert (found.known - found.moments).unique().to_list() == [timedelta(hours=2)]
     table = pl.read_parquet(path).with_columns(
         known=pl.when(pl.col("id") == "r7").then(None).otherwise(pl.lit("2013-01-01 00:00:00"))
     )
     table.write_parquet(path)
-    found = timeline.read(**read, known=Known(column="known"))
+    found = timeline.read(**read, known=LabelTimes(column="known"))
     never = found.rows["id"] == "r7"
     assert found.known.is_null().to_list() == never.to_list()
     assert found.known.filter(~never).to_list() == found.moments.filter(~never).to_list()
@@ -74,7 +74,7 @@ def without_time(schema: Schema) -> Schema:
 
 def test_what_cannot_be_replayed(path: Path, schema: Schema) -> None:
     read = {"settings": data_settings(path), "target": target(), "until": None}
-    hours = Known(delay=timedelta(hours=1))
+    hours = LabelTimes(delay=timedelta(hours=1))
     with pytest.raises(ReplayError, match="no time column"):
         timeline.read(schema=without_time(schema), known=hours, since=BEGIN, **read)
     with pytest.raises(ReplayError, match="none of 59 lies from 2020-01-01"):

@@ -18,13 +18,13 @@ from tidemill.bundle.predictor import Predictor
 from tidemill.data.raw import from_table
 from tidemill.ledger import tables
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import traffic
-from tidemill.replay.connections import Connections
-from tidemill.replay.timeline import Timeline
-from tidemill.replay.traffic import Manner, Sent
+from tidemill.replay.live import traffic
+from tidemill.replay.live.connections import Connections
+from tidemill.replay.live.traffic import Sent, TrafficSettings
+from tidemill.replay.table.timeline import Timeline
 
 
-async def send(timeline: Timeline, port: int, manner: Manner = Manner(), pause: Any = None) -> Sent:  # noqa: B008
+async def send(timeline: Timeline, port: int, manner: TrafficSettings = TrafficSettings(), pause: Any = None) -> Sent:  # noqa: B008
     sent = Sent(ids=[None] * len(timeline))
     async with Connections("127.0.0.1", port, manner.connections) as server:
         await traffic.send(timeline, timeline.rows, server, manner, pause, sent)
@@ -39,7 +39,7 @@ def test_everything_arrives_in_the_ledger_with_its_label(small_multiclass: Any, 
 
     async def main() -> Sent:
         async with served(registry, tmp_path / "ledger") as (port, _):
-            return await send(timeline, port, Manner(rows=rows))
+            return await send(timeline, port, TrafficSettings(rows=rows))
 
     sent = asyncio.run(main())
     assert (sent.served, sent.labels, sent.failures, sent.unlabelled) == (300, 300, {}, {})
@@ -198,7 +198,7 @@ def test_speed_is_in_simulated_days_a_second() -> None:
     async def main() -> float:
         async with answering(answer) as port:
             begun = time.monotonic()
-            await send(timeline_of(records(24)), port, Manner(speed=4.0))
+            await send(timeline_of(records(24)), port, TrafficSettings(speed=4.0))
             return time.monotonic() - begun
 
     assert asyncio.run(main()) >= 0.25

@@ -14,9 +14,9 @@ from tidemill.data.checks.findings import Finding, Severity
 from tidemill.data.profiles.profile import profile
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
-from tidemill.evaluation.results import Baseline, Comparison, Evaluation, Importance, Metric, Slice, Standing
+from tidemill.evaluation.results import Answered, Baseline, Comparison, Evaluation, Importance, Metric, Slice, Standing
 from tidemill.report import gallery, page
-from tidemill.report.content import Calibration, ReportContent
+from tidemill.report.content import Calibration, DataContent, ReportContent, Reproduction, ResultsContent, SplitCounts
 from tidemill.report.standing import advice
 from tidemill.settings import Kind, Objective
 
@@ -51,57 +51,62 @@ def example(objective: Objective, *, rows: int = 400, columns: int = 3, name: st
     compared = Comparison(loss="log_loss", difference=-0.1, lower=-0.2, upper=-0.05, level=0.95, rows=rows)
     return ReportContent(
         name="mill",
-        version="3",
-        created="2026-01-02 03:04 UTC",
-        source="table.csv",
-        settings={"name": "mill", "note": HOSTILE},
-        schema=Schema(columns=(*schema.columns, Column(name="answer", kind=Kind.NUMERIC, role=Role.TARGET))),
-        target=Target(name="answer", objective=objective, classes=classes),
-        findings=[
-            Finding(check="leak", severity=s, column=HOSTILE, message=HOSTILE, rows=3, share=0.1, remedy="drop it")
-            for s in Severity
-        ],
-        split="random",
-        rows={"train": 50, "validation": 20, "test": rows},
-        quarantined=2,
-        profile=profile(table, schema),
+        data=DataContent(
+            source="table.csv",
+            schema=Schema(columns=(*schema.columns, Column(name="answer", kind=Kind.NUMERIC, role=Role.TARGET))),
+            target=Target(name="answer", objective=objective, classes=classes),
+            findings=[
+                Finding(check="leak", severity=s, column=HOSTILE, message=HOSTILE, rows=3, share=0.1, remedy="drop it")
+                for s in Severity
+            ],
+            split=SplitCounts(method="random", rows={"train": 50, "validation": 20, "test": rows}, quarantined=2),
+            profile=profile(table, schema),
+        ),
         history=[
             {"epoch": i, "train_loss": 1 / i, "validation_loss": 1 / i + 0.1, "learning_rate": 0.1, "seconds": 1.0}
             for i in range(1, 6)
         ],
-        labels=labels,
-        answers=answers,
-        evaluation=Evaluation(
-            objective=objective,
-            rows=rows,
-            metrics=metrics,
-            slices=(Slice(column=HOSTILE, value="東京", rows=9, metrics=metrics),),
-            baselines=(Baseline(name="trivial", metrics=metrics, comparison=compared),),
-            importance=(Importance(column=HOSTILE, increase=0.1, lower=0.05, upper=0.2),),
+        test=ResultsContent(
+            answered=Answered(objective=objective, labels=labels, answers=answers),
+            evaluation=Evaluation(
+                objective=objective,
+                rows=rows,
+                metrics=metrics,
+                slices=(Slice(column=HOSTILE, value="東京", rows=9, metrics=metrics),),
+                baselines=(Baseline(name="trivial", metrics=metrics, comparison=compared),),
+                importance=(Importance(column=HOSTILE, increase=0.1, lower=0.05, upper=0.2),),
+            ),
+            level=0.95,
+            calibration=Calibration(
+                measures={"log_loss": (0.5, 0.4)}, temperature=1.3 if classes else None, coverage=0.9
+            ),
         ),
-        level=0.95,
-        calibration=Calibration(measures={"log_loss": (0.5, 0.4)}, temperature=1.3 if classes else None, coverage=0.9),
         parity={"rows": rows, "largest_difference": 3e-7, "batches": "1, 2"},
         verdict=Verdict(passed=False, reasons=(HOSTILE,), comparison=None),
-        command="python train.py +experiment=mill",
-        versions={"torch": "2.13.0"},
+        reproduction=Reproduction(
+            created="2026-01-02 03:04 UTC",
+            command="python train.py +experiment=mill",
+            settings={"name": "mill", "note": HOSTILE},
+            versions={"torch": "2.13.0"},
+        ),
     )
+
+
+def judged(content: ReportContent, evaluation: Evaluation) -> ReportContent:
+    return replace(content, test=replace(content.test, evaluation=evaluation))
 
 
 def bare(content: ReportContent) -> ReportContent:
     """The least that a run leaves: no intervals, no parts that a setting can switch off."""
-    metrics = tuple(replace(metric, lower=None, upper=None) for metric in content.evaluation.metrics)
-    evaluation = replace(content.evaluation, metrics=metrics, slices=(), baselines=(), importance=())
-    answers = {name: answer for name, answer in content.answers.items() if name not in ("lower", "upper")}
+    metrics = tuple(replace(metric, lower=None, upper=None) for metric in content.test.evaluation.metrics)
+    evaluation = replace(content.test.evaluation, metrics=metrics, slices=(), baselines=(), importance=())
+    answers = {name: answer for name, answer in content.test.answered.answers.items() if name not in ("lower", "upper")}
+    answered = replace(content.test.answered, answers=answers)
     return replace(
         content,
-        version=None,
-        evaluation=evaluation,
-        answers=answers,
-        findings=[],
+        data=replace(content.data, findings=[], profile={}),
         history=[],
-        profile={},
-        calibration=None,
+        test=replace(content.test, evaluation=evaluation, answered=answered, calibration=None),
         parity={},
         verdict=None,
     )
@@ -187,7 +192,7 @@ def test_infinite_and_missing_figures_can_be_shown() -> None:
         Metric(name="r2", value=-1e20, lower=0.5, upper=0.5, higher_is_better=True),
         Metric(name="mine", value=np.nan, lower=None, upper=None, higher_is_better=True),
     )
-    broken = replace(content, evaluation=replace(content.evaluation, metrics=odd), history=[content.history[0]])
+    broken = judged(replace(content, history=[content.history[0]]), replace(content.test.evaluation, metrics=odd))
     texts = read(broken).texts
     assert "∞" in texts
     assert "−1e+20" in texts
@@ -237,7 +242,9 @@ def test_what_to_do_stands_with_what_was_found() -> None:
 def test_left_out_columns_say_why() -> None:
     content = example(Objective.BINARY)
     left = Column(name="long_winded_name", kind=Kind.TIMESTAMP, role=Role.IGNORED, reason="named in data.ignored")
-    reader = read(replace(content, schema=Schema(columns=(*content.schema.columns, left))))
+    reader = read(
+        replace(content, data=replace(content.data, schema=Schema(columns=(*content.data.schema.columns, left))))
+    )
     assert reader.open == [] and "named in data.ignored" in reader.texts
     assert [text for text in reader.texts if text in ("long_", "winded_", "name")] == ["long_", "winded_", "name"]
 
@@ -246,7 +253,8 @@ def test_years_are_written_and_drawn_as_years() -> None:
     rng = np.random.default_rng(0)
     years = pl.DataFrame({"built": rng.integers(2015, 2018, 500).astype(float), "id": np.arange(500.0) + 48_212})
     schema = Schema(columns=tuple(Column(name=name, kind=Kind.NUMERIC) for name in years.columns))
-    content = replace(example(Objective.BINARY), profile=profile(years, schema), schema=schema)
+    content = example(Objective.BINARY)
+    content = replace(content, data=replace(content.data, profile=profile(years, schema), schema=schema))
     texts = read(content).texts
     assert "2015 to 2017, median about 2016" in texts and any("48212 to 48711" in text for text in texts)
     layout = json.loads(gallery.figures(content)["distributions_1"].to_json())["layout"]
@@ -257,10 +265,10 @@ def test_years_are_written_and_drawn_as_years() -> None:
 def test_the_head_says_in_words_that_trees_win() -> None:
     content = example(Objective.BINARY)
     stands = Standing(metric="auroc", ours=0.83, theirs=0.84, lower=-0.016, upper=-0.004, higher_is_better=True)
-    worse = replace(content.evaluation.baselines[0].comparison, difference=0.1, lower=0.05, upper=0.2)
+    worse = replace(content.test.evaluation.baselines[0].comparison, difference=0.1, lower=0.05, upper=0.2)
     trees = Baseline(name="boosting", metrics=(), comparison=worse, standing=stands)
-    lost = replace(content, evaluation=replace(content.evaluation, baselines=(trees,)))
-    told = advice(lost.evaluation.baselines)
+    lost = judged(content, replace(content.test.evaluation, baselines=(trees,)))
+    told = advice(lost.test.evaluation.baselines)
     verdict = Verdict(passed=True, reasons=("It beats the trivial baseline.", *told), comparison=None)
     reader = read(replace(lost, verdict=verdict))
     first = reader.texts.index(told[0])

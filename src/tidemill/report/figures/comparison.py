@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from tidemill.evaluation.results import Baseline, Importance, Metric, Slice
 from tidemill.report.figures.panels import dots, line, panel
-from tidemill.report.numerals import interval, metric_name, signed, value_of
+from tidemill.report.numerals import difference, interval, metric_name, signed, value_of
 from tidemill.report.style import label
 
 ROWS = 40
@@ -34,7 +34,7 @@ def differences(others: Sequence[Baseline]) -> go.Figure:
     found = [other.comparison for other in others]
     loss = found[0].loss.replace("_", " ") if found else "loss"
     figure = panel("Paired difference", f"{loss}: this model less the baseline")
-    hover = [f"{signed(c.difference, c.lower, c.upper)} ({interval(c.lower, c.upper)})" for c in found]
+    hover = [difference(c.difference, c.lower, c.upper) for c in found]
     columns = [c.difference for c in found], [c.lower for c in found], [c.upper for c in found]
     dots(figure, [f"against {other.name}" for other in others], *columns, hover)
     return figure.add_trace(line([0, 0], [-0.5, len(found) - 0.5]))

@@ -121,6 +121,7 @@ def same(got: Any, expected: Any) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [0.0, 0.03])
 @pytest.mark.parametrize("ascii", [True, False])
 def test_thousands_of_random_rows_are_read_as_by_the_slow_way(wrong: float, ascii: bool) -> None:

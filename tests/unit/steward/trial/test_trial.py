@@ -123,6 +123,7 @@ def test_a_trial_goes_on_from_its_state_as_if_it_had_never_stopped(served, stage
     assert whole.evidence.count == (1000 if stage is Stage.CANARY else 1500)
 
 
+@pytest.mark.slow
 def test_false_promotions_stay_under_alpha():
     """Equal models, looked at after every fifty records: of 100 trials few may ever be shown better."""
     random = np.random.default_rng(0)

@@ -47,6 +47,7 @@ def test_the_expected_evidence_is_at_most_1_after_every_period(off: float) -> No
     assert (expected <= sum(20 / ((j + 20) * (j + 21)) for j in range(2)) + 1e-6).all() and (expected > 0.03).all()
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_is_left_alone_over_many_looks() -> None:
     alarms = 0
     for seed in range(25):

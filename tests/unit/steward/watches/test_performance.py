@@ -121,6 +121,7 @@ def test_categories_beyond_the_most_are_one_slice_and_state_holds_those_that_wer
     assert [reading.subject for reading in again.close(BEGIN, BEGIN)] == names
 
 
+@pytest.mark.slow
 def test_no_more_false_alarms_than_stated() -> None:
     alarms = 0
     for seed in range(40):

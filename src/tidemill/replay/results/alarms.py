@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from tidemill.replay.faults import Fault
+from tidemill.replay.table.faults import Fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Named:
+class Detection:
     """Which reading first named a fault's column after it had begun. delay: from then to the end of that period."""
 
     fault: Fault
@@ -29,7 +29,7 @@ def begun(readings: pl.DataFrame) -> pl.DataFrame:
     return readings.filter(pl.col("alarm") & ~before)
 
 
-def named(faults: Sequence[Fault], readings: pl.DataFrame) -> list[Named]:
+def named(faults: Sequence[Fault], readings: pl.DataFrame) -> list[Detection]:
     """What first raised an alarm about each fault's column while it lasted; what was in alarm before does not count."""
     began = begun(readings)
     found = []
@@ -40,5 +40,5 @@ def named(faults: Sequence[Fault], readings: pl.DataFrame) -> list[Named]:
             chosen = chosen.filter(pl.col("moment") <= fault.end + timedelta(days=1))  # the period that it ended in
         first = chosen.sort("moment").head(1).to_dicts()
         row = first[0] if first else {"check": None, "moment": None, "says": None}
-        found.append(Named(fault=fault, check=row["check"], moment=row["moment"], says=row["says"]))
+        found.append(Detection(fault=fault, check=row["check"], moment=row["moment"], says=row["says"]))
     return found

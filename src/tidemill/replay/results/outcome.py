@@ -17,14 +17,14 @@ from tidemill.errors import ReplayError
 from tidemill.ledger import tables
 from tidemill.ledger.record import Role
 from tidemill.ledger.settings import LedgerSettings
-from tidemill.replay import difference, promises
-from tidemill.replay.alarms import Named, named
-from tidemill.replay.difference import Course, Difference
-from tidemill.replay.faults import Fault
-from tidemill.replay.promises import Constant, Promise
-from tidemill.replay.reanswered import Models
-from tidemill.replay.timeline import Timeline
-from tidemill.replay.traffic import Sent
+from tidemill.replay.live.traffic import Sent
+from tidemill.replay.results import difference, live_quality
+from tidemill.replay.results.alarms import Detection, named
+from tidemill.replay.results.difference import CumulativeDifference, Difference
+from tidemill.replay.results.live_quality import Constant, LiveQuality
+from tidemill.replay.results.rescoring import Rescorer
+from tidemill.replay.table.faults import Fault
+from tidemill.replay.table.timeline import Timeline
 from tidemill.settings import Objective
 from tidemill.steward import book
 
@@ -74,19 +74,19 @@ class Outcome:
     waited: float
     loss: str
     margin: float
-    promises: Sequence[Promise]
+    promises: Sequence[LiveQuality]
     learnt: Sequence[str]
     shifted: Sequence[str]
     champion: Difference
     months: Sequence[tuple[date, Difference]]
-    course: Course
+    course: CumulativeDifference
     reigns: Sequence[Tenure]
-    faults: Sequence[Named]
+    faults: Sequence[Detection]
     decisions: pl.DataFrame
     readings: pl.DataFrame
 
     @property
-    def kept(self) -> Sequence[Promise]:
+    def kept(self) -> Sequence[LiveQuality]:
         """Promises of those that answered: the last of several is of what would have been."""
         return self.promises[:-1] if len(self.promises) > 1 else self.promises
 
@@ -110,9 +110,9 @@ def plain(found: Outcome) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Named):
+    if isinstance(value, Detection):
         return {"fault": str(value.fault), "check": value.check, "delay_days": _plain(value.delay), "says": value.says}
-    if isinstance(value, Promise):
+    if isinstance(value, LiveQuality):
         flags = {"broken": value.broken, "trivial": value.trivial}
         return {**{each.name: _plain(getattr(value, each.name)) for each in fields(value)}, **flags}
     if is_dataclass(value) and not isinstance(value, type):
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Played:
+class Replayed:
     """What was sent, and where what came of it lies."""
 
     model: str
@@ -150,7 +150,7 @@ class Played:
     """Of the steward's policy."""
 
 
-def weigh(played: Played, *, margin: float) -> Outcome:
+def weigh(played: Replayed, *, margin: float) -> Outcome:
     """Compare and count.
 
     Raises:
@@ -168,7 +168,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
             remedy="see the log of the server in the replay's folder",
         )
     numbers = both["number"].to_numpy()
-    models = Models(played.registry, played.model, timeline, played.rows, numbers)
+    models = Rescorer(played.registry, played.model, timeline, played.rows, numbers)
     moments = timeline.moments.gather(numbers)
     given, first = _answers(both, timeline), models.answers_of(played.first)
     ours, frozen = models.losses(given), models.losses(first)
@@ -199,7 +199,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
         margin=margin,
         promises=_promises(played, both, moments, models, given, first),
         learnt=played.maturity.sentences() if played.maturity.records else [],
-        shifted=promises.shifted(played.constant, timeline.target, models.labels),
+        shifted=live_quality.shifted(played.constant, timeline.target, models.labels),
         champion=compared,
         months=difference.by_month(ours, frozen, moments),
         course=difference.course(ours, frozen, moments),
@@ -210,7 +210,7 @@ def weigh(played: Played, *, margin: float) -> Outcome:
     )
 
 
-def _kept(played: Played) -> pl.DataFrame:
+def _kept(played: Replayed) -> pl.DataFrame:
     """The ledger's rows for what was sent: who answered the client, what, and whether the label came."""
     answers = tables.joined(played.ledger, played.model).filter(pl.col("role") != Role.SHADOW.value)
     labelled = pl.col("true_label").is_not_null() | pl.col("true_value").is_not_null()
@@ -227,8 +227,8 @@ def _answers(both: pl.DataFrame, timeline: Timeline) -> Answers:
 
 
 def _promises(
-    played: Played, both: pl.DataFrame, moments: pl.Series, models: Models, given: Answers, first: Answers
-) -> list[Promise]:
+    played: Replayed, both: pl.DataFrame, moments: pl.Series, models: Rescorer, given: Answers, first: Answers
+) -> list[LiveQuality]:
     """Of all answers together, of each version that answered, and of the first version on all records."""
     days, constant = difference.days_of(moments), played.constant
     found = []
@@ -236,23 +236,23 @@ def _promises(
         mine = (both["version"] == version).to_numpy()
         part = {name: values[mine] for name, values in given.items()}
         found.append(
-            promises.weighed(
+            live_quality.weighed(
                 f"version {version}", models.manifest(version), models.labels[mine], part, constant, days[mine]
             )
         )
     if len(found) == 1:
         return found
-    whole = promises.weighed("all answers", models.manifest(played.first), models.labels, given, constant, days)
+    whole = live_quality.weighed("all answers", models.manifest(played.first), models.labels, given, constant, days)
     frozen = models.manifest(played.first)
     throughout = f"version {played.first}, had it stayed"
     return [
-        replace(whole, promised=promises.mean(found), promised_score=None),
+        replace(whole, promised=live_quality.mean(found), promised_score=None),
         *found,
-        promises.weighed(throughout, frozen, models.labels, first, constant, days),
+        live_quality.weighed(throughout, frozen, models.labels, first, constant, days),
     ]
 
 
-def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: Models, margin: float) -> list[Tenure]:
+def _reigns(played: Replayed, both: pl.DataFrame, moments: pl.Series, models: Rescorer, margin: float) -> list[Tenure]:
     """The champions since the replay began that have answered anything, in order, each against the one before it."""
     begun = _begun(played, both)
     found: list[Tenure] = []
@@ -280,7 +280,7 @@ def _reigns(played: Played, both: pl.DataFrame, moments: pl.Series, models: Mode
     return found
 
 
-def _begun(played: Played, both: pl.DataFrame) -> list[tuple[Change, int]]:
+def _begun(played: Replayed, both: pl.DataFrame) -> list[tuple[Change, int]]:
     """Each change of the champion that was noticed, and the first row of `both` that its version answered as such.
 
     The history's own times are whole seconds, in which several simulated days may pass.

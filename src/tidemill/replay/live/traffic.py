@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from tidemill.moments import from_microseconds
-from tidemill.replay.connections import Answer, Connections
-from tidemill.replay.timeline import Timeline
+from tidemill.replay.live.connections import Answer, Connections
+from tidemill.replay.table.timeline import Timeline
 from tidemill.settings import Objective
 
 _HOUR = 3_600_000_000  # microseconds
@@ -26,7 +26,7 @@ Pause = Callable[[datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Manner:
+class TrafficSettings:
     """How it is sent.
 
     connections: requests under way at once, all of the same simulated hour. rows: in one request.
@@ -93,7 +93,12 @@ _ENCODE = msgspec.json.Encoder().encode
 
 
 async def send(
-    timeline: Timeline, rows: pl.DataFrame, server: Connections, manner: Manner, pause: Pause | None, sent: Sent
+    timeline: Timeline,
+    rows: pl.DataFrame,
+    server: Connections,
+    manner: TrafficSettings,
+    pause: Pause | None,
+    sent: Sent,
 ) -> None:
     """Send all records and all labels, simulated hour after simulated hour.
 
@@ -105,7 +110,9 @@ async def send(
 
 
 class _Sending:
-    def __init__(self, timeline: Timeline, rows: pl.DataFrame, server: Connections, manner: Manner, sent: Sent) -> None:
+    def __init__(
+        self, timeline: Timeline, rows: pl.DataFrame, server: Connections, manner: TrafficSettings, sent: Sent
+    ) -> None:
         self._rows, self._server, self._manner, self._sent = rows, server, manner, sent
         self._moments = timeline.moments.to_physical().to_numpy()
         known = timeline.known.to_physical()

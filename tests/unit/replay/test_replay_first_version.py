@@ -17,9 +17,9 @@ from tidemill.data.labels.maturity import Maturity
 from tidemill.data.reading import collect
 from tidemill.data.schema import Role
 from tidemill.errors import RegistryError, ReplayError, SchemaError, SettingsError
-from tidemill.replay import beginning
-from tidemill.replay.beginning import Experiment
-from tidemill.replay.stretch import Before, Stretch
+from tidemill.replay import first_version
+from tidemill.replay.first_version import Experiment
+from tidemill.replay.table.window import Before, TimeWindow
 
 
 def experiment(path: Path, **changes: Any) -> Experiment:
@@ -48,15 +48,15 @@ def table_of(path: Path, hours: int = 60) -> pl.DataFrame:
 
 
 SINCE = BEGIN + timedelta(days=30)
-STRETCH = Stretch(
+STRETCH = TimeWindow(
     since=SINCE, until=None, last=SINCE, per_day=1.0, maturity=Maturity(age=timedelta(hours=2), share=0.95)
 )
 
 
-def base(one: Experiment, table: pl.DataFrame, folder: Path, shuffled: int | None = None) -> beginning.Base:
+def base(one: Experiment, table: pl.DataFrame, folder: Path, shuffled: int | None = None) -> first_version.Base:
     """Labels are known an hour after the record."""
     late = table.with_columns(label_known_at=pl.col("at") + timedelta(hours=1))
-    return beginning.base(one, STRETCH, Before(table=late, label_time="label_known_at"), folder, shuffled)
+    return first_version.base(one, STRETCH, Before(table=late, label_time="label_known_at"), folder, shuffled)
 
 
 def test_the_base_table_is_a_file_of_its_own(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_the_first_champion(small_multiclass: Any, tmp_path: Path) -> None:
         "small", other.add("small", worse(tmp_path / "other" / "bundle", tmp_path / "worse")), by="m", reason=""
     )
     one, own = experiment(tmp_path / "t.parquet"), Registry(tmp_path / "own")
-    schema, goal = beginning.take(one, other.path, own)
+    schema, goal = first_version.take(one, other.path, own)
     assert (schema, goal) == (other.describe("small", "2").schema, target())
-    assert beginning.champion(one, own, tmp_path / "first", anyhow=False) == "1"
+    assert first_version.champion(one, own, tmp_path / "first", anyhow=False) == "1"
     assert own.describe("small", "1").interface == other.describe("small", "2").interface
     with pytest.raises(RegistryError):
-        beginning.take(one, str(tmp_path / "nothing"), own)
+        first_version.take(one, str(tmp_path / "nothing"), own)
     refused = Registry(tmp_path / "refused")
     shutil.copytree(tmp_path / "worse", tmp_path / "judged")
     described = manifest.read(tmp_path / "judged")
@@ -134,9 +134,9 @@ def test_the_first_champion(small_multiclass: Any, tmp_path: Path) -> None:
     checksums.write(tmp_path / "judged")
     refused.promote("small", refused.add("small", tmp_path / "judged"), Alias.CANDIDATE, by="m", reason="")
     with pytest.raises(ReplayError) as error:
-        beginning.champion(one, refused, tmp_path / "first", anyhow=False)
+        first_version.champion(one, refused, tmp_path / "first", anyhow=False)
     assert "it refused small 1: It does not beat the trivial baseline for certain." in error.value.observed
     assert f"{tmp_path}/first/bundle/report.html" in error.value.observed
     assert "run it again: nothing was sent" in error.value.remedy
-    assert beginning.champion(one, refused, tmp_path / "first", anyhow=True) == "1"
+    assert first_version.champion(one, refused, tmp_path / "first", anyhow=True) == "1"
     assert refused.aliases("small")[Alias.CHAMPION] == "1"

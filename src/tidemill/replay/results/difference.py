@@ -37,7 +37,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Course:
+class CumulativeDifference:
     """The difference as it grew: summed over all records up to the end of each day, and its interval."""
 
     days: Sequence[date]
@@ -80,7 +80,7 @@ def by_month(ours_N: np.ndarray, theirs_N: np.ndarray, moments: pl.Series) -> li
     return found
 
 
-def course(ours_N: np.ndarray, theirs_N: np.ndarray, moments: pl.Series) -> Course:
+def course(ours_N: np.ndarray, theirs_N: np.ndarray, moments: pl.Series) -> CumulativeDifference:
     """The difference as a running sum. Its interval is that of the mean up to there, times the records up to there."""
     day_N = days_of(moments)
     sums_D, rows_D = _by_day(ours_N - theirs_N, day_N)
@@ -90,7 +90,7 @@ def course(ours_N: np.ndarray, theirs_N: np.ndarray, moments: pl.Series) -> Cour
     with np.errstate(invalid="ignore"):  # a resample may be without any of the first days
         means_RD = (weights_RD * sums_D).cumsum(axis=1) / (weights_RD * rows_D).cumsum(axis=1)
     lower_D, upper_D = np.nanquantile(means_RD, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) * rows_D.cumsum()
-    return Course(
+    return CumulativeDifference(
         days=[date.fromordinal(int(day) + date(1970, 1, 1).toordinal()) for day in np.unique(day_N)],
         total=sums_D.cumsum().tolist(),
         lower=lower_D.tolist(),

@@ -11,11 +11,11 @@ from replay_parts import BEGIN, data_settings, records
 
 from tidemill.data.labels.maturity import Maturity
 from tidemill.errors import QualityError, ReplayError, SchemaError
-from tidemill.replay.known import Known
-from tidemill.replay.stretch import Before, Stretch, cut
+from tidemill.replay.table.label_times import LabelTimes
+from tidemill.replay.table.window import Before, TimeWindow, cut
 from tidemill.settings import DataSettings
 
-HOUR = Known(delay=timedelta(hours=1))
+HOUR = LabelTimes(delay=timedelta(hours=1))
 SINCE = BEGIN + timedelta(days=3)
 
 
@@ -47,11 +47,11 @@ def test_the_first_third_is_before(path: Path) -> None:
 
 
 def test_only_labels_that_were_known_are_learnt_from(path: Path) -> None:
-    found, before = cut(settings(path), Known(column="known"), SINCE, None)
+    found, before = cut(settings(path), LabelTimes(column="known"), SINCE, None)
     assert found.lag == timedelta(hours=5)
     assert learnt_from(found, before) == 72 - 5, "that of 19:00 came at midnight"
     said = settings(path, ignored=[], label_time="known")
-    assert cut(said, Known(), SINCE, None)[0] == found, "data.label_time says it as well"
+    assert cut(said, LabelTimes(), SINCE, None)[0] == found, "data.label_time says it as well"
 
 
 @pytest.mark.parametrize("target", ["grade", "value"])
@@ -62,7 +62,7 @@ def test_records_whose_label_came_early_are_not_learnt_from_before_the_others_ar
     late = pl.when(sort).then(pl.col("at")).otherwise(pl.col("at") + pl.duration(hours=20)).alias("known")
     table.with_columns(late).write_parquet(tmp_path / "t.parquet")
     since = BEGIN + timedelta(hours=200)
-    found, before = cut(settings(tmp_path / "t.parquet", target=target), Known(column="known"), since, None)
+    found, before = cut(settings(tmp_path / "t.parquet", target=target), LabelTimes(column="known"), since, None)
     assert found.lag == timedelta(hours=20)
     assert learnt_from(found, before) == 180
     chosen = before.table.filter(pl.col("at") < found.mature_until)
@@ -79,7 +79,7 @@ def test_a_class_whose_labels_come_after_the_whole_time_is_refused(tmp_path: Pat
     late = pl.when(pl.col("grade") == "mid").then(pl.col("at") + pl.duration(days=30)).otherwise("at").alias("known")
     table.with_columns(late).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(QualityError, match=r"all labels that came are 'ä-high'.*of records have none.*later --from"):
-        cut(settings(tmp_path / "t.parquet"), Known(column="known"), BEGIN + timedelta(days=8), None)
+        cut(settings(tmp_path / "t.parquet"), LabelTimes(column="known"), BEGIN + timedelta(days=8), None)
 
 
 @pytest.mark.slow
@@ -92,14 +92,14 @@ def test_flights_begin_in_april() -> None:
         key="flight_id",
         ignored=["flight_number", "plane_model"],
     )
-    found, before = cut(flights, Known(), None, None)
+    found, before = cut(flights, LabelTimes(), None, None)
     assert found.since == datetime(2013, 4, 1, tzinfo=UTC) and found.end.date().isoformat() == "2013-12-31"
     assert before.table.height == 80_789, "of January to March"
     left_out = 80_789 - learnt_from(found, before)
     assert found.lag < timedelta(hours=24) and 101 <= left_out < 900, "but those of the last hours"
 
 
-def learnt_from(found: Stretch, before: Before) -> int:
+def learnt_from(found: TimeWindow, before: Before) -> int:
     """Records that the first model is trained on."""
     name = "at" if "at" in before.table.columns else "scheduled_departure"
     moment, stored = pl.col(name), before.table.schema[name]
@@ -120,16 +120,22 @@ def learnt_from(found: Stretch, before: Before) -> int:
         ({}, HOUR, BEGIN, None, r"--from lies within.*2013-04-01 00:00.*go from 2013-04-01 00:00 to 2013-04-09 23:00"),
         ({}, HOUR, datetime(2026, 1, 1, tzinfo=UTC), None, r"--from lies within.*2026-01-01"),
         ({}, HOUR, SINCE, SINCE, r"--until lies after --from.*2013-04-04 00:00"),
-        ({}, Known(delay=timedelta(days=5)), SINCE, None, r"none of 72 records before 2013-04-04.*later --from"),
-        ({}, Known(column="knwon"), None, None, r"--label-time names a column.*'knwon'; the table has id"),
-        ({}, Known(column="city"), None, None, r"--label-time names a column of timestamps.*'city' is categorical"),
-        ({"ignored": []}, Known(column="known"), None, None, r"no sooner than the label.*data\.ignored=\[known\]"),
-        ({}, Known(), None, None, r"the source files does not say it.*--label-time COLUMN.*--label-delay"),
-        ({"key": None}, Known(), None, None, r"no key to find it by"),
+        ({}, LabelTimes(delay=timedelta(days=5)), SINCE, None, r"none of 72 records before 2013-04-04.*later --from"),
+        ({}, LabelTimes(column="knwon"), None, None, r"--label-time names a column.*'knwon'; the table has id"),
+        (
+            {},
+            LabelTimes(column="city"),
+            None,
+            None,
+            r"--label-time names a column of timestamps.*'city' is categorical",
+        ),
+        ({"ignored": []}, LabelTimes(column="known"), None, None, r"no sooner than the label.*data\.ignored=\[known\]"),
+        ({}, LabelTimes(), None, None, r"the source files does not say it.*--label-time COLUMN.*--label-delay"),
+        ({"key": None}, LabelTimes(), None, None, r"no key to find it by"),
     ],
 )
 def test_what_cannot_be_replayed(
-    path: Path, changes: dict[str, Any], known: Known, since: datetime | None, until: datetime | None, said: str
+    path: Path, changes: dict[str, Any], known: LabelTimes, since: datetime | None, until: datetime | None, said: str
 ) -> None:
     with pytest.raises(ReplayError, match=said):
         cut(settings(path, **changes), known, since, until)
@@ -173,7 +179,7 @@ def test_a_moment_in_parts_is_proposed_as_it_is_made(tmp_path: Path) -> None:
 def test_the_column_that_says_when_labels_came_is_never_proposed(tmp_path: Path) -> None:
     file = stays(tmp_path, left=pl.duration(days=3))
     with pytest.raises(ReplayError) as found:
-        cut(data_settings(file, target="cancelled", ignored=["status_date"]), Known(column="left"), None, None)
+        cut(data_settings(file, target="cancelled", ignored=["status_date"]), LabelTimes(column="left"), None, None)
     assert "data.time=left" not in found.value.remedy
 
 
@@ -189,4 +195,4 @@ def test_days() -> None:
         "per_day": 1.0,
         "maturity": Maturity(age=timedelta(), share=0.95),
     }
-    assert Stretch(until=None, **given).days == 9 and Stretch(until=SINCE + timedelta(days=2), **given).days == 2
+    assert TimeWindow(until=None, **given).days == 9 and TimeWindow(until=SINCE + timedelta(days=2), **given).days == 2

@@ -10,13 +10,13 @@ from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
 from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.results import Answered
-from tidemill.replay.timeline import Timeline
+from tidemill.replay.table.timeline import Timeline
 from tidemill.settings import Objective
 
 _CHUNK = 50_000  # records through a predictor at once
 
 
-class Models:
+class Rescorer:
     """Of the chosen records.
 
     Args:

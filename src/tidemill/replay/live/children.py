@@ -48,10 +48,10 @@ class Children:
 
     def start(self, name: str, command: Sequence[str]) -> None:
         log = self._folder / f"{name}.log"
-        leashed = [sys.executable, "-P", "-m", "tidemill.replay.leash", *command]
+        supervised = [sys.executable, "-P", "-m", "tidemill.replay.live.supervisor", *command]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                leashed, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+                supervised, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
             )
         self._running.append(_Child(name, process, log))
 

@@ -18,7 +18,7 @@ KNOWN = "known\0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
+class LabelTimes:
     """Without column and delay `data.label_time` says it, or else the source (`labelled_at` in data/sources/).
 
     share: of the labels of every class: a record is learnt from when it is so old that so many have come.
@@ -29,7 +29,7 @@ class Known:
     share: float = SHARE
 
 
-def add(frame: pl.LazyFrame, settings: DataSettings, schema: Schema, known: Known) -> pl.LazyFrame:
+def add(frame: pl.LazyFrame, settings: DataSettings, schema: Schema, known: LabelTimes) -> pl.LazyFrame:
     """The table with `KNOWN` in UTC, never before the record's own moment; null: it never became known.
 
     Args:

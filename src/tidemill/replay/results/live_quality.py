@@ -13,9 +13,9 @@ from tidemill.evaluation.comparison import row_losses
 from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.metrics import compute
 from tidemill.evaluation.results import Answered
-from tidemill.replay import difference
-from tidemill.replay.difference import Difference
-from tidemill.report.numerals import interval, metric_name, number, share
+from tidemill.replay.results import difference
+from tidemill.replay.results.difference import Difference
+from tidemill.report.numerals import estimate, metric_name, number, share
 from tidemill.settings import Objective
 
 _PLAIN = Bootstrap(level=0.95, number=0, seed=0)
@@ -33,7 +33,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Promise:
+class LiveQuality:
     """who: like "version 2". promised, live: the loss; days are resampled for the interval of the live one.
 
     constant: the loss of a constant answer on the same records, against which `less` compares. score: auroc or r2,
@@ -85,7 +85,7 @@ class Constant:
 
 def weighed(
     who: str, manifest: Manifest, labels: Labels, answers: Answers, constant: Constant, days_N: np.ndarray
-) -> Promise:
+) -> LiveQuality:
     """What a version promised against what these answers came to.
 
     Args:
@@ -101,7 +101,7 @@ def weighed(
     metrics: Sequence[Mapping[str, Any]] = (manifest.results.get("test") or {}).get("metrics", ())
     score = "r2" if objective is Objective.REGRESSION else "auroc"
     live = {metric.name: metric.value for metric in compute(ours, _PLAIN)}
-    return Promise(
+    return LiveQuality(
         who=who,
         rows=len(labels),
         promised=_loss(metrics, objective),
@@ -114,7 +114,7 @@ def weighed(
     )
 
 
-def verdict(found: Sequence[Promise], loss: str) -> tuple[bool, list[str]]:
+def verdict(found: Sequence[LiveQuality], loss: str) -> tuple[bool, list[str]]:
     """Whether answers were as good as promised and better than a constant; and what there is to say, worst first.
 
     Args:
@@ -146,7 +146,7 @@ def verdict(found: Sequence[Promise], loss: str) -> tuple[bool, list[str]]:
     return True, [f"No version promised anything: its test split has no {name} with an interval."]
 
 
-def mean(found: Sequence[Promise]) -> Figure | None:
+def mean(found: Sequence[LiveQuality]) -> Figure | None:
     """The mean of what versions promised, each for the records that it answered; None where one promised nothing."""
     promised = [one.promised for one in found if one.promised is not None]
     if len(promised) < len(found):
@@ -179,14 +179,13 @@ def shifted(constant: Constant, target: Target, labels: Labels) -> list[str]:
     return [f"{target.classes[worst]!r} was {now} of the live records, and {before} of those that were learnt from."]
 
 
-def _against(one: Promise) -> str:
+def _against(one: LiveQuality) -> str:
     promised = f", promised {_of(one.promised)}" if one.promised is not None else ""
     return f"{promised}, a constant answer {number(one.constant)}"
 
 
 def _of(figure: Figure) -> str:
-    ends = interval(figure.lower, figure.upper)
-    return f"{number(figure.value)}{f' ({ends})' if ends else ''}"
+    return estimate(figure.value, figure.lower, figure.upper)
 
 
 def _loss(metrics: Sequence[Mapping[str, Any]], objective: Objective) -> Figure | None:

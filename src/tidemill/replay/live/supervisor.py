@@ -1,4 +1,4 @@
-"""`python -m tidemill.replay.leash COMMAND …`: runs it for as long as standard input lasts, and leaves nothing of it.
+"""`python -m tidemill.replay.live.supervisor COMMAND …` runs it while standard input lasts, and leaves nothing of it.
 
 Standard input ends with the process that holds its other end, however that ends: by Ctrl-C, an error or kill -9. What
 the command has started is told by a mark in its environment, as a retraining outlives the steward that began it.

@@ -11,8 +11,8 @@ from tidemill.data.cells import values
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.errors import ReplayError
-from tidemill.replay import known as labels
-from tidemill.replay.known import KNOWN, Known
+from tidemill.replay.table import label_times as labels
+from tidemill.replay.table.label_times import KNOWN, LabelTimes
 from tidemill.settings import DataSettings, Kind
 
 _UNSENT = (Role.TARGET, Role.WEIGHT, Role.IGNORED)
@@ -24,7 +24,7 @@ class Timeline:
 
     rows: what is sent of each: the model's inputs, and what else a request may hold (key, group, sensitive columns).
     moments: when each was asked about. known: when its label became known, never before; null: it never did.
-    labels: encoded by `target`. unreadable: records in this stretch that the schema cannot read, and so are left out.
+    labels: encoded by `target`. unreadable: records in this window that the schema cannot read, and so are left out.
     """
 
     rows: pl.DataFrame
@@ -43,13 +43,19 @@ class Timeline:
 
 
 def read(
-    settings: DataSettings, schema: Schema, target: Target, known: Known, *, since: datetime, until: datetime | None
+    settings: DataSettings,
+    schema: Schema,
+    target: Target,
+    known: LabelTimes,
+    *,
+    since: datetime,
+    until: datetime | None,
 ) -> Timeline:
     """The records of `since` ≤ moment < `until` (UTC) of the table that `settings` name, read by a model's schema.
 
     Raises:
         ReplayError: the schema has no time column of timestamps, nobody says when labels become known, or no record
-            lies in this stretch.
+            lies in this window.
         SchemaError, SourceError: as for `data.sources` and `data.typed`.
     """
     time = schema.only(Role.TIME)
@@ -66,25 +72,25 @@ def read(
     chosen = pl.col(time.name) >= since
     if until is not None:
         chosen &= pl.col(time.name) < until
-    stretch = read.table.filter(chosen).sort(time.name, maintain_order=True)
-    if not stretch.height:
+    window = read.table.filter(chosen).sort(time.name, maintain_order=True)
+    if not window.height:
         raise ReplayError(
             "There must be records to replay",
             observed=f"none of {read.table.height:,} lies from {since:%Y-%m-%d} to {until or 'the end'}",
             remedy="choose other dates for --from and --until",
         )
     return Timeline(
-        rows=stretch.select(column.name for column in columns if column.role not in _UNSENT),
-        moments=stretch[time.name].alias("moment"),
-        known=stretch[KNOWN].alias("known"),
-        labels=target.encode(stretch[target.name]),
+        rows=window.select(column.name for column in columns if column.role not in _UNSENT),
+        moments=window[time.name].alias("moment"),
+        known=window[KNOWN].alias("known"),
+        labels=target.encode(window[target.name]),
         target=target,
         unreadable=_unreadable(read.quarantined, time, since, until),
     )
 
 
 def _unreadable(quarantined: pl.DataFrame, time: Column, since: datetime, until: datetime | None) -> int:
-    """How many of these rows do not lie outside the stretch, as far as their time can be read."""
+    """How many of these rows do not lie outside the window, as far as their time can be read."""
     moment = values.read(time, quarantined.schema[time.name])
     outside = moment < since
     if until is not None:

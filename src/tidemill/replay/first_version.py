@@ -16,8 +16,8 @@ from tidemill.data import infer, sources, typed
 from tidemill.data.schema import Role, Schema
 from tidemill.data.target import Target, fit
 from tidemill.errors import ReplayError, SettingsError
-from tidemill.replay.children import Children
-from tidemill.replay.stretch import Before, Stretch
+from tidemill.replay.live.children import Children
+from tidemill.replay.table.window import Before, TimeWindow
 from tidemill.settings import DataSettings, Objective, from_config
 
 _PROGRAM = "train.py"
@@ -79,10 +79,10 @@ class Base:
     spread: float | None
 
 
-def base(experiment: Experiment, stretch: Stretch, before: Before, folder: Path, shuffled: int | None) -> Base:
+def base(experiment: Experiment, window: TimeWindow, before: Before, folder: Path, shuffled: int | None) -> Base:
     """Write the base table into `folder`, and look at it as training will.
 
-    It has all rows before the stretch, and when their labels became known: the first model is trained on those that
+    It has all rows before the window, and when their labels became known: the first model is trained on those that
     were old enough at its beginning, a retraining on those that are by then.
 
     Args:
@@ -95,9 +95,9 @@ def base(experiment: Experiment, stretch: Stretch, before: Before, folder: Path,
     table.write_parquet(file)
     options: dict[str, Any] = {
         "base": "files",
-        "until": stretch.mature_until.isoformat(),
+        "until": window.mature_until.isoformat(),
         "label_time": before.label_time,
-        "labels_before": stretch.since.isoformat(),
+        "labels_before": window.since.isoformat(),
         "records": None,
     }
     dropped = [f"~data.options.{name}" for name in data.options]

@@ -1,20 +1,19 @@
 """The page that shows a replayed year: one HTML file in the house style of the run's report."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay import alarms, figures, promises
-from tidemill.replay.difference import Difference
-from tidemill.replay.outcome import Outcome
-from tidemill.replay.promises import Figure
+from tidemill.replay.results import alarms, figures, live_quality
+from tidemill.replay.results.difference import Difference
+from tidemill.replay.results.live_quality import Figure
+from tidemill.replay.results.outcome import Outcome
 from tidemill.report import document
 from tidemill.report.document import Places
-from tidemill.report.markup import Html, folded, join, table, tag
-from tidemill.report.numerals import interval, metric_name, number, share, signed
+from tidemill.report.markup import Html, folded, join, table, tag, tiles, verdict
+from tidemill.report.numerals import difference, estimate, interval, metric_name, number, share, signed
 
 KINDS = {
     "retrain": "retrainings begun",
@@ -44,7 +43,7 @@ def render(found: Outcome) -> str:
         "Traffic": _traffic(found, places),
         "Totals": _totals(found),
     }
-    return document.render(_title(found), _top(found), [(name, part) for name, part in parts.items() if part], drawn)
+    return document.render(_title(found), _top(found), parts, drawn)
 
 
 def _figures(found: Outcome) -> dict[str, go.Figure]:
@@ -69,38 +68,26 @@ def _title(found: Outcome) -> str:
 def _top(found: Outcome) -> Html:
     asked = [day["day"] for day in found.days if day["records"]]
     kinds, compared = found.kinds, found.champion
-    tiles = [
+    shown = [
         ("answered", f"{found.served:,}", f"of {found.records:,} records"),
         ("failed", f"{found.failed:,}", "requests without a prediction"),
         (f"{metric_name(found.loss)}, champion", number(compared.ours), f"first version: {number(compared.theirs)}"),
         ("promotions", str(kinds.get("promote", 0)), f"{kinds.get('rollback', 0)} rollbacks"),
-        ("retrainings", str(kinds.get("retrain", 0)), f"{kinds.get('hold', 0)} times held back"),
-        ("alarms", f"{_counted(found).height:,}", "beginnings of them"),
-    ]
-    boxes = [
-        tag("div", tag("div", name), tag("strong", value), tag("div", about), class_="tile")
-        for name, value, about in tiles
+        ("retrainings", str(kinds.get("retrain", 0)), f"held back: {kinds.get('hold', 0)}"),
+        ("alarms", f"{_counted(found).height:,}", "each counted once"),
     ]
     lead = (
         f"{found.records:,} records from {asked[0]:%-d %B %Y} to {asked[-1]:%-d %B %Y}, in order of time, through the "
         "HTTP endpoint; each label came when it had become known."
     )
-    return join(
-        [tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdicts(found), tag("div", *boxes, class_="tiles")]
-    )
+    return join([tag("h1", _title(found)), tag("p", lead, class_="lead"), _verdicts(found), tiles(shown)])
 
 
 def _verdicts(found: Outcome) -> Html:
     """First whether answers were worth what was promised, then what the loop has changed."""
-    kept, said = promises.verdict(found.kept, found.loss)
+    kept, said = live_quality.verdict(found.kept, found.loss)
     reasons = [] if kept else [*found.shifted, *found.learnt]
-    return join([_box(said[0], [*said[1:], *reasons], kept), _verdict(found)])
-
-
-def _box(said: str, about: Sequence[str], good: bool) -> Html:
-    items = [tag("ul", *(tag("li", line) for line in about))] if about else []
-    headline = tag("strong", said, class_="good" if good else "bad")
-    return tag("div", headline, *items, class_="verdict" if good else "verdict refused")
+    return join([verdict(said[0], [*said[1:], *reasons], good=kept), _verdict(found)])
 
 
 def _verdict(found: Outcome) -> Html:
@@ -113,12 +100,15 @@ def _verdict(found: Outcome) -> Html:
         said, good = "The first version stayed champion throughout.", True
     else:
         said, good = "No difference for certain between the champion and the first version.", True
-    about = [f"{metric_name(found.loss)} {_said(one)}, on {one.rows:,} records of {one.days} days (days resampled)."]
+    paired = difference(one.difference, one.lower, one.upper)
+    about = [
+        f"{metric_name(found.loss)} difference {paired}, on {one.rows:,} records of {one.days} days (days resampled)."
+    ]
     if found.failed:
         about.append(f"{found.failed:,} records got no prediction.")
     if harmful:
         about.append(f"Promoted and then shown harmful beyond the margin: {', '.join(harmful)}.")
-    return _box(said, about, good and not found.failed and not harmful)
+    return verdict(said, about, good=good and not found.failed and not harmful)
 
 
 def _promised(found: Outcome) -> Html:
@@ -147,10 +137,7 @@ def _promised(found: Outcome) -> Html:
 
 
 def _figure(one: Figure | None) -> str:
-    if one is None:
-        return "–"
-    ends = interval(one.lower, one.upper)
-    return f"{number(one.value)} ({ends})" if ends else number(one.value)
+    return "–" if one is None else estimate(one.value, one.lower, one.upper)
 
 
 def _champion(found: Outcome, places: Places) -> Html:
@@ -281,11 +268,6 @@ def _counted(found: Outcome) -> pl.DataFrame:
 
 def _loss(found: Outcome) -> str:
     return found.loss.replace("_", " ")
-
-
-def _said(one: Difference) -> str:
-    ends = interval(one.lower, one.upper)
-    return f"difference {signed(one.difference, one.lower, one.upper)}" + (f" ({ends})" if ends else "")
 
 
 def _ends(one: Difference) -> tuple[str, str]:

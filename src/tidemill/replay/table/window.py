@@ -1,4 +1,4 @@
-"""The stretch of time: where training ends and traffic begins, and what was known there."""
+"""The time window: where training ends and traffic begins, and what was known there."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,8 +14,8 @@ from tidemill.data.labels.maturity import Maturity
 from tidemill.data.reading import collect
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.errors import ReplayError, listed
-from tidemill.replay import known as labels
-from tidemill.replay.known import KNOWN, Known
+from tidemill.replay.table import label_times as labels
+from tidemill.replay.table.label_times import KNOWN, LabelTimes
 from tidemill.settings import DataSettings, Kind
 
 _MOMENT = "moment\0"
@@ -24,7 +24,7 @@ _INPUTS = (Role.FEATURE, Role.TIME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
+class TimeWindow:
     """What is replayed: records of `since` ≤ moment < `until`; None: to the end. All moments are in UTC.
 
     last: the moment of the table's last record. per_day: records before `since`. maturity: from which age on records
@@ -57,15 +57,17 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Before:
-    """The table's rows before the stretch, as the source gave them, and the column added to them that says when each
-    label became known, which may lie in the stretch."""
+    """The table's rows before the window, as the source gave them, and the column added to them that says when each
+    label became known, which may lie in the window."""
 
     table: pl.DataFrame
     label_time: str
 
 
-def cut(settings: DataSettings, known: Known, since: datetime | None, until: datetime | None) -> tuple[Stretch, Before]:
-    """The stretch, and what was before it.
+def cut(
+    settings: DataSettings, known: LabelTimes, since: datetime | None, until: datetime | None
+) -> tuple[TimeWindow, Before]:
+    """The time window, and what was before it.
 
     Args:
         since: None: where the source says (`REPLAYED_FROM`), else the midnight before the last two thirds of records.
@@ -93,19 +95,19 @@ def cut(settings: DataSettings, known: Known, since: datetime | None, until: dat
     early = collect(table.filter(pl.col(_MOMENT) < since))
     if early.filter(pl.col(KNOWN) < since).is_empty():
         raise _unknown(early.height, since)
-    stretch = Stretch(
+    window = TimeWindow(
         since=since,
         until=until,
         last=last,
         per_day=early.height / max((since - first) / timedelta(days=1), 1.0),
         maturity=_maturity(early, goal.name, known, since),
     )
-    if early.filter(pl.col(KNOWN) < since, pl.col(_MOMENT) < stretch.mature_until).is_empty():
+    if early.filter(pl.col(KNOWN) < since, pl.col(_MOMENT) < window.mature_until).is_empty():
         raise _unknown(early.height, since)
     name = _KNOWN_AT
     while name in early.columns:
         name += "_"
-    return stretch, Before(table=early.drop(_MOMENT).rename({KNOWN: name}), label_time=name)
+    return window, Before(table=early.drop(_MOMENT).rename({KNOWN: name}), label_time=name)
 
 
 def _unknown(early: int, since: datetime) -> ReplayError:
@@ -116,7 +118,7 @@ def _unknown(early: int, since: datetime) -> ReplayError:
     )
 
 
-def _maturity(early: pl.DataFrame, goal: str, known: Known, since: datetime) -> Maturity:
+def _maturity(early: pl.DataFrame, goal: str, known: LabelTimes, since: datetime) -> Maturity:
     """As far as could be known at `since`. With a fixed delay there is nothing to estimate."""
     if known.delay is not None:
         return Maturity(age=known.delay, share=1.0)
@@ -125,7 +127,7 @@ def _maturity(early: pl.DataFrame, goal: str, known: Known, since: datetime) -> 
     return maturity.measure(rows, goal, since, known.share, remedy=remedy)
 
 
-def _time(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: Known) -> Column:
+def _time(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: LabelTimes) -> Column:
     if schema.only(Role.TARGET) is None:
         raise ReplayError(
             "A replay needs labels, in the column that data.target names",
@@ -142,7 +144,7 @@ def _time(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: Kn
     return time
 
 
-def _proposed(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: Known) -> str:
+def _proposed(frame: pl.LazyFrame, schema: Schema, settings: DataSettings, known: LabelTimes) -> str:
     """What to set data.time to. A moment that lies after the prediction is never proposed."""
     table = typed.apply(frame, schema).table
     labels = target.fit(table[schema.with_role(Role.TARGET)[0].name], settings)

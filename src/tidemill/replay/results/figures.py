@@ -7,9 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from tidemill.replay.difference import Course, Difference
+from tidemill.replay.results.difference import CumulativeDifference, Difference
 from tidemill.report.figures.panels import dots, line, panel
-from tidemill.report.numerals import interval, signed
+from tidemill.report.numerals import difference
 from tidemill.report.style import GREY, STEEL, label
 
 LINES = 12
@@ -32,7 +32,7 @@ def traffic(days: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure
 
 
-def course(found: Course, loss: str, marks: Sequence[Mark]) -> go.Figure:
+def course(found: CumulativeDifference, loss: str, marks: Sequence[Mark]) -> go.Figure:
     """The champion's loss less the first version's, summed up to each day, with its interval."""
     figure = panel("Champion less the first version", "", f"{loss}, summed up", height=420)
     days = list(found.days)
@@ -127,7 +127,7 @@ def _name(check: str, subject: str) -> str:
 
 
 def _said(one: Difference) -> str:
-    return f"{signed(one.difference, one.lower, one.upper)} ({interval(one.lower, one.upper)}), {one.rows:,} records"
+    return f"{difference(one.difference, one.lower, one.upper)}, {one.rows:,} records"
 
 
 def _finite(value: float) -> float | None:

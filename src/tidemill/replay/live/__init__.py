@@ -1,0 +1,1 @@
+"""The replay under way: processes, traffic, and time that waits for the steward."""

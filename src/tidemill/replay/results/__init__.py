@@ -1,0 +1,1 @@
+"""What came of a replay: the outcome, its figures and its page."""

@@ -1,0 +1,1 @@
+"""What is replayed: the time window, its records and labels in order of time, and injected faults."""
