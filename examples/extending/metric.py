@@ -1,7 +1,7 @@
 """A metric, as it would stand in `METRICS` of src/tidemill/evaluation/metrics.py.
 
-Its kernel gives the metric of many bootstrap resamples at once, as a function of how often each resample holds each
-row; with every row once, that is the value. `counted.mean_of` makes the kernel of any mean over rows.
+The first function gives its value on some rows; the kernel gives the same for many bootstrap resamples at once, as a
+function of how often each resample holds each row. `counted.mean_of` makes the kernel of any mean over rows.
 """
 
 import numpy as np
@@ -17,4 +17,8 @@ def _certain(answered: Answered) -> np.ndarray:
     return np.asarray(answered.probabilities.max(axis=1) >= 0.9)
 
 
-CERTAIN = Definition("certain", (Objective.BINARY, Objective.MULTICLASS), True, counted.mean_of(_certain))
+def _value(answered: Answered) -> float:
+    return float(_certain(answered).mean())
+
+
+CERTAIN = Definition("certain", (Objective.BINARY, Objective.MULTICLASS), True, _value, counted.mean_of(_certain))

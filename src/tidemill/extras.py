@@ -21,6 +21,7 @@ MODULES = {
     "spox": "train",
     "tabm": "train",
     "torch": "train",
+    "torchmetrics": "train",
     "wandb": "train",
 }
 """Module → the extra that brings it."""

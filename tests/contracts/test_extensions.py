@@ -89,6 +89,7 @@ def test_a_metric() -> None:
     answered = Answered(
         objective=Objective.BINARY, labels=np.array([0, 0, 1, 1]), answers={"probabilities": probabilities}
     )
+    assert CERTAIN.value(answered) == 0.5
     assert CERTAIN.kernel(answered)(np.array([[1, 1, 1, 1], [2, 2, 0, 0]])).tolist() == [0.5, 0.5]
 
 

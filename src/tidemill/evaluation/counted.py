@@ -3,8 +3,8 @@
 Shape suffixes: R resamples, N rows, P positive rows, L classes.
 
 Every function here takes the rows once (sorting them where ranks matter) and gives a *kernel*:
-counts_RN → values_R, NaN where a metric is undefined on a resample. Counts of 1 give the value on the rows
-themselves. `tests/contracts/test_metrics.py` holds each kernel to torchmetrics.
+counts_RN → values_R, NaN where a metric is undefined on a resample. `tests/contracts/test_metrics.py`
+holds each kernel to the torchmetrics function that stands beside it in `metrics.py`.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,12 +1,14 @@
-"""The metrics of each objective. One kernel gives a metric's value and, over resampled rows, its bootstrap interval.
+"""The metrics of each objective: torchmetrics gives the value, a counted kernel the bootstrap interval.
 
-To add a metric, add one line to `METRICS`: its name, the objectives it is for, whether higher is better, and a kernel
-over row counts (`counted.mean_of` makes one for a mean over rows). The contract suite holds kernels to torchmetrics.
+To add a metric, add one line to `METRICS`: its name, the objectives it is for, whether higher is
+better, a function that gives its value on some rows, and the same as a kernel over row counts
+(`counted.mean_of` makes one for a mean over rows). The contract suite then holds one to the other.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from tidemill.evaluation.intervals import Bootstrap
 from tidemill.evaluation.results import MAIN, Answered, Metric, Standing
 from tidemill.settings import Objective
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 ECE_BINS = 15
 
 CLASSIFICATION = (Objective.BINARY, Objective.MULTICLASS)
@@ -25,7 +30,7 @@ REGRESSION = (Objective.REGRESSION,)
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric; its kernel gives NaN where it is undefined.
+    """One metric; `value` and the kernel give NaN where it is undefined.
 
     by_class: it says something about each class, and nothing where a class has no row.
     interval: where the resampled values' percentiles would not hold the true value; null: they do.
@@ -34,6 +39,7 @@ class Definition:
     name: str
     objectives: tuple[Objective, ...]
     higher_is_better: bool
+    value: Callable[[Answered], float]
     kernel: Callable[[Answered], counted.Kernel]
     by_class: bool = False
     interval: Callable[[Answered, Bootstrap], tuple[float, float]] | None = None
@@ -70,11 +76,9 @@ def measure(answered: Answered, bootstrap: Bootstrap, *, part: bool = False) -> 
     _check_finite(answered)
     left_out = () if part else unmeasured(answered)
     definitions = [m for m in METRICS if answered.objective in m.objectives and m.name not in left_out]
-    rows = len(answered.labels)
-    kernels = {metric.name: metric.kernel(answered) for metric in definitions} if rows else {}
-    values = {name: float(kernel(np.ones((1, rows)))[0]) for name, kernel in kernels.items()}
+    values = {metric.name: metric.value(answered) for metric in definitions} if len(answered.labels) else {}
     defined = [metric for metric in definitions if math.isfinite(values.get(metric.name, math.nan))]
-    resampled = _resample({m.name: kernels[m.name] for m in defined if m.interval is None}, rows, bootstrap)
+    resampled = _resample(answered, defined, bootstrap)
     found = {name: intervals.percentile(values_R, bootstrap.level) for name, values_R in resampled.items()}
     found |= {m.name: m.interval(answered, bootstrap) for m in defined if m.interval and bootstrap.number}
     metrics = tuple(_metric(metric, values[metric.name], found.get(metric.name)) for metric in defined)
@@ -118,10 +122,14 @@ def _metric(definition: Definition, value: float, interval: tuple[float, float] 
     )
 
 
-def _resample(kernels: dict[str, counted.Kernel], rows: int, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    if bootstrap.number == 0 or not kernels:
+def _resample(answered: Answered, definitions: list[Definition], bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    if bootstrap.number == 0 or not definitions:
         return {}
-    chunks = [{name: kernel(counts) for name, kernel in kernels.items()} for counts in bootstrap.counts(rows)]
+    kernels = {metric.name: metric.kernel(answered) for metric in definitions if metric.interval is None}
+    chunks = [
+        {name: kernel(counts_RN) for name, kernel in kernels.items()}
+        for counts_RN in bootstrap.counts(len(answered.labels))
+    ]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in kernels}
 
 
@@ -138,6 +146,79 @@ def _check_finite(answered: Answered) -> None:
                 )
 
 
+def _tensor(values: np.ndarray) -> "Tensor":
+    import torch
+
+    return torch.tensor(np.ascontiguousarray(values))  # a copy: torch warns of arrays that cannot be written to
+
+
+def _labelled(name: str) -> Callable[[Answered], float]:
+    """A torchmetrics classification function of predicted and true classes."""
+
+    def value(answered: Answered) -> float:
+        from torchmetrics.functional import classification
+
+        predicted, labels = _tensor(answered.predicted), _tensor(answered.labels)
+        if answered.objective is Objective.BINARY:
+            return float(getattr(classification, f"binary_{name}")(predicted, labels, validate_args=False))
+        function = getattr(classification, f"multiclass_{name}")
+        average = "micro" if name == "accuracy" else "macro"
+        classes = max(2, answered.probabilities.shape[1])
+        return float(function(predicted, labels, num_classes=classes, average=average, validate_args=False))
+
+    return value
+
+
+def _defined_if(holds: Callable[[Answered], bool], value: Callable[[Answered], float]) -> Callable[[Answered], float]:
+    return lambda answered: value(answered) if holds(answered) else math.nan
+
+
+def _ranked(name: str) -> Callable[[Answered], float]:
+    """A torchmetrics function of scores, averaged over one class against the rest."""
+
+    def value(answered: Answered) -> float:
+        from torchmetrics.functional import classification
+
+        function = getattr(classification, f"binary_{name}")
+        values = [
+            float(function(_tensor(np.clip(score, 0, 1)), _tensor(positive.astype(np.int64)), validate_args=False))
+            for score, positive in counted.one_vs_rest(answered)
+        ]
+        return float(np.mean(values)) if values else math.nan
+
+    return value
+
+
+def _ece(answered: Answered) -> float:
+    from torchmetrics.functional import classification
+
+    confidence, right = counted.confidences(answered)
+    # Of several classes, torchmetrics would reduce them to the same two, but settle ties in its own way.
+    return float(
+        classification.binary_calibration_error(
+            _tensor(np.clip(confidence, 0, 1)),
+            _tensor(right.astype(np.int64)),
+            n_bins=ECE_BINS,
+            norm="l1",
+            validate_args=False,
+        )
+    )
+
+
+def _regression(name: str, **options: Any) -> Callable[[Answered], float]:
+    def value(answered: Answered) -> float:
+        import torchmetrics.functional
+
+        function = getattr(torchmetrics.functional, name)
+        return float(function(_tensor(answered.value), _tensor(answered.labels.astype(np.float64)), **options))
+
+    return value
+
+
+def _row_mean(values_of: Callable[[Answered], np.ndarray]) -> Callable[[Answered], float]:
+    return lambda answered: float(np.mean(values_of(answered)))
+
+
 def _brier(answered: Answered) -> np.ndarray:
     """Squared error of the positive class's probability; of several, of all of them together (Brier 1950)."""
     if answered.objective is Objective.BINARY:
@@ -147,36 +228,68 @@ def _brier(answered: Answered) -> np.ndarray:
 
 
 def _covered(answered: Answered) -> np.ndarray:
-    lower, upper = _ends(answered)
-    inside = (lower <= answered.labels) & (answered.labels <= upper)
-    return np.where(np.isnan(lower), np.nan, inside)
+    lower, upper = answered.answers["lower"], answered.answers["upper"]
+    return np.asarray((lower <= answered.labels) & (answered.labels <= upper))
 
 
 def _width(answered: Answered) -> np.ndarray:
-    lower, upper = _ends(answered)
-    return np.asarray(upper - lower)
+    return np.asarray(answered.answers["upper"], np.float64) - np.asarray(answered.answers["lower"], np.float64)
 
 
-def _ends(answered: Answered) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row's interval, float64; NaN where the model gives none."""
-    absent = np.full(len(answered.labels), np.nan)
-    lower, upper = (np.asarray(answered.answers.get(end, absent), np.float64) for end in ("lower", "upper"))
-    return lower, upper
+def _has_intervals(answered: Answered) -> bool:
+    return "lower" in answered.answers and "upper" in answered.answers
+
+
+def _any_predicted(answered: Answered) -> bool:
+    return answered.objective is Objective.MULTICLASS or bool((answered.predicted == 1).any())
+
+
+def _any_positive(answered: Answered) -> bool:
+    return answered.objective is Objective.MULTICLASS or bool((answered.labels == 1).any())
+
+
+def _varied(answered: Answered) -> bool:
+    return len(np.unique(answered.labels)) > 1
 
 
 METRICS: tuple[Definition, ...] = (
-    Definition("accuracy", CLASSIFICATION, True, counted.mean_of(lambda rows: rows.predicted == rows.labels)),
-    Definition("precision", CLASSIFICATION, True, counted.precision, by_class=True),
-    Definition("recall", CLASSIFICATION, True, counted.recall, by_class=True),
-    Definition("f1", CLASSIFICATION, True, counted.f1, by_class=True),
-    Definition("auroc", CLASSIFICATION, True, counted.auroc, by_class=True),
-    Definition("average_precision", CLASSIFICATION, True, counted.average_precision, by_class=True),
-    Definition("log_loss", CLASSIFICATION, False, counted.mean_of(row_losses)),
-    Definition("brier", CLASSIFICATION, False, counted.mean_of(_brier)),
-    Definition("ece", CLASSIFICATION, False, counted.ece(ECE_BINS), interval=counted.ece_interval(ECE_BINS)),
-    Definition("rmse", REGRESSION, False, counted.rmse),
-    Definition("mae", REGRESSION, False, counted.mean_of(lambda rows: np.abs(rows.value - rows.labels))),
-    Definition("r2", REGRESSION, True, counted.r2),
-    Definition("coverage", REGRESSION, True, counted.mean_of(_covered)),
-    Definition("width", REGRESSION, False, counted.mean_of(_width)),
+    Definition(
+        "accuracy",
+        CLASSIFICATION,
+        True,
+        _labelled("accuracy"),
+        counted.mean_of(lambda answered: answered.predicted == answered.labels),
+    ),
+    Definition(
+        "precision", CLASSIFICATION, True, _defined_if(_any_predicted, _labelled("precision")), counted.precision, True
+    ),
+    Definition("recall", CLASSIFICATION, True, _defined_if(_any_positive, _labelled("recall")), counted.recall, True),
+    Definition(
+        "f1",
+        CLASSIFICATION,
+        True,
+        _defined_if(lambda answered: _any_positive(answered) or _any_predicted(answered), _labelled("f1_score")),
+        counted.f1,
+        True,
+    ),
+    Definition("auroc", CLASSIFICATION, True, _ranked("auroc"), counted.auroc, True),
+    Definition(
+        "average_precision", CLASSIFICATION, True, _ranked("average_precision"), counted.average_precision, True
+    ),
+    Definition("log_loss", CLASSIFICATION, False, _row_mean(row_losses), counted.mean_of(row_losses)),
+    Definition("brier", CLASSIFICATION, False, _row_mean(_brier), counted.mean_of(_brier)),
+    Definition("ece", CLASSIFICATION, False, _ece, counted.ece(ECE_BINS), interval=counted.ece_interval(ECE_BINS)),
+    Definition("rmse", REGRESSION, False, _regression("mean_squared_error", squared=False), counted.rmse),
+    Definition(
+        "mae",
+        REGRESSION,
+        False,
+        _regression("mean_absolute_error"),
+        counted.mean_of(lambda answered: np.abs(answered.value - answered.labels)),
+    ),
+    Definition("r2", REGRESSION, True, _defined_if(_varied, _regression("r2_score")), counted.r2),
+    Definition(
+        "coverage", REGRESSION, True, _defined_if(_has_intervals, _row_mean(_covered)), counted.mean_of(_covered)
+    ),
+    Definition("width", REGRESSION, False, _defined_if(_has_intervals, _row_mean(_width)), counted.mean_of(_width)),
 )
