@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "tidemill"
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
-_TITLE = "## Class names with more than one meaning"
+_RECORDS, _TITLE = "## Records with more than seven fields", "## Class names with more than one meaning"
 
 
 def rows(text: str) -> list[list[str]]:
@@ -17,10 +17,11 @@ def rows(text: str) -> list[list[str]]:
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
     ]
-    return [row for row in cells if row[0] not in ("word", "class") and set(row[0]) != {"-"}]
+    return [row for row in cells if row[0] not in ("word", "class", "record") and set(row[0]) != {"-"}]
 
 
-WORDS = rows(GLOSSARY.partition(_TITLE)[0])
+WORDS = rows(GLOSSARY.partition(_RECORDS)[0])
+RECORDS = rows(GLOSSARY.partition(_RECORDS)[2].partition(_TITLE)[0])
 CLASSES = rows(GLOSSARY.partition(_TITLE)[2])
 
 
@@ -59,3 +60,30 @@ def test_every_word_has_one_meaning_and_is_used_in_the_code() -> None:
         stem = re.escape(word).replace(r"\ ", r"[\s_-]+")
         plural = rf"(?:{stem}(?:s|es)?|{re.escape(word[:-1])}ies)" if word.endswith("y") else rf"{stem}(?:s|es)?"
         assert re.search(rf"(?<![A-Za-z]){plural}(?![a-z])", code, re.IGNORECASE), f"{word} is not used in src/"
+
+
+MOST = 7
+
+
+def parameters(node: ast.ClassDef) -> int:
+    """How many values a class is made of: fields of a dataclass or a struct, or parameters of `__init__`."""
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return len(part.args.args) + len(part.args.kwonlyargs) - 1
+    made = [ast.unparse(one) for one in (*node.decorator_list, *node.bases)]
+    if not any(word in one for one in made for word in ("dataclass", "Struct")):
+        return 0
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and "ClassVar" not in ast.unparse(part)]
+    return sum(part.value is None or "init=False" not in ast.unparse(part.value) for part in fields)
+
+
+def test_a_constructor_takes_seven_values_at_most_but_for_settings_and_listed_records() -> None:
+    listed, found = {(name, module) for name, module, _ in RECORDS}, set()
+    for path in PACKAGE.rglob("*.py"):
+        module = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and parameters(node) > MOST:
+                settings = node.name.endswith(("Settings", "Options", "Policy", "Arguments")) or module.startswith("settings/")
+                assert settings or (node.name, module) in listed, f"{node.name} of {module} takes {parameters(node)}"
+                found |= {(node.name, module)}
+    assert listed <= found, "these take seven at most"
