@@ -25,7 +25,7 @@ _LONGEST_DELAY = 60.0  # seconds
 _BEHIND = 120.0
 """Seconds that what is recorded may wait, besides the usual, before shipping takes its part of the processors."""
 _BRIEFLY = 3.0  # seconds that the end is waited for before it does so
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Child:
@@ -54,7 +54,7 @@ class Child:
         if self._process is not None and self._process.poll() is not None:
             self._delay = 1.0 if now - self._started > _LONGEST_DELAY else min(self._delay * 2, _LONGEST_DELAY)
             self._next = now + self._delay
-            _log.error(
+            LOG.error(
                 "the ledger's shipping process ended with %s (failure %d); entries wait on the local disk, next try in "
                 "%.0f s",
                 self._process.returncode,
@@ -72,7 +72,7 @@ class Child:
         lag = _lag(self._segments)  # of all writers, as the one process that ships does it for all
         # one that has not lived for so long had other reasons to be behind, like a store that it could not reach
         if self._waits and lag > _BEHIND + usual and now - self._started > _BEHIND:
-            _log.warning("records have waited %.0f s to be shipped: shipping takes its part of the processors now", lag)
+            LOG.warning("records have waited %.0f s to be shipped: shipping takes its part of the processors now", lag)
         elif self._waits or lag > usual:
             return
         self._waits = not self._waits

@@ -23,7 +23,7 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 1 days",  # a commit every few seconds makes a long log
     "delta.deletedFileRetentionDuration": "interval 1 days",
 }
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Table:
             except DeltaError as error:  # whether it was a conflict, the next look at the table tells
                 if attempt == _ATTEMPTS - 1:
                     raise
-                _log.info("another look at %s after: %s", self.uri, error)
+                LOG.info("another look at %s after: %s", self.uri, error)
                 time.sleep(random.uniform(0, 0.05 * 2 ** min(attempt, 6)))
         raise AssertionError("the last attempt returns or raises")
 

@@ -34,7 +34,7 @@ _JSON: dict[Kind, Any] = {
     Kind.TIMESTAMP: str | int | None,
 }
 _UNFIT = (RequestError, msgspec.DecodeError, pl.exceptions.PolarsError, ValueError, TypeError, LookupError)
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Inputs:
@@ -85,7 +85,7 @@ class Inputs:
             return self._frame(requests)
         except _UNFIT as error:
             if len(requests) == 1:
-                _log.error("the inputs of the answers to request %s cannot be read: %s", requests[0].id, error)
+                LOG.error("the inputs of the answers to request %s cannot be read: %s", requests[0].id, error)
             return None
 
     def _frame(self, requests: Sequence[Answered]) -> pl.DataFrame:

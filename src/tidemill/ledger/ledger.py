@@ -20,7 +20,7 @@ from tidemill.ledger.wal import Lag, Wal, cannot_write
 
 _TICK = 1.0  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -52,7 +52,7 @@ class Ledger:
             full = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
             if not full or settings.when_full is WhenFull.REFUSE:
                 raise
-            _log.error("ANSWERING WITHOUT RECORD until there is room for the ledger: %s", error)
+            LOG.error("ANSWERING WITHOUT RECORD until there is room for the ledger: %s", error)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="tidemill-ledger", daemon=True)
         self._thread.start()
@@ -136,7 +136,7 @@ class Ledger:
         self._wal.close()
         if not self._child.end(seconds):
             left = self._wal.lag()
-            _log.warning("%d records stay in %s until they are shipped from there", left.records, self._wal.folder)
+            LOG.warning("%d records stay in %s until they are shipped from there", left.records, self._wal.folder)
 
     def _begin(self) -> None:
         settings, segments = self._settings, self._settings.segments(self._model)
@@ -166,16 +166,16 @@ class Ledger:
             try:
                 if self._wal is None:
                     self._begin()
-                    _log.warning("the ledger has begun; %d records before were lost", self._lost)
+                    LOG.warning("the ledger has begun; %d records before were lost", self._lost)
                 else:
                     self._wal.tick()
                     self._child.watch()
             except TidemillError as error:
                 if str(error) != told:
                     told = str(error)
-                    _log.error("ANSWERING WITHOUT RECORD: the ledger cannot begin yet: %s", told)
+                    LOG.error("ANSWERING WITHOUT RECORD: the ledger cannot begin yet: %s", told)
             except OSError:
-                _log.exception("the ledger's upkeep failed")
+                LOG.exception("the ledger's upkeep failed")
             self._ended.wait(min(_TICK, self._settings.ship_seconds))
 
 

@@ -18,7 +18,7 @@ VARIABLE = "TIDEMILL_LEDGER_HASH_KEY"
 _MADE = "hash.key"
 _NOTED, _ROLES = "tidemill.covers", "tidemill.covers by role"
 _DIGEST = 16  # bytes
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def masking_of(column: Column, settings: LedgerSettings) -> Masking:
@@ -130,7 +130,7 @@ def _made(path: Path) -> bytes:
             with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(32))
             os.link(staged, path)
-            _log.info("made the key for digests, %s; other machines need the same one for equal digests", path)
+            LOG.info("made the key for digests, %s; other machines need the same one for equal digests", path)
         except FileExistsError:
             pass
         finally:

@@ -26,7 +26,7 @@ from tidemill.ledger.settings import NOTE, Note
 
 SHIP_LOCK = "ship.lock"
 _PATIENCE = 60.0  # seconds
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return follow(chosen.folder, chosen.follow) if chosen.follow else once(chosen.folder)
     except LedgerError as error:
-        _log.error("%s", error)
+        LOG.error("%s", error)
         return 1
 
 
@@ -63,7 +63,7 @@ def once(folder: Path) -> int:
                 remedy="leave it to that one",
             )
         shipped = _shipper(folder, note).run()
-    _log.info("shipped %d segments of %s into %s", shipped, folder, note.settings.path)
+    LOG.info("shipped %d segments of %s into %s", shipped, folder, note.settings.path)
     return 0
 
 

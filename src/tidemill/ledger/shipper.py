@@ -25,7 +25,7 @@ ASIDE = "aside"
 """Folder for segments of which something could not be read: nothing of them is thrown away."""
 _BATCH = 64 * 2**20
 """Bytes of segments that go into one commit."""
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Shipper:
                     ended.append(folder)
                     found = _files(folder)
                     if found:
-                        _log.info("adopted %d segments of %s, which has ended", len(found), folder.name)
+                        LOG.info("adopted %d segments of %s, which has ended", len(found), folder.name)
                 else:
                     found = found[:-1]
                 files += found
@@ -99,11 +99,11 @@ class Shipper:
         damage = frames.Damage()
         segment = Segment(frames.entries(file.path.read_bytes(), damage), self._model, self._inputs_of, self._key)
         if damage.torn:
-            _log.warning("%s ends with %d bytes of a write that was cut off", file.path, damage.torn)
+            LOG.warning("%s ends with %d bytes of a write that was cut off", file.path, damage.torn)
         if damage.gaps:
-            _log.error("%s is damaged in %d places, %d bytes are lost", file.path, damage.gaps, damage.skipped)
+            LOG.error("%s is damaged in %d places, %d bytes are lost", file.path, damage.gaps, damage.skipped)
         if segment.unread:
-            _log.error("%s: the inputs of %d requests cannot be read", file.path, segment.unread)
+            LOG.error("%s: the inputs of %d requests cannot be read", file.path, segment.unread)
         return segment, not damage.gaps and not segment.unread
 
     def _put_aside(self, file: _File) -> None:
@@ -111,7 +111,7 @@ class Shipper:
         aside.mkdir(mode=0o700, exist_ok=True)
         kept = aside / f"{file.writer}-{file.path.name}"
         file.path.replace(kept)
-        _log.error("kept %s, of which not everything could be shipped", kept)
+        LOG.error("kept %s, of which not everything could be shipped", kept)
 
     def _inputs_of(self, described: Described) -> Inputs:
         schema = msgspec.json.encode(described.schema)

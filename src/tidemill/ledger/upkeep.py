@@ -10,7 +10,7 @@ from tidemill.ledger.settings import LedgerSettings
 _DAY = 86_400.0  # seconds
 _KEEP_FILES = 24
 """Hours that files out of use stay for those who are still reading them."""
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Upkeep:
@@ -37,7 +37,7 @@ class Upkeep:
             if daily:
                 self.sweep()
         except Exception:
-            _log.warning("upkeep of %s failed; it is tried again later", self._table.uri, exc_info=True)
+            LOG.warning("upkeep of %s failed; it is tried again later", self._table.uri, exc_info=True)
 
     def compact(self) -> None:
         table = self._table.open()

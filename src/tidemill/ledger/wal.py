@@ -28,7 +28,7 @@ SUFFIX = ".wal"
 _STAGED = ".new-"
 _LOG_EVERY = 10.0  # seconds
 _ROOM = 64 * 1024  # bytes
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class Wal:
         if time.monotonic() - self._logged >= _LOG_EVERY:
             self._logged = time.monotonic()
             what = "refusing answers" if refuse else f"ANSWERING WITHOUT RECORD, {self.lost} records lost so far"
-            _log.error("the ledger cannot write %s (%s): %s", self.folder, error, what)
+            LOG.error("the ledger cannot write %s (%s): %s", self.folder, error, what)
         if refuse:
             raise cannot_write(self.folder, error, records) from error
 
@@ -231,7 +231,7 @@ class Wal:
             except OSError as error:  # the segment in use goes on growing; the next append tries again
                 if time.monotonic() - self._logged >= _LOG_EVERY:
                     self._logged = time.monotonic()
-                    _log.error("the ledger cannot begin another segment in %s (%s)", self.folder, error)
+                    LOG.error("the ledger cannot begin another segment in %s (%s)", self.folder, error)
 
     def _turn(self) -> None:
         before = self._segment

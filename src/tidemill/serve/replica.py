@@ -29,7 +29,7 @@ from tidemill.serve.hooks.observer import Refused, Swapped
 from tidemill.serve.hooks.profiling import Profiling
 from tidemill.serve.wire.refusals import refused
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 REASONS = {
     401: "key",

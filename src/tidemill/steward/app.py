@@ -27,7 +27,7 @@ from tidemill.serve.wire.request import Reply
 from tidemill.steward import policy, status
 from tidemill.steward.steward import Office, Steward
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ def application(arguments: Arguments, keys: Keys | None) -> Application:
 
 
 def _unanswered(error: RequestError) -> None:
-    log.info("A request was refused: %s", error)
+    LOG.info("A request was refused: %s", error)
 
 
 class Deployed:
@@ -79,7 +79,7 @@ class Deployed:
         self._steward = Steward(office, policy.read(arguments.policy))
         self._ended = threading.Event()
         if self._keys is None:
-            log.warning("GET of the steward answers nobody, as it has no file of API keys: set `keys` of its `args`")
+            LOG.warning("GET of the steward answers nobody, as it has no file of API keys: set `keys` of its `args`")
         else:
             self._keys.follow()
         self._thread = threading.Thread(target=self._steward.run, args=(self._ended,), name="steward", daemon=True)

@@ -13,7 +13,7 @@ from typing import Any
 from tidemill.steward.book import Decision
 from tidemill.steward.watch import Reading
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 _ATTEMPTS, _PAUSE, _PATIENCE = 4, 2.0, 5.0  # tries, seconds before the second one (doubled each time), seconds of each
 _WAITING = 1000
@@ -38,12 +38,12 @@ class Notices:
         subject = f" version {decision.version}" if decision.version else ""
         command = f"tidemill steward approve {decision.number} --model {self._model}"
         proposed = f" (waits for: {command})" if decision.proposed else ""
-        log.info("Decision %d: %s%s%s. %s", decision.number, decision.kind, subject, proposed, decision.reason)
+        LOG.info("Decision %d: %s%s%s. %s", decision.number, decision.kind, subject, proposed, decision.reason)
         self._put("decision", asdict(decision))
 
     def alarmed(self, reading: Reading) -> None:
         about = f"{reading.check} {reading.subject}".strip()
-        log.warning("Alarm: %s. %s Remedy: %s.", about, reading.says, reading.remedy)
+        LOG.warning("Alarm: %s. %s Remedy: %s.", about, reading.says, reading.remedy)
         self._put("alarm", asdict(reading))
 
     def close(self, seconds: float = 10.0) -> None:
@@ -60,7 +60,7 @@ class Notices:
         try:
             self._waiting.put_nowait({"model": self._model, "what": what, what: content})
         except queue.Full:
-            log.error("A notice was dropped: %d others wait for the webhook", _WAITING)
+            LOG.error("A notice was dropped: %d others wait for the webhook", _WAITING)
 
     def _send_all(self) -> None:
         while (notice := self._waiting.get()) is not None:
@@ -76,5 +76,5 @@ class Notices:
                     return
             except (OSError, http.client.HTTPException, ValueError) as error:
                 if attempt == _ATTEMPTS - 1 or self._ended.wait(_PAUSE * 2**attempt):
-                    log.error("The webhook did not take a notice: %s", error)
+                    LOG.error("The webhook did not take a notice: %s", error)
                     return

@@ -35,7 +35,7 @@ from tidemill.steward.watch import Reading, Severity
 from tidemill.steward.watching import unwatched
 from tidemill.steward.weighing import Weighing
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 1.0  # seconds, of pauses that grow
 _STATE = "steward/state.json"
@@ -108,7 +108,7 @@ class Steward:
             except Exception as error:  # whatever it is: a model whose steward has ended is watched by nobody
                 more, trouble = False, f"{type(error).__name__}: {error}"
                 if trouble != said:
-                    log.error("The steward goes on after: %s", trouble, exc_info=not isinstance(error, TidemillError))
+                    LOG.error("The steward goes on after: %s", trouble, exc_info=not isinstance(error, TidemillError))
             said = trouble
             idle = 0 if more else idle + 1
             if idle:
@@ -135,7 +135,7 @@ class Steward:
                 stuck = error
         if desired.champion is None:
             if not self._idle:
-                log.warning("Nothing to watch: no version of %s is champion in %s", model, self._office.registry)
+                LOG.warning("Nothing to watch: no version of %s is champion in %s", model, self._office.registry)
             self._idle = True
             return False
         self._idle = False
@@ -177,7 +177,7 @@ class Steward:
                 self._weighing.restore(snapshots.restored(weighing.State, state["weighing"]), now)
                 self._alarms = set(self._harm())
         except Exception as error:  # whatever is in it: all of it can be made again
-            log.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
+            LOG.warning("What was weighed is weighed again: %s cannot be read (%s)", _STATE, error)
             self._weighing = self._beginning()
             self._weighing.enter(desired, decisions)
         self._entered = True
@@ -251,7 +251,7 @@ class Steward:
     def _act(self, decision: Decision, desired: Desired) -> bool:
         done = acting.carry_out(self._registry, self._office.model, decision, desired, self._policy)
         if not done:
-            log.info("Decision %d is void: the registry has changed since", decision.number)
+            LOG.info("Decision %d is void: the registry has changed since", decision.number)
         return True
 
     def _begun(self, decisions: Sequence[Decision]) -> Decision | None:

@@ -32,7 +32,7 @@ from tidemill.steward.watch import Learner, Reading, Watch
 from tidemill.steward.watches.performance import Performance
 from tidemill.steward.watching import watched_version, watches
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 LIMIT = 50
 """Periods that one look takes in at most, of traffic and of labels: then decisions are due, and progress is kept."""
@@ -283,5 +283,5 @@ def _carried(stored: Any) -> checked.Carried | None:
     try:
         return None if stored is None else snapshots.restored(checked.Carried, stored, strict=False)
     except LedgerError as error:
-        log.warning("The evidence of the stage before is not carried on: %s", error)
+        LOG.warning("The evidence of the stage before is not carried on: %s", error)
         return None

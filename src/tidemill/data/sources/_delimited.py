@@ -25,7 +25,7 @@ _Separator = Rule(
 )
 _ROWS = "rows\0"
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def _is_encoding(name: str) -> bool:

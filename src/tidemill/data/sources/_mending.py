@@ -18,7 +18,7 @@ LINES = 5
 
 _STRAY = re.compile(r'[^,;\t|\r\n"]"')
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def shown(text: str) -> str:
@@ -113,7 +113,7 @@ def rewritten(file: str, text: str, separator: str, above: int, width: int) -> s
     report_short(file, len(short), short, width)
     if found := _STRAY.search(text):
         line = text.count("\n", 0, found.start() + 1)
-        logger.warning(
+        LOG.warning(
             "%s has quotation marks inside values that are not quoted, first in line %s (%s); "
             "they are read as they stand.",
             file,
@@ -154,7 +154,7 @@ def report_short(file: str, count: int, first: list[int], width: int) -> None:
     if not count:
         return
     lines = ", ".join(map(str, first[:LINES])) + (" …" if count > LINES else "")
-    logger.warning(
+    LOG.warning(
         "%s has fewer fields than its %s columns in %s (%s); the fields that are not there are read as missing. "
         "If values were lost, mend these lines, or copy the file again where it ends too early.",
         file,
@@ -171,5 +171,5 @@ def without_blank_lines(file: str, text: str) -> str:
         parts[index] = re.sub(r"(\r?\n)(?:\r?\n)+", r"\1", parts[index])
     mended = '"'.join(parts)
     if skipped := text.count("\n") - mended.count("\n"):
-        logger.info("%s has %s blank lines, which are skipped", file, f"{skipped:,}")
+        LOG.info("%s has %s blank lines, which are skipped", file, f"{skipped:,}")
     return mended

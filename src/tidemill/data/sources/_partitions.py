@@ -13,7 +13,7 @@ from tidemill.errors import listed
 _PART = re.compile(r"([^=/\\]+)=([^/\\]*)")
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def columns(files: Sequence[str]) -> list[dict[str, str | int | None]]:
@@ -47,4 +47,4 @@ def report(found: Sequence[dict[str, str | int | None]]) -> None:
     """Say which columns stand in names of folders, with some values."""
     for name in found[0] if found else ():
         values = dict.fromkeys(parts[name] for parts in found)
-        logger.info("%s is a column by names of folders, with %s", name, listed(values, 5))
+        LOG.info("%s is a column by names of folders, with %s", name, listed(values, 5))

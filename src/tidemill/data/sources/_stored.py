@@ -18,7 +18,7 @@ from tidemill.errors import SourceError
 HEAD = 1 << 16
 BINARY = {b"PAR1": "Parquet", b"PK\x03\x04": "a ZIP or Excel file", b"ARROW1": "Arrow", b"\xd0\xcf\x11\xe0": "Excel"}
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ def _looked_through(file: str, encoding: str | None, size: int, changed: int) ->
         except UnicodeDecodeError as error:
             if encoding is not None:
                 raise _not_encoded(file, encoding, error) from error
-            logger.warning(
+            LOG.warning(
                 "%s is not UTF-8 (byte 0x%02x); it is read as Latin-1 (cp1252). "
                 "If letters look wrong, set data.options.encoding.",
                 file,

@@ -28,7 +28,7 @@ from tidemill.moments import instant
 from tidemill.settings import DataSettings, Kind, Positive
 from tidemill.settings.rules import Instant, Share
 
-_LOG = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 AGE_WEIGHT = "age_weight"
 """The column that weights by age stand in, where the base table has no weights of its own."""
@@ -130,7 +130,7 @@ def _labelled(
         now: datetime = latest or rows["known"].max()  # type: ignore[assignment]
         remedy = "train later, when more labels have come; or lower data.options.mature_share: some bias is the price"
         found = maturity.measure(rows, label_times.LABEL, now, options.mature_share, remedy=remedy)
-        _LOG.warning("%s", " ".join(found.sentences()))
+        LOG.warning("%s", " ".join(found.sentences()))
         options = dataclasses.replace(options, until=(now - found.age).isoformat())
     chosen = at.is_not_null() if latest is None else at < latest
     base = base.filter(chosen.fill_null(False))

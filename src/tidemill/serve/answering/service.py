@@ -30,7 +30,7 @@ from tidemill.serve.hooks.observing import Observers
 from tidemill.serve.wire.refusals import overloaded, refused
 from tidemill.serve.wire.request import Answer, Request
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 
 class Service:
@@ -192,7 +192,7 @@ class Service:
             try:
                 self._finish(version, assigned, computed, begun)
             except Exception as error:  # a fault of ours: nobody may wait for ever
-                log.exception("A batch's answers were lost")
+                LOG.exception("A batch's answers were lost")
                 for one in assigned:
                     one.settle(error)
 
@@ -207,7 +207,7 @@ class Service:
         """Make replies, keep them all in one write, let them go."""
         now = time.monotonic()
         if isinstance(computed, Exception):
-            log.error("A batch failed", exc_info=computed)
+            LOG.error("A batch failed", exc_info=computed)
             for one in assigned:
                 one.settle(computed)
             version.executed([(one, computed) for one in assigned], 0, begun, now)

@@ -18,7 +18,7 @@ from tidemill.errors import LedgerError
 from tidemill.ledger.record import Answered, Form, Role
 from tidemill.serve.answering.version import Computed, Version
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 _Batch = tuple[Version, Sequence[Answered], list[slice], Raw]
 
@@ -98,7 +98,7 @@ class Shadow:
                 self.failed += rows
             except Exception:
                 self.failed += rows
-                log.exception("The shadow version %s failed", challenger.number)
+                LOG.exception("The shadow version %s failed", challenger.number)
             self.waiting -= rows
         self._task = None
 

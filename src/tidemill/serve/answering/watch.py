@@ -18,7 +18,7 @@ from tidemill.serve.answering.threads import in_thread
 from tidemill.serve.answering.version import Version
 from tidemill.serve.hooks.observer import Refused, Swapped
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 _ROLES = (Alias.CHAMPION, Alias.CHALLENGER)
 _PREVIOUS = "previous"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a version is asked for again that could not be reached
@@ -132,7 +132,7 @@ class Watcher:
 
     def _readable(self) -> None:
         if self._error is not None:
-            log.info("The registry can be read again")
+            LOG.info("The registry can be read again")
             self._error = None
         if self._active.generation == self._desired.generation and not self._refused:
             self._abreast = time.monotonic()
@@ -141,7 +141,7 @@ class Watcher:
         self._unread += 1
         if self._error != str(error):
             self._error = str(error)
-            log.error("The registry cannot be read; what is active goes on. %s", self._error)
+            LOG.error("The registry cannot be read; what is active goes on. %s", self._error)
 
     async def _first(self, desired: Desired) -> tuple[str, Version]:
         """The champion, or the newest one before it that can be loaded; whether it fits, nobody tells a new replica."""
@@ -182,7 +182,7 @@ class Watcher:
                     await self._load(alias, version)
                     self._take(desired)
             except Exception:
-                log.exception("What the registry says could not be brought about; it is tried again")
+                LOG.exception("What the registry says could not be brought about; it is tried again")
             self._passed.set()
             if self._active.generation == desired.generation:
                 return
@@ -265,7 +265,7 @@ class Watcher:
         why = str(error)  # the error itself would keep what its traceback sees, and a log may keep the error
         refusal = Refusal(alias=alias, version=version, error=why, again=again)
         if self._refused.get(alias) != refusal:
-            log.error("%s %s/%s is refused. %s", alias, self._model, version, why)
+            LOG.error("%s %s/%s is refused. %s", alias, self._model, version, why)
             reason = "unreachable" if again else "bundle"
             self._replica.tell(Refused(f"{self._model}/{version}", reason, error=why))
         self._refused[alias] = refusal

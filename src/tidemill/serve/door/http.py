@@ -20,7 +20,7 @@ from tidemill.serve.wire import compression
 from tidemill.serve.wire.refusals import Limits, encode_error, refused
 from tidemill.serve.wire.request import Reply
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 _Scope = MutableMapping[str, Any]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -103,7 +103,7 @@ class Application:
         except body.Gone:
             return
         except Exception:
-            log.exception("A request failed")
+            LOG.exception("A request failed")
             reply = Reply(_FAULT, 500)
         finally:
             traffic.ongoing -= 1

@@ -19,7 +19,7 @@ from tidemill.serve.door import key_file
 from tidemill.serve.door.key_file import Key, Scope
 from tidemill.serve.wire.refusals import refused
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 __all__ = ["Key", "Keys", "Scope"]
 
@@ -118,10 +118,10 @@ class Keys:
         except (SettingsError, OSError) as error:
             if mark != self._logged:
                 self._logged = mark
-                log.error("The file of API keys was changed and cannot be read: the keys before stay valid. %s", error)
+                LOG.error("The file of API keys was changed and cannot be read: the keys before stay valid. %s", error)
             return False
         self._mark = self._logged = mark
-        log.warning("%d API keys are valid now, by %s", len(self._entries), self._path)
+        LOG.warning("%d API keys are valid now, by %s", len(self._entries), self._path)
         return True
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ def _entries(path: Path, before: dict[str, _Entry]) -> dict[str, _Entry]:
     """Rates go on where they were: a change of the file gives nobody a new burst."""
     keys = key_file.read(path)
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        log.warning("Others than its owner can write API keys into %s: chmod 600 it", path)
+        LOG.warning("Others than its owner can write API keys into %s: chmod 600 it", path)
     return {key.id: _Entry(key, before.get(key.id)) for key in keys}
 
 

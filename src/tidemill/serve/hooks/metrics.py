@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from tidemill.ledger.record import Label
 from tidemill.serve.hooks.observer import Observer, Refused, Swapped
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -223,7 +223,7 @@ class _Families(Collector):
         try:
             value: Any = self._metrics.watches[name]()
         except Exception:
-            log.exception("%s could not be read", metric)  # the other metrics matter all the more
+            LOG.exception("%s could not be read", metric)  # the other metrics matter all the more
             return
         if label is None:
             yield family(metric, text, value=float(value))  # type: ignore[call-arg]

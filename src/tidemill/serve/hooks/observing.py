@@ -35,7 +35,7 @@ from tidemill.errors import SettingsError
 from tidemill.ledger.record import Answered, Label
 from tidemill.serve.hooks.observer import Observer, Refused, Swapped
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 Event = Answered | Label | Swapped | Refused
 
@@ -146,7 +146,7 @@ class _Delivery:
             now = time.monotonic()
             if now - self._logged >= _QUIET:
                 self._logged = now
-                log.exception("Observer %s failed (%d so far); answers are not affected", self.name, self.failures)
+                LOG.exception("Observer %s failed (%d so far); answers are not affected", self.name, self.failures)
 
 
 def load(spec: str, **options: Any) -> Observer:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tidemill.serve.on_ray.scrape import Board, merged
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 
 _PATIENCE = 1.0  # seconds that a scrape waits for the others
 
@@ -67,7 +67,7 @@ class Collection:
         try:
             return await getattr(board, method).remote(self._replica, text)
         except Exception as error:
-            log.info("Metrics of other replicas are not to be had now: %s", error)
+            LOG.info("Metrics of other replicas are not to be had now: %s", error)
             if self._board is board:
                 self._board = None  # look for it anew, or make one
             raise

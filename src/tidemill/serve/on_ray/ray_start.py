@@ -22,7 +22,7 @@ _ACTOR = re.compile(r"class_name: (\S+)")
 _DETAIL = re.compile(r"(?:class_name|actor_id|pid|name|namespace|ip|node_id|label_selector): ")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _FOR_GOOD = ("RuntimeEnvSetupError", "AuthenticationError", "OutOfDiskError", "OutOfMemoryError")
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -72,7 +72,7 @@ def started(rule: str, start: Callable[[], T], again: Callable[[], None], say: C
             again()
             raise
         except Exception as error:
-            _log.debug("%s failed", rule, exc_info=True)
+            LOG.debug("%s failed", rule, exc_info=True)
             again()
             if number == TRIES or not may_pass(error):
                 raise failure(rule, error, number) from error

@@ -20,7 +20,7 @@ from tidemill.ledger.settings import LedgerSettings, Masking
 from tidemill.settings import Kind
 from tidemill.steward.retraining.aging import Answers, Horizon, old
 
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ def export_records(
     columns = [*(found for column in shown for found in _field(column, answers.fields)), _truth(target)]
     enough = old(settings, model, schema, horizon, share)
     if enough.maturity is not None:
-        _log.info("%s", " ".join(enough.maturity.sentences()))
+        LOG.info("%s", " ".join(enough.maturity.sentences()))
 
     def part(since: datetime, before: datetime) -> pl.DataFrame:
         read = answers.read(since, before).filter(pl.col("moment") < enough.before)
@@ -95,7 +95,7 @@ def _shown(schema: Schema, settings: LedgerSettings) -> list[Column]:
             remedy=f"set ledger.columns.{needed[0]}=keep, or train a model without it (data.ignored)",
         )
     if hidden:
-        _log.info("exported without what the ledger hides: %s", listed(column.name for column in hidden))
+        LOG.info("exported without what the ledger hides: %s", listed(column.name for column in hidden))
     return [column for column in columns if column not in hidden]
 
 

@@ -34,7 +34,7 @@ from tidemill.steward.retraining.command import RetrainSettings, Runner, Trained
 from tidemill.steward.retraining.export import export_records, newest
 from tidemill.steward.retraining.running import LOCK, Process, RayJob, Running, log_of
 
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Phase(StrEnum):
@@ -135,7 +135,7 @@ class Retraining:
                     why = f"it took longer than retrain.hours={most:g}, and was ended"
                 why = f"{why.rstrip('.')}. Its log: {log_of(self.folder, attempts)}"
                 return self._conclude(State(phase=Phase.FAILED, attempts=attempts, why=why))
-            _log.warning("retraining %s was killed; going on with attempt %d", self.folder.name, attempts + 1)
+            LOG.warning("retraining %s was killed; going on with attempt %d", self.folder.name, attempts + 1)
         words = [*plan["words"], *self._resumed()]
         started = datetime.now(UTC).isoformat()
         _write(self.folder / "plan.json", {**plan, "attempts": attempts + 1, "started": started})
@@ -178,14 +178,14 @@ class Retraining:
             registry=self.registry,
         )
         until = self.horizon.until.isoformat()
-        _log.info("retraining %s with %d records until %s", self.folder.name, records.rows, until)
+        LOG.info("retraining %s with %d records until %s", self.folder.name, records.rows, until)
         return {"until": until, "records": records.rows, "words": words, "attempts": 0}
 
     def _trained(self, champion: Manifest, until: datetime) -> Trained:
         run = champion.results.get("run")
         there = run is not None and (Path(run) / CHECKPOINT).is_file()
         if self.settings.warm_start and not there:
-            _log.info("the champion's run is not there (%s), so the retraining starts cold", run)
+            LOG.info("the champion's run is not there (%s), so the retraining starts cold", run)
         return Trained(
             model=self.model,
             schema=champion.schema,

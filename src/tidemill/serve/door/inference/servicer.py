@@ -25,7 +25,7 @@ from tidemill.serve.door.traffic import LONG
 from tidemill.serve.wire.inference import messages
 from tidemill.serve.wire.refusals import refused
 
-log = logging.getLogger("ray.serve")
+LOG = logging.getLogger("ray.serve")
 PEER = ":peer"
 """Name in the metadata of a call under which its sender's address stands; no client can send one with a colon."""
 SERVICE = f"{messages.PACKAGE}.GRPCInferenceService"
@@ -232,5 +232,5 @@ def _failed(error: Exception, context: Any, response: Any) -> Any:
 def _reason(error: Exception) -> tuple[int, str]:
     if isinstance(error, RequestError):
         return error.status, str(error).encode()[:_DETAILS].decode(errors="ignore")
-    log.error("A request failed", exc_info=error)
+    LOG.error("A request failed", exc_info=error)
     return 500, "The server answers every valid request. Got: a fault of its own. Remedy: see its log."
