@@ -4,30 +4,19 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
 
+from small_bundle import Small
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.data.target import Target
 from tidemill.settings import Kind, Objective
-
-
-@dataclass(frozen=True, kw_only=True)
-class Small:
-    """A bundle's folder and what it was made of."""
-
-    folder: Path
-    table: pl.DataFrame
-    schema: Schema
-    target: Target
-    network: object
-    preparation: object
 
 
 def small_table(rows: int = 400) -> pl.DataFrame:
@@ -114,7 +103,7 @@ def make_small(folder: Path, objective: Objective) -> Small:
     return Small(folder=folder, table=table, schema=schema, target=target, network=answering, preparation=preparation)
 
 
-def _Network(width: int, cardinalities: tuple[int, ...], outputs: int):  # noqa: N802
+def _Network(width: int, cardinalities: tuple[int, ...], outputs: int) -> Any:  # noqa: N802
     import torch
     from torch import nn
 

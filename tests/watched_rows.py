@@ -39,7 +39,9 @@ MISSES = Loss(name="errors", low=0.0, high=1.0, kernel=_missed)
 """The share of wrong labels, or the absolute error up to 100, as a policy's metric."""
 
 
-def table(rng: np.random.Generator, rows: int, begin: datetime = START - 200 * DAY, span: timedelta = 150 * DAY):
+def table(
+    rng: np.random.Generator, rows: int, begin: datetime = START - 200 * DAY, span: timedelta = 150 * DAY
+) -> pl.DataFrame:
     """Inputs and target. distance and wind depend on each other; wind is missing in a twentieth."""
     both = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], rows)
     wind = np.where(rng.random(rows) < 0.05, np.nan, 10 + 3 * both[:, 1])

@@ -97,7 +97,9 @@ def test_the_line_names_the_constraints() -> None:
     assert words[3:] == ["-c", "constraints.txt", "-e", ".[sql]"] and (ROOT / "constraints.txt").is_file()
 
 
-def test_a_command_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_command_without_its_packages_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def absent(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'plotly.graph_objects'", name="plotly.graph_objects")
 

@@ -83,7 +83,9 @@ def test_a_constructor_takes_seven_values_at_most_but_for_settings_and_listed_re
         module = path.relative_to(PACKAGE).as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and parameters(node) > MOST:
-                settings = node.name.endswith(("Settings", "Options", "Policy", "Arguments")) or module.startswith("settings/")
+                settings = node.name.endswith(("Settings", "Options", "Policy", "Arguments")) or module.startswith(
+                    "settings/"
+                )
                 assert settings or (node.name, module) in listed, f"{node.name} of {module} takes {parameters(node)}"
                 found |= {(node.name, module)}
     assert listed <= found, "these take seven at most"

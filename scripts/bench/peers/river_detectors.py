@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from river import drift
@@ -26,7 +27,7 @@ DETECTORS = {
 }
 
 
-def first(detector, values: list[int], start: int) -> int:
+def first(detector: Any, values: list[int], start: int) -> int:
     for place, value in enumerate(values, start=start + 1):
         detector.update(value)
         if detector.drift_detected:

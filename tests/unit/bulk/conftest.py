@@ -2,11 +2,12 @@
 
 import pytest
 
+from small_bundle import Small
 from tidemill.bundle.registry.registry import Registry
 
 
 @pytest.fixture(scope="session")
-def registry(small_multiclass, tmp_path_factory: pytest.TempPathFactory) -> str:
+def registry(small_multiclass: Small, tmp_path_factory: pytest.TempPathFactory) -> str:
     registry = Registry(tmp_path_factory.mktemp("bulk") / "registry")
     for _ in range(2):
         registry.add("small", small_multiclass.folder)

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,27 +19,30 @@ import pytest
 from bulk_files import store
 
 from patience import PATIENCE, until
+from small_bundle import Small
 from tidemill import cli
-from tidemill.bulk.worker import Model, Work, Worker
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.raw import from_table
-from tidemill.errors import SettingsError
+
+Capture = pytest.CaptureFixture[str]
 
 
-def predict(capsys, registry, *words):
+def predict(capsys: Capture, registry: str, *words: Any) -> tuple[int, str, str]:
     status = cli.main(["predict", "--registry", registry, "--model", "small", "--workers", "2", *map(str, words)])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
 
 @pytest.fixture
-def table(small_multiclass, tmp_path):
+def table(small_multiclass: Small, tmp_path: Path) -> Path:
     return store(small_multiclass.table, tmp_path / "table.parquet")
 
 
 @pytest.mark.slow
-def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(small_multiclass, table, tmp_path, capsys, monkeypatch):
+def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(
+    small_multiclass: Small, table: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     (tmp_path / "temporary").mkdir()
@@ -47,7 +52,9 @@ def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(small_multiclass,
     assert not list((tmp_path / "temporary").glob("small-*"))
 
 
-def test_a_public_key_asks_for_its_signature(small_multiclass, table, tmp_path, capsys):
+def test_a_public_key_asks_for_its_signature(
+    small_multiclass: Small, table: Path, tmp_path: Path, capsys: Capture
+) -> None:
     registry, key, public = Registry(tmp_path / "registry"), tmp_path / "key.pem", tmp_path / "key.pub"
     make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
     subprocess.run(make, check=True, capture_output=True)
@@ -66,20 +73,14 @@ def test_a_public_key_asks_for_its_signature(small_multiclass, table, tmp_path, 
     assert status == 0, err
 
 
-def test_a_worker_verifies_the_signature_itself(small_multiclass, registry, tmp_path):
-    public = tmp_path / "none.pub"
-    model = Model(registry=registry, name="small", alias="1", public_key=public)
-    work = Work(model=model, bundle=small_multiclass.folder, output=tmp_path / "out", kept={}, quarantine=False)
-    with pytest.raises(SettingsError, match="The public key is a PEM file"):
-        Worker(work)
-
-
-def answers_of(small, table):
+def answers_of(small: Small, table: pl.DataFrame) -> dict[str, np.ndarray]:
     predictor = Predictor(small.folder, threads=1)
     return predictor.predict(from_table(table, predictor.columns))
 
 
-def test_many_files_of_many_formats_in_one_run(small_multiclass, registry, tmp_path, capsys):
+def test_many_files_of_many_formats_in_one_run(
+    small_multiclass: Small, registry: str, tmp_path: Path, capsys: Capture
+) -> None:
     given = tmp_path / "in"
     given.mkdir()
     rows = {"a.csv": 130, "b.parquet": 100, "c.jsonl": 170}
@@ -114,8 +115,8 @@ def test_many_files_of_many_formats_in_one_run(small_multiclass, registry, tmp_p
 
 
 def test_bad_rows_stop_the_run_and_the_same_folder_goes_on_with_quarantine(
-    small_multiclass, registry, tmp_path, capsys
-):
+    small_multiclass: Small, registry: str, tmp_path: Path, capsys: Capture
+) -> None:
     bad = small_multiclass.table.with_columns(
         open=pl.when(pl.arange(400) == 250).then(None).otherwise("open"), size=pl.col("size").cast(pl.String)
     )
@@ -135,8 +136,8 @@ def test_bad_rows_stop_the_run_and_the_same_folder_goes_on_with_quarantine(
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_stopped_and_killed_runs_are_resumed_to_what_an_undisturbed_one_gives(
-    small_multiclass, registry, tmp_path, ending
-):
+    small_multiclass: Any, registry: Any, tmp_path: Path, ending: Any
+) -> None:
     path = store(pl.concat([small_multiclass.table] * 250), tmp_path / f"table.{ending}")
     out = tmp_path / "out"
     words = ["predict", "--registry", registry, "--model", "small", "--workers", "2", "--rows-per-part", "1000"]
@@ -187,7 +188,15 @@ def children(parent: int) -> list[int]:
         (lambda path: ("--input", path, store(pl.read_parquet(path), path.with_name("b.parquet"))), "were 1 .* are 2"),
     ],
 )
-def test_a_resumed_run_must_be_the_same(registry, table, tmp_path, capsys, begun, change, text):
+def test_a_resumed_run_must_be_the_same(
+    registry: str,
+    table: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    begun: Callable[..., Any],
+    change: Callable[..., Any],
+    text: str,
+) -> None:
     os.utime(table, (10, 10))
     words = begun(table, tmp_path / "out")
     more = change(table)
@@ -196,10 +205,10 @@ def test_a_resumed_run_must_be_the_same(registry, table, tmp_path, capsys, begun
 
 
 @pytest.fixture
-def begun(registry, capsys):
+def begun(registry: str, capsys: Capture) -> Callable[..., Any]:
     """Begin a run that fails at its first rows."""
 
-    def begin(path, out):
+    def begin(path: Path, out: Path) -> tuple[Path | str, ...]:
         os.utime(path, (10, 10))
         from tidemill.bulk import inputs
         from tidemill.bulk.folder import Folder
@@ -214,7 +223,9 @@ def begun(registry, capsys):
     return begin
 
 
-def test_columns_that_are_not_there_are_named_before_any_work(small_multiclass, registry, tmp_path, capsys):
+def test_columns_that_are_not_there_are_named_before_any_work(
+    small_multiclass: Small, registry: str, tmp_path: Path, capsys: Capture
+) -> None:
     wrong = store(small_multiclass.table.rename({"city": "City", "open": "shut"}), tmp_path / "wrong.csv")
     status, _, err = predict(capsys, registry, "--input", wrong, "--output", tmp_path / "out")
     assert status == 1 and "SchemaError: A file must have every column" in err
@@ -233,7 +244,7 @@ def test_columns_that_are_not_there_are_named_before_any_work(small_multiclass, 
     assert not (tmp_path / "out").exists()
 
 
-def test_inputs_that_are_no_tables_are_named(registry, table, tmp_path, capsys):
+def test_inputs_that_are_no_tables_are_named(registry: str, table: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "lies.parquet").write_text("not Parquet")
     (tmp_path / "delta" / "_delta_log").mkdir(parents=True)
@@ -256,7 +267,7 @@ def test_inputs_that_are_no_tables_are_named(registry, table, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_folders_of_others_are_left_alone(registry, table, tmp_path, capsys):
+def test_folders_of_others_are_left_alone(registry: str, table: Path, tmp_path: Path, capsys: Capture) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").touch()
@@ -275,7 +286,9 @@ def test_folders_of_others_are_left_alone(registry, table, tmp_path, capsys):
     assert status == 1 and "_run.json is no JSON" in err
 
 
-def test_two_runs_never_work_in_one_folder(registry, table, tmp_path, capsys, begun):
+def test_two_runs_never_work_in_one_folder(
+    registry: str, table: Path, tmp_path: Path, capsys: Capture, begun: Callable[..., Any]
+) -> None:
     import fcntl
 
     words = begun(table, tmp_path / "out")

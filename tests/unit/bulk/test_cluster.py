@@ -7,6 +7,7 @@ import re
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ import pytest
 from bulk_files import store
 
 import own_ray
+from small_bundle import Small
 from tidemill.bulk import cluster, inputs, reading
 from tidemill.bulk.folder import Folder
 from tidemill.bulk.run import Job, _chunks, run
@@ -47,7 +49,7 @@ print(json.dumps({"refused": refused, "done": done, "parts": parts(), "summary":
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_parts_and_resumes_them(small_multiclass, registry, tmp_path):
+def test_a_cluster_gives_the_same_parts_and_resumes_them(small_multiclass: Any, registry: Any, tmp_path: Path) -> None:
     table = small_multiclass.table.with_columns(open=pl.when(pl.arange(400) == 250).then(None).otherwise("open"))
     out = tmp_path / "out"
     ran = own_ray.run(SCRIPT, registry, store(table, tmp_path / "table.parquet"), out)
@@ -67,7 +69,9 @@ def test_a_cluster_gives_the_same_parts_and_resumes_them(small_multiclass, regis
         np.testing.assert_array_equal(found[f"probability_{name}"].to_numpy(), expected)
 
 
-def test_an_actor_keeps_no_copy_of_what_it_has_loaded(small_multiclass, tmp_path, monkeypatch):
+def test_an_actor_keeps_no_copy_of_what_it_has_loaded(
+    small_multiclass: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     version = registry.add("small", small_multiclass.folder)
     (tmp_path / "temporary").mkdir()
@@ -89,7 +93,9 @@ def test_an_actor_keeps_no_copy_of_what_it_has_loaded(small_multiclass, tmp_path
     assert pickle.loads(actor({"chunk": pickle.dumps(chunk)})["done"]).answered == 400
 
 
-def test_files_that_only_one_process_can_read_are_refused(small_multiclass, registry, tmp_path):
+def test_files_that_only_one_process_can_read_are_refused(
+    small_multiclass: Small, registry: str, tmp_path: Path
+) -> None:
     path = store(small_multiclass.table, tmp_path / "table.csv")
     job = Job(inputs=(str(path),), output=tmp_path / "out")
     with pytest.raises(SourceError, match=r"scores Parquet and Arrow files.*table\.csv\. Remedy: leave --ray out"):
@@ -117,7 +123,7 @@ for address in ("lcoal", "auto"):
 
 
 @pytest.mark.slow
-def test_an_address_of_no_cluster_is_named(small_multiclass, registry, tmp_path):
+def test_an_address_of_no_cluster_is_named(small_multiclass: Any, registry: Any, tmp_path: Path) -> None:
     path = store(small_multiclass.table, tmp_path / "table.parquet")
     ran = own_ray.run(UNKNOWN, registry, path, tmp_path / "out", RAY_TMPDIR=str(tmp_path))
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
@@ -126,11 +132,13 @@ def test_an_address_of_no_cluster_is_named(small_multiclass, registry, tmp_path)
     assert re.match(r"--ray names.*auto: ConnectionError: Could not find any running Ray.*leave --ray out", nowhere)
 
 
-def test_without_ray_data_the_extra_is_named(small_multiclass, tmp_path, monkeypatch):
+def test_without_ray_data_the_extra_is_named(
+    small_multiclass: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = inputs.look(str(store(small_multiclass.table, tmp_path / "table.parquet")), 0)
     importing = builtins.__import__
 
-    def refuse(name, *rest, **more):
+    def refuse(name: str, *rest: Any, **more: Any) -> None:
         if name == "ray.data":
             raise ImportError("No module named 'pyarrow'")
         return importing(name, *rest, **more)

@@ -2,16 +2,18 @@
 
 import io
 
+import pytest
+
 from tidemill.bulk import progress
 from tidemill.bulk.progress import Progress
 
 
 class Terminal(io.StringIO):
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
-def test_lines_say_rows_rate_and_what_is_left(monkeypatch):
+def test_lines_say_rows_rate_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock, 150.0))
     stream = io.StringIO()
@@ -28,7 +30,7 @@ def test_lines_say_rows_rate_and_what_is_left(monkeypatch):
     assert progress._duration(61) == "1 min 01 s"
 
 
-def test_nothing_is_said_between_two_lines():
+def test_nothing_is_said_between_two_lines() -> None:
     stream = io.StringIO()
     shown = Progress(None, exact=True, stream=stream)
     for _ in range(100):
@@ -36,7 +38,7 @@ def test_nothing_is_said_between_two_lines():
     assert stream.getvalue() == ""
 
 
-def test_on_a_terminal_one_line_changes_and_goes(monkeypatch):
+def test_on_a_terminal_one_line_changes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock, 101.0))
     stream = Terminal()

@@ -2,13 +2,17 @@
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from bulk_files import store, with_others
 
+from small_bundle import Small
 from tidemill import cli
 from tidemill.bulk import recording
 from tidemill.bundle.registry.registry import Alias, Mode, Registry
@@ -22,7 +26,7 @@ from tidemill.steward.labels import take_files
 
 
 @pytest.fixture(scope="module")
-def keyed(small_multiclass, tmp_path_factory):
+def keyed(small_multiclass: Small, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """A registry whose model has a column of keys, one of moments, and ones that the model does not see."""
     place = tmp_path_factory.mktemp("keyed")
     registry = Registry(place / "registry")
@@ -33,7 +37,7 @@ def keyed(small_multiclass, tmp_path_factory):
 
 
 @pytest.fixture
-def table(small_multiclass):
+def table(small_multiclass: Small) -> pl.DataFrame:
     return small_multiclass.table.with_columns(
         id=pl.arange(2**60, 2**60 + 400, eager=True),
         sex=pl.Series(["f", "m"] * 200),
@@ -43,8 +47,8 @@ def table(small_multiclass):
 
 
 @pytest.fixture
-def predict(keyed, tmp_path, capsys):
-    def run(*words, output="out"):
+def predict(keyed: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    def run(*words: Any, output: str = "out") -> tuple[int | str, ...]:
         words = ["--record", "--ledger", str(tmp_path / "ledger"), "--output", str(tmp_path / output), *map(str, words)]
         words = ["--registry", keyed.path, "--model", "small", "--workers", "2", "--rows-per-part", "150", *words]
         status = cli.main(["predict", *words])
@@ -54,12 +58,14 @@ def predict(keyed, tmp_path, capsys):
     return run
 
 
-def answers(tmp_path):
+def answers(tmp_path: Path) -> pl.DataFrame:
     return tables.answers(LedgerSettings(path=str(tmp_path / "ledger")), "small").sort("key").collect()
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
-def test_a_nightly_batch_is_in_the_ledger_once_and_gets_labels_by_key(predict, table, tmp_path, keyed, ending):
+def test_a_nightly_batch_is_in_the_ledger_once_and_gets_labels_by_key(
+    predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path, keyed: Registry, ending: str
+) -> None:
     stored = table if ending == "parquet" else table.with_columns(when=pl.lit("04.05.2013"))
     file = store(stored, tmp_path / f"night.{ending}")
     status, said, err = predict("--input", file)
@@ -89,7 +95,7 @@ def test_a_nightly_batch_is_in_the_ledger_once_and_gets_labels_by_key(predict, t
 
 
 @pytest.mark.slow
-def test_neither_a_resumed_run_nor_a_repeated_one_records_twice(predict, table, tmp_path):
+def test_neither_a_resumed_run_nor_a_repeated_one_records_twice(predict: Any, table: Any, tmp_path: Path) -> None:
     file = store(table, tmp_path / "night.parquet")
     assert predict("--input", file)[0] == 0
     before = answers(tmp_path)
@@ -114,7 +120,13 @@ def test_neither_a_resumed_run_nor_a_repeated_one_records_twice(predict, table, 
     assert answers(tmp_path).height == 1200
 
 
-def test_a_run_that_is_resumed_without_recording_is_another_run(predict, table, tmp_path, keyed, capsys):
+def test_a_run_that_is_resumed_without_recording_is_another_run(
+    predict: Callable[..., Any],
+    table: pl.DataFrame,
+    tmp_path: Path,
+    keyed: Registry,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     file = store(table, tmp_path / "night.parquet")
     assert predict("--input", file)[0] == 0
     words = ["--registry", keyed.path, "--model", "small", "--rows-per-part", "150", "--output", str(tmp_path / "out")]
@@ -125,7 +137,9 @@ def test_a_run_that_is_resumed_without_recording_is_another_run(predict, table, 
     assert "--ledger says where --record writes" in capsys.readouterr().err
 
 
-def test_rows_that_cannot_be_read_are_not_recorded(predict, table, tmp_path):
+def test_rows_that_cannot_be_read_are_not_recorded(
+    predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path
+) -> None:
     bad = table.with_columns(open=pl.when(pl.arange(400) == 250).then(None).otherwise("open"))
     file = store(bad, tmp_path / "night.parquet")
     assert predict("--input", file, "--workers", "1")[0] == 1
@@ -138,7 +152,9 @@ def test_rows_that_cannot_be_read_are_not_recorded(predict, table, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noted", ["here", "in the tables"])
-def test_what_a_server_covers_is_covered_for_bulk_too(predict, table, tmp_path, keyed, noted):
+def test_what_a_server_covers_is_covered_for_bulk_too(
+    predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path, keyed: Registry, noted: str
+) -> None:
     settings = LedgerSettings(
         path=str(tmp_path / "ledger"), columns={"city": Masking.MASK, "id": Masking.HASH}, ignored=Masking.MASK
     )
@@ -158,7 +174,9 @@ def test_what_a_server_covers_is_covered_for_bulk_too(predict, table, tmp_path, 
     assert tables.masked(settings, "small") == {"city": "mask", "id": "hash"}
 
 
-def test_the_challengers_answers_are_a_canarys(predict, table, tmp_path, keyed):
+def test_the_challengers_answers_are_a_canarys(
+    predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path, keyed: Registry
+) -> None:
     keyed.promote("small", "2", Alias.CHALLENGER, by="me", reason="to see")
     keyed.set_rollout("small", Mode.CANARY, 0.1, by="me", reason="to see")
     assert predict("--input", store(table, tmp_path / "night.parquet"), "--alias", "challenger")[0] == 0
@@ -169,7 +187,9 @@ def test_the_challengers_answers_are_a_canarys(predict, table, tmp_path, keyed):
     ("place", "says"),
     [("ledger", "A bulk run that records can write the ledger"), ("ledger/small/answers", "tables can be read")],
 )
-def test_a_ledger_that_cannot_be_written_stops_the_run(predict, table, tmp_path, place, says):
+def test_a_ledger_that_cannot_be_written_stops_the_run(
+    predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path, place: str, says: str
+) -> None:
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).write_text("a file")
     status, _, err = predict("--input", store(table, tmp_path / "night.parquet"))
@@ -179,7 +199,9 @@ def test_a_ledger_that_cannot_be_written_stops_the_run(predict, table, tmp_path,
     assert answers(tmp_path).height == 400
 
 
-def test_tables_that_cannot_be_written_while_it_records(keyed, table, tmp_path, monkeypatch):
+def test_tables_that_cannot_be_written_while_it_records(
+    keyed: Registry, table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     described = keyed.describe("small", "1")
     prepared = recording.prepare(str(tmp_path), described, keyed.desired("small"), [{"path": "a"}], 10)
     recorder = recording.Recorder(prepared)
@@ -192,7 +214,9 @@ def test_tables_that_cannot_be_written_while_it_records(keyed, table, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_steward_watches_what_was_scored_in_bulk_and_labelled_by_key(predict, table, tmp_path, keyed, capsys):
+def test_a_steward_watches_what_was_scored_in_bulk_and_labelled_by_key(
+    predict: Any, table: Any, tmp_path: Path, keyed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     begin = datetime(2013, 5, 4, tzinfo=UTC)
     moments = [begin + timedelta(minutes=3 * row) for row in range(400)]
     assert predict("--input", store(table.with_columns(when=pl.Series(moments)), tmp_path / "night.parquet"))[0] == 0

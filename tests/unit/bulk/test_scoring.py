@@ -1,10 +1,14 @@
 """Whatever the format, a row's answers are those of the predictor, bit for bit."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 from bulk_files import FORMATS, store
 
+from small_bundle import Small
 from tidemill.bulk import inputs, reading, scoring, unseen
 from tidemill.bulk.scoring import Scorer
 from tidemill.bundle.predictor import Predictor
@@ -16,7 +20,9 @@ from tidemill.settings import Kind
 REASON = "quarantined_because"
 
 
-def scored(predictor, path, rows, keep=()):
+def scored(
+    predictor: Predictor, path: Path, rows: int, keep: list[str] | tuple[Any, ...] = ()
+) -> tuple[int | pl.DataFrame, ...] | None:
     file = inputs.look(str(path), 0)
     settled = reading.settle([file], predictor.manifest.schema, keep, ["file", "row"])
     columns = [*(column.name for column in predictor.columns), *keep]
@@ -28,7 +34,7 @@ def scored(predictor, path, rows, keep=()):
 
 
 @pytest.fixture(scope="session")
-def expected(small):
+def expected(small: Small) -> tuple[Any, ...]:
     """By name of the part's column; of the whole table at once."""
     predictor = Predictor(small.folder, threads=1)
     answers = predictor.predict(from_table(small.table, predictor.columns))
@@ -39,7 +45,9 @@ def expected(small):
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_every_format_gives_the_predictors_own_answers(small, expected, tmp_path, ending):
+def test_every_format_gives_the_predictors_own_answers(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path, ending: str
+) -> None:
     predictor, answers = expected
     found, quarantined, parts = scored(predictor, store(small.table, tmp_path / f"table.{ending}"), 150)
     assert parts == 3 and not quarantined.height
@@ -50,13 +58,15 @@ def test_every_format_gives_the_predictors_own_answers(small, expected, tmp_path
         np.testing.assert_array_equal(found[name].to_numpy(), values)
 
 
-def test_a_single_row_behind_full_runs_is_not_run_alone(small, expected, tmp_path, monkeypatch):
+def test_a_single_row_behind_full_runs_is_not_run_alone(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Matrix products of one row are computed in another order, in networks wide enough to show it."""
     monkeypatch.setattr("tidemill.bundle.predictor.ROWS_AT_ONCE", 399)
     predictor, answers = expected
     sizes, answering = [], predictor.predict
 
-    def predict(raw):
+    def predict(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         sizes.append(len(raw["size"]))
         return answering(raw)
 
@@ -68,7 +78,9 @@ def test_a_single_row_behind_full_runs_is_not_run_alone(small, expected, tmp_pat
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "arrows", "csv", "jsonl"])
-def test_a_file_without_rows_gives_a_part_without_rows(small, expected, tmp_path, ending):
+def test_a_file_without_rows_gives_a_part_without_rows(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path, ending: str
+) -> None:
     predictor, answers = expected
     path = tmp_path / f"none.{ending}"
     store(small.table.clear(), path)
@@ -80,7 +92,9 @@ def test_a_file_without_rows_gives_a_part_without_rows(small, expected, tmp_path
     assert found.schema == full.schema and list(answers) == full.columns[2:]
 
 
-def test_kept_columns_come_along_even_past_rows_that_do_not(small, expected, tmp_path):
+def test_kept_columns_come_along_even_past_rows_that_do_not(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
     predictor, _ = expected
     table = small.table.head(5).with_columns(
         pl.Series("size", ["1", "x", "3", "4", "5"]),
@@ -96,7 +110,9 @@ def test_kept_columns_come_along_even_past_rows_that_do_not(small, expected, tmp
     assert quarantined["size"].to_list() == ["x", "3"]
 
 
-def test_lines_that_are_no_json_are_set_aside_and_the_others_keep_their_numbers(small, expected, tmp_path):
+def test_lines_that_are_no_json_are_set_aside_and_the_others_keep_their_numbers(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
     predictor, answers = expected
     lines = small.table.head(6).write_ndjson().encode().splitlines()
     lines[1], lines[4] = b'{"size": ', b"[1, 2]"
@@ -108,7 +124,7 @@ def test_lines_that_are_no_json_are_set_aside_and_the_others_keep_their_numbers(
     assert "not JSON" in quarantined[REASON][0] and "not a JSON object: '[1, 2]'" in quarantined[REASON][1]
 
 
-def test_a_line_with_several_records_is_set_aside(small, expected, tmp_path):
+def test_a_line_with_several_records_is_set_aside(small: Small, expected: tuple[Any, ...], tmp_path: Path) -> None:
     lines = small.table.head(3).write_ndjson().splitlines()
     path = tmp_path / "table.jsonl"
     path.write_text(lines[0] + "\n" + lines[1] + lines[2] + "\n")
@@ -116,7 +132,9 @@ def test_a_line_with_several_records_is_set_aside(small, expected, tmp_path):
     assert quarantined["row"].to_list() == [1] and "Extra data" in quarantined[REASON][0]
 
 
-def test_keys_that_later_lines_leave_out_are_missing_values(small, expected, tmp_path):
+def test_keys_that_later_lines_leave_out_are_missing_values(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
     predictor, _ = expected
     path = tmp_path / "table.jsonl"
     path.write_text(small.table.head(2).write_ndjson() + '{"open": false}\n{"open": true}\n{}\n')
@@ -135,7 +153,9 @@ def test_keys_that_later_lines_leave_out_are_missing_values(small, expected, tmp
         ["2013-06-30", None],
     ],
 )
-def test_timestamps_as_text_are_read_where_training_saw_timestamps(small, expected, tmp_path, texts):
+def test_timestamps_as_text_are_read_where_training_saw_timestamps(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path, texts: list[str | None] | list[str]
+) -> None:
     predictor, _ = expected
     table = small.table.head(2).with_columns(at=pl.Series(texts, dtype=pl.String))
     found, quarantined, _ = scored(predictor, store(table, tmp_path / "table.csv"), 10)
@@ -150,13 +170,17 @@ def test_timestamps_as_text_are_read_where_training_saw_timestamps(small, expect
     assert quarantined.height == 0 and found.drop("file").equals(same.drop("file"))
 
 
-def test_a_moment_in_another_notation_than_the_first_rows_is_set_aside(small, expected, tmp_path):
+def test_a_moment_in_another_notation_than_the_first_rows_is_set_aside(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
     table = small.table.head(3).with_columns(at=pl.Series(["2013-06-30", "2013-07-01", "1.7.2013"]))
     _, quarantined, _ = scored(expected[0], store(table, tmp_path / "table.csv"), 10)
     assert quarantined[REASON].to_list() == ["at: '1.7.2013' cannot be read as timestamp"]
 
 
-def test_what_breaks_in_the_middle_names_file_and_row(small, expected, tmp_path, monkeypatch):
+def test_what_breaks_in_the_middle_names_file_and_row(
+    small: Small, expected: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = store(small.table, tmp_path / "table.csv")
     path.write_text(path.read_text() + "1,2,3,4,5,6,7,8,9,10,11,12\n")
     with pytest.raises(
@@ -175,13 +199,13 @@ def test_what_breaks_in_the_middle_names_file_and_row(small, expected, tmp_path,
         scored(expected[0], nested, 4)
 
 
-def test_the_key_is_kept_by_default_if_every_file_has_it(small, tmp_path):
+def test_the_key_is_kept_by_default_if_every_file_has_it(small: Small, tmp_path: Path) -> None:
     key = Column(name="id", kind=Kind.CATEGORICAL, role=Role.KEY)
     schema = Schema(columns=(key, *small.schema.columns))
     with_id = small.table.with_columns(id=pl.arange(400))
     paths = [store(with_id, tmp_path / "a.parquet"), store(with_id.cast({"id": pl.String}), tmp_path / "b.csv")]
 
-    def kept(paths, keep=None):
+    def kept(paths: list[Path], keep: list[Any] | None = None) -> dict[str, Any]:
         looked = (inputs.look(str(path), number) for number, path in enumerate(paths))
         settled = reading.settle(looked, schema, keep, ["label"])
         assert [file.head.height for file in settled.files] == [0] * len(paths)
@@ -192,7 +216,7 @@ def test_the_key_is_kept_by_default_if_every_file_has_it(small, tmp_path):
     assert kept([store(with_id, tmp_path / "d.jsonl")]) == {"id": pl.String}
 
 
-def test_what_training_never_saw_is_counted_and_told_once_it_is_most_of_a_column(small, tmp_path):
+def test_what_training_never_saw_is_counted_and_told_once_it_is_most_of_a_column(small: Small, tmp_path: Path) -> None:
     predictor = Predictor(small.folder, threads=1)
     table = small.table.with_columns(city=pl.when(pl.col("city") != "").then(pl.lit("Stadt ") + pl.col("city")))
     found = {}
@@ -211,7 +235,7 @@ def test_what_training_never_saw_is_counted_and_told_once_it_is_most_of_a_column
     assert "The model knows 3: 'New York', 'Zürich', '東京'." in warning or "The model knows 3: " in warning
 
 
-def test_a_small_file_of_one_long_text_a_thousand_times_is_refused(small, tmp_path):
+def test_a_small_file_of_one_long_text_a_thousand_times_is_refused(small: Small, tmp_path: Path) -> None:
     predictor = Predictor(small.folder)
     long = pl.concat([small.table.head(1)] * 4000).with_columns(city=pl.lit("a" * 2**19))
     path = tmp_path / "long.parquet"

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,14 +25,14 @@ SAMPLE = {
 }
 
 
-def made():
+def made() -> Golden:
     raw = golden.rows(SAMPLE, COLUMNS)
     rows = len(raw["n"])
     probabilities = np.random.default_rng(0).dirichlet([1, 1], rows).astype(np.float32)
     return Golden(raw=raw, answers={"probabilities": probabilities, "label": np.array(["ä"] * rows, object)}, real=2)
 
 
-def test_each_column_in_turn_is_hostile_and_the_last_row_all_missing():
+def test_each_column_in_turn_is_hostile_and_the_last_row_all_missing() -> None:
     raw = golden.rows(SAMPLE, COLUMNS)
     assert {len(values) for values in raw.values()} == {2 + 10 + 6 + 3 + 5 + 1}
     assert np.isposinf(raw["n"]).sum() == 1 and np.isneginf(raw["n"]).sum() == 1
@@ -42,7 +43,7 @@ def test_each_column_in_turn_is_hostile_and_the_last_row_all_missing():
     assert np.isnan(raw["n"][-1]) and raw["c"][-1] == "" and raw["t"][-1] == MISSING_TIMESTAMP
 
 
-def test_what_is_written_is_read_back_exactly_and_is_standard_json(tmp_path):
+def test_what_is_written_is_read_back_exactly_and_is_standard_json(tmp_path: Path) -> None:
     before = made()
     golden.write(before, tmp_path / "golden.json")
     json.loads((tmp_path / "golden.json").read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
@@ -54,14 +55,14 @@ def test_what_is_written_is_read_back_exactly_and_is_standard_json(tmp_path):
         np.testing.assert_array_equal(found, values)
 
 
-def test_replay_passes_the_same_and_near_answers():
+def test_replay_passes_the_same_and_near_answers() -> None:
     expected = made()
     golden.replay(lambda raw: expected.answers, expected)
     near = expected.answers["probabilities"] + np.float32(2e-6)
     golden.replay(lambda raw: {**expected.answers, "probabilities": near}, expected)
 
 
-def test_replay_names_the_row_that_differs():
+def test_replay_names_the_row_that_differs() -> None:
     expected = made()
     other = expected.answers["label"].copy()
     other[4] = "ü"
@@ -69,7 +70,7 @@ def test_replay_names_the_row_that_differs():
         golden.replay(lambda raw: {**expected.answers, "label": other}, expected)
 
 
-def test_answers_of_another_shape_or_nan_differ():
+def test_answers_of_another_shape_or_nan_differ() -> None:
     expected = np.ones((3, 2), np.float32)
     assert not golden.same(np.ones((3, 3), np.float32), expected).any()
     assert not golden.same(np.full((3, 2), np.nan, np.float32), expected).any()
@@ -79,7 +80,7 @@ def test_answers_of_another_shape_or_nan_differ():
     "content",
     [None, "", "{}", '{"format": 2}', "[]", '{"format":1,"real":0,"rows":{"x":[1]},"answers":{}}', b"\xff\xfe"],
 )
-def test_a_damaged_file_is_refused(tmp_path, content):
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | str | None) -> None:
     path = tmp_path / "golden.json"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -88,7 +89,7 @@ def test_a_damaged_file_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_golden_rows_are_bounded_and_every_column_meets_every_hostile_value(seed):
+def test_golden_rows_are_bounded_and_every_column_meets_every_hostile_value(seed: int) -> None:
     random = np.random.default_rng(seed)
     allowed = random.permutation(list(Kind))[: random.integers(1, len(Kind) + 1)]
     kinds = [Kind(kind) for kind in random.choice(allowed, random.integers(1, 400 if seed % 2 else 40))]
@@ -107,14 +108,14 @@ def test_golden_rows_are_bounded_and_every_column_meets_every_hostile_value(seed
 
 
 @pytest.mark.parametrize(("width", "most"), [(800, 250), (5_000, 40), (30_000, 10)])
-def test_golden_rows_of_wide_tables_do_not_grow_with_the_columns(width, most):
+def test_golden_rows_of_wide_tables_do_not_grow_with_the_columns(width: int, most: int) -> None:
     columns = [Column(name=str(place), kind=[Kind.NUMERIC, Kind.CATEGORICAL][place % 2]) for place in range(width)]
     one = {Kind.NUMERIC: np.array([1.5]), Kind.CATEGORICAL: np.array(["a"], object)}
     raw = golden.rows({column.name: one[column.kind] for column in columns}, columns)
     assert {len(values) for values in raw.values()} == {1 + most + 1}
 
 
-def test_neighbours_in_a_row_do_not_have_the_same_oddity():
+def test_neighbours_in_a_row_do_not_have_the_same_oddity() -> None:
     columns = [Column(name=str(place), kind=Kind.NUMERIC) for place in range(2_000)]
     raw = golden.rows({column.name: np.array([1.5]) for column in columns}, columns)
     for row in range(1, len(raw["0"]) - 1):

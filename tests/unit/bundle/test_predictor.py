@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from small_bundle import Small
 from tidemill.bundle import checksums, golden
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.runtime import Runtime
@@ -15,18 +17,18 @@ from tidemill.errors import BundleError, SettingsError
 
 
 @pytest.fixture
-def copy(small_multiclass, tmp_path):
+def copy(small_multiclass: Small, tmp_path: Path) -> Path:
     return shutil.copytree(small_multiclass.folder, tmp_path / "copy")
 
 
-def changed(folder, name, content):
+def changed(folder: Path, name: str, content: bytes) -> Path:
     """A bundle whose checksums are right although its content is not."""
     (folder / name).write_bytes(content)
     checksums.write(folder)
     return folder
 
 
-def test_checksums_name_all_files_of_the_folder_and_no_others(copy):
+def test_checksums_name_all_files_of_the_folder_and_no_others(copy: Path) -> None:
     listed = copy / checksums.NAME
     was = listed.read_text()
     (copy / "more.bin").write_bytes(b"")
@@ -46,7 +48,7 @@ def test_checksums_name_all_files_of_the_folder_and_no_others(copy):
         Predictor(copy)
 
 
-def test_answers_are_plain_onnxruntimes_bit_for_bit(small):
+def test_answers_are_plain_onnxruntimes_bit_for_bit(small: Small) -> None:
     predictor = Predictor(small.folder, threads=1)
     raw = from_table(small.table, predictor.columns)
     answers = predictor.predict(raw)
@@ -56,7 +58,7 @@ def test_answers_are_plain_onnxruntimes_bit_for_bit(small):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_answers_by_name_and_type(small):
+def test_answers_by_name_and_type(small: Small) -> None:
     predictor = Predictor(small.folder)
     answers = predictor.predict(from_rows([{"open": True, "city": "nowhere"}], predictor.columns))
     if small.target.classes:
@@ -69,12 +71,12 @@ def test_answers_by_name_and_type(small):
         assert answers["lower"] < answers["value"] < answers["upper"]
 
 
-def test_no_rows_give_no_answers_and_never_reach_onnxruntime(small, monkeypatch):
+def test_no_rows_give_no_answers_and_never_reach_onnxruntime(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor, given = Predictor(small.folder), []
     one = predictor.predict(from_rows([{"open": True, "city": "nowhere"}], predictor.columns))
     session = predictor._runtime._session
 
-    def run(outputs, inputs):
+    def run(outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         given.extend(map(len, inputs.values()))
         return session.run(outputs, inputs)
 
@@ -84,7 +86,7 @@ def test_no_rows_give_no_answers_and_never_reach_onnxruntime(small, monkeypatch)
     assert {n: (v.dtype, v.shape[1:]) for n, v in none.items()} == {n: (v.dtype, v.shape[1:]) for n, v in one.items()}
 
 
-def test_a_flipped_bit_is_found(copy):
+def test_a_flipped_bit_is_found(copy: Path) -> None:
     content = bytearray((copy / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (copy / "model.onnx").write_bytes(bytes(content))
@@ -92,31 +94,31 @@ def test_a_flipped_bit_is_found(copy):
         Predictor(copy)
 
 
-def test_a_profile_that_is_no_json_is_refused(copy):
+def test_a_profile_that_is_no_json_is_refused(copy: Path) -> None:
     with pytest.raises(BundleError, match=r"profile\.json is JSON"):
         Predictor(changed(copy, "profile.json", b"{"))
 
 
-def test_what_is_no_graph_is_refused(copy):
+def test_what_is_no_graph_is_refused(copy: Path) -> None:
     with pytest.raises(BundleError, match="can be opened by ONNX Runtime"):
         Predictor(changed(copy, "model.onnx", b"not a graph"))
 
 
-def test_a_graph_of_custom_operators_is_refused(copy):
+def test_a_graph_of_custom_operators_is_refused(copy: Path) -> None:
     model = onnx.load(copy / "model.onnx")
     model.graph.node[0].domain = "com.example"
     with pytest.raises(BundleError, match="standard ONNX operators only"):
         Predictor(changed(copy, "model.onnx", model.SerializeToString()))
 
 
-def test_a_graph_of_other_columns_is_refused(copy):
+def test_a_graph_of_other_columns_is_refused(copy: Path) -> None:
     model = onnx.load(copy / "model.onnx")
     model.graph.input.add().CopyFrom(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, ["batch"]))
     with pytest.raises(BundleError, match=r"describes the inputs and outputs of its graph.*more"):
         Predictor(changed(copy, "model.onnx", model.SerializeToString()))
 
 
-def test_a_graph_that_answers_otherwise_is_refused(copy):
+def test_a_graph_that_answers_otherwise_is_refused(copy: Path) -> None:
     model = onnx.load(copy / "model.onnx")
     tensors = [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
     bias = next(tensor for tensor in tensors if tensor.dims == [3] and tensor.data_type == 1)
@@ -126,21 +128,21 @@ def test_a_graph_that_answers_otherwise_is_refused(copy):
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tpu"])
-def test_a_provider_that_is_not_there_is_not_replaced(small_multiclass, provider):
+def test_a_provider_that_is_not_there_is_not_replaced(small_multiclass: Small, provider: str) -> None:
     if provider == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("there is one")
     with pytest.raises(SettingsError, match=f"must be the one in use.*'{provider}'.*CPUExecutionProvider"):
         Predictor(small_multiclass.folder, provider=provider)
 
 
-def test_a_silent_fall_back_is_refused(copy, monkeypatch):
+def test_a_silent_fall_back_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(copy)
     monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda self: ["OtherExecutionProvider"])
     with pytest.raises(SettingsError, match="fell back to OtherExecutionProvider"):
         Runtime((copy / "model.onnx").read_bytes(), predictor.manifest.interface)
 
 
-def test_golden_rows_hold_real_and_hostile_records(small):
+def test_golden_rows_hold_real_and_hostile_records(small: Small) -> None:
     predictor = Predictor(small.folder)
     rows = golden.read(small.folder / "golden.json", predictor.columns)
     assert rows.real == 32 and len(rows.raw["size"]) > 60

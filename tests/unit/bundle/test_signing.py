@@ -3,18 +3,22 @@ import json
 import shutil
 import subprocess
 import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from small_bundle import Small
 from tidemill.bundle import checksums, signing
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError, RegistryError, SettingsError
 
 
-def pair(folder, name="key", private=None):
+def pair(folder: Path, name: str = "key", private: Any = None) -> tuple[Path, ...]:
     """Paths of a private and a public key in PEM."""
     private = private or ec.generate_private_key(ec.SECP256R1())
     files = folder / f"{name}.pem", folder / f"{name}.pub"
@@ -28,28 +32,28 @@ def pair(folder, name="key", private=None):
     return files
 
 
-def sign(folder, private_key):
+def sign(folder: Path, private_key: Path) -> None:
     (folder / signing.NAME).write_bytes(signing.signature(folder, private_key))
 
 
-def verify(folder, public_key):
+def verify(folder: Path, public_key: Path) -> None:
     with signing.verified(folder, public_key):
         pass
 
 
 @pytest.fixture
-def keys(tmp_path):
+def keys(tmp_path: Path) -> tuple[Path, ...]:
     return pair(tmp_path)
 
 
 @pytest.fixture
-def signed(small_multiclass, tmp_path, keys):
+def signed(small_multiclass: Small, tmp_path: Path, keys: tuple[Path, ...]) -> Path:
     folder = shutil.copytree(small_multiclass.folder, tmp_path / "signed")
     sign(folder, keys[0])
     return folder
 
 
-def test_a_signed_bundle_is_loaded_and_its_checksums_hold(signed, keys):
+def test_a_signed_bundle_is_loaded_and_its_checksums_hold(signed: Path, keys: tuple[Path, ...]) -> None:
     verify(signed, keys[1])
     checksums.verify(signed)
     assert Predictor(signed, public_key=keys[1]).manifest.identity.model == "small"
@@ -57,7 +61,7 @@ def test_a_signed_bundle_is_loaded_and_its_checksums_hold(signed, keys):
     verify(signed, keys[1])
 
 
-def test_keys_that_openssl_makes_are_taken(signed, tmp_path):
+def test_keys_that_openssl_makes_are_taken(signed: Path, tmp_path: Path) -> None:
     private, public = tmp_path / "made.pem", tmp_path / "made.pub"
     make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)]
     subprocess.run(make, check=True, capture_output=True)
@@ -68,19 +72,19 @@ def test_keys_that_openssl_makes_are_taken(signed, tmp_path):
     verify(signed, public)
 
 
-def test_an_unsigned_bundle_is_refused(small_multiclass, keys):
+def test_an_unsigned_bundle_is_refused(small_multiclass: Small, keys: tuple[Path, ...]) -> None:
     with pytest.raises(BundleError, match=r"only signed bundles are loaded.*no model\.sig in .*registry sign"):
         Predictor(small_multiclass.folder, public_key=keys[1])
 
 
-def test_another_key_is_refused(signed, tmp_path):
+def test_another_key_is_refused(signed: Path, tmp_path: Path) -> None:
     other = pair(tmp_path, "other")
     with pytest.raises(BundleError, match=r"made with the private key that belongs.*other\.pub: Key mismatch"):
         verify(signed, other[1])
 
 
 @pytest.mark.parametrize("how", ["{}", "no JSON", b"\xff", "cut", "hint"])
-def test_a_forged_signature_is_refused(signed, keys, how):
+def test_a_forged_signature_is_refused(signed: Path, keys: tuple[Path, ...], how: bytes | str) -> None:
     path = signed / signing.NAME
     content = json.loads(path.read_text())
     if how == "cut":
@@ -94,28 +98,28 @@ def test_a_forged_signature_is_refused(signed, keys, how):
         verify(signed, keys[1])
 
 
-def _change(folder):
+def _change(folder: Path) -> None:
     (folder / "manifest.json").write_text("{}")
 
 
-def _add(folder):
+def _add(folder: Path) -> None:
     (folder / "more.py").write_text("import os")
 
 
-def _add_where_git_hides(folder):
+def _add_where_git_hides(folder: Path) -> None:
     (folder / ".gitignore").write_text("*")
 
 
-def _add_below(folder):
+def _add_below(folder: Path) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "more").write_text("1")
 
 
-def _remove(folder):
+def _remove(folder: Path) -> None:
     (folder / "report.html").unlink()
 
 
-def _link(folder):
+def _link(folder: Path) -> None:
     (folder / "link").symlink_to("/etc/passwd")
 
 
@@ -130,13 +134,15 @@ def _link(folder):
         (_link, "link.*symlink"),
     ],
 )
-def test_what_was_altered_is_refused_before_it_is_parsed(signed, keys, alter, text):
+def test_what_was_altered_is_refused_before_it_is_parsed(
+    signed: Path, keys: tuple[Path, ...], alter: Callable[..., Any], text: str
+) -> None:
     alter(signed)
     with pytest.raises(BundleError, match=rf"holds the files that were signed, and no others.*{text}"):
         Predictor(signed, public_key=keys[1])
 
 
-def test_checksums_that_were_made_to_fit_do_not_help(signed, keys):
+def test_checksums_that_were_made_to_fit_do_not_help(signed: Path, keys: tuple[Path, ...]) -> None:
     (signed / "profile.json").write_text('{"a": 1}')
     checksums.write(signed)
     Predictor(signed)
@@ -144,7 +150,7 @@ def test_checksums_that_were_made_to_fit_do_not_help(signed, keys):
         Predictor(signed, public_key=keys[1])
 
 
-def test_what_is_read_is_what_was_verified(signed, keys):
+def test_what_is_read_is_what_was_verified(signed: Path, keys: tuple[Path, ...]) -> None:
     with signing.verified(signed, keys[1]) as files:
         (signed / "model.onnx").write_bytes(b"exchanged after the check")
         checksums.verify(files)
@@ -152,7 +158,7 @@ def test_what_is_read_is_what_was_verified(signed, keys):
     assert not files.exists()
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, keys):
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, keys: tuple[Path, ...]) -> None:
     with (
         pytest.raises(BundleError, match=r"folder of files that can be read.*nowhere"),
         signing.verified(tmp_path / "nowhere", keys[1]),
@@ -160,14 +166,14 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, keys):
         pass
 
 
-def test_what_cannot_be_signed_is_named(signed, keys):
+def test_what_cannot_be_signed_is_named(signed: Path, keys: tuple[Path, ...]) -> None:
     _link(signed)
     with pytest.raises(BundleError, match=r"folder of plain files.*symlink"):
         sign(signed, keys[0])
 
 
 @pytest.mark.parametrize("kind", ["rsa", "missing", "text", "wrong half"])
-def test_keys_of_other_kinds_are_named(signed, tmp_path, keys, kind):
+def test_keys_of_other_kinds_are_named(signed: Path, tmp_path: Path, keys: tuple[Path, ...], kind: str) -> None:
     private, public = tmp_path / "bad.pem", tmp_path / "bad.pub"
     if kind == "rsa":
         private, public = pair(tmp_path, "bad", rsa.generate_private_key(65537, 2048))
@@ -181,10 +187,12 @@ def test_keys_of_other_kinds_are_named(signed, tmp_path, keys, kind):
         Predictor(signed, public_key=public)
 
 
-def test_without_the_package_nothing_passes(signed, keys, monkeypatch):
+def test_without_the_package_nothing_passes(
+    signed: Path, keys: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = builtins.__import__
 
-    def missing(name, *rest):
+    def missing(name: str, *rest: Any) -> None:
         if name.startswith("model_signing"):
             raise ImportError("No module named 'model_signing'")
         return real(name, *rest)
@@ -197,7 +205,9 @@ def test_without_the_package_nothing_passes(signed, keys, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["local", "memory"])
-def test_versions_of_a_registry_are_signed_in_their_place(small_multiclass, tmp_path, keys, where):
+def test_versions_of_a_registry_are_signed_in_their_place(
+    small_multiclass: Small, tmp_path: Path, keys: tuple[Path, ...], where: str
+) -> None:
     registry = Registry(tmp_path / "registry" if where == "local" else f"memory://{uuid.uuid4().hex}")
     registry.add("small", small_multiclass.folder)
     for _ in range(2):

@@ -3,6 +3,8 @@
 import io
 from datetime import UTC, datetime
 
+import pytest
+
 from tidemill.bulk import progress
 from tidemill.replay.live.progress import Progress
 
@@ -22,7 +24,7 @@ def test_it_says_how_far_it_is_and_how_long_it_will_take() -> None:
     assert shown.line(began + 4_000, LATEST, 250).endswith("about 3 h 20 min left")
 
 
-def test_a_line_now_and_then_or_one_that_changes(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_line_now_and_then_or_one_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     file, terminal = io.StringIO(), Terminal()
     for stream in (file, terminal):
         shown = Progress(10, stream=stream)

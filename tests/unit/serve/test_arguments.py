@@ -94,7 +94,7 @@ def test_local_paths_are_seen_from_the_folder_of_the_command() -> None:
     assert off.ledger.path is None
 
 
-def test_no_password_is_in_what_is_printed_of_settings():
+def test_no_password_is_in_what_is_printed_of_settings() -> None:
     storage = {"account_name": "me", "account_key": "hunter2", "endpoint": "https://me:hunter2@store.example"}
     given = {
         "registry": "s3://me:hunter2@store.example/registry",

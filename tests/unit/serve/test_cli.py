@@ -2,9 +2,12 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from small_bundle import Small
 from tidemill import cli
 from tidemill.bundle.registry.registry import Registry
 from tidemill.commands import registry as registry_command
@@ -12,20 +15,20 @@ from tidemill.serve.on_ray import local
 
 
 @pytest.fixture
-def registry(small_multiclass, tmp_path):
+def registry(small_multiclass: Small, tmp_path: Path) -> Registry:
     registry = Registry(tmp_path / "registry")
     for _ in range(2):
         registry.add("small", small_multiclass.folder)
     return registry
 
 
-def run(capsys, *words):
+def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int | str, ...]:
     status = cli.main(words)
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
 
-def test_list_promote_rollback_show(registry, capsys):
+def test_list_promote_rollback_show(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     at = ("--registry", registry.path)
     assert run(capsys, "registry", "promote", "small", "1", *at) == (0, "small: champion is version 1\n", "")
     assert run(capsys, "registry", "promote", "small", "2", "--reason", "better", *at)[0] == 0
@@ -43,7 +46,7 @@ def test_list_promote_rollback_show(registry, capsys):
     assert status == 0 and "version 2 became champion, by " in out and "      better\n" in out
 
 
-def test_load_undoes_unload(registry, capsys):
+def test_load_undoes_unload(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     at = ("--registry", registry.path)
     status, _, err = run(capsys, "registry", "unload", "small", *at)
     assert status == 1 and "small/champion" in err, "nothing serves yet"
@@ -58,14 +61,16 @@ def test_load_undoes_unload(registry, capsys):
     assert "version 1 answers requests again (load), by " in lines[-2] and lines[-1] == "    by hand"
 
 
-def test_an_empty_registry_says_what_to_do(tmp_path, capsys):
+def test_an_empty_registry_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "registry", "list", "--registry", str(tmp_path))
     assert status == 0 and "No models" in out and "train.py" in out
     status, out, _ = run(capsys, "registry", "list", "ghost", "--registry", str(tmp_path))
     assert status == 0 and "No models" in out
 
 
-def test_a_model_that_is_not_there_is_told_from_an_empty_registry(registry, capsys):
+def test_a_model_that_is_not_there_is_told_from_an_empty_registry(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, out, _ = run(capsys, "registry", "list", "ghost", "--registry", registry.path)
     assert status == 0 and out == f"No model 'ghost' in {registry.path}. There are small.\n"
 
@@ -80,12 +85,14 @@ def test_a_model_that_is_not_there_is_told_from_an_empty_registry(registry, caps
         (("serve", "--model", "ghost", "--check"), "RegistryError: .*ghost/champion"),
     ],
 )
-def test_mistakes_end_in_one_line_and_status_1(tmp_path, capsys, words, text):
+def test_mistakes_end_in_one_line_and_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], text: str
+) -> None:
     status, _, err = run(capsys, *words, "--registry", str(tmp_path))
     assert status == 1 and re.search(text, err) and "Traceback" not in err and err.count("\n") == 1
 
 
-def test_a_port_in_use_is_named_before_ray_starts(registry, capsys):
+def test_a_port_in_use_is_named_before_ray_starts(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     registry.promote("small", "1", by="me", reason="first")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -94,12 +101,14 @@ def test_a_port_in_use_is_named_before_ray_starts(registry, capsys):
     assert run(capsys, "serve", "--model", "small", "--port", "99999", "--registry", registry.path)[0] == 1
 
 
-def make_key(path):
+def make_key(path: Path) -> None:
     make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(path)]
     subprocess.run(make, check=True, capture_output=True)
 
 
-def test_sign_puts_a_signature_into_a_version(registry, tmp_path, capsys):
+def test_sign_puts_a_signature_into_a_version(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = tmp_path / "key.pem"
     make_key(key)
     at = ("--private-key", str(key), "--registry", registry.path)
@@ -110,7 +119,7 @@ def test_sign_puts_a_signature_into_a_version(registry, tmp_path, capsys):
     assert status == 1 and "RegistryError" in err and "small/champion" in err
 
 
-def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
+def test_keys_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.json"
     at = ("--file", str(file))
     more = ("--scopes", "predict,metrics", "--rate", "100", "--expires", "2999-01-01")
@@ -130,7 +139,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
     assert status == 1 and "A key that is revoked is in the file" in err
 
 
-def test_a_file_without_keys_says_so(tmp_path, capsys):
+def test_a_file_without_keys_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.json"
     file.write_text('{"format": 1, "keys": []}')
     assert run(capsys, "keys", "list", "--file", str(file)) == (0, f"No keys in {file}.\n", "")
@@ -148,20 +157,22 @@ def test_a_file_without_keys_says_so(tmp_path, capsys):
         (("--expires", "soon"), "'soon' is not a date like 2027-01-01"),
     ],
 )
-def test_keys_of_nonsense_are_wrong_usage(tmp_path, capsys, words, text):
+def test_keys_of_nonsense_are_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], text: str
+) -> None:
     with pytest.raises(SystemExit):
         cli.main(["keys", "create", "--name", "app", "--file", str(tmp_path / "keys.json"), *words])
     assert text in capsys.readouterr().err and not (tmp_path / "keys.json").exists()
 
 
-def test_wrong_usage_is_status_2(capsys):
+def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["registry", "promote", "small", "1", "--to", "king"])
     assert caught.value.code == 2 and "champion" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "many", "1.5"])
-def test_threads_are_a_whole_number(threads, capsys):
+def test_threads_are_a_whole_number(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "serve", "--model", "m", f"threads={threads}")
     assert status == 1 and re.search(rf"SettingsError: (?s:.*)threads = '?{threads}'?: must be", err)
 
@@ -191,11 +202,18 @@ class Slow(Observer):
         ("public_key={}/key.pub ledger.columns={{ctiy: mask}}", None),  # no signature is looked at yet
     ],
 )
-def test_what_settings_name_is_looked_at_before_ray_starts(registry, tmp_path, capsys, monkeypatch, setting, text):
+def test_what_settings_name_is_looked_at_before_ray_starts(
+    registry: Registry,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    text: str | None,
+) -> None:
     class StartedError(Exception):
         pass
 
-    def ray(*_):
+    def ray(*_: Any) -> None:
         raise StartedError
 
     registry.promote("small", "1", by="me", reason="first")
@@ -215,26 +233,26 @@ def test_what_settings_name_is_looked_at_before_ray_starts(registry, tmp_path, c
         assert status == 1 and re.search(text, err) and err.count("\n") == 1, err
 
 
-def test_other_machines_are_let_in_with_keys_only(registry, capsys):
+def test_other_machines_are_let_in_with_keys_only(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     for host in ("0.0.0.0", "::"):
         status, _, err = run(capsys, "serve", "--model", "small", "--host", host, "--registry", registry.path)
         assert status == 1 and f"Got: {host}, and no keys" in err and "tidemill keys create" in err
 
 
-def test_ctrl_c_is_no_traceback(monkeypatch):
-    def interrupted(parsed):
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(parsed: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registry_command, "_list", interrupted)
     assert cli.main(["registry", "list"]) == 130
 
 
-def test_help_needs_nothing_heavy():
+def test_help_needs_nothing_heavy() -> None:
     code = "import sys, tidemill.cli; assert not {'ray', 'onnx', 'onnxruntime', 'torch', 'fsspec'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_serving_needs_no_torch():
+def test_serving_needs_no_torch() -> None:
     code = "import sys, tidemill.serve.on_ray.app, tidemill.serve.on_ray.local; bad = {'torch', 'lightning', "
     code += "'hydra', 'wandb', 'sklearn', 'lightgbm', 'spox', 'plotly'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from tidemill.serve.hooks.metrics import PATHS, WATCHED, Metrics
 SERVING = Path(__file__).parents[3] / "serving"
 
 
-def names():
+def names() -> set[str]:
     """Of all samples that a replica can give."""
     metrics = Metrics("m")
     for name, (_, _, _, label) in WATCHED.items():
@@ -24,7 +24,7 @@ def names():
     return {re.split(r"[{ ]", line)[0] for line in lines if not line.startswith("#")}
 
 
-def test_the_dashboard_uses_metrics_that_there_are():
+def test_the_dashboard_uses_metrics_that_there_are() -> None:
     board = json.loads((SERVING / "grafana.json").read_text())
     expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     used = {name for text in expressions for name in re.findall(r"\b(?:tidemill|process)_\w+", text)}
@@ -35,7 +35,7 @@ def test_the_dashboard_uses_metrics_that_there_are():
     assert ours <= shown, "and leaves none out"
 
 
-def test_panels_do_not_overlap():
+def test_panels_do_not_overlap() -> None:
     board = json.loads((SERVING / "grafana.json").read_text())
     taken = set()
     for panel in board["panels"]:
@@ -46,7 +46,7 @@ def test_panels_do_not_overlap():
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
-def test_prometheus_asks_where_the_server_answers():
+def test_prometheus_asks_where_the_server_answers() -> None:
     config = yaml.safe_load((SERVING / "prometheus.yml").read_text())
     (job,) = config["scrape_configs"]
     assert job["metrics_path"] in PATHS

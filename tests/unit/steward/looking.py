@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import HOUR, MODEL, NOW, Served
@@ -19,12 +20,12 @@ BEGIN = NOW + 2 * HOUR
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch):
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     return Served(tmp_path)
 
 
-def rules(mode=Authority.ACT, **changes):
+def rules(mode: Any = Authority.ACT, **changes: Any) -> Any:
     given = policy.read(None)
     trial = {"minimum": 100, "canary": [0.5], "stage_minimum": 300, "probation": 1000}
     groups = {
@@ -38,23 +39,23 @@ def rules(mode=Authority.ACT, **changes):
     return replace(given, mode=mode, watches={})
 
 
-def office(served):
+def office(served: Any) -> Any:
     return Office(
         registry=str(served.place / "registry"), model=MODEL, ledger=served.ledger, work=served.place / "work"
     )
 
 
-def look(served, hours, given=None, one=None):
+def look(served: Any, hours: Any, given: Any = None, one: Any = None) -> Any:
     """Look until nothing is left to do, `hours` after the beginning."""
     one = one or Steward(office(served), given or rules())
     until(lambda: not one.look(BEGIN + hours * HOUR) and '"retraining": "' not in status_text(served))
     return one
 
 
-def status_text(served):
+def status_text(served: Any) -> Any:
     file = served.place / "ledger" / MODEL / "steward" / "status.json"
     return file.read_text() if file.exists() else ""
 
 
-def kinds(served):
+def kinds(served: Any) -> Any:
     return [str(one.kind) for one in Book(served.ledger, MODEL).decisions()]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tidemill.bundle.registry import rollout
 from tidemill.bundle.registry.rollout import Action, Alias
@@ -11,7 +12,7 @@ from tidemill.steward.book import Decision, Kind
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def told(*entries):
+def told(*entries: Any) -> Any:
     """Changes, a day apart."""
     return [
         replace(rollout.change(alias, version, action, by=by, reason="r", **more), at=day(number).isoformat())
@@ -19,7 +20,7 @@ def told(*entries):
     ]
 
 
-def day(number):
+def day(number: Any) -> Any:
     return BEGIN + timedelta(days=number)
 
 
@@ -29,7 +30,7 @@ CANARY = (Alias.CHALLENGER, "2", Action.ROLLOUT, "steward, decision 1", {"mode":
 MADE = Decision(number=1, kind=Kind.CANARY, moment=BEGIN, reason="r", generation=1, version="2", share=0.1)
 
 
-def test_a_comparison_outlasts_what_does_not_touch_it():
+def test_a_comparison_outlasts_what_does_not_touch_it() -> None:
     history = told(
         FIRST,
         SECOND,
@@ -42,7 +43,7 @@ def test_a_comparison_outlasts_what_does_not_touch_it():
     assert compared_since(rollout.desired(wider), wider) == day(3)
 
 
-def test_a_decision_leads_to_a_canary_until_the_versions_change():
+def test_a_decision_leads_to_a_canary_until_the_versions_change() -> None:
     begun = (FIRST, SECOND, CANARY)
     assert canary_decision([MADE], told(*begun)) is MADE
     assert canary_decision([MADE], told(*begun, (*CANARY[:3], "ann", {"mode": "canary", "share": 0.3}))) is MADE

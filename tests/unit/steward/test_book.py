@@ -4,6 +4,7 @@ import multiprocessing
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,11 +19,11 @@ from tidemill.steward.watch import Reading, Severity
 NOW = datetime(2013, 5, 1, tzinfo=UTC)
 
 
-def decision(number, **more):
+def decision(number: int, **more: Any) -> Decision:
     return Decision(number=number, kind=Kind.HOLD, moment=NOW, reason="because", generation=3, **more)
 
 
-def reading(check, log_e=0.0):
+def reading(check: str, log_e: float = 0.0) -> Reading:
     return Reading(
         check=check,
         subject="carrier",
@@ -38,24 +39,24 @@ def reading(check, log_e=0.0):
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path: Path) -> LedgerSettings:
     return LedgerSettings(path=str(tmp_path / "ledger"))
 
 
-def test_a_decision_comes_back_as_it_was_made(ledger):
+def test_a_decision_comes_back_as_it_was_made(ledger: LedgerSettings) -> None:
     made = decision(1, version="7", share=0.1, refers=None, evidence={"log_e": 3.5, "pairs": [1, 2]}, champion="6")
     assert Book(ledger, "m").decide(made)
     assert Book(ledger, "m").decisions() == [made]
     assert Book(ledger, "another").decisions() == []
 
 
-def test_a_number_that_is_taken_is_refused(ledger):
+def test_a_number_that_is_taken_is_refused(ledger: LedgerSettings) -> None:
     assert Book(ledger, "m").decide(decision(1, by="first"))
     assert not Book(ledger, "m").decide(decision(1, by="second"))
     assert [made.by for made in Book(ledger, "m").decisions()] == ["first"]
 
 
-def race(ledger, barrier, who, numbers, won):
+def race(ledger: Any, barrier: Any, who: Any, numbers: Any, won: Any) -> None:
     mine, found = Book(ledger, "m"), []
     for number in numbers:
         barrier.wait()
@@ -65,7 +66,7 @@ def race(ledger, barrier, who, numbers, won):
 
 
 @pytest.mark.slow
-def test_of_three_that_decide_at_once_one_does(ledger):
+def test_of_three_that_decide_at_once_one_does(ledger: Any) -> None:
     spawn = multiprocessing.get_context("spawn")
     barrier, won = spawn.Barrier(3), spawn.Queue()
     rivals = [spawn.Process(target=race, args=(ledger, barrier, who, range(1, 11), won)) for who in "abc"]
@@ -78,7 +79,7 @@ def test_of_three_that_decide_at_once_one_does(ledger):
     assert [made.number for made in Book(ledger, "m").decisions()] == list(range(1, 11))
 
 
-def test_readings_of_a_period_are_kept_once(ledger):
+def test_readings_of_a_period_are_kept_once(ledger: LedgerSettings) -> None:
     mine = Book(ledger, "m")
     for _ in range(2):
         mine.read("traffic", NOW, "1", [reading("missing"), reading("drift", log_e=4.0)])
@@ -91,7 +92,7 @@ def test_readings_of_a_period_are_kept_once(ledger):
     assert rows.filter(pl.col("check") == "drift")["since"].item() == NOW
 
 
-def test_a_log_that_was_altered_is_named(ledger):
+def test_a_log_that_was_altered_is_named(ledger: LedgerSettings) -> None:
     Book(ledger, "m").decide(decision(1))
     (log,) = Path(ledger.table("m", "decisions"), "_delta_log").glob("*0.json")
     log.write_text("altered")

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,8 @@ from tidemill.steward.labels import metrics, take_files
 from tidemill.steward.policy import Clock
 from tidemill.steward.records import Records, Span
 
+Capture = pytest.CaptureFixture[str]
+
 BEGIN = NOW - 30 * HOUR
 
 
@@ -35,19 +38,19 @@ def with_key(name: str | None) -> Schema:
 
 
 @pytest.fixture
-def served(tmp_path):
+def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
-def taken(served, *files):
+def taken(served: Served, *files: Any) -> int | None:
     return take_files(files, served.ledger, MODEL, served.registry.describe(MODEL, "champion").identity)
 
 
-def about(served, model=MODEL):
+def about(served: Served, model: str = MODEL) -> list[str]:
     return ["--model", model, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
 
 
-def test_a_file_is_taken_once(served, tmp_path):
+def test_a_file_is_taken_once(served: Served, tmp_path: Path) -> None:
     ids = served.answer(BEGIN, 3, labelled=0.0)["id"].to_list()
     file = tmp_path / "labels.csv"
     file.write_text(f"id,label,at\n{ids[0]},yes,2026-01-02T03:04:05Z\n{ids[1]},no,\n")
@@ -59,7 +62,7 @@ def test_a_file_is_taken_once(served, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
-def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
+def test_other_files_and_numbers_are_taken_too(served: Served, tmp_path: Path, suffix: str) -> None:
     (id_,) = served.answer(BEGIN, 1, labelled=0.0)["id"].to_list()
     table = pl.DataFrame({"id": [id_], "value": [3], "at": [BEGIN.replace(tzinfo=None)]})
     file = tmp_path / f"labels.{suffix}"
@@ -73,7 +76,9 @@ def test_other_files_and_numbers_are_taken_too(served, tmp_path, suffix):
 @pytest.mark.parametrize(
     ("encoding", "separator"), [("utf-8", ","), ("utf-8-sig", ";"), ("utf-16", "\t"), ("utf-16", ";")]
 )
-def test_a_label_file_is_read_as_training_reads_tables(served, tmp_path, encoding, separator):
+def test_a_label_file_is_read_as_training_reads_tables(
+    served: Served, tmp_path: Path, encoding: str, separator: str
+) -> None:
     ids = served.answer(BEGIN, 3, labelled=0.0)["id"].to_list()
     lines = [
         ("id", "label", "at"),
@@ -91,7 +96,7 @@ def test_a_label_file_is_read_as_training_reads_tables(served, tmp_path, encodin
     assert [at and at.isoformat() for at in rows["event_at"]] == ["2026-01-02T03:04:00+00:00"] * 2 + [None]
 
 
-def test_numbers_in_a_label_file_are_written_as_trainings_target(served, tmp_path):
+def test_numbers_in_a_label_file_are_written_as_trainings_target(served: Served, tmp_path: Path) -> None:
     (id_,) = served.answer(BEGIN, 1, labelled=0.0)["id"].to_list()
     file = tmp_path / "labels.csv"
     file.write_text(f"id;label\n{id_};1.250,5\n")
@@ -102,7 +107,9 @@ def test_numbers_in_a_label_file_are_written_as_trainings_target(served, tmp_pat
 
 
 @pytest.mark.parametrize(("classes", "text"), [(["false", "true"], "True"), (["0", "1"], "1.0")])
-def test_classes_in_a_label_file_are_read_as_training_reads_them(served, tmp_path, classes, text):
+def test_classes_in_a_label_file_are_read_as_training_reads_them(
+    served: Served, tmp_path: Path, classes: list[str], text: str
+) -> None:
     (id_,) = served.answer(BEGIN, 1, labelled=0.0)["id"].to_list()
     file = tmp_path / "labels.csv"
     file.write_text(f"id,label\n{id_},{text}\n")
@@ -130,7 +137,9 @@ def test_classes_in_a_label_file_are_read_as_training_reads_them(served, tmp_pat
         ("labels.parquet", "no parquet", "labels.parquet"),
     ],
 )
-def test_what_is_no_label_is_refused_and_nothing_is_taken(served, tmp_path, name, text, says):
+def test_what_is_no_label_is_refused_and_nothing_is_taken(
+    served: Served, tmp_path: Path, name: str, text: str, says: str
+) -> None:
     served.answer(BEGIN, 2, labelled=0.0)
     (tmp_path / "good.csv").write_text("id,label\n0-0,yes\n")
     (tmp_path / name).write_text(text)
@@ -141,7 +150,7 @@ def test_what_is_no_label_is_refused_and_nothing_is_taken(served, tmp_path, name
     assert not Path(served.ledger.table(MODEL, "labels")).exists()
 
 
-def keyed(served, keys, columns=None):
+def keyed(served: Served, keys: list[int | str] | list[str], columns: dict[Any, Any] | None = None) -> None:
     """Answers to records with these keys, as a server with these covers ships them."""
     settings = build(LedgerSettings, {"path": served.ledger.path, "columns": columns or {}})
     schema = served.registry.describe(MODEL, "champion").schema.to_dict()
@@ -163,7 +172,9 @@ def keyed(served, keys, columns=None):
         ledger.answered([entry])
 
 
-def test_lines_of_a_label_file_that_end_too_early_are_named(served, tmp_path, capsys, caplog):
+def test_lines_of_a_label_file_that_end_too_early_are_named(
+    served: Served, tmp_path: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
     keyed(served, [7, "008"], {})
     file = tmp_path / "labels.csv"
     file.write_text("key,label,at\n7,no,2026-01-01T00:00:00Z\n008,yes\n")
@@ -175,7 +186,9 @@ def test_lines_of_a_label_file_that_end_too_early_are_named(served, tmp_path, ca
 @pytest.mark.parametrize("name", ["key", "id"])
 @pytest.mark.parametrize("columns", [{}, {"id": "hash"}])
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
-def test_labels_by_the_models_own_key(served, tmp_path, capsys, name, columns, suffix):
+def test_labels_by_the_models_own_key(
+    served: Any, tmp_path: Path, capsys: Capture, name: Any, columns: Any, suffix: Any
+) -> None:
     keyed(served, [7, "008", "x"], columns)
     table = pl.DataFrame({name: ["7", "008"], "label": ["no", "yes"]})
     file = tmp_path / f"labels.{suffix}"
@@ -190,7 +203,7 @@ def test_labels_by_the_models_own_key(served, tmp_path, capsys, name, columns, s
     assert sorted(piece["true_label"].drop_nulls()) == ["no", "yes"], "the steward sees them too"
 
 
-def test_keys_as_numbers_in_a_file_are_the_same_keys(served, tmp_path):
+def test_keys_as_numbers_in_a_file_are_the_same_keys(served: Served, tmp_path: Path) -> None:
     keyed(served, ["7", "8"])
     pl.DataFrame({"id": [7.0, 8.0], "value": [None, None], "label": ["no", "yes"]}).write_parquet(
         tmp_path / "l.parquet"
@@ -200,7 +213,7 @@ def test_keys_as_numbers_in_a_file_are_the_same_keys(served, tmp_path):
     assert tables.joined(served.ledger, MODEL).collect()["true_label"].null_count() == 0
 
 
-def test_a_file_may_name_answers_by_id_or_by_key_row_by_row(served, tmp_path):
+def test_a_file_may_name_answers_by_id_or_by_key_row_by_row(served: Served, tmp_path: Path) -> None:
     keyed(served, ["7", "8"])
     (tmp_path / "l.csv").write_text("id,label\nab-0,no\n8,yes\n")
     identity = served.registry.describe(MODEL, "champion").identity
@@ -221,7 +234,9 @@ def test_a_file_may_name_answers_by_id_or_by_key_row_by_row(served, tmp_path):
         ({"id": "hash"}, "key,label\n7,no\n", "id", "no key for digests here"),
     ],
 )
-def test_what_is_no_label_by_key_is_refused(served, tmp_path, columns, text, key, says):
+def test_what_is_no_label_by_key_is_refused(
+    served: Any, tmp_path: Path, columns: Any, text: str, key: Any, says: Any
+) -> None:
     keyed(served, [7], columns)
     (served.ledger.segments(MODEL) / "hash.key").unlink()
     (tmp_path / "l.csv").write_text(text)
@@ -232,14 +247,14 @@ def test_what_is_no_label_by_key_is_refused(served, tmp_path, columns, text, key
     assert tables.labels(served.ledger, MODEL).collect().is_empty()
 
 
-def test_a_model_that_does_not_exist_gets_no_table(served, tmp_path, capsys):
+def test_a_model_that_does_not_exist_gets_no_table(served: Served, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "l.csv").write_text("id,label\n0-0,yes\n")
     assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about(served, "typo")]) == 1
     assert "RegistryError" in capsys.readouterr().err
     assert not (served.place / "ledger" / "typo").exists()
 
 
-def test_the_metric_over_time_by_the_moment_of_records_and_of_labels(served, capsys):
+def test_the_metric_over_time_by_the_moment_of_records_and_of_labels(served: Served, capsys: Capture) -> None:
     served.answer(BEGIN, 400, champion=("1", 0.4))
     served.answer(BEGIN + 3 * HOUR, 400, champion=("1", 0.1), labelled=0.5)
     given = policy.read(None)
@@ -257,30 +272,29 @@ def test_the_metric_over_time_by_the_moment_of_records_and_of_labels(served, cap
     assert f"{BEGIN:%Y-%m-%d %H}" in capsys.readouterr().out
 
 
-def test_what_is_no_duration_is_refused(capsys):
+def test_what_is_no_duration_is_refused(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         cli.main(["steward", "metrics", "--model", MODEL, "--every", "fortnight"])
     assert "'fortnight' is not a duration like 1h" in capsys.readouterr().err
 
 
-def test_without_labels_there_is_no_metric(served, tmp_path, capsys):
+def test_without_labels_there_is_no_metric(served: Served, tmp_path: Path, capsys: Capture) -> None:
     assert cli.main(["steward", "metrics", *about(served)]) == 0
     assert "No labelled answers yet." in capsys.readouterr().out
     served.answer(BEGIN, 1, labelled=0.0)
     (tmp_path / "l.csv").write_text("id,label\n0-0,yes\n")
     assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about(served)]) == 0
     assert cli.main(["steward", "labels", str(tmp_path / "l.csv"), *about(served)]) == 0
-    told = capsys.readouterr().out
-    assert "1 labels" in told
-    assert "taken before" in told
+    said = capsys.readouterr().out
+    assert "1 labels" in said and "taken before" in said
 
 
-def test_lags_of_an_empty_period(served):
+def test_lags_of_an_empty_period(served: Served) -> None:
     served.answer(BEGIN, 5, labelled=0.0, lag=timedelta(hours=1))
     assert metrics(served.registry, served.ledger, MODEL, policy.read(None), by="event", every="1d").is_empty()
 
 
 @pytest.mark.parametrize("every", ["1fortnight", "d"])
-def test_a_bucket_of_no_duration_is_refused(served, every):
+def test_a_bucket_of_no_duration_is_refused(served: Served, every: str) -> None:
     with pytest.raises(SettingsError, match="A bucket of time is written like 1h"):
         metrics(served.registry, served.ledger, MODEL, policy.read(None), by="event", every=every)

@@ -61,7 +61,7 @@ def hook() -> Iterator[Hook]:
         yield made
 
 
-def test_decisions_and_alarms_are_told(hook, caplog):
+def test_decisions_and_alarms_are_told(hook: Hook, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     mine = Notices("flights", hook.url)
     mine.decided(MADE)
@@ -74,7 +74,7 @@ def test_decisions_and_alarms_are_told(hook, caplog):
     assert "Alarm: missing visib. visib is missing in 100% of 900 rows. Remedy: mend the sensor." in caplog.text
 
 
-def test_a_notice_is_sent_again(hook, monkeypatch):
+def test_a_notice_is_sent_again(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notices, "_PAUSE", 0.01)
     hook.failing = 2
     mine = Notices("flights", hook.url)
@@ -84,7 +84,7 @@ def test_a_notice_is_sent_again(hook, monkeypatch):
     assert len(hook.taken) == 1
 
 
-def test_a_webhook_that_is_down_delays_nobody_and_is_logged(caplog):
+def test_a_webhook_that_is_down_delays_nobody_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     mine = Notices("flights", "http://127.0.0.1:9/")
     begun = time.monotonic()
     mine.decided(MADE)
@@ -93,7 +93,9 @@ def test_a_webhook_that_is_down_delays_nobody_and_is_logged(caplog):
     assert "The webhook did not take a notice" in caplog.text
 
 
-def test_what_no_webhook_answers_is_logged_and_the_next_is_sent(monkeypatch, caplog):
+def test_what_no_webhook_answers_is_logged_and_the_next_is_sent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(notices, "_PAUSE", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as odd:
         odd.settimeout(PATIENCE)
@@ -109,7 +111,7 @@ def test_what_no_webhook_answers_is_logged_and_the_next_is_sent(monkeypatch, cap
         mine.close()
 
 
-def test_a_webhook_that_hangs_does_not_hold_up_the_end(monkeypatch):
+def test_a_webhook_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notices, "_WAITING", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mine = Notices("flights", f"http://127.0.0.1:{silent.getsockname()[1]}/")
@@ -120,7 +122,7 @@ def test_a_webhook_that_hangs_does_not_hold_up_the_end(monkeypatch):
         assert time.monotonic() - begun < 10  # all its tries would take longer
 
 
-def test_a_proposal_is_told_with_what_approves_it(caplog):
+def test_a_proposal_is_told_with_what_approves_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     Notices("flights", None).decided(replace(MADE, proposed=True))
     words = caplog.text.partition("(waits for: tidemill ")[2].partition(")")[0].split()
@@ -128,14 +130,14 @@ def test_a_proposal_is_told_with_what_approves_it(caplog):
     assert (parsed.command, parsed.number, parsed.model) == (steward._approve, 3, "flights")
 
 
-def test_without_a_webhook_there_is_the_log(caplog):
+def test_without_a_webhook_there_is_the_log(caplog: pytest.LogCaptureFixture) -> None:
     mine = Notices("flights", None)
     mine.alarmed(HARM)
     mine.close()
     assert "visib" in caplog.text
 
 
-def test_a_proposal_names_the_command_that_approves_it(caplog):
+def test_a_proposal_names_the_command_that_approves_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     Notices("flights", None).decided(replace(MADE, proposed=True))
     command = re.search(r"waits for: tidemill (.+?)\)", caplog.text)

@@ -1,22 +1,25 @@
 """The policy: what is not set has its default, and what is wrong is refused by its key before anything is read."""
 
+from pathlib import Path
+
 import pytest
 from served import MODEL, Served
 
 from tidemill.errors import SettingsError
 from tidemill.steward import losses, policy
 from tidemill.steward.book import Book
+from tidemill.steward.policy import Policy
 from tidemill.steward.watching import watched_version, watches
 from tidemill.steward.weighing import Weighing
 
 
-def written(folder, text):
+def written(folder: Path, text: str) -> Policy | None:
     file = folder / "policy.yaml"
     file.write_text(text, encoding="utf-8")
     return policy.read(file)
 
 
-def test_a_policy_has_only_what_it_changes(tmp_path):
+def test_a_policy_has_only_what_it_changes(tmp_path: Path) -> None:
     default = policy.read(None)
     given = written(tmp_path, "time: {period_hours: 24}\nwatches: {drift: {days: 3}, joint_drift: null}\n")
     assert given.time.period_hours == 24
@@ -27,7 +30,7 @@ def test_a_policy_has_only_what_it_changes(tmp_path):
     assert written(tmp_path, "") == default
 
 
-def test_the_default_loss_suits_a_model(tmp_path):
+def test_the_default_loss_suits_a_model(tmp_path: Path) -> None:
     watched = watched_version(policy.read(None), Served(tmp_path).registry, MODEL, "1")
     assert watched.losses.name == losses.LOG_LOSS
     assert set(watched.profile) == {"inputs", "answers"}
@@ -65,19 +68,19 @@ def test_the_default_loss_suits_a_model(tmp_path):
         ("trial: [", "policy.yaml: while parsing"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, text, says):
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(SettingsError) as refused:
         written(tmp_path, text)
     assert says in str(refused.value)
     assert "policy.yaml has all keys" in str(refused.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"A policy is a YAML file that can be read.*nowhere\.yaml"):
         policy.read(tmp_path / "nowhere.yaml")
 
 
-def test_a_watch_s_settings_are_checked_before_anything_is_weighed(tmp_path):
+def test_a_watch_s_settings_are_checked_before_anything_is_weighed(tmp_path: Path) -> None:
     served = Served(tmp_path)
     for text, says in (
         ("watches: {drift: {dais: 3}}", "watches.drift.dais = 3: no such key"),
@@ -91,7 +94,7 @@ def test_a_watch_s_settings_are_checked_before_anything_is_weighed(tmp_path):
 
 
 @pytest.mark.parametrize(("column", "remedy"), [("cities", "did you mean city?"), ("x", "name one of id, moment")])
-def test_a_guard_of_a_column_that_is_not_there_is_refused(tmp_path, column, remedy):
+def test_a_guard_of_a_column_that_is_not_there_is_refused(tmp_path: Path, column: str, remedy: str) -> None:
     given = written(tmp_path, f"trial: {{slices: [{column}]}}")
     with pytest.raises(SettingsError, match="names columns of the model's table") as refused:
         watched_version(given, Served(tmp_path).registry, MODEL, "1")

@@ -1,6 +1,9 @@
 """Records by the policy's clock: in order, in pieces, with the labels that were known in time."""
 
+import datetime as dt
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,33 +19,33 @@ YEARS = timedelta(days=4000)
 
 
 @pytest.fixture
-def served(tmp_path):
+def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
-def reading(served, clock=Clock.ARRIVAL):
+def reading(served: Served, clock: Clock = Clock.ARRIVAL) -> Records:
     return Records(served.ledger, MODEL, clock, "moment")
 
 
-def span(begin=BEGIN, end=NOW, since=BEGIN):
+def span(begin: dt.datetime = BEGIN, end: dt.datetime = NOW, since: dt.datetime = BEGIN) -> Span:
     return Span(begin=begin, end=end, since=since)
 
 
-def test_there_is_nothing_before_the_first_answer(served):
+def test_there_is_nothing_before_the_first_answer(served: Served) -> None:
     mine = reading(served, Clock.EVENT)
     assert mine.first(BEGIN, NOW) is None
     assert mine.horizon(BEGIN, NOW) is None
     assert list(mine.pieces(span())) == []
 
 
-def test_by_arrival_the_present_is_now(served):
+def test_by_arrival_the_present_is_now(served: Served) -> None:
     served.answer(BEGIN, 10)
     mine = reading(served)
     assert mine.horizon(BEGIN, NOW) == NOW
     assert mine.first(BEGIN, NOW) == BEGIN
 
 
-def test_by_events_the_present_is_the_latest_moment_of_an_answer_or_a_label(served):
+def test_by_events_the_present_is_the_latest_moment_of_an_answer_or_a_label(served: Served) -> None:
     past = BEGIN - YEARS
     served.answer(past, 100, arrived=BEGIN, lag=timedelta(days=3))
     mine = reading(served, Clock.EVENT)
@@ -52,7 +55,7 @@ def test_by_events_the_present_is_the_latest_moment_of_an_answer_or_a_label(serv
 
 
 @pytest.mark.parametrize("years", [-2000, 3])
-def test_a_few_records_from_another_time_do_not_move_the_clock_of_events(served, years):
+def test_a_few_records_from_another_time_do_not_move_the_clock_of_events(served: Served, years: int) -> None:
     past = BEGIN - YEARS
     served.answer(past, 100, arrived=BEGIN, lag=timedelta(0))
     stray = past.replace(year=past.year + years)
@@ -67,7 +70,7 @@ def test_a_few_records_from_another_time_do_not_move_the_clock_of_events(served,
     )
 
 
-def test_records_without_a_moment_do_not_move_the_clock_of_events(served):
+def test_records_without_a_moment_do_not_move_the_clock_of_events(served: Served) -> None:
     past = BEGIN - YEARS
     served.answer(past, 100, arrived=BEGIN, lag=timedelta(0))
     none = pl.Series("moment", [None] * 50, dtype=pl.Datetime("us", "UTC"))
@@ -77,13 +80,13 @@ def test_records_without_a_moment_do_not_move_the_clock_of_events(served):
     assert mine.horizon(BEGIN, NOW) < past + HOUR
 
 
-def test_before_there_are_enough_records_there_is_no_present(served):
+def test_before_there_are_enough_records_there_is_no_present(served: Served) -> None:
     served.answer(BEGIN - YEARS, module.FEW - 1, arrived=BEGIN)
     assert reading(served, Clock.EVENT).first(BEGIN, NOW) is None
 
 
 @pytest.mark.parametrize("wrong", [datetime(9999, 12, 31, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC)])
-def test_by_events_wrong_clocks_do_not_move_time(served, wrong):
+def test_by_events_wrong_clocks_do_not_move_time(served: Served, wrong: dt.datetime) -> None:
     past = BEGIN - YEARS
     served.answer(past, 10, arrived=BEGIN)
     mine = reading(served, Clock.EVENT)
@@ -92,7 +95,7 @@ def test_by_events_wrong_clocks_do_not_move_time(served, wrong):
     assert (mine.horizon(BEGIN, NOW), mine.first(BEGIN, NOW)) == before
 
 
-def test_what_is_asked_for_ahead_is_not_lost(served):
+def test_what_is_asked_for_ahead_is_not_lost(served: Served) -> None:
     day = timedelta(days=1)
     served.answer(BEGIN, 3, arrived=BEGIN - 2 * HOUR)
     served.answer(BEGIN + HOUR, 3, arrived=BEGIN - 3 * day)
@@ -105,7 +108,7 @@ def test_what_is_asked_for_ahead_is_not_lost(served):
 
 
 @pytest.mark.parametrize("beyond", [2**60, -(2**60)])
-def test_by_events_moments_beyond_the_calendar_do_not_move_time(served, beyond):
+def test_by_events_moments_beyond_the_calendar_do_not_move_time(served: Served, beyond: int) -> None:
     served.answer(BEGIN, 10)
     served.answer(BEGIN, 1, arrived=BEGIN, moment=pl.Series([beyond]).cast(pl.Datetime("us", "UTC")))
     mine = reading(served, Clock.EVENT)
@@ -113,13 +116,13 @@ def test_by_events_moments_beyond_the_calendar_do_not_move_time(served, beyond):
     assert mine.horizon(BEGIN, NOW) < BEGIN + 4 * HOUR
 
 
-def test_a_moment_that_is_no_instant_is_none(served):
+def test_a_moment_that_is_no_instant_is_none(served: Served) -> None:
     served.answer(BEGIN, 2, arrived=BEGIN, moment=pl.Series(["today", "1"]))
     (piece,) = reading(served, Clock.EVENT).pieces(span())
     assert piece["moment"].to_list() == [BEGIN, BEGIN]
 
 
-def test_pieces_come_in_order_whole_and_without_shadows(served, monkeypatch):
+def test_pieces_come_in_order_whole_and_without_shadows(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PIECE", 100)
     later = served.answer(BEGIN + HOUR, 120, shadow=("2", 0.1))
     first = served.answer(BEGIN, 250)
@@ -129,18 +132,18 @@ def test_pieces_come_in_order_whole_and_without_shadows(served, monkeypatch):
     assert pl.concat(pieces)["id"].to_list() == [*first["id"], *later["id"]]
 
 
-def test_a_record_without_a_moment_belongs_to_its_arrival(served):
+def test_a_record_without_a_moment_belongs_to_its_arrival(served: Served) -> None:
     moments = pl.Series("moment", [None, NOW - YEARS], dtype=pl.Datetime("us", "UTC"))
     served.answer(BEGIN, 2, arrived=BEGIN, moment=moments)
     (piece,) = reading(served, Clock.EVENT).pieces(span())
     assert piece["moment"].to_list() == [BEGIN]
 
 
-def test_the_label_received_last_counts_and_none_that_came_too_late(served):
+def test_the_label_received_last_counts_and_none_that_came_too_late(served: Served) -> None:
     rows = served.answer(BEGIN, 4, labelled=0.0)
     ids = rows["id"].to_list()
 
-    def label(id_, value, at):
+    def label(id_: str, value: str, at: dt.datetime) -> None:
         frame = pl.DataFrame({"id": [id_], "label": [value], "at": [at], "event_at": [at], "day": [at.date()]})
         served._write("labels", frame, module.tables.LABELS)
 
@@ -159,7 +162,7 @@ def test_the_label_received_last_counts_and_none_that_came_too_late(served):
     }
 
 
-def test_shadows_are_those_of_the_same_requests_once_each(served):
+def test_shadows_are_those_of_the_same_requests_once_each(served: Served) -> None:
     rows = served.answer(BEGIN, 50, shadow=("2", 0.1))
     served.answer(BEGIN + HOUR, 50, shadow=("3", 0.1))
     (piece,) = reading(served).labelled(span(end=BEGIN + HOUR), NOW)
@@ -171,7 +174,7 @@ def test_shadows_are_those_of_the_same_requests_once_each(served):
     assert reading(served).shadows(piece.clear(), "2").is_empty()
 
 
-def label_rows(served, rows):
+def label_rows(served: Served, rows: list[Any]) -> None:
     """Labels as a ledger has them: `id`, `event_at`, `client`."""
     frame = pl.DataFrame(
         rows, orient="row", schema={"id": pl.String, "event_at": pl.Datetime("us", "UTC"), "client": pl.String}
@@ -180,14 +183,14 @@ def label_rows(served, rows):
     served._write("labels", frame, LABELS)
 
 
-def test_labels_of_answers_that_do_not_exist_do_not_move_the_clock_of_events(served):
+def test_labels_of_answers_that_do_not_exist_do_not_move_the_clock_of_events(served: Served) -> None:
     past = BEGIN - YEARS
     served.answer(past, 100, arrived=BEGIN, lag=timedelta(0))
     label_rows(served, [(f"{number:032x}-0", past + timedelta(days=8), None) for number in range(50)])
     assert reading(served, Clock.EVENT).horizon(BEGIN, NOW) < past + HOUR
 
 
-def test_a_client_with_less_than_half_of_the_answers_does_not_move_the_clock_of_events(served):
+def test_a_client_with_less_than_half_of_the_answers_does_not_move_the_clock_of_events(served: Served) -> None:
     past, later = BEGIN - YEARS, BEGIN - YEARS + timedelta(days=8)
     served.answer(past, 900, arrived=BEGIN, lag=timedelta(0), client="shop")
     own = served.answer(past, 50, arrived=BEGIN, lag=timedelta(0), client="rival")

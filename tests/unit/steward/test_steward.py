@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from looking import BEGIN, TRAINER, kinds, look, office, rules, served, status_text
@@ -21,7 +22,7 @@ __all__ = ["served"]
 pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings in processes of their own
 
 
-def test_from_a_trial_to_a_champion_that_is_kept(served):
+def test_from_a_trial_to_a_champion_that_is_kept(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     look(served, 6)
@@ -41,7 +42,7 @@ def test_from_a_trial_to_a_champion_that_is_kept(served):
     ]
 
 
-def test_a_champion_that_turns_out_worse_is_taken_back(served):
+def test_a_champion_that_turns_out_worse_is_taken_back(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     look(served, 6, rules(trial={"canary": []}))
@@ -52,7 +53,7 @@ def test_a_champion_that_turns_out_worse_is_taken_back(served):
     assert (desired.champion, desired.challenger, desired.rolled_back) == ("1", None, True)
 
 
-def test_a_challenger_that_is_no_better_is_dropped(served):
+def test_a_challenger_that_is_no_better_is_dropped(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, shadow=("2", 0.2))
     look(served, 6, rules(trial={"maximum": 1000}))
@@ -63,7 +64,7 @@ def test_a_challenger_that_is_no_better_is_dropped(served):
     assert served.registry.desired(MODEL).mode is Rollout.OFF
 
 
-def test_it_retrains_and_tries_what_comes_of_it(served):
+def test_it_retrains_and_tries_what_comes_of_it(served: Any) -> None:
     served.answer(BEGIN, 500, hours=30)
     look(served, 40, rules(triggers={"every_days": 1.0}))
     assert kinds(served) == ["retrain", "shadow"]
@@ -74,7 +75,7 @@ def test_it_retrains_and_tries_what_comes_of_it(served):
     assert "The gate passes it: It was compared." in shadow.reason
 
 
-def test_what_the_gate_refuses_is_not_tried(served):
+def test_what_the_gate_refuses_is_not_tried(served: Any) -> None:
     served.answer(BEGIN, 500, hours=30)
     refusing = rules(triggers={"every_days": 1.0}, retrain={"command": ["python", TRAINER, "passes=no"]})
     look(served, 40, refusing)
@@ -82,7 +83,7 @@ def test_what_the_gate_refuses_is_not_tried(served):
     assert served.registry.desired(MODEL).challenger is None
 
 
-def test_a_retraining_without_labels_fails_before_work_is_wasted(served):
+def test_a_retraining_without_labels_fails_before_work_is_wasted(served: Any) -> None:
     served.answer(BEGIN, 500, hours=30, labelled=0.1)
     look(served, 40, rules(triggers={"every_days": 1.0}))
     made = Book(served.ledger, MODEL).decisions()
@@ -90,7 +91,7 @@ def test_a_retraining_without_labels_fails_before_work_is_wasted(served):
     assert "A retraining needs enough labelled records" in made[-1].reason
 
 
-def test_a_decision_whose_maker_was_killed_is_carried_out_once(served, monkeypatch):
+def test_a_decision_whose_maker_was_killed_is_carried_out_once(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     given = rules(trial={"canary": []})
@@ -108,7 +109,9 @@ def test_a_decision_whose_maker_was_killed_is_carried_out_once(served, monkeypat
     assert served.registry.desired(MODEL).generation == generation
 
 
-def test_a_decision_is_void_once_somebody_else_has_changed_the_registry(served, monkeypatch):
+def test_a_decision_is_void_once_somebody_else_has_changed_the_registry(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     given = rules(trial={"canary": []})
@@ -119,7 +122,7 @@ def test_a_decision_is_void_once_somebody_else_has_changed_the_registry(served, 
     assert served.registry.desired(MODEL).champion == "3"
 
 
-def test_two_stewards_decide_once(served):
+def test_two_stewards_decide_once(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     given = rules(trial={"canary": []})
@@ -131,7 +134,7 @@ def test_two_stewards_decide_once(served):
     assert [change.version for change in served.registry.history(MODEL) if change.alias == "champion"] == ["1", "2"]
 
 
-def test_what_was_weighed_is_kept_and_can_be_made_again(served):
+def test_what_was_weighed_is_kept_and_can_be_made_again(served: Any) -> None:
     served.challenge("2")
     for hour in range(4):
         served.answer(BEGIN + hour * HOUR, 200, champion=("1", 0.2), shadow=("2", 0.21))
@@ -151,14 +154,16 @@ def test_what_was_weighed_is_kept_and_can_be_made_again(served):
     assert readings(served.ledger, MODEL).collect().filter(check="labels").height == 4 + 1
 
 
-def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(served, monkeypatch):
+def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served.challenge("2")
     for hour in range(3):
         served.answer(BEGIN + hour * HOUR, 200, champion=("1", 0.2), shadow=("2", 0.21))
     one, shadows = Steward(office(served), rules()), Records.shadows
     failed = []
 
-    def fails(records, rows, version):
+    def fails(records: Any, rows: Any, version: Any) -> Any:
         if not failed:
             failed.append(rows.height)
             raise OSError("the store is out of reach")
@@ -172,7 +177,7 @@ def test_a_look_that_fails_half_way_takes_nothing_in_twice_and_skips_nothing(ser
     assert kept["trial"]["whole"]["carried"]["taken"] == 600
 
 
-def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):
+def test_alarms_outlive_the_steward_that_told_of_them(served: Any, caplog: pytest.LogCaptureFixture) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     look(served, 6, rules(trial={"canary": []}))  # from here on version 1 answers in shadow
@@ -188,7 +193,7 @@ def test_alarms_outlive_the_steward_that_told_of_them(served, caplog):
     assert "Alarm" not in caplog.text
 
 
-def test_evidence_against_another_champion_is_not_carried_on(served):
+def test_evidence_against_another_champion_is_not_carried_on(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     one = look(served, 6)
@@ -200,7 +205,7 @@ def test_evidence_against_another_champion_is_not_carried_on(served):
     assert one._weighing.trial.whole.records == 0
 
 
-def test_it_observes_without_doing_anything(served):
+def test_it_observes_without_doing_anything(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     generation = served.registry.desired(MODEL).generation
@@ -211,7 +216,7 @@ def test_it_observes_without_doing_anything(served):
     assert served.registry.desired(MODEL).generation == generation
 
 
-def test_a_failed_retraining_is_no_question_and_is_not_followed_at_once_by_the_next(served):
+def test_a_failed_retraining_is_no_question_and_is_not_followed_at_once_by_the_next(served: Any) -> None:
     served.answer(BEGIN, 500, hours=30, labelled=0.1)
     for hours in (40, 41):
         look(served, hours, rules(Authority.ACT, triggers={"every_days": 0.001, "cooldown_days": 0.0, "budget": 99}))
@@ -221,7 +226,7 @@ def test_a_failed_retraining_is_no_question_and_is_not_followed_at_once_by_the_n
     assert "between two lie 1 days after 1 that came to nothing" in held.reason
 
 
-def crown_one_with_figures(served):
+def crown_one_with_figures(served: Any) -> None:
     """A champion of whose test split there are figures: a gate with a margin of 5% needs 290 rows, and half as many."""
     place = bundle(served.place / "figured")
     described = json.loads((place / manifest.NAME).read_text())
@@ -233,7 +238,7 @@ def crown_one_with_figures(served):
     served.registry.promote(MODEL, served.registry.add(MODEL, place), by="ann", reason="figures")
 
 
-def test_a_retraining_whose_gate_could_not_decide_is_not_begun_until_it_can(served):
+def test_a_retraining_whose_gate_could_not_decide_is_not_begun_until_it_can(served: Any) -> None:
     crown_one_with_figures(served)
     daily = rules(triggers={"every_days": 1.0, "cooldown_days": 0.0})
     served.answer(BEGIN, 200, hours=30, champion=("4", 0.2))

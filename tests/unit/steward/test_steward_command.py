@@ -2,6 +2,8 @@
 
 import json
 import logging
+from pathlib import Path
+from typing import Any
 
 import pytest
 from looking import BEGIN, kinds, look, rules
@@ -14,20 +16,20 @@ pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings 
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch):
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     return Served(tmp_path)
 
 
-def where(served, model=MODEL):
+def where(served: Any, model: Any = MODEL) -> Any:
     return ["--model", model, "--registry", str(served.place / "registry"), "--ledger", str(served.place / "ledger")]
 
 
-def approve(served, number):
+def approve(served: Any, number: Any) -> Any:
     return cli.main(["steward", "approve", str(number), *where(served)])
 
 
-def test_one_look_tells_how_things_stand_and_what_was_decided(served, capsys):
+def test_one_look_tells_how_things_stand_and_what_was_decided(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
     served.crowned(NOW - 60 * HOUR)
     served.challenge("2")
     served.answer(NOW - 50 * HOUR, 2000, hours=50, champion=("1", 0.1), shadow=("2", 0.4), labelled=0.2)
@@ -61,7 +63,9 @@ def test_one_look_tells_how_things_stand_and_what_was_decided(served, capsys):
 
 
 @pytest.mark.parametrize("words", [["status"], ["decisions"], ["metrics"], ["--once"]])
-def test_a_ledger_in_an_object_store_needs_no_folder_of_segments(served, capsys, words):
+def test_a_ledger_in_an_object_store_needs_no_folder_of_segments(
+    served: Any, capsys: pytest.CaptureFixture[str], words: Any
+) -> None:
     """Segments are the server's; `memory` stands for any store (here each look finds it empty)."""
     about = ["--model", MODEL, "--registry", str(served.place / "registry"), "--ledger", f"memory:///{words[0]}"]
     once = ["--work", str(served.place / "work")] if words == ["--once"] else []
@@ -74,7 +78,9 @@ def test_a_ledger_in_an_object_store_needs_no_folder_of_segments(served, capsys,
 @pytest.mark.parametrize(
     ("flag", "error", "name"), [("--ledger", "LedgerError", "ledger"), ("--registry", "RegistryError", "registry")]
 )
-def test_what_is_out_of_reach_is_named(served, capsys, words, flag, error, name):
+def test_what_is_out_of_reach_is_named(
+    served: Any, capsys: pytest.CaptureFixture[str], words: Any, flag: Any, error: Any, name: Any
+) -> None:
     places = {"--registry": str(served.place / "registry"), "--ledger": str(served.ledger.path)}
     places |= {"--model": MODEL, flag: "nowhere://bucket/there"}
     work = ["--work", str(served.place / "work")] if words == ["--once"] else []
@@ -84,7 +90,7 @@ def test_what_is_out_of_reach_is_named(served, capsys, words, flag, error, name)
     assert f"free space; the {name} is as it was before" in said
 
 
-def test_the_status_of_what_nobody_watches_says_so(served, capsys):
+def test_the_status_of_what_nobody_watches_says_so(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["steward", "status", *where(served)]) == 0
     told = capsys.readouterr().out
     assert "No steward has watched m yet: nothing is weighed" in told
@@ -108,13 +114,15 @@ def test_the_status_of_what_nobody_watches_says_so(served, capsys):
         (["steward", "--work", "w", "metrics", "--model", "m"], "--work says nothing about this action"),
     ],
 )
-def test_options_that_are_missing_or_say_nothing_are_refused(capsys, words, says):
+def test_options_that_are_missing_or_say_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], words: Any, says: Any
+) -> None:
     with pytest.raises(SystemExit):
         cli.main(words)
     assert says in capsys.readouterr().err
 
 
-def test_options_may_stand_on_either_side_of_the_action(served):
+def test_options_may_stand_on_either_side_of_the_action(served: Any) -> None:
     before, after = ["steward", *where(served), "decisions"], ["steward", "decisions", *where(served)]
     parsed, other = (vars(cli._parser().parse_args(words)) for words in (before, after))
     assert all(parsed[name] == other[name] for name in parsed.keys() - {"wrong"})
@@ -122,7 +130,7 @@ def test_options_may_stand_on_either_side_of_the_action(served):
     assert cli._parser().parse_args(["steward", "--model", "a", "status", "--model", "b"]).model == "b"
 
 
-def test_it_asks_and_does_what_was_approved(served, capsys):
+def test_it_asks_and_does_what_was_approved(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     asking = rules(Authority.ASK, trial={"canary": []})
@@ -142,7 +150,9 @@ def test_it_asks_and_does_what_was_approved(served, capsys):
     assert "approve" in told
 
 
-def test_a_retraining_is_approved_once_and_nothing_else_is_proposed_while_its_model_waits(served, capsys):
+def test_a_retraining_is_approved_once_and_nothing_else_is_proposed_while_its_model_waits(
+    served: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     served.answer(BEGIN, 500, hours=30)
     asking = rules(Authority.ASK, triggers={"every_days": 1.0, "cooldown_days": 0.0})
     look(served, 40, asking)
@@ -162,7 +172,9 @@ def test_a_retraining_is_approved_once_and_nothing_else_is_proposed_while_its_mo
     assert "decision 2, which does not wait: it needed nobody's word" in capsys.readouterr().err
 
 
-def test_what_was_proposed_for_an_earlier_state_is_not_approved(served, capsys):
+def test_what_was_proposed_for_an_earlier_state_is_not_approved(
+    served: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     look(served, 6, rules(Authority.ASK, trial={"canary": []}))
@@ -171,7 +183,7 @@ def test_what_was_proposed_for_an_earlier_state_is_not_approved(served, capsys):
     assert "decision 1, which was made for an earlier state" in capsys.readouterr().err
 
 
-def test_what_was_only_proposed_does_not_keep_an_acting_steward_from_it(served):
+def test_what_was_only_proposed_does_not_keep_an_acting_steward_from_it(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     look(served, 6, rules(Authority.OBSERVE, trial={"canary": []}))
@@ -180,7 +192,7 @@ def test_what_was_only_proposed_does_not_keep_an_acting_steward_from_it(served):
     assert served.registry.desired(MODEL).champion == "2"
 
 
-def test_a_steward_that_observes_carries_nothing_out(served, capsys):
+def test_a_steward_that_observes_carries_nothing_out(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     observing = rules(Authority.OBSERVE, trial={"canary": []})
@@ -195,7 +207,7 @@ def test_a_steward_that_observes_carries_nothing_out(served, capsys):
     assert served.registry.desired(MODEL).champion == "2"
 
 
-def test_only_the_newest_proposal_can_be_approved(served, capsys):
+def test_only_the_newest_proposal_can_be_approved(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     asking = rules(Authority.ASK)

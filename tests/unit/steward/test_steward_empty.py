@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from looking import BEGIN, HOUR, look, rules
@@ -15,7 +17,7 @@ from tidemill.steward.records import DuePeriods, Records
 HOURS = 75
 
 
-def lived(served, clock):
+def lived(served: Any, clock: Any) -> Any:
     """Answers of some hours, a long time without any, and answers again; what the steward came to."""
     served.challenge("2")
     served.crowned(BEGIN - HOURS * HOUR)
@@ -32,7 +34,9 @@ def lived(served, clock):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("clock", list(policy.Clock))
-def test_periods_without_answers_are_passed_without_reading_and_come_to_the_same(tmp_path, monkeypatch, clock):
+def test_periods_without_answers_are_passed_without_reading_and_come_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
+) -> None:
     reads, commits = [], []
     for calls, kind, name in ((reads, Records, "_parts"), (commits, Table, "add")):
         real = getattr(kind, name)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -25,16 +26,16 @@ pytestmark = pytest.mark.slow  # whole looks at a real ledger, with retrainings 
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch):
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(Path(TRAINER).parent))
     return Served(tmp_path)
 
 
-def watching(**changes):
+def watching(**changes: Any) -> Any:
     return replace(rules(**changes), watches=policy.read(None).watches)
 
 
-def test_a_label_of_another_kind_is_none(served):
+def test_a_label_of_another_kind_is_none(served: Any) -> None:
     served.challenge("2")
     ids = served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))["id"][:1]
     sent = pl.DataFrame({"id": ids, "value": [1.0], "at": [BEGIN + HOUR], "day": [BEGIN.date()]})
@@ -44,10 +45,10 @@ def test_a_label_of_another_kind_is_none(served):
     assert made.evidence["records"] == 999
 
 
-def test_a_ledger_without_inputs_is_weighed_all_the_same(served, monkeypatch):
+def test_a_ledger_without_inputs_is_weighed_all_the_same(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     write = served._write
 
-    def hidden(name, rows, columns):
+    def hidden(name: Any, rows: Any, columns: Any) -> None:
         write(name, rows.drop("inputs", strict=False), columns)
 
     monkeypatch.setattr(served, "_write", hidden)
@@ -59,7 +60,7 @@ def test_a_ledger_without_inputs_is_weighed_all_the_same(served, monkeypatch):
     assert kinds(served) == ["canary", "promote"]
 
 
-def test_columns_may_have_changed_their_type(served):
+def test_columns_may_have_changed_their_type(served: Any) -> None:
     served.challenge("2")
     changed = {"size": pl.Series(["large"] * 1000), "city": pl.Series(range(1000))}
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4), **changed)
@@ -68,7 +69,7 @@ def test_columns_may_have_changed_their_type(served):
 
 
 @pytest.mark.parametrize("part", ["null", "[]", "watch", "future"])
-def test_a_state_that_is_none_is_thrown_away_as_a_whole(served, part):
+def test_a_state_that_is_none_is_thrown_away_as_a_whole(served: Any, part: Any) -> None:
     served.answer(BEGIN, 300)
     one = look(served, 6, watching())
     weighed = plain(one._weighing.state())
@@ -84,7 +85,7 @@ def test_a_state_that_is_none_is_thrown_away_as_a_whole(served, part):
     assert plain(look(served, 6, watching())._weighing.state()) == weighed
 
 
-def test_what_cannot_be_carried_out_does_not_stop_the_weighing(served):
+def test_what_cannot_be_carried_out_does_not_stop_the_weighing(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     one = Steward(office(served), rules())
@@ -96,7 +97,7 @@ def test_what_cannot_be_carried_out_does_not_stop_the_weighing(served):
     assert json.loads(status_text(served))["labelled_until"] == (BEGIN + 8 * HOUR).isoformat()  # 3 hours and the grace
 
 
-def test_evidence_against_one_champion_is_not_carried_on_against_another(served):
+def test_evidence_against_one_champion_is_not_carried_on_against_another(served: Any) -> None:
     served.challenge("2")
     served.answer(BEGIN, 1000, champion=("1", 0.1), shadow=("2", 0.4))
     one = look(served, 6)
@@ -110,14 +111,14 @@ def test_evidence_against_one_champion_is_not_carried_on_against_another(served)
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}", "{broken"])
-def test_a_bundle_without_a_profile_is_named(served, content):
+def test_a_bundle_without_a_profile_is_named(served: Any, content: Any) -> None:
     file = served.place / "registry" / MODEL / "1" / "profile.json"
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(BundleError, match="A version that is watched has a profile"):
         look(served, 6)
 
 
-def test_what_another_retraining_left_behind_is_not_this_one_s(served):
+def test_what_another_retraining_left_behind_is_not_this_one_s(served: Any) -> None:
     """Such as that of another ledger, or of the same one before it was begun anew."""
     left = {"phase": "done", "attempts": 1, "version": "3", "passed": True, "reasons": ["It was."], "why": None}
     folder = served.place / "work" / "retraining-1"
@@ -128,7 +129,7 @@ def test_what_another_retraining_left_behind_is_not_this_one_s(served):
     assert [one.version for one in Book(served.ledger, MODEL).decisions()] == [None, "4"]
 
 
-def test_a_version_that_no_gate_has_judged_is_not_tried(served, tmp_path):
+def test_a_version_that_no_gate_has_judged_is_not_tried(served: Any, tmp_path: Path) -> None:
     ungated = tmp_path / "ungated.py"
     text = Path(TRAINER).read_text().replace('"gate": {"passed": passed, "reasons": ["It was compared."]}', "")
     ungated.write_text(text)
@@ -142,7 +143,9 @@ def test_a_version_that_no_gate_has_judged_is_not_tried(served, tmp_path):
     )
 
 
-def test_a_webhook_gets_the_reason_of_a_failed_retraining_and_where_its_log_lies(served, tmp_path, hook):
+def test_a_webhook_gets_the_reason_of_a_failed_retraining_and_where_its_log_lies(
+    served: Any, tmp_path: Path, hook: Any
+) -> None:
     failing = tmp_path / "failing.py"
     failing.write_text("raise ValueError('it went wrong\\n' + 'x' * 7000)")
     served.answer(BEGIN, 500, hours=30)
@@ -156,7 +159,7 @@ def test_a_webhook_gets_the_reason_of_a_failed_retraining_and_where_its_log_lies
     assert len(json.dumps(hook.taken[-1])) < 1500
 
 
-def test_a_trial_is_decided_though_a_retraining_is_out_of_reach(served):
+def test_a_trial_is_decided_though_a_retraining_is_out_of_reach(served: Any) -> None:
     served.answer(BEGIN, 500, hours=30)
     one = Steward(office(served), rules(triggers={"every_days": 1.0}))
     assert one.look(BEGIN + 40 * HOUR)
@@ -169,7 +172,9 @@ def test_a_trial_is_decided_though_a_retraining_is_out_of_reach(served):
     assert kinds(served) == ["retrain", "canary"]
 
 
-def test_each_record_is_weighed_once_however_long_before_its_moment_it_was_asked_for(served, monkeypatch):
+def test_each_record_is_weighed_once_however_long_before_its_moment_it_was_asked_for(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served.crowned(BEGIN - 90 * HOUR)
     for hour in range(12):
         served.answer(BEGIN + hour * HOUR, 10, arrived=BEGIN + (hour - 48 * (hour % 2)) * HOUR)
@@ -180,13 +185,13 @@ def test_each_record_is_weighed_once_however_long_before_its_moment_it_was_asked
     assert sum(counted) == 120 - 10, "the last hour is not over"
 
 
-def test_nothing_to_watch_is_said(served, caplog):
+def test_nothing_to_watch_is_said(served: Any, caplog: pytest.LogCaptureFixture) -> None:
     one = Steward(replace(office(served), model="typo"), rules())
     assert not one.look() and not one.look()
     assert caplog.text.count("Nothing to watch: no version of typo is champion") == 1
 
 
-def test_a_history_that_does_not_tell_of_the_champion_is_named(served):
+def test_a_history_that_does_not_tell_of_the_champion_is_named(served: Any) -> None:
     (served.place / "registry" / MODEL / "aliases.json").write_text('{"format": 1, "aliases": {}, "history": []}')
     with pytest.raises(RegistryError, match="history tells when its champion became one"):
         look(served, 6)

@@ -117,7 +117,7 @@ def _processes(*words: str) -> list[int]:
 
 
 @pytest.mark.slow
-def test_the_loop_goes_on_and_nothing_is_decided_twice(tmp_path, monkeypatch):
+def test_the_loop_goes_on_and_nothing_is_decided_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     life = Life(tmp_path, seed=0)
     book = Book(life.served.ledger, MODEL)

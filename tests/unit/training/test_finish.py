@@ -4,22 +4,29 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from training_parts import Network, network, settings, split
 
 from tidemill.settings import Objective
+from tidemill.settings.training import TrainingSettings
 from tidemill.training import signals
-from tidemill.training.fit import fit
+from tidemill.training.fit import Fit, fit
 from tidemill.training.progress import spoken
 from tidemill.training.record import best_epoch
 
 LIMIT = 2.0  # seconds
 
 
-def run(folder, chosen, *, log=None, model=None):
+def run(
+    folder: Path, chosen: TrainingSettings, *, log: Callable[..., Any] | None = None, model: nn.Module | None = None
+) -> Fit:
     return fit(
         chosen,
         seed=3,
@@ -37,7 +44,7 @@ class Slow(Network):
 
     batches = 0
 
-    def forward(self, numeric_BN, categorical_BC):
+    def forward(self, numeric_BN: torch.Tensor, categorical_BC: torch.Tensor) -> torch.Tensor:
         self.batches += self.training
         if self.training and self.batches == 100:
             time.sleep(LIMIT)
@@ -45,12 +52,14 @@ class Slow(Network):
 
 
 @pytest.fixture
-def said(caplog):
+def said(caplog: pytest.LogCaptureFixture) -> Callable[..., Any]:
     caplog.set_level(logging.INFO, logger="tidemill")
     return lambda: "\n".join(caplog.messages)
 
 
-def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so_far(tmp_path, said):
+def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so_far(
+    tmp_path: Path, said: Callable[..., Any]
+) -> None:
     ended = run(tmp_path, settings(max_epochs=1_000, batch_size=4, max_minutes=LIMIT / 60), model=Slow())
     assert ended.epochs < 1_000
     assert ended.seconds >= LIMIT
@@ -60,7 +69,7 @@ def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so
     assert f"Training ended early (training.max_minutes=0.0333333), in epoch {ended.epochs} of at most 1000." in said()
 
 
-def test_a_time_limit_that_ends_before_the_first_epoch_gives_what_there_is(tmp_path):
+def test_a_time_limit_that_ends_before_the_first_epoch_gives_what_there_is(tmp_path: Path) -> None:
     ended = run(tmp_path, settings(max_epochs=5, batch_size=4, max_minutes=1e-7))
     assert (ended.epochs, ended.best_epoch) == (1, 1)
     (entry,) = ended.history
@@ -68,7 +77,7 @@ def test_a_time_limit_that_ends_before_the_first_epoch_gives_what_there_is(tmp_p
     assert ended.best_loss == entry["validation_loss"]
 
 
-def test_time_before_a_resumption_counts(tmp_path):
+def test_time_before_a_resumption_counts(tmp_path: Path) -> None:
     chosen = settings(max_epochs=1_000, batch_size=4, max_minutes=1 / 60)
     first = run(tmp_path, chosen, model=Slow())
     same = run(tmp_path, replace(chosen, resume=str(tmp_path)), model=Slow())
@@ -79,15 +88,15 @@ def test_time_before_a_resumption_counts(tmp_path):
     assert "share" not in more.history[-1]
 
 
-def test_a_limit_that_is_not_reached_changes_nothing(tmp_path):
+def test_a_limit_that_is_not_reached_changes_nothing(tmp_path: Path) -> None:
     free = run(tmp_path / "free", settings())
     limited = run(tmp_path / "limited", settings(max_minutes=5))
     for name, tensor in free.network.state_dict().items():
         assert torch.equal(tensor, limited.network.state_dict()[name])
 
 
-def test_the_signal_ends_training_at_once_and_later_ones_do_no_harm(tmp_path, said):
-    def log(figures, step):
+def test_the_signal_ends_training_at_once_and_later_ones_do_no_harm(tmp_path: Path, said: Callable[..., Any]) -> None:
+    def log(figures: dict[str, float], step: int) -> None:
         if "batch_loss" in figures:
             os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -99,8 +108,8 @@ def test_the_signal_ends_training_at_once_and_later_ones_do_no_harm(tmp_path, sa
     assert "SIGUSR1: training has ended already; the run goes on to its end" in said()
 
 
-def test_the_signal_between_epochs_ends_training_with_whole_epochs(tmp_path):
-    def log(figures, step):
+def test_the_signal_between_epochs_ends_training_with_whole_epochs(tmp_path: Path) -> None:
+    def log(figures: dict[str, float], step: int) -> None:
         if figures.get("epoch") == 2:
             os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -109,7 +118,7 @@ def test_the_signal_between_epochs_ends_training_with_whole_epochs(tmp_path):
     assert "share" not in ended.history[-1]
 
 
-def test_the_signal_before_training_is_answered(said):
+def test_the_signal_before_training_is_answered(said: Callable[..., Any]) -> None:
     signals.await_training()
     os.kill(os.getpid(), signal.SIGUSR1)
     assert "SIGUSR1: training has not begun, so there is nothing to finish with yet." in said()
@@ -117,8 +126,8 @@ def test_the_signal_before_training_is_answered(said):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["signal", "limit"])
-def test_two_processes_end_together(tmp_path, way):
-    def log(figures, step):
+def test_two_processes_end_together(tmp_path: Path, way: Any) -> None:
+    def log(figures: dict[str, float], step: int) -> None:
         if way == "signal" and "batch_loss" in figures:
             os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -132,5 +141,5 @@ def test_two_processes_end_together(tmp_path, way):
     ("seconds", "text"),
     [(3, "a minute"), (70, "about 1 minute"), (250, "about 4 minutes"), (9_000, "about 2.5 hours")],
 )
-def test_estimates_are_said_in_words(seconds, text):
+def test_estimates_are_said_in_words(seconds: int, text: str) -> None:
     assert spoken(seconds) == text

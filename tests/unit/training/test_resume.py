@@ -2,8 +2,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,16 @@ from tidemill.training.fit import fit
 HERE = Path(__file__).parent
 
 
-def run(folder, chosen, *, seed=3, train=None, log=None, model=None, objective=Objective.BINARY):
+def run(
+    folder: Any,
+    chosen: Any,
+    *,
+    seed: Any = 3,
+    train: Any = None,
+    log: Any = None,
+    model: Any = None,
+    objective: Any = Objective.BINARY,
+) -> Any:
     return fit(
         chosen,
         seed=seed,
@@ -31,7 +42,7 @@ def run(folder, chosen, *, seed=3, train=None, log=None, model=None, objective=O
     )
 
 
-def same(one, other):
+def same(one: Any, other: Any) -> None:
     for name, tensor in one.network.state_dict().items():
         assert torch.equal(tensor, other.network.state_dict()[name]), name
     for before, after in zip(one.history, other.history, strict=True):
@@ -43,10 +54,10 @@ class StopError(Exception):
     pass
 
 
-def interrupted(folder, chosen, *, step):
+def interrupted(folder: Any, chosen: Any, *, step: Any) -> None:
     """A run that ends in the middle of an epoch."""
 
-    def log(figures, now):
+    def log(figures: Any, now: Any) -> None:
         if now >= step and "batch_loss" in figures:
             raise StopError
 
@@ -55,7 +66,7 @@ def interrupted(folder, chosen, *, step):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, elsewhere):
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path: Path, elsewhere: Any) -> None:
     chosen = settings(max_epochs=3, batch_size=4)
     whole = run(tmp_path / "whole", chosen)
     interrupted(tmp_path / "cut", chosen, step=125)
@@ -73,7 +84,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, elsewhere):
     assert epochs == [1, 2, 3]
 
 
-def test_early_stopping_counts_on_over_an_interruption(tmp_path):
+def test_early_stopping_counts_on_over_an_interruption(tmp_path: Path) -> None:
     chosen = settings(max_epochs=60, patience=2, learning_rate=0.3, batch_size=4)
     whole = run(tmp_path / "whole", chosen)
     assert whole.epochs < 60
@@ -82,7 +93,7 @@ def test_early_stopping_counts_on_over_an_interruption(tmp_path):
 
 
 @pytest.mark.parametrize("chosen", [settings(max_epochs=2), settings(max_epochs=60, patience=1, learning_rate=0.3)])
-def test_a_finished_run_returns_its_result_without_training(tmp_path, chosen):
+def test_a_finished_run_returns_its_result_without_training(tmp_path: Path, chosen: Any) -> None:
     first = run(tmp_path / "a", chosen)
     second = run(tmp_path / "b", replace(chosen, resume=str(tmp_path / "a" / "checkpoints" / "last.ckpt")))
     same(first, second)
@@ -99,13 +110,13 @@ def test_a_finished_run_returns_its_result_without_training(tmp_path, chosen):
         ({"warmup_epochs": 1.5}, "training.warmup_epochs: 0.5 in the checkpoint, 1.5 now"),
     ],
 )
-def test_other_settings_are_refused_by_name(tmp_path, change, message):
+def test_other_settings_are_refused_by_name(tmp_path: Path, change: Any, message: Any) -> None:
     run(tmp_path, settings(max_epochs=2))
     with pytest.raises(TrainingError, match=message):
         run(tmp_path, settings(**{"max_epochs": 2, "resume": str(tmp_path), **change}))
 
 
-def test_when_to_end_may_change_on_resumption(tmp_path):
+def test_when_to_end_may_change_on_resumption(tmp_path: Path) -> None:
     first = run(tmp_path, settings(max_epochs=2, patience=1))
     more = settings(max_epochs=4, patience=9, max_minutes=10, resume=str(tmp_path))
     again = run(tmp_path, more)
@@ -114,14 +125,14 @@ def test_when_to_end_may_change_on_resumption(tmp_path):
     assert fewer.history == again.history, "what was trained stays"
 
 
-def test_a_checkpoint_of_an_earlier_version_that_kept_when_to_end_is_resumed(tmp_path):
+def test_a_checkpoint_of_an_earlier_version_that_kept_when_to_end_is_resumed(tmp_path: Path) -> None:
     run(tmp_path, settings(max_epochs=1))
     before = resume.read(tmp_path)
     replace(before, identity={**before.identity, "training.max_epochs": 1, "training.patience": 3}).write(tmp_path)
     assert run(tmp_path, settings(max_epochs=2, resume=str(tmp_path))).epochs == 2
 
 
-def test_another_seed_other_data_and_another_network_are_refused(tmp_path):
+def test_another_seed_other_data_and_another_network_are_refused(tmp_path: Path) -> None:
     run(tmp_path, settings(max_epochs=1))
     again = settings(max_epochs=1, resume=str(tmp_path))
     with pytest.raises(TrainingError, match="seed: 3 in the checkpoint, 4 now"):
@@ -138,20 +149,20 @@ def test_another_seed_other_data_and_another_network_are_refused(tmp_path):
         run(tmp_path, again, objective=Objective.REGRESSION)
 
 
-def test_where_and_how_to_compute_may_change(tmp_path):
+def test_where_and_how_to_compute_may_change(tmp_path: Path) -> None:
     run(tmp_path, settings(max_epochs=1))
     run(tmp_path, settings(max_epochs=1, resume=str(tmp_path), threads=None, progress=True, devices=2))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere/last.ckpt", "."])
-def test_a_missing_checkpoint_is_named(tmp_path, name):
+def test_a_missing_checkpoint_is_named(tmp_path: Path, name: Any) -> None:
     with pytest.raises(
         TrainingError, match=r"training.resume must name a run's folder or its checkpoint. Got: .*not a file"
     ):
         run(tmp_path, settings(resume=str(tmp_path / name)))
 
 
-def damaged(content):
+def damaged(content: Any) -> Iterator[Any]:
     yield b""
     yield content[:1000]
     yield content[: len(content) // 2]
@@ -159,7 +170,7 @@ def damaged(content):
     yield b"not a checkpoint"
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     run(tmp_path, settings(max_epochs=1))
     path = tmp_path / CHECKPOINT
     for content in damaged(path.read_bytes()):
@@ -171,12 +182,14 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 
 class Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return Path.touch, (Path("evil"),)
 
 
 @pytest.mark.parametrize("content", [{"format": 2}, {"format": 1}, {}, [1], Evil()])
-def test_a_file_of_another_kind_is_refused_and_never_run(tmp_path, monkeypatch, content):
+def test_a_file_of_another_kind_is_refused_and_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(TrainingError, match="a whole checkpoint that this version wrote"):
@@ -184,12 +197,12 @@ def test_a_file_of_another_kind_is_refused_and_never_run(tmp_path, monkeypatch, 
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_disk_that_is_full_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(max_epochs=3)
     whole = run(tmp_path / "whole", chosen)
     replaced = Path.replace
 
-    def full(path, target):
+    def full(path: Any, target: Any) -> Any:
         if len(path.with_name("last.ckpt").read_bytes() if path.with_name("last.ckpt").exists() else b"") > 0:
             raise OSError(28, "No space left on device")
         return replaced(path, target)
@@ -204,7 +217,7 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoint(tmp_path, monkeypatch
     same(whole, run(tmp_path / "cut", replace(chosen, resume=str(tmp_path / "cut"))))
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="A checkpoint must be written after each epoch"):
         run(tmp_path / "file", settings(max_epochs=1))
@@ -220,7 +233,7 @@ run(Path({folder!r}), settings(max_epochs=6, batch_size=2, progress=True))
 """
 
 
-def ended_by(number, folder):
+def ended_by(number: Any, folder: Any) -> Any:
     """A run that gets a signal in the middle of an epoch; returns its exit status."""
     victim = subprocess.Popen([sys.executable, "-c", VICTIM.format(here=str(HERE), folder=str(folder))])
     history = folder / "history.jsonl"
@@ -233,7 +246,7 @@ def ended_by(number, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_of_an_epoch_changes_nothing(tmp_path, number):
+def test_a_signal_in_the_middle_of_an_epoch_changes_nothing(tmp_path: Path, number: Any) -> None:
     chosen = settings(max_epochs=6, batch_size=2)
     whole = run(tmp_path / "whole", chosen)
     folder = tmp_path / "ended"

@@ -51,7 +51,9 @@ BEFORE = table(2000, "red", 40)
 class Made:
     """A network for a table, with what its weights belong to."""
 
-    def __init__(self, rows: pl.DataFrame, seed: int, *, name: str = "mlp", target: Target = TARGET, **model: Any):
+    def __init__(
+        self, rows: pl.DataFrame, seed: int, *, name: str = "mlp", target: Target = TARGET, **model: Any
+    ) -> None:
         kinds = {"color": Kind.CATEGORICAL, "town": Kind.CATEGORICAL}
         columns = [Column(name=column, kind=kinds.get(column, Kind.NUMERIC)) for column in rows.columns]
         self.schema = Schema(columns=(*columns, Column(name="y", kind=Kind.CATEGORICAL, role=Role.TARGET)))

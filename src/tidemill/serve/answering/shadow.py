@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from tidemill.bundle.answers import Answers
 from tidemill.data.raw import Raw
 from tidemill.errors import LedgerError
 from tidemill.ledger.record import Answered, Form, Role
@@ -103,5 +104,5 @@ class Shadow:
         self._task = None
 
 
-def _answers(challenger: Version, raw: Raw):  # type: ignore[no-untyped-def]
+def _answers(challenger: Version, raw: Raw) -> Answers:
     return challenger.predictor.predict(challenger.adapted(raw))

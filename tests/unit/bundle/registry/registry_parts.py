@@ -28,10 +28,10 @@ def fill(folder: Path, size: int = 1000) -> Path:
 
 
 @pytest.fixture
-def bundle(tmp_path):
+def bundle(tmp_path: Path) -> Path:
     return fill(tmp_path / "staging")
 
 
 @pytest.fixture(params=["local", "memory"])
-def registry(request, tmp_path):
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     return Registry(tmp_path / "registry" if request.param == "local" else f"memory://{uuid.uuid4().hex}")

@@ -29,7 +29,7 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.fixture(params=["local", "memory"])
-def registry(request, tmp_path):
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     """Three versions, none of them an alias yet."""
     registry = Registry(tmp_path / "registry" if request.param == "local" else f"memory://{uuid.uuid4().hex}")
     for _ in range(3):
@@ -38,7 +38,7 @@ def registry(request, tmp_path):
 
 
 @pytest.fixture
-def local(tmp_path):
+def local(tmp_path: Path) -> Registry:
     registry = Registry(tmp_path / "registry")
     for _ in range(3):
         registry.add("m", fill(tmp_path / "staging"))

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from registry_parts import WHY, bundle, registry
@@ -11,7 +12,7 @@ from tidemill.errors import BundleError, RegistryError
 __all__ = ["bundle", "registry"]
 
 
-def test_versions_count_up_and_carry_their_number(registry, bundle):
+def test_versions_count_up_and_carry_their_number(registry: Registry, bundle: Path) -> None:
     assert [registry.add("m", bundle) for _ in range(11)] == [str(number) for number in range(1, 12)]
     assert registry.models() == ["m"]
     assert registry.versions("m")[-2:] == ["10", "11"], "in order of number, not of text"
@@ -20,11 +21,11 @@ def test_versions_count_up_and_carry_their_number(registry, bundle):
     registry.verify("m", "10")
 
 
-def test_an_empty_registry_is_empty(registry):
+def test_an_empty_registry_is_empty(registry: Registry) -> None:
     assert registry.models() == [] and registry.versions("m") == [] and registry.aliases("m") == {}
 
 
-def test_promote_and_rollback_walk_through_the_champions(registry, bundle):
+def test_promote_and_rollback_walk_through_the_champions(registry: Registry, bundle: Path) -> None:
     for _ in range(3):
         registry.promote("m", registry.add("m", bundle), **WHY)
     registry.promote("m", "3", **WHY)  # again: changes nothing
@@ -41,7 +42,7 @@ def test_promote_and_rollback_walk_through_the_champions(registry, bundle):
     assert last.at.endswith("+00:00")
 
 
-def test_aliases_are_apart(registry, bundle):
+def test_aliases_are_apart(registry: Registry, bundle: Path) -> None:
     registry.add("m", bundle), registry.add("m", bundle)
     registry.promote("m", "1", **WHY)
     registry.promote("m", "2", Alias.CANDIDATE, **WHY)
@@ -49,7 +50,7 @@ def test_aliases_are_apart(registry, bundle):
     assert registry.resolve("m", "candidate") == "2"
 
 
-def test_what_does_not_exist_is_explained(registry, bundle):
+def test_what_does_not_exist_is_explained(registry: Registry, bundle: Path) -> None:
     with pytest.raises(RegistryError, match=r"m/champion in .*versions: none; aliases: none"):
         registry.resolve("m", "champion")
     with pytest.raises(RegistryError, match="versions: none"):
@@ -61,12 +62,12 @@ def test_what_does_not_exist_is_explained(registry, bundle):
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "../m", "a/b", "/etc", ".hidden", "a\0b", "a\nb", "~", "a b"])
-def test_names_that_lead_elsewhere_are_refused(registry, bundle, name):
+def test_names_that_lead_elsewhere_are_refused(registry: Registry, bundle: Path, name: str) -> None:
     with pytest.raises(RegistryError, match="A model's name is letters, digits"):
         registry.add(name, bundle)
 
 
-def test_an_altered_file_is_never_fetched_or_promoted(tmp_path, bundle):
+def test_an_altered_file_is_never_fetched_or_promoted(tmp_path: Path, bundle: Path) -> None:
     registry = Registry(tmp_path / "registry")
     version = registry.add("m", bundle)
     model = tmp_path / "registry/m/1/model.onnx"
@@ -81,7 +82,7 @@ def test_an_altered_file_is_never_fetched_or_promoted(tmp_path, bundle):
 
 
 @pytest.mark.parametrize("size", [0, 1, checksums._BLOCK, 2 * checksums._BLOCK + 1])
-def test_files_of_any_length_are_summed(tmp_path, size):
+def test_files_of_any_length_are_summed(tmp_path: Path, size: int) -> None:
     content = (b"0123456789abc" * (size // 13 + 1))[:size]
     (tmp_path / "file").write_bytes(content)
     checksums.write(tmp_path)
@@ -91,13 +92,13 @@ def test_files_of_any_length_are_summed(tmp_path, size):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sha256": {"../../etc/passwd": "0"}}', '{"sha256": 3}'])
-def test_damaged_checksums_are_refused(bundle, content):
+def test_damaged_checksums_are_refused(bundle: Path, content: str) -> None:
     (bundle / "checksums.json").write_text(content)
     with pytest.raises(BundleError, match=r"has a checksums\.json that names its files"):
         checksums.verify(bundle)
 
 
-def test_a_half_bundle_is_not_added(registry, bundle):
+def test_a_half_bundle_is_not_added(registry: Registry, bundle: Path) -> None:
     (bundle / "checksums.json").unlink()
     with pytest.raises(BundleError, match=r"checksums\.json"):
         registry.add("m", bundle)
@@ -105,7 +106,7 @@ def test_a_half_bundle_is_not_added(registry, bundle):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"history": [{"alias": "champion"}]}'])
-def test_damaged_aliases_are_named(tmp_path, bundle, content):
+def test_damaged_aliases_are_named(tmp_path: Path, bundle: Path, content: str) -> None:
     registry = Registry(tmp_path / "registry")
     registry.add("m", bundle)
     (tmp_path / "registry/m/aliases.json").write_text(content)

@@ -12,6 +12,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from registry_parts import WHY, bundle, fill, registry
@@ -24,7 +25,7 @@ from tidemill.errors import RegistryError
 __all__ = ["bundle", "registry"]
 
 
-def test_many_adders_get_a_version_each(registry, bundle):
+def test_many_adders_get_a_version_each(registry: Registry, bundle: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         versions = list(pool.map(lambda _: registry.add("m", bundle), range(24)))
     assert sorted(map(int, versions)) == list(range(1, 25))
@@ -33,7 +34,7 @@ def test_many_adders_get_a_version_each(registry, bundle):
         registry.verify("m", version)
 
 
-def test_promotions_at_once_are_all_recorded(tmp_path, bundle):
+def test_promotions_at_once_are_all_recorded(tmp_path: Path, bundle: Path) -> None:
     registry = Registry(tmp_path / "registry")
     versions = [registry.add("m", bundle) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -41,7 +42,7 @@ def test_promotions_at_once_are_all_recorded(tmp_path, bundle):
     assert sorted(change.version for change in registry.history("m")) == versions
 
 
-def test_a_killed_writer_leaves_nothing_half(tmp_path):
+def test_a_killed_writer_leaves_nothing_half(tmp_path: Path) -> None:
     """kill -9 at random moments, many times: each version that can be seen is whole, and so are the aliases."""
     writer = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -75,7 +76,7 @@ while True:
     assert not [path for path in (tmp_path / "registry/m").iterdir() if path.name.startswith(".staging-")], "swept"
 
 
-def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path, bundle):
+def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path: Path, bundle: Path) -> None:
     """A limit on file sizes stands for a full disk: both fail in the middle of a write."""
     registry = Registry(tmp_path / "registry")
     registry.promote("m", registry.add("m", bundle), **WHY)
@@ -96,7 +97,7 @@ def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path, bundle):
     assert registry.resolve("m", "champion") == "1"
 
 
-def test_a_really_full_disk(tmp_path):
+def test_a_really_full_disk(tmp_path: Path) -> None:
     mount = tmp_path / "disk"
     mount.mkdir()
     mounted = (
@@ -119,13 +120,13 @@ def test_a_really_full_disk(tmp_path):
         subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_aliases_survive_a_failing_write(tmp_path, bundle, monkeypatch):
+def test_aliases_survive_a_failing_write(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(tmp_path / "registry")
     registry.promote("m", registry.add("m", bundle), **WHY)
     registry.add("m", bundle)
     before = (tmp_path / "registry/m/aliases.json").read_bytes()
 
-    def fail(path):
+    def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(durable, "sync", fail)
@@ -135,7 +136,7 @@ def test_aliases_survive_a_failing_write(tmp_path, bundle, monkeypatch):
     assert not list((tmp_path / "registry/m").glob(".staging-*"))
 
 
-def test_object_store_half_bundles_are_invisible_keep_their_number_and_are_swept(bundle):
+def test_object_store_half_bundles_are_invisible_keep_their_number_and_are_swept(bundle: Path) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     files, root = registry._store.filesystem, registry._store.root
     files.pipe_file(f"{root}/m/1/.claim", str(time.time()).encode())  # a writer at work
@@ -147,11 +148,11 @@ def test_object_store_half_bundles_are_invisible_keep_their_number_and_are_swept
     assert files.exists(f"{root}/m/1/model.onnx") and not files.exists(f"{root}/m/3")
 
 
-def test_object_store_failures_leave_nothing(bundle, monkeypatch):
+def test_object_store_failures_leave_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     put = type(registry._store.filesystem).put_file
 
-    def fail(self, source, target, **options):
+    def fail(self: Any, source: str, target: str, **options: Any) -> None:
         if target.endswith("checksums.json"):
             raise OSError("connection lost")
         return put(self, source, target, **options)
@@ -162,7 +163,7 @@ def test_object_store_failures_leave_nothing(bundle, monkeypatch):
     assert registry.models() == []
 
 
-def test_a_registry_that_cannot_be_reached_is_explained(tmp_path, bundle):
+def test_a_registry_that_cannot_be_reached_is_explained(tmp_path: Path, bundle: Path) -> None:
     with pytest.raises(RegistryError, match=r"can be reached, read and written.*nosuch"):
         Registry("nosuch://bucket/registry")
     (tmp_path / "file").write_text("")
@@ -170,7 +171,7 @@ def test_a_registry_that_cannot_be_reached_is_explained(tmp_path, bundle):
         Registry(tmp_path / "file").add("m", bundle)
 
 
-def test_fetched_copies_of_remote_bundles_are_whole(bundle):
+def test_fetched_copies_of_remote_bundles_are_whole(bundle: Path) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.add("m", bundle)
     with registry.fetched("m", "1", verify=False) as folder:

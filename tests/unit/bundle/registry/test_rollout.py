@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rollout_parts import WHY, local, registry
@@ -16,11 +17,11 @@ from tidemill.errors import RegistryError
 __all__ = ["local", "registry"]
 
 
-def essence(state):
+def essence(state: Desired) -> tuple[Any, ...] | tuple[Mode | float | str, ...]:
     return state.champion, state.challenger, state.mode, state.share
 
 
-def test_each_change_makes_a_generation(registry):
+def test_each_change_makes_a_generation(registry: Registry) -> None:
     seen = [registry.desired("m")]
     assert seen[0] == Desired(generation=0)
     registry.promote("m", "1", **WHY)
@@ -48,7 +49,7 @@ def test_each_change_makes_a_generation(registry):
     ]
 
 
-def test_what_changes_nothing_leaves_the_state(registry):
+def test_what_changes_nothing_leaves_the_state(registry: Registry) -> None:
     registry.promote("m", "1", **WHY)
     registry.promote("m", "2", Alias.CHALLENGER, **WHY)
     registry.set_rollout("m", Mode.SHADOW, **WHY)
@@ -66,7 +67,7 @@ def test_what_changes_nothing_leaves_the_state(registry):
     assert registry.state_mark("m") != mark
 
 
-def test_a_challenger_that_becomes_champion_ends_its_rollout(registry):
+def test_a_challenger_that_becomes_champion_ends_its_rollout(registry: Registry) -> None:
     registry.promote("m", "1", **WHY)
     registry.promote("m", "2", Alias.CHALLENGER, **WHY)
     registry.set_rollout("m", Mode.CANARY, 0.5, **WHY)
@@ -83,7 +84,7 @@ def test_a_challenger_that_becomes_champion_ends_its_rollout(registry):
         registry.resolve("m", "challenger")
 
 
-def test_another_champion_leaves_a_rollout_and_another_challenger_ends_it(registry):
+def test_another_champion_leaves_a_rollout_and_another_challenger_ends_it(registry: Registry) -> None:
     registry.promote("m", "1", **WHY)
     registry.promote("m", "3", Alias.CHALLENGER, **WHY)
     registry.set_rollout("m", Mode.CANARY, 0.5, **WHY)
@@ -106,7 +107,7 @@ def test_another_champion_leaves_a_rollout_and_another_challenger_ends_it(regist
         (Mode.OFF, 0.5, r"mode off with share 0\.5"),
     ],
 )
-def test_shares_belong_to_canaries(local, mode, share, observed):
+def test_shares_belong_to_canaries(local: Registry, mode: Mode, share: float | None, observed: str) -> None:
     local.promote("m", "1", **WHY)
     local.promote("m", "2", Alias.CHALLENGER, **WHY)
     with pytest.raises(RegistryError, match=f"A canary has a share greater than 0.*{observed}.*--share 0.1"):
@@ -114,7 +115,7 @@ def test_shares_belong_to_canaries(local, mode, share, observed):
     assert local.desired("m").generation == 2
 
 
-def test_a_rollout_needs_a_challenger_and_a_challenger_another_version(registry):
+def test_a_rollout_needs_a_challenger_and_a_challenger_another_version(registry: Registry) -> None:
     registry.promote("m", "1", **WHY)
     with pytest.raises(RegistryError, match=r"A rollout is about a challenger.*has none.*--to challenger"):
         registry.set_rollout("m", Mode.SHADOW, **WHY)
@@ -125,7 +126,7 @@ def test_a_rollout_needs_a_challenger_and_a_challenger_another_version(registry)
     assert registry.set_rollout("m", Mode.OFF, **WHY).generation == 1
 
 
-def test_a_bundle_is_verified_once_by_whoever_promotes_it(registry, monkeypatch):
+def test_a_bundle_is_verified_once_by_whoever_promotes_it(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     verified = []
     verify = checksums.verify
     monkeypatch.setattr(checksums, "verify", lambda folder: (verified.append(folder), verify(folder)))
@@ -139,8 +140,8 @@ def test_a_bundle_is_verified_once_by_whoever_promotes_it(registry, monkeypatch)
     assert len(verified) == 3, "another one looks for itself"
 
 
-def test_the_command(local, capsys):
-    def run(*words):
+def test_the_command(local: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: Any) -> tuple[int | str, ...]:
         status = cli.main(["registry", *words, "--registry", local.path])
         return status, *capsys.readouterr()
 
@@ -158,7 +159,7 @@ def test_the_command(local, capsys):
     assert status == 1 and "mode canary with no share" in error and error.count("\n") == 1
 
 
-def test_what_no_replica_could_hold_is_refused(registry):
+def test_what_no_replica_could_hold_is_refused(registry: Registry) -> None:
     registry.promote("m", "1", by="ann", reason="the first")
     state = registry.desired("m")
     champion = [
@@ -171,7 +172,7 @@ def test_what_no_replica_could_hold_is_refused(registry):
 
 
 @pytest.mark.parametrize("version", ["../1", "1/../../other/1", "", "01", "/srv/other", ".staging-1", None])
-def test_no_alias_leads_out_of_the_models_folder(local, version):
+def test_no_alias_leads_out_of_the_models_folder(local: Registry, version: str | None) -> None:
     local.promote("m", "1", **WHY)
     place = Path(local.path, "m")
     for file, keys in (("aliases.json", ("history", 0, "version")), ("desired.json", ("champion",))):

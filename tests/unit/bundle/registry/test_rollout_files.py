@@ -6,6 +6,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rollout_parts import WHY, fill, local, registry
@@ -19,14 +20,14 @@ from tidemill.errors import BundleError, RegistryError
 __all__ = ["local", "registry"]
 
 
-def test_the_file_is_small_whatever_the_history(local, tmp_path):
+def test_the_file_is_small_whatever_the_history(local: Registry, tmp_path: Path) -> None:
     for turn in range(60):
         local.promote("m", str(1 + turn % 2), by="ann", reason="r" * 100)
     folder = tmp_path / "registry/m"
     assert (folder / "aliases.json").stat().st_size > 10_000 and (folder / "desired.json").stat().st_size < 600
 
 
-def test_a_registry_from_before_is_read_and_its_next_change_writes_the_file(local, tmp_path):
+def test_a_registry_from_before_is_read_and_its_next_change_writes_the_file(local: Registry, tmp_path: Path) -> None:
     local.promote("m", "1", **WHY)
     local.promote("m", "2", **WHY)
     expected, file = local.desired("m"), tmp_path / "registry/m/desired.json"
@@ -38,11 +39,13 @@ def test_a_registry_from_before_is_read_and_its_next_change_writes_the_file(loca
     assert local.state_mark("m") != mark
 
 
-def test_a_writer_killed_between_the_two_files_is_made_good(registry, monkeypatch):
+def test_a_writer_killed_between_the_two_files_is_made_good(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry.promote("m", "1", **WHY)
     replace = type(registry._store).replace
 
-    def killed(self, model, name, content):
+    def killed(self: Any, model: str, name: str, content: bytes) -> None:
         if name == "desired.json":
             raise KeyboardInterrupt
         replace(self, model, name, content)
@@ -67,7 +70,7 @@ def test_a_writer_killed_between_the_two_files_is_made_good(registry, monkeypatc
         ({"generation": "3"}, "a whole number"),
     ],
 )
-def test_a_damaged_file_is_named(local, tmp_path, damage, observed):
+def test_a_damaged_file_is_named(local: Registry, tmp_path: Path, damage: dict[str, Any], observed: str) -> None:
     local.promote("m", "1", **WHY)
     file = tmp_path / "registry/m/desired.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
@@ -78,7 +81,7 @@ def test_a_damaged_file_is_named(local, tmp_path, damage, observed):
         local.desired("m")
 
 
-def test_a_damaged_rollout_in_the_history_is_named(local, tmp_path):
+def test_a_damaged_rollout_in_the_history_is_named(local: Registry, tmp_path: Path) -> None:
     local.promote("m", "1", **WHY)
     file = tmp_path / "registry/m/aliases.json"
     file.write_text(file.read_text().replace('"action"', '"mode": "king", "action"'))
@@ -86,13 +89,13 @@ def test_a_damaged_rollout_in_the_history_is_named(local, tmp_path):
         local.aliases("m")
 
 
-def test_what_is_written_is_read():
+def test_what_is_written_is_read() -> None:
     state = Desired(generation=7, champion="3", challenger="4", mode=Mode.CANARY, share=0.125, previous="2", by="Zoë")
     assert rollout.decode(state.encode()) == state
     assert rollout.decode(dataclasses.replace(state, serving=False).encode()) != state
 
 
-def test_changes_at_once_are_all_kept(registry):
+def test_changes_at_once_are_all_kept(registry: Registry) -> None:
     """Object stores too: one writer's file keeps the others waiting."""
     registry.promote("m", "1", **WHY)
     registry.promote("m", "2", Alias.CHALLENGER, **WHY)
@@ -103,7 +106,9 @@ def test_changes_at_once_are_all_kept(registry):
     assert registry.desired("m").generation == 10
 
 
-def test_a_lock_that_a_killed_writer_left_is_broken_and_a_live_one_is_waited_for(tmp_path, monkeypatch):
+def test_a_lock_that_a_killed_writer_left_is_broken_and_a_live_one_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.add("m", fill(tmp_path / "staging"))
     files, lock = registry._store.filesystem, f"{registry._store.root}/m/.lock"
@@ -117,7 +122,7 @@ def test_a_lock_that_a_killed_writer_left_is_broken_and_a_live_one_is_waited_for
     assert files.exists(lock), "it is another's"
 
 
-def test_copies_of_remote_bundles_are_removed(tmp_path, monkeypatch):
+def test_copies_of_remote_bundles_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     registry = Registry(f"memory://{uuid.uuid4().hex}")
@@ -129,7 +134,7 @@ def test_copies_of_remote_bundles_are_removed(tmp_path, monkeypatch):
     with pytest.raises(BundleError, match="altered"):
         registry.verify("m", "1")
 
-    def fail(self, source, target, **options):
+    def fail(self: Any, source: str, target: str, **options: Any) -> None:
         raise OSError("connection lost")
 
     monkeypatch.setattr(type(registry._store.filesystem), "get_file", fail)
@@ -138,13 +143,13 @@ def test_copies_of_remote_bundles_are_removed(tmp_path, monkeypatch):
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_a_local_bundle_is_used_where_it_lies(local, tmp_path):
+def test_a_local_bundle_is_used_where_it_lies(local: Registry, tmp_path: Path) -> None:
     with local.fetched("m", "1") as folder:
         assert folder == tmp_path / "registry/m/1"
     assert folder.exists()
 
 
-def test_changes_are_made_together_or_not_at_all_if_others_were_faster(registry):
+def test_changes_are_made_together_or_not_at_all_if_others_were_faster(registry: Registry) -> None:
     generation = registry.desired("m").generation
     changes = [
         rollout.change(Alias.CHALLENGER, "2", Action.PROMOTE, by="steward", reason="r"),
@@ -157,7 +162,7 @@ def test_changes_are_made_together_or_not_at_all_if_others_were_faster(registry)
     assert registry.desired("m") == state
 
 
-def test_the_secret_of_tosses_is_made_with_the_first_canary_and_stays(registry, tmp_path):
+def test_the_secret_of_tosses_is_made_with_the_first_canary_and_stays(registry: Registry, tmp_path: Path) -> None:
     registry.promote("m", "1", **WHY)
     registry.promote("m", "2", Alias.CHALLENGER, **WHY)
     registry.set_rollout("m", Mode.SHADOW, **WHY)

@@ -1,11 +1,13 @@
 """A version replaces another only if it answers every request that the other does."""
 
 import json
+from typing import Any
 
 import pytest
 from watch_parts import described
 
 from tidemill.bundle import manifest
+from tidemill.bundle.manifest import Manifest
 from tidemill.errors import BundleError
 from tidemill.serve.answering import compatibility
 from tidemill.settings import Kind, Objective
@@ -13,7 +15,7 @@ from tidemill.settings import Kind, Objective
 __all__ = ["described"]
 
 
-def _with(described, columns=None, **identity):
+def _with(described: Any, columns: Any = None, **identity: Any) -> Any:
     content = manifest.plain(described)
     content["identity"].update(identity)
     content["interface"]["schema"]["columns"].update(columns or {})
@@ -34,12 +36,14 @@ def _with(described, columns=None, **identity):
         ({"size": None}, {}, "column size is unknown to it"),
     ],
 )
-def test_what_does_not_fit_is_named(described, columns, identity, difference):
+def test_what_does_not_fit_is_named(
+    described: Manifest, columns: dict[str, Any], identity: dict[str, Any], difference: str
+) -> None:
     with pytest.raises(BundleError, match=rf"answers every request.*{difference}.*another model's name"):
         compatibility.check(_with(described, columns, version="2", **identity), described)
 
 
-def test_what_takes_more_fits(described):
+def test_what_takes_more_fits(described: Manifest) -> None:
     more = {"new": {"kind": "numeric"}, "open": {"kind": "boolean"}, "size": {"kind": "numeric", "role": "ignored"}}
     compatibility.check(_with(described, more), described)
     compatibility.check(described, described)

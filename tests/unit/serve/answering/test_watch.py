@@ -4,12 +4,14 @@ import asyncio
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 from watch_parts import WHY, Plain, Real, described, follow, following, local, registry, run
 
 from patience import until_async
+from small_bundle import Small
 from tidemill.bundle import checksums, manifest
-from tidemill.bundle.registry.registry import Alias
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.data.raw import from_table
 from tidemill.serve.hooks.observer import Refused, Swapped
@@ -17,8 +19,8 @@ from tidemill.serve.hooks.observer import Refused, Swapped
 __all__ = ["described", "local", "registry"]
 
 
-def test_promotions_rollouts_and_rollbacks_reach_the_replica(registry):
-    async def test():
+def test_promotions_rollouts_and_rollbacks_reach_the_replica(registry: Registry) -> None:
+    async def test() -> None:
         replica = Plain()
         async with following(registry, replica) as watcher:
             await watcher.settled()
@@ -51,8 +53,8 @@ def test_promotions_rollouts_and_rollbacks_reach_the_replica(registry):
     run(test())
 
 
-def test_polling_notices_by_itself_and_quiet_polls_load_nothing(registry):
-    async def test():
+def test_polling_notices_by_itself_and_quiet_polls_load_nothing(registry: Registry) -> None:
+    async def test() -> None:
         replica, looks, mark = Plain(), [], registry.state_mark
         registry.state_mark = lambda model: looks.append(model) or mark(model)
         async with following(registry, replica, seconds=0.01) as watcher:
@@ -67,7 +69,9 @@ def test_polling_notices_by_itself_and_quiet_polls_load_nothing(registry):
     run(test())
 
 
-def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(local, small_multiclass, tmp_path):
+def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(
+    local: Registry, small_multiclass: Small, tmp_path: Path
+) -> None:
     """Requests without a pause, real predictors; corrupt, wrong-schema and wrong-graph bundles come and are refused."""
     bad = {}
     for name, damage in (("corrupt", _cut), ("golden", _other_golden), ("schema", _other_classes)):
@@ -79,10 +83,10 @@ def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(local
     raw = from_table(small_multiclass.table[:20], small_multiclass.schema.inputs)
     answered, wrong = [], []
 
-    async def test():
+    async def test() -> None:
         replica = Real(local)
 
-        async def client():
+        async def client() -> None:
             while True:
                 version = replica.active.champion
                 answers = await asyncio.to_thread(version.predictor.predict, raw)
@@ -119,18 +123,18 @@ def test_answers_go_on_while_versions_are_swapped_and_bad_ones_are_offered(local
     assert set(answered) == {"1", "2", "3", "4", "5"}
 
 
-def _cut(folder):
+def _cut(folder: Path) -> None:
     model = folder / "model.onnx"
     model.write_bytes(model.read_bytes()[:-100])
 
 
-def _other_golden(folder):
+def _other_golden(folder: Path) -> None:
     content = json.loads((folder / "golden.json").read_text())
     content["answers"]["probabilities"][0] = [0.2, 0.2, 0.6]
     (folder / "golden.json").write_text(json.dumps(content))
 
 
-def _other_classes(folder):
+def _other_classes(folder: Path) -> None:
     described = manifest.read(folder)
     classes = ["other", *described.identity.classes[1:]]
     manifest.write(
@@ -138,8 +142,8 @@ def _other_classes(folder):
     )
 
 
-def test_a_bundle_that_was_carried_to_another_number_is_refused(local, tmp_path):
-    async def test():
+def test_a_bundle_that_was_carried_to_another_number_is_refused(local: Registry, tmp_path: Path) -> None:
+    async def test() -> None:
         shutil.copytree(tmp_path / "registry/small/1", tmp_path / "registry/small/6")
         replica = Real(local)
         async with following(local, replica) as watcher:

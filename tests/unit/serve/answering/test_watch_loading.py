@@ -5,17 +5,17 @@ import gc
 import threading
 import weakref
 
-from watch_parts import WHY, Plain, Real, follow, following, local, registry, run
+from watch_parts import WHY, Loaded, Plain, Real, follow, following, local, registry, run
 
 from patience import PATIENCE, until_async
-from tidemill.bundle.registry.registry import Alias
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.bundle.registry.rollout import Mode
 
 __all__ = ["local", "registry"]
 
 
-def test_a_newer_state_does_not_wait_for_a_slow_load(local):
-    async def test():
+def test_a_newer_state_does_not_wait_for_a_slow_load(local: Registry) -> None:
+    async def test() -> None:
         replica = Plain()
         replica.gates = {"2": threading.Event()}
         async with following(local, replica) as watcher:
@@ -34,8 +34,8 @@ def test_a_newer_state_does_not_wait_for_a_slow_load(local):
     run(test())
 
 
-def test_a_rollback_does_not_wait_for_a_slow_challenger_nor_a_rollout_for_a_slow_champion(local):
-    async def test():
+def test_a_rollback_does_not_wait_for_a_slow_challenger_nor_a_rollout_for_a_slow_champion(local: Registry) -> None:
+    async def test() -> None:
         replica = Plain()
         replica.gates = {"4": threading.Event()}
         async with following(local, replica) as watcher:
@@ -64,8 +64,8 @@ def test_a_rollback_does_not_wait_for_a_slow_challenger_nor_a_rollout_for_a_slow
     run(test())
 
 
-def test_versions_are_freed_after_their_last_request(local):
-    async def test():
+def test_versions_are_freed_after_their_last_request(local: Registry) -> None:
+    async def test() -> None:
         replica = Real(local)
         async with following(local, replica) as watcher:
             gone = weakref.ref(replica.active.champion)
@@ -93,16 +93,16 @@ def test_versions_are_freed_after_their_last_request(local):
     run(test())
 
 
-def test_refused_and_discarded_versions_are_freed(local):
+def test_refused_and_discarded_versions_are_freed(local: Registry) -> None:
     made = []
 
     class Remembering(Plain):
-        def load(self, version):
+        def load(self, version: str) -> Loaded:
             loaded = super().load(version)
             made.append(weakref.ref(loaded))
             return loaded
 
-    async def test():
+    async def test() -> None:
         replica = Remembering()
         replica.unfit = {("2", "1")}
         replica.gates = {"3": threading.Event()}
@@ -121,10 +121,10 @@ def test_refused_and_discarded_versions_are_freed(local):
     run(test())
 
 
-def test_loading_is_off_the_event_loop(local):
+def test_loading_is_off_the_event_loop(local: Registry) -> None:
     """While a version loads, for as long as it likes, the loop turns."""
 
-    async def test():
+    async def test() -> None:
         replica = Plain()
         replica.gates = {"2": threading.Event()}
         async with following(local, replica) as watcher:

@@ -1,12 +1,14 @@
 """What the watcher does with versions, states and registries that it cannot take."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 from watch_parts import WHY, Plain, follow, following, local, registry, run
 
 from patience import PATIENCE, until_async
-from tidemill.bundle.registry.registry import Alias
+from tidemill.bundle.registry.registry import Alias, Registry
 from tidemill.bundle.registry.rollout import Mode
 from tidemill.errors import BundleError, RegistryError, SchemaError
 from tidemill.serve.answering import watch
@@ -16,8 +18,8 @@ from tidemill.serve.hooks.observer import Refused
 __all__ = ["local", "registry"]
 
 
-def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
-    async def test():
+def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local: Registry) -> None:
+    async def test() -> None:
         replica = Plain()
         replica.errors = {"2": BundleError("whole", observed="half", remedy="none")}
         async with following(local, replica) as watcher:
@@ -47,10 +49,10 @@ def test_a_refused_version_is_tried_again_when_somebody_says_so_only(local):
     run(test())
 
 
-def test_what_cannot_be_reached_is_tried_again(local, monkeypatch):
+def test_what_cannot_be_reached_is_tried_again(local: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.01)
 
-    async def test():
+    async def test() -> None:
         replica = Plain()
         replica.errors = {"2": OSError("connection lost")}
         async with following(local, replica) as watcher:
@@ -71,8 +73,8 @@ def test_what_cannot_be_reached_is_tried_again(local, monkeypatch):
     run(test())
 
 
-def test_a_challenger_that_does_not_fit_the_new_champion_is_dropped(local):
-    async def test():
+def test_a_challenger_that_does_not_fit_the_new_champion_is_dropped(local: Registry) -> None:
+    async def test() -> None:
         replica = Plain()
         replica.unfit = {("3", "2")}
         async with following(local, replica) as watcher:
@@ -88,8 +90,8 @@ def test_a_challenger_that_does_not_fit_the_new_champion_is_dropped(local):
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_champion_and_challenger_change_places(local, refused):
-    async def test():
+def test_champion_and_challenger_change_places(local: Registry, refused: bool) -> None:
+    async def test() -> None:
         replica = Plain()
         if refused:
             replica.errors = {"2": BundleError("whole", observed="half", remedy="none")}
@@ -104,10 +106,10 @@ def test_champion_and_challenger_change_places(local, refused):
     run(test())
 
 
-def test_a_rollback_is_never_refused_for_its_schema(local):
+def test_a_rollback_is_never_refused_for_its_schema(local: Registry) -> None:
     """Version 2 takes more than 1; the way back must stay open, also where 1 was never active."""
 
-    async def test():
+    async def test() -> None:
         local.promote("small", "2", **WHY)
         replica = Plain()
         replica.unfit = {("1", "2")}
@@ -122,8 +124,10 @@ def test_a_rollback_is_never_refused_for_its_schema(local):
 @pytest.mark.parametrize(
     "content", ["", '{"format": 1, "gener', "[]", '{"format": 2}', '{"format": 1, "generation": "x"}']
 )
-def test_a_broken_state_leaves_all_as_it_was(local, tmp_path, content, caplog):
-    async def test():
+def test_a_broken_state_leaves_all_as_it_was(
+    local: Registry, tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
         replica = Plain()
         file = tmp_path / "registry/small/desired.json"
         async with following(local, replica) as watcher:
@@ -143,8 +147,8 @@ def test_a_broken_state_leaves_all_as_it_was(local, tmp_path, content, caplog):
     run(test())
 
 
-def test_a_registry_that_goes_away_and_comes_back(local, tmp_path):
-    async def test():
+def test_a_registry_that_goes_away_and_comes_back(local: Registry, tmp_path: Path) -> None:
+    async def test() -> None:
         replica = Plain()
         async with following(local, replica) as watcher:
             (tmp_path / "registry").rename(tmp_path / "away")
@@ -158,20 +162,20 @@ def test_a_registry_that_goes_away_and_comes_back(local, tmp_path):
     run(test())
 
 
-def test_a_replica_that_fails_to_swap_is_asked_again(local, monkeypatch):
+def test_a_replica_that_fails_to_swap_is_asked_again(local: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ledger may be full for a moment: what it holds and what the watcher says stay one."""
     monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.01)
 
     class Failing(Plain):
         failures = 2
 
-        def swap(self, active):
+        def swap(self, active: Any) -> None:
             if active.champion.number == "2" and self.failures:
                 self.failures -= 1
                 raise OSError("disk full")
             super().swap(active)
 
-    async def test():
+    async def test() -> None:
         replica = Failing()
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
@@ -183,8 +187,8 @@ def test_a_replica_that_fails_to_swap_is_asked_again(local, monkeypatch):
     run(test())
 
 
-def test_it_starts_with_the_champion_before_where_the_champion_is_refused(local):
-    async def test():
+def test_it_starts_with_the_champion_before_where_the_champion_is_refused(local: Registry) -> None:
+    async def test() -> None:
         local.promote("small", "2", **WHY)
         replica = Plain()
         replica.errors = {"2": BundleError("whole", observed="half", remedy="none")}
@@ -199,7 +203,7 @@ def test_it_starts_with_the_champion_before_where_the_champion_is_refused(local)
     run(test())
 
 
-def test_it_starts_with_the_newest_champion_that_is_not_refused(local):
+def test_it_starts_with_the_newest_champion_that_is_not_refused(local: Registry) -> None:
     """As replicas that run hold it: two refused ones in a row must not keep a new replica from starting."""
     replica = Plain()
     for version in ("2", "3", "2"):
@@ -209,7 +213,7 @@ def test_it_starts_with_the_newest_champion_that_is_not_refused(local):
         "3": SchemaError("is known", observed="a newer release's", remedy="use that"),
     }
 
-    async def main():
+    async def main() -> None:
         async with following(local, replica) as watcher:
             assert replica.swaps == [("1", None, Mode.OFF, 0.0, True)] and replica.loads[:3] == ["2", "3", "1"]
             await watcher.settled()
@@ -218,11 +222,11 @@ def test_it_starts_with_the_newest_champion_that_is_not_refused(local):
     run(main())
 
 
-def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local):
+def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local: Registry) -> None:
     replica = Plain()
     replica.unfit = {("2", "1"), ("2", "3")}
 
-    async def main():
+    async def main() -> None:
         async with following(local, replica) as watcher:
             local.promote("small", "2", **WHY)
             await follow(watcher)
@@ -245,8 +249,8 @@ def test_a_rollback_to_a_version_that_was_refused_here_is_refused_again(local):
     run(main())
 
 
-def test_it_does_not_start_without_anything_to_serve(local):
-    async def start(replica):
+def test_it_does_not_start_without_anything_to_serve(local: Registry) -> None:
+    async def start(replica: Plain) -> None:
         await Watcher(local, "small", replica).start()
 
     replica = Plain()
@@ -258,7 +262,7 @@ def test_it_does_not_start_without_anything_to_serve(local):
     with pytest.raises(BundleError, match="half of 2"):
         run(start(replica))
 
-    async def start_unknown():
+    async def start_unknown() -> None:
         await Watcher(local, "ghost", replica).start()
 
     with pytest.raises(RegistryError, match=r"A model that is served has a champion.*ghost has none.*promote ghost"):

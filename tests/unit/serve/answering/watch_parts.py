@@ -3,16 +3,22 @@
 import asyncio
 import contextlib
 import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patience import PATIENCE
+from small_bundle import Small
 from tidemill.bundle import manifest
+from tidemill.bundle.manifest import Manifest
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError
 from tidemill.serve.answering import compatibility
 from tidemill.serve.answering.watch import Watcher
+from tidemill.serve.hooks.observer import Refused, Swapped
 
 WHY = {"by": "ann", "reason": "test"}
 
@@ -20,7 +26,7 @@ WHY = {"by": "ann", "reason": "test"}
 class Loaded:
     """What a version is to these tests: its number, and a predictor where there is one."""
 
-    def __init__(self, number, predictor=None):
+    def __init__(self, number: str, predictor: Predictor | None = None) -> None:
         self.number = number
         self.predictor = predictor
 
@@ -28,7 +34,7 @@ class Loaded:
 class Plain:
     """A replica whose versions load at once, unless a test shuts their gate or names an error."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.active = None
         self.swaps = []
         self.events = []
@@ -37,7 +43,7 @@ class Plain:
         self.errors = {}
         self.unfit = set()
 
-    def load(self, version):
+    def load(self, version: str) -> Loaded | None:
         self.loads.append(version)
         if version in self.gates:
             assert self.gates[version].wait(PATIENCE)
@@ -45,42 +51,42 @@ class Plain:
             raise self.errors[version]
         return Loaded(version)
 
-    def accepts(self, new, active):
+    def accepts(self, new: Loaded, active: Any) -> None:
         if (new.number, active.number) in self.unfit:
             raise BundleError("fits", observed=f"{new.number} beside {active.number}", remedy="none")
 
-    def swap(self, active):
+    def swap(self, active: Any) -> None:
         self.active = active
         challenger = active.challenger.number if active.challenger else None
         self.swaps.append((active.champion.number, challenger, active.mode, active.share, active.serving))
 
-    def tell(self, event):
+    def tell(self, event: Refused | Swapped) -> None:
         self.events.append(event)
 
-    def told(self, kind):
+    def told(self, kind: Any) -> list[Refused] | list[Swapped]:
         return [event for event in self.events if isinstance(event, kind)]
 
 
 class Real(Plain):
     """A replica with predictors, as `tidemill serve` makes them."""
 
-    def __init__(self, registry):
+    def __init__(self, registry: Registry) -> None:
         super().__init__()
         self.registry = registry
 
-    def load(self, version):
+    def load(self, version: str) -> Loaded | None:
         self.loads.append(version)
         with self.registry.fetched("small", version, verify=False) as folder:
             predictor = Predictor(folder, threads=1)
         compatibility.check_identity(predictor.manifest, "small", version)
         return Loaded(version, predictor)
 
-    def accepts(self, new, active):
+    def accepts(self, new: Loaded, active: Any) -> None:
         compatibility.check(new.predictor.manifest, active.predictor.manifest)
 
 
 @pytest.fixture(params=["local", "memory"])
-def registry(request, tmp_path, small_multiclass):
+def registry(request: pytest.FixtureRequest, tmp_path: Path, small_multiclass: Small) -> Registry:
     """Five versions of one bundle; the first is champion."""
     path = tmp_path / "registry" if request.param == "local" else f"memory://{uuid.uuid4().hex}"
     registry = Registry(path)
@@ -91,7 +97,7 @@ def registry(request, tmp_path, small_multiclass):
 
 
 @pytest.fixture
-def local(tmp_path, small_multiclass):
+def local(tmp_path: Path, small_multiclass: Small) -> Registry:
     registry = Registry(tmp_path / "registry")
     for _ in range(5):
         registry.add("small", small_multiclass.folder)
@@ -100,7 +106,7 @@ def local(tmp_path, small_multiclass):
 
 
 @contextlib.asynccontextmanager
-async def following(registry, replica, **options):
+async def following(registry: Registry, replica: Any, **options: Any) -> AsyncIterator[Any]:
     """A watcher that looks when it is told to, unless `seconds` says otherwise."""
     watcher = Watcher(registry, "small", replica, **{"seconds": 3600, **options})
     await watcher.start()
@@ -110,15 +116,15 @@ async def following(registry, replica, **options):
         await watcher.stop()
 
 
-async def follow(watcher):
+async def follow(watcher: Watcher) -> None:
     await watcher.look()
     await asyncio.wait_for(watcher.settled(), PATIENCE)
 
 
-def run(test):
+def run(test: Any) -> None:
     asyncio.run(test)
 
 
 @pytest.fixture
-def described(small_multiclass):
+def described(small_multiclass: Small) -> Manifest:
     return manifest.read(small_multiclass.folder)

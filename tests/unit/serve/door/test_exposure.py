@@ -15,12 +15,12 @@ OPEN = ["0.0.0.0", "0", "::", "[::]", "", "*", "10.1.2.3", "192.168.0.1", "::fff
 
 
 @pytest.mark.parametrize("host", OWN)
-def test_this_machine_alone_needs_no_keys(host):
+def test_this_machine_alone_needs_no_keys(host: str) -> None:
     exposure.check(host, None, False)
 
 
 @pytest.mark.parametrize("host", [*OPEN, "no such name", "x" * 300, "a..b", "\0"])
-def test_others_are_let_in_with_keys_or_by_intent_only(host):
+def test_others_are_let_in_with_keys_or_by_intent_only(host: str) -> None:
     with pytest.raises(
         SettingsError, match=r"asks for API keys\..*and no keys\. Remedy: make keys: tidemill keys create"
     ):
@@ -29,7 +29,7 @@ def test_others_are_let_in_with_keys_or_by_intent_only(host):
     exposure.check(host, None, True)
 
 
-def test_a_name_with_one_address_outside_is_open(monkeypatch):
+def test_a_name_with_one_address_outside_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
     assert exposure.is_loopback("server.example")
@@ -54,7 +54,7 @@ def test_a_name_with_one_address_outside_is_open(monkeypatch):
         ("nonsense", False),
     ],
 )
-def test_who_calls_from_this_machine(peer, own):
+def test_who_calls_from_this_machine(peer: str, own: bool) -> None:
     assert exposure.is_own_peer(peer) is own
 
 

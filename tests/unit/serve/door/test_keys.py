@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from keys_parts import path, refusal
@@ -17,7 +19,7 @@ from tidemill.serve.door.keys import Keys, Scope
 __all__ = ["path"]
 
 
-def test_a_key_is_good_for_its_scopes_and_no_other(path):
+def test_a_key_is_good_for_its_scopes_and_no_other(path: Path) -> None:
     key, text = key_file.create(path, "app", [Scope.PREDICT, Scope.FEEDBACK, Scope.PREDICT])
     keys = Keys(path)
     assert keys.check(text, Scope.PREDICT) == key and keys.check(text, Scope.FEEDBACK).name == "app"
@@ -29,7 +31,7 @@ def test_a_key_is_good_for_its_scopes_and_no_other(path):
         )
 
 
-def test_strangers_all_get_the_same_answer(path):
+def test_strangers_all_get_the_same_answer(path: Path) -> None:
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     other = key_file.create(path, "other", [Scope.PREDICT])[1]
     keys = Keys(path)
@@ -48,7 +50,7 @@ def test_strangers_all_get_the_same_answer(path):
     assert "Got: no key." in str(refusal(keys, None)) and refusal(keys, None).status == 401
 
 
-def test_unknown_ids_cost_the_same_work(path, monkeypatch):
+def test_unknown_ids_cost_the_same_work(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, _ = key_file.create(path, "app", [Scope.PREDICT])
     keys, compared = Keys(path), []
     real = key_file.hashlib.sha256
@@ -60,7 +62,7 @@ def test_unknown_ids_cost_the_same_work(path, monkeypatch):
     assert compared == [b"a", b"a"]
 
 
-def test_keys_expire(path):
+def test_keys_expire(path: Path) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=1.2)
     key, text = key_file.create(path, "app", [Scope.PREDICT], expires=soon)
     keys = Keys(path)
@@ -76,20 +78,20 @@ def test_keys_expire(path):
 class Clock:
     now = 1000.0
 
-    def monotonic(self):
+    def monotonic(self) -> float:
         return self.now
 
     time = staticmethod(time.time)
 
 
-def test_a_rate_lets_a_burst_through_and_then_so_many_a_second(path, monkeypatch):
+def test_a_rate_lets_a_burst_through_and_then_so_many_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("tidemill.serve.door.keys.time", clock)
     text = key_file.create(path, "app", [Scope.PREDICT], rate=4, burst=6)[1]
     other = key_file.create(path, "other", [Scope.PREDICT])[1]
     keys = Keys(path)
 
-    def passed(asked):
+    def passed(asked: int) -> int:
         count = 0
         for _ in range(asked):
             try:
@@ -111,7 +113,7 @@ def test_a_rate_lets_a_burst_through_and_then_so_many_a_second(path, monkeypatch
         keys.check(other, Scope.PREDICT)
 
 
-def test_retry_after_is_when_the_next_request_passes(path, monkeypatch):
+def test_retry_after_is_when_the_next_request_passes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("tidemill.serve.door.keys.time", clock)
     text = key_file.create(path, "app", [Scope.PREDICT], rate=0.1)[1]
@@ -124,7 +126,7 @@ def test_retry_after_is_when_the_next_request_passes(path, monkeypatch):
     keys.check(text, Scope.PREDICT)
 
 
-def test_a_changed_file_is_read_again_and_gives_nobody_a_new_burst(path):
+def test_a_changed_file_is_read_again_and_gives_nobody_a_new_burst(path: Path) -> None:
     text = key_file.create(path, "app", [Scope.PREDICT], rate=0.001)[1]
     keys = Keys(path)
     assert not keys.refresh()
@@ -136,7 +138,7 @@ def test_a_changed_file_is_read_again_and_gives_nobody_a_new_burst(path):
     assert keys.refresh() and refusal(keys, other).status == 401
 
 
-def test_a_broken_file_keeps_the_keys_before_and_is_logged_once(path, caplog):
+def test_a_broken_file_keeps_the_keys_before_and_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = key_file.create(path, "app", [Scope.PREDICT])[1]
     keys = Keys(path)
     good = path.read_bytes()
@@ -153,14 +155,16 @@ def test_a_broken_file_keeps_the_keys_before_and_is_logged_once(path, caplog):
 
 
 @pytest.mark.parametrize("failing", ["read_bytes", "stat"])
-def test_a_read_that_fails_once_leaves_no_revoked_key_valid(path, monkeypatch, caplog, failing):
+def test_a_read_that_fails_once_leaves_no_revoked_key_valid(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failing: str
+) -> None:
     """EMFILE, ESTALE: the file is as it should be, and will not change again."""
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     keys = Keys(path)
     key_file.revoke(path, key.id)
     real, calls = getattr(type(path), failing), []
 
-    def once(self, *more, **named):
+    def once(self: Any, *more: Any, **named: Any) -> Any:
         calls.append(self)
         if len(calls) == (1 if failing == "read_bytes" else 2):  # the first look is for the mark
             raise OSError(24, "Too many open files")
@@ -174,13 +178,13 @@ def test_a_read_that_fails_once_leaves_no_revoked_key_valid(path, monkeypatch, c
     assert keys.refresh() and refusal(keys, text).status == 401 and not keys.refresh()
 
 
-def accepts(keys, text):
+def accepts(keys: Keys, text: str) -> bool:
     with contextlib.suppress(RequestError):
         return bool(keys.check(text, Scope.PREDICT))
     return False
 
 
-def test_a_thread_follows_the_file(path):
+def test_a_thread_follows_the_file(path: Path) -> None:
     key, text = key_file.create(path, "app", [Scope.PREDICT])
     keys = Keys(path)
     keys.follow(0.01)

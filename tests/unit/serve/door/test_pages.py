@@ -4,10 +4,13 @@ import asyncio
 import json
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
-from serving_parts import OTHERS, arguments, call, started, varied
+from serving_parts import OTHERS, Got, arguments, call, started, varied
 
+from small_bundle import Small
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.data.schema import Column, Role
@@ -18,7 +21,7 @@ EVIL = "<script>alert('x')</script>&'"
 
 
 @pytest.fixture(scope="module")
-def registry(small_multiclass, tmp_path_factory):
+def registry(small_multiclass: Small, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     place = tmp_path_factory.mktemp("pages")
     registry = Registry(place / "registry")
     evil = Column(name=EVIL, kind=Kind.CATEGORICAL, role=Role.IGNORED)
@@ -27,8 +30,8 @@ def registry(small_multiclass, tmp_path_factory):
     return registry
 
 
-def asked(registry, path, *headers, body=None, **more):
-    async def main():
+def asked(registry: Registry, path: str, *headers: Any, body: bytes | None = None, **more: Any) -> Got:
+    async def main() -> Any:
         async with started(arguments(registry.path, **more)) as replica:
             given = [("Host", "models.example:8000"), *headers]
             method, parts = ("GET", ()) if body is None else ("POST", (body,))
@@ -38,22 +41,22 @@ def asked(registry, path, *headers, body=None, **more):
 
 
 class Parsed(HTMLParser):
-    def __init__(self, body):
+    def __init__(self, body: bytes) -> None:
         super().__init__()
         self.tags, self.links, self.text, self.ids = [], [], [], []
         self.feed(body.decode())
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag: str, attributes: list[Any]) -> None:
         found = dict(attributes)
         self.tags.append(tag)
         self.links += [found[name] for name in ("href", "src") if name in found]
         self.ids += [found["id"]] if "id" in found else []
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.text.append(data)
 
 
-def test_programs_are_told_what_it_is_and_the_example_works(registry):
+def test_programs_are_told_what_it_is_and_the_example_works(registry: Registry) -> None:
     got = asked(registry, "/")
     assert got.status == 200 and got.headers["vary"] == "accept"
     assert (got.json["model"], got.json["version"]) == ("small", "1")
@@ -67,7 +70,9 @@ def test_programs_are_told_what_it_is_and_the_example_works(registry):
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 @pytest.mark.parametrize("keys", [False, True])
-def test_pages_load_nothing_and_say_what_the_document_says(registry, tmp_path, path, keys):
+def test_pages_load_nothing_and_say_what_the_document_says(
+    registry: Registry, tmp_path: Path, path: str, keys: bool
+) -> None:
     more = {}
     if keys:
         key_file.create(tmp_path / "keys.json", name="app", scopes=["predict"])
@@ -90,13 +95,13 @@ def test_pages_load_nothing_and_say_what_the_document_says(registry, tmp_path, p
 
 
 @pytest.mark.parametrize("host", [b"evil.example/'><script>", b"", b"[::1]:8000", b"a b"])
-def test_a_host_that_is_none_stands_on_no_page(small_multiclass, host):
+def test_a_host_that_is_none_stands_on_no_page(small_multiclass: Small, host: bytes) -> None:
     document = openapi.document(Predictor(small_multiclass.folder))
     line = json.loads(pages.Pages().front(document, host))["example"]
     assert line.startswith(f"curl -s http://{'[::1]:8000' if host.startswith(b'[') else '127.0.0.1:8000'}/predict")
 
 
-def test_another_version_has_other_pages(small_multiclass):
+def test_another_version_has_other_pages(small_multiclass: Small) -> None:
     document = openapi.document(Predictor(small_multiclass.folder))
     made = pages.Pages()
     one = made.docs(document, b"")

@@ -1,6 +1,8 @@
 import logging
 import textwrap
 import threading
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,67 +15,67 @@ from tidemill.serve.hooks.observer import Observer, Refused, Swapped
 from tidemill.serve.hooks.observing import Observers, load
 
 
-def label(number):
+def label(number: int) -> Label:
     return Label(id=f"a-{number}", label="x", at=number)
 
 
-def answered(name, latency=1):
+def answered(name: str, latency: int = 1) -> Answered | None:
     return Answered(name, 0, "1", Role.CHAMPION, 1.0, latency, Form.NONE, b"", None, {})
 
 
 class Everything(Observer):
-    def __init__(self):
+    def __init__(self) -> None:
         self.seen, self.threads, self.closed = [], set(), False
 
-    def _see(self, event):
+    def _see(self, event: Any) -> None:
         self.seen.append(event)
         self.threads.add(threading.current_thread())
 
     answered = labelled = swapped = refused = _see
 
-    def close(self):
+    def close(self) -> None:
         self.closed = True
 
 
 class Gated(Observer):
     """Holds its thread until the test opens the gate."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seen, self.entered, self.gate, self.closed = [], threading.Event(), threading.Event(), False
 
-    def labelled(self, event):
+    def labelled(self, event: Label) -> None:
         self.entered.set()
         self.gate.wait(PATIENCE)
         self.seen.append(event.at)
 
-    def close(self):
+    def close(self) -> None:
         self.closed = True
 
 
 class Active(Observer):
-    def __init__(self):
+    def __init__(self) -> None:
         self.gate, self.entered, self.count = threading.Event(), threading.Event(), 0
 
-    def answered(self, event):
+    def answered(self, event: Answered) -> None:
         self.entered.set()
         self.gate.wait(PATIENCE)
         self.count += 1
 
 
 class Failing(Observer):
-    def labelled(self, event):
+    def labelled(self, event: Label) -> None:
         raise (ValueError, SystemExit)[event.at % 2](f"no {event.at}")
 
 
 class OnlySwaps(Observer):
-    def __init__(self):
+    def __init__(self) -> None:
         self.seen = []
 
-    def swapped(self, event):
+    def swapped(self, event: Swapped) -> None:
         self.seen.append(event)
 
 
-def test_every_event_arrives_in_order_on_another_thread_while_the_replica_runs():
+def test_every_event_arrives_in_order_on_another_thread_while_the_replica_runs() -> None:
     observer = Everything()
     observers = Observers([observer])
     events = [answered("a"), label(1), Swapped("champion", "1", "2", 0.1), Refused("request", "overload"), label(2)]
@@ -86,7 +88,7 @@ def test_every_event_arrives_in_order_on_another_thread_while_the_replica_runs()
     assert observer.closed and observers.dropped == {"Everything": 0} and observers.failures == {"Everything": 0}
 
 
-def test_closing_delivers_what_waits():
+def test_closing_delivers_what_waits() -> None:
     observer = Everything()
     observers = Observers([observer])
     for number in range(5000):
@@ -97,7 +99,7 @@ def test_closing_delivers_what_waits():
     assert len(observer.seen) == 5000, "nothing is taken after the end"
 
 
-def test_a_slow_observer_loses_its_own_events_only():
+def test_a_slow_observer_loses_its_own_events_only() -> None:
     slow, quick = Gated(), Everything()
     observers = Observers([slow, quick], capacity=20)
     observers.emit(label(0))
@@ -112,7 +114,7 @@ def test_a_slow_observer_loses_its_own_events_only():
     assert slow.seen == list(range(21)), "the first ones were kept, in order"
 
 
-def test_large_requests_wait_in_bounded_room():
+def test_large_requests_wait_in_bounded_room() -> None:
     held = Active()
     observers = Observers([held], room=1000)
     large = msgspec.structs.replace(answered("q"), inputs=bytes(300))
@@ -129,7 +131,7 @@ def test_large_requests_wait_in_bounded_room():
     observers.close()
 
 
-def test_one_that_hangs_holds_nobody_up_for_longer_than_the_limit():
+def test_one_that_hangs_holds_nobody_up_for_longer_than_the_limit() -> None:
     hanging, other = Gated(), Everything()
     observers = Observers([hanging, other])
     for number in range(5):
@@ -143,7 +145,7 @@ def test_one_that_hangs_holds_nobody_up_for_longer_than_the_limit():
     assert hanging.seen == [0], "what counts as dropped is dropped"
 
 
-def test_failures_are_counted_and_logged_once_a_while(caplog):
+def test_failures_are_counted_and_logged_once_a_while(caplog: pytest.LogCaptureFixture) -> None:
     good, bad = Everything(), Failing()
     observers = Observers([bad, good])
     with caplog.at_level(logging.ERROR, logger=observing.__name__):
@@ -156,9 +158,9 @@ def test_failures_are_counted_and_logged_once_a_while(caplog):
     assert "ValueError: no 0" in caplog.text
 
 
-def test_a_failing_close_is_counted():
+def test_a_failing_close_is_counted() -> None:
     class Bad(Observer):
-        def close(self):
+        def close(self) -> None:
             raise OSError("gone")
 
     observers = Observers([Bad()])
@@ -166,7 +168,7 @@ def test_a_failing_close_is_counted():
     assert observers.failures == {"Bad": 1}
 
 
-def test_only_what_an_observer_overrides_waits_for_it():
+def test_only_what_an_observer_overrides_waits_for_it() -> None:
     observer = OnlySwaps()
     observers = Observers([observer], capacity=2)
     for number in range(100):
@@ -177,28 +179,28 @@ def test_only_what_an_observer_overrides_waits_for_it():
     assert observer.seen == [swap] and observers.dropped == {"OnlySwaps": 0}
 
 
-def test_without_observers_emit_is_the_empty_function():
+def test_without_observers_emit_is_the_empty_function() -> None:
     for idle in (Observers([]), Observers([Observer()])):
         assert idle.emit is observing._nothing
         assert idle.emit(label(1)) is None
         idle.close()
 
 
-def test_two_of_one_class_are_told_apart():
+def test_two_of_one_class_are_told_apart() -> None:
     observers = Observers([Failing(), Everything(), Failing()])
     observers.emit(label(0))
     observers.close()
     assert observers.failures == {"Failing": 1, "Everything": 0, "Failing-2": 1}
 
 
-def test_what_is_no_event_is_passed_over():
+def test_what_is_no_event_is_passed_over() -> None:
     observers = Observers([Everything()])
     observers.emit("text")
     observers.close()
     assert observers.failures == {"Everything": 0}
 
 
-def test_the_documented_observer_works(tmp_path):
+def test_the_documented_observer_works(tmp_path: Path) -> None:
     code = observing.__doc__.split("\n\n", 2)[2]
     (tmp_path / "slow.py").write_text(textwrap.dedent(code))
     observer = load(f"{tmp_path}/slow.py:Slow", path=str(tmp_path / "slow.txt"), milliseconds=5)
@@ -209,7 +211,7 @@ def test_the_documented_observer_works(tmp_path):
     assert (tmp_path / "slow.txt").read_text() == "slow 6000\n" and observers.failures == {"Slow": 0}
 
 
-def test_an_observer_is_loaded_by_module():
+def test_an_observer_is_loaded_by_module() -> None:
     assert type(load("tidemill.serve.hooks.observer:Observer")) is Observer
 
 
@@ -236,7 +238,7 @@ def test_an_observer_is_loaded_by_module():
         ("{files}/choosy.py:Choosy", "with no options: TypeError: "),
     ],
 )
-def test_what_cannot_be_loaded_is_named(spec, text, tmp_path):
+def test_what_cannot_be_loaded_is_named(spec: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0")
     (tmp_path / "broken2.py").write_text("class")
     (tmp_path / "choosy.py").write_text(
@@ -250,6 +252,6 @@ def test_what_cannot_be_loaded_is_named(spec, text, tmp_path):
     assert text in str(caught.value)
 
 
-def test_options_of_a_wrong_name_are_named(tmp_path):
+def test_options_of_a_wrong_name_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"with \['colour'\]: TypeError"):
         load("tidemill.serve.hooks.observer:Observer", colour="red")

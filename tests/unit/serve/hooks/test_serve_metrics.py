@@ -1,5 +1,6 @@
 import logging
 import re
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,17 +11,17 @@ from tidemill.serve.hooks.observer import Refused, Swapped
 from tidemill.serve.hooks.observing import Observers
 
 
-def samples(metrics):
+def samples(metrics: Metrics) -> dict[Any, float]:
     """Every sample as Prometheus' own parser reads it: (name, labels) → value."""
     families = text_string_to_metric_families(metrics.text().decode())
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
-def value(metrics, name, **labels):
+def value(metrics: Metrics, name: str, **labels: Any) -> float:
     return samples(metrics)[name, tuple(sorted(labels.items()))]
 
 
-def test_requests_count_by_path_and_status():
+def test_requests_count_by_path_and_status() -> None:
     metrics = Metrics("m")
     for path, status in (("/predict", 200), ("/predict", 200), ("/predict", 503), ("/v2/models/m/infer", 200)):
         metrics.answered(path, status, 0.001)
@@ -34,7 +35,7 @@ def test_requests_count_by_path_and_status():
     assert value(metrics, "tidemill_errors_total") == 5
 
 
-def test_clients_cannot_add_series_or_fill_the_memory():
+def test_clients_cannot_add_series_or_fill_the_memory() -> None:
     metrics = Metrics("m")
     for number in range(2000):
         metrics.answered(f"/{number}", 404, 0.1)
@@ -65,11 +66,11 @@ def test_clients_cannot_add_series_or_fill_the_memory():
         ("/inference.GRPCInferenceService/Other", "other"),
     ],
 )
-def test_what_a_path_counts_as(path, label):
+def test_what_a_path_counts_as(path: str, label: str) -> None:
     assert path_label(path) == label
 
 
-def test_durations_fall_into_the_right_buckets():
+def test_durations_fall_into_the_right_buckets() -> None:
     metrics = Metrics("m")
     for seconds in (0.0001, 0.00011, 0.3, 99.0):
         metrics.answered("/predict", 200, seconds)
@@ -77,7 +78,7 @@ def test_durations_fall_into_the_right_buckets():
     metrics.answered("/health", 200, 0.01)
     found = samples(metrics)
 
-    def bucket(le):
+    def bucket(le: str) -> float:
         return found["tidemill_request_duration_seconds_bucket", (("le", le), ("stage", "total"))]
 
     assert [bucket(le) for le in ("0.0001", "0.00025", "0.25", "0.5", "10.0", "+Inf")] == [1, 2, 2, 3, 3, 4]
@@ -85,7 +86,7 @@ def test_durations_fall_into_the_right_buckets():
     assert found["tidemill_request_duration_seconds_sum", (("stage", "total"),)] == pytest.approx(99.30021)
 
 
-def test_batches():
+def test_batches() -> None:
     metrics = Metrics("m")
     metrics.batch(rows=1, requests=1, waited=0.0, computed=0.002)
     metrics.batch(rows=64, requests=3, waited=0.004, computed=0.006)
@@ -100,7 +101,7 @@ def test_batches():
     assert value(metrics, "tidemill_request_duration_seconds_bucket", stage="queue", le=str(SECONDS[0])) == 1
 
 
-def test_what_the_observer_sees_is_counted():
+def test_what_the_observer_sees_is_counted() -> None:
     metrics = Metrics("m")
     observers = Observers([metrics.observer])
     for event in (
@@ -119,7 +120,7 @@ def test_what_the_observer_sees_is_counted():
     assert value(metrics, "tidemill_refused_total", what="version", reason="golden") == 1
 
 
-def test_watched_figures_are_read_at_the_scrape():
+def test_watched_figures_are_read_at_the_scrape() -> None:
     metrics = Metrics("m")
     queue = [3]
     for name in ("queue_rows", "queue_requests", "shadow_lag", "ledger_lag", "ledger_lost", "ledger_failures"):
@@ -144,7 +145,7 @@ def test_watched_figures_are_read_at_the_scrape():
         metrics.watch("queue_rowz", float)
 
 
-def test_a_figure_that_cannot_be_read_costs_only_itself(caplog):
+def test_a_figure_that_cannot_be_read_costs_only_itself(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics("m")
     metrics.watch("ledger_lag", lambda: 1 / 0)
     metrics.watch("queue_rows", lambda: 1)
@@ -154,12 +155,12 @@ def test_a_figure_that_cannot_be_read_costs_only_itself(caplog):
     assert caplog.messages == ["tidemill_ledger_lag_seconds could not be read"]
 
 
-def test_the_process_is_there():
+def test_the_process_is_there() -> None:
     assert value(Metrics("m"), "process_resident_memory_bytes") > 2**20
     assert value(Metrics("m"), "process_cpu_seconds_total") > 0
 
 
-def test_the_documented_names_are_those_it_has():
+def test_the_documented_names_are_those_it_has() -> None:
     import tidemill.serve.hooks.metrics as module
 
     documented = set(re.findall(r"`(tidemill_\w+)`", module.__doc__))

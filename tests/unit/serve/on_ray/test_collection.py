@@ -47,13 +47,13 @@ ray.shutdown()
 
 
 @pytest.mark.slow
-def test_one_scrape_shows_all_replicas_and_outlives_what_holds_them_together():
+def test_one_scrape_shows_all_replicas_and_outlives_what_holds_them_together() -> None:
     ran = own_ray.run(SCRIPT)
     assert ran.returncode == 0 and ran.stdout.count("seen") == 4, ran.stdout + ran.stderr[-3000:]
 
 
-def test_without_ray_a_scrape_shows_its_own_replica(monkeypatch):
-    async def story():
+def test_without_ray_a_scrape_shows_its_own_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
         collection = Collection("a", "m", period=0.01)
         tries = []
         monkeypatch.setattr(collection, "_found", lambda: tries.append(1) or 1 / 0)

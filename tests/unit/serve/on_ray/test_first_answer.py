@@ -5,11 +5,15 @@ import shlex
 import socket
 import tempfile
 import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from serving_parts import arguments, followed, running, varied
 
 from real_servers import answering
+from small_bundle import Small
 from tidemill import cli
 from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Alias, Registry
@@ -26,7 +30,7 @@ HEALTH = b'{"status": "ok", "model": "small", "version": "1"}'
 
 
 @pytest.fixture
-def registry(small_multiclass, tmp_path):
+def registry(small_multiclass: Small, tmp_path: Path) -> Registry:
     """Version 1 is champion; version 2 answers otherwise."""
     registry = Registry(tmp_path / "registry")
     registry.promote("small", registry.add("small", small_multiclass.folder), **WHY)
@@ -34,13 +38,15 @@ def registry(small_multiclass, tmp_path):
     return registry
 
 
-def announce(given, url, predictor):
+def announce(given: Any, url: Any, predictor: Any) -> Any:
     said = []
     checked = first_answer.announce(url, given, predictor, said.append)
     return checked, "\n".join(said)
 
 
-def test_the_copy_of_an_object_stores_bundle_is_removed_once_it_is_checked(small_multiclass, tmp_path, monkeypatch):
+def test_the_copy_of_an_object_stores_bundle_is_removed_once_it_is_checked(
+    small_multiclass: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     registry.promote("small", registry.add("small", small_multiclass.folder), **WHY)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -48,7 +54,7 @@ def test_the_copy_of_an_object_stores_bundle_is_removed_once_it_is_checked(small
     assert not list(tmp_path.iterdir())
 
 
-def test_a_canary_is_not_asked_by_chance(registry):
+def test_a_canary_is_not_asked_by_chance(registry: Registry) -> None:
     registry.promote("small", "2", Alias.CHALLENGER, **WHY)
     registry.set_rollout("small", Mode.CANARY, 0.99999, **WHY)
     given = arguments(registry.path)
@@ -59,7 +65,7 @@ def test_a_canary_is_not_asked_by_chance(registry):
     assert "the bundle's own" in checked and "Serving small version 1 at" in said and "It answers:" in said
 
 
-def test_a_promotion_during_the_start_is_followed(registry):
+def test_a_promotion_during_the_start_is_followed(registry: Registry) -> None:
     given = arguments(registry.path)
     before = first_answer.checked(given, "champion")
     registry.promote("small", "2", **WHY)
@@ -68,11 +74,11 @@ def test_a_promotion_during_the_start_is_followed(registry):
     assert "the bundle's own" in checked and "Serving small version 2 at" in said
 
 
-def test_a_promotion_between_two_questions_is_followed(registry, monkeypatch):
+def test_a_promotion_between_two_questions_is_followed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     given, seen = arguments(registry.path), []
     with running(given) as server:
 
-        def health(url, ask=first_answer._health):
+        def health(url: str, ask: Callable[..., Any] = first_answer._health) -> dict[Any, Any]:
             found = ask(url)
             seen.append(found["version"])
             if len(seen) == 1:
@@ -87,7 +93,7 @@ def test_a_promotion_between_two_questions_is_followed(registry, monkeypatch):
 
 
 @pytest.mark.parametrize("keys", [False, True])
-def test_of_a_model_that_is_unloaded_it_says_how_to_load_it(registry, tmp_path, keys):
+def test_of_a_model_that_is_unloaded_it_says_how_to_load_it(registry: Registry, tmp_path: Path, keys: bool) -> None:
     file = tmp_path / "keys.json"
     if keys:
         key_file.create(file, "app", [key_file.Scope.PREDICT])
@@ -106,11 +112,11 @@ def test_of_a_model_that_is_unloaded_it_says_how_to_load_it(registry, tmp_path, 
 
 
 @pytest.fixture
-def other_server(monkeypatch):
+def other_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, ...]]:
     """A server at the address that is not ours: answers whatever it is told to. asked: how often."""
     told = {"health": (200, HEALTH), "predict": (200, b"{}"), "asked": 0}
 
-    def answer(method, body):
+    def answer(method: str, body: bytes) -> tuple[bytes | int, ...]:
         told["asked"] += 1
         return told["predict" if method == "POST" else "health"]
 
@@ -120,7 +126,9 @@ def other_server(monkeypatch):
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_a_server_that_never_answers_a_real_record_is_no_server(registry, other_server, status):
+def test_a_server_that_never_answers_a_real_record_is_no_server(
+    registry: Registry, other_server: tuple[Any, ...], status: int
+) -> None:
     url, server = other_server
     given = arguments(registry.path)
     predictor = first_answer.checked(given, "champion")
@@ -133,7 +141,7 @@ def test_a_server_that_never_answers_a_real_record_is_no_server(registry, other_
         announce(given, url, predictor)
 
 
-def test_what_cannot_pass_is_not_waited_for(registry, other_server):
+def test_what_cannot_pass_is_not_waited_for(registry: Registry, other_server: tuple[Any, ...]) -> None:
     url, server = other_server
     given = arguments(registry.path)
     server["predict"] = (500, b"broken")
@@ -142,7 +150,9 @@ def test_what_cannot_pass_is_not_waited_for(registry, other_server):
     assert server["asked"] == 2
 
 
-def test_a_server_with_keys_answers_nobody_without_one(registry, other_server, tmp_path):
+def test_a_server_with_keys_answers_nobody_without_one(
+    registry: Registry, other_server: tuple[Any, ...], tmp_path: Path
+) -> None:
     url, server = other_server
     given = arguments(registry.path, keys=tmp_path / "keys.json")
     predictor = first_answer.checked(given, "champion")
@@ -155,7 +165,7 @@ def test_a_server_with_keys_answers_nobody_without_one(registry, other_server, t
     assert "answers nobody without a key" in checked and "with a key of yours" in said
 
 
-def test_only_the_bundles_own_answer_is_accepted(small):
+def test_only_the_bundles_own_answer_is_accepted(small: Small) -> None:
     predictor = Predictor(small.folder)
     rows = protocol.rows_of(predictor.golden.raw, predictor.columns, 1)
     first = {name: values[:1] for name, values in predictor.golden.answers.items()}
@@ -170,7 +180,7 @@ def test_only_the_bundles_own_answer_is_accepted(small):
         first_answer._verify(answer, rows, predictor)
 
 
-def test_a_server_that_nobody_reaches_is_asked_again_and_then_said_in_one_line(monkeypatch):
+def test_a_server_that_nobody_reaches_is_asked_again_and_then_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_answer, "_PAUSE", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -4,22 +4,28 @@ import os
 import signal
 import sys
 import weakref
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.exceptions import RayActorError
-from serving_parts import arguments, running
+from serving_parts import Running, arguments, running
 
+from small_bundle import Small
+from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
 from tidemill.errors import BundleError, RegistryError, SettingsError
 from tidemill.serve.arguments import Arguments
 from tidemill.serve.on_ray import first_answer, local, preflight, ray_start
+from tidemill.serve.on_ray.local import Address
 
 
-def test_a_replica_that_does_not_start_is_explained():
+def test_a_replica_that_does_not_start_is_explained() -> None:
     said = []
 
-    def run(*_, **__):
+    def run(*_: Any, **__: Any) -> None:
         raise RuntimeError("Deploying application tidemill failed: no memory")
 
     with pytest.raises(BundleError, match=r"Ray Serve starts the model.*no memory"):
@@ -27,10 +33,10 @@ def test_a_replica_that_does_not_start_is_explained():
     assert not said, "it would fail again"
 
 
-def test_a_controller_that_dies_while_the_model_is_deployed_is_tried_again(monkeypatch):
+def test_a_controller_that_dies_while_the_model_is_deployed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     said, tries = [], []
 
-    def run(*_, **__):
+    def run(*_: Any, **__: Any) -> None:
         tries.append(1)
         if len(tries) < 3:
             raise RayActorError()
@@ -40,8 +46,8 @@ def test_a_controller_that_dies_while_the_model_is_deployed_is_tried_again(monke
     assert len(tries) == 3 and "RayActorError" in said[0]
 
 
-def test_a_controller_that_does_not_answer_is_given_time(monkeypatch):
-    def status():
+def test_a_controller_that_does_not_answer_is_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def status() -> None:
         raise RayActorError()
 
     assert local._check_alive(SimpleNamespace(status=status), 0.0) == local._POLL
@@ -49,7 +55,9 @@ def test_a_controller_that_does_not_answer_is_given_time(monkeypatch):
         local._check_alive(SimpleNamespace(status=status), local._PATIENCE)
 
 
-def test_an_observer_of_the_current_folder_is_found_as_ray_finds_it(small_multiclass, tmp_path, monkeypatch):
+def test_an_observer_of_the_current_folder_is_found_as_ray_finds_it(
+    small_multiclass: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(tmp_path / "registry")
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     text = "from tidemill.serve.hooks.observer import Observer\n\n\nclass Mine(Observer):\n    pass\n"
@@ -63,18 +71,18 @@ def test_an_observer_of_the_current_folder_is_found_as_ray_finds_it(small_multic
         preflight.check(arguments(registry.path, observers={"no_such_observer:Mine": {}}))
 
 
-def _serve(status):
+def _serve(status: str) -> Any:
     application = SimpleNamespace(status=status, message="the replica ended")
     return SimpleNamespace(status=lambda: SimpleNamespace(applications={"tidemill": application}))
 
 
-def test_a_server_that_cannot_be_deployed_ends_the_command():
+def test_a_server_that_cannot_be_deployed_ends_the_command() -> None:
     assert local._check_alive(_serve("RUNNING"), 0.0) == 0.0
     with pytest.raises(BundleError, match=r"goes on answering\. Got: DEPLOY_FAILED: the replica ended"):
         local._check_alive(_serve("DEPLOY_FAILED"), 0.0)
 
 
-def test_a_replica_that_died_is_given_time_to_come_back():
+def test_a_replica_that_died_is_given_time_to_come_back() -> None:
     unhealthy = 0.0
     while unhealthy < local._PATIENCE:
         unhealthy = local._check_alive(_serve("UNHEALTHY"), unhealthy)
@@ -86,21 +94,23 @@ def test_a_replica_that_died_is_given_time_to_come_back():
 @pytest.mark.parametrize(
     ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]"), ("example", "example")]
 )
-def test_the_address_it_prints_can_be_asked(host, shown):
+def test_the_address_it_prints_can_be_asked(host: str, shown: str) -> None:
     assert local._reachable(host) == shown
 
 
-def test_what_the_first_answer_was_compared_with_is_let_go(small_multiclass, tmp_path, monkeypatch):
+def test_what_the_first_answer_was_compared_with_is_let_go(
+    small_multiclass: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(tmp_path / "registry")
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     given, said, made, kept = arguments(registry.path), [], [], []
 
-    def checked(*words, check=first_answer.checked):
+    def checked(*words: Any, check: Callable[..., Any] = first_answer.checked) -> Predictor:
         predictor = check(*words)
         made.append(weakref.ref(predictor))
         return predictor
 
-    def status():  # Ray's, asked while the server serves
+    def status() -> Any:  # Ray's, asked while the server serves
         gc.collect()
         kept.extend(ref for ref in made if ref() is not None)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -113,13 +123,15 @@ def test_what_the_first_answer_was_compared_with_is_let_go(small_multiclass, tmp
     assert f"Serving small version 1 at {server.url}" in said[1] and len(made) == 1 and not kept
 
 
-def test_an_unloaded_model_is_served_but_passes_no_check(small_multiclass, tmp_path, monkeypatch):
+def test_an_unloaded_model_is_served_but_passes_no_check(
+    small_multiclass: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registry = Registry(tmp_path / "registry")
     registry.promote("small", registry.add("small", small_multiclass.folder), by="me", reason="first")
     registry.set_serving("small", False, by="me", reason="a leak")
     given, said = arguments(registry.path), []
 
-    def status():
+    def status() -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return _serve("RUNNING").status()
 
@@ -131,11 +143,11 @@ def test_an_unloaded_model_is_served_but_passes_no_check(small_multiclass, tmp_p
             local.run(given, _at(server), until_checked=True, say=said.append)
 
 
-def _at(server):
+def _at(server: Running) -> Address:
     return local.Address(host="127.0.0.1", port=server.port, grpc=None, haproxy=False)
 
 
-def _without_ray(monkeypatch, status):
+def _without_ray(monkeypatch: pytest.MonkeyPatch, status: Callable[..., Any]) -> None:
     """Ray and its ports are left out; status: what Ray says while the server serves."""
     monkeypatch.setattr(local, "_POLL", 0.01)
     monkeypatch.setattr(local, "_check_port", lambda *_: None)

@@ -1,6 +1,9 @@
 """What Ray raises when it starts: one line for a person, and further tries where it is a matter of time."""
 
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import ray.exceptions
@@ -26,16 +29,16 @@ TASK = ray.exceptions.RayError(
 
 
 @pytest.fixture
-def said(monkeypatch):
+def said(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(ray_start, "PAUSE", 0.0)
     return []
 
 
-def starting(*errors):
+def starting(*errors: Any) -> Callable[..., Any]:
     """What fails with these, one after the other, and then starts."""
     left = list(errors)
 
-    def start():
+    def start() -> str | None:
         if left:
             raise left.pop(0)
         return "started"
@@ -57,14 +60,14 @@ def starting(*errors):
         (RuntimeError("x" * 5000), "x" * 400 + " …"),
     ],
 )
-def test_an_error_of_rays_is_one_line(error, line):
+def test_an_error_of_rays_is_one_line(error: Any, line: str) -> None:
     assert ray_start.line(error) == line
 
 
 @pytest.mark.parametrize(
     "error", [DIED, TASK, RuntimeError("timed out"), ConnectionError("none"), TimeoutError("late")]
 )
-def test_what_may_pass_is_tried_again_and_said(said, error):
+def test_what_may_pass_is_tried_again_and_said(said: list[Any], error: Any) -> None:
     ended = []
     assert ray_start.started("Ray starts", starting(error, error), lambda: ended.append(1), said.append) == "started"
     assert len(ended) == 2, "what each failed try has left is removed"
@@ -76,13 +79,13 @@ def test_what_may_pass_is_tried_again_and_said(said, error):
 
 
 @pytest.mark.parametrize("error", [ValueError("no such option"), FileNotFoundError("haproxy")])
-def test_what_stays_wrong_is_said_at_once(said, error):
+def test_what_stays_wrong_is_said_at_once(said: list[Any], error: Any) -> None:
     with pytest.raises(BundleError, match=r"Ray starts\. Got: .*(option|haproxy)\. Remedy: mend what it says"):
         ray_start.started("Ray starts", starting(error), lambda: None, said.append)
     assert not said
 
 
-def test_our_own_errors_and_interrupts_pass_and_leave_nothing(said, tmp_path):
+def test_our_own_errors_and_interrupts_pass_and_leave_nothing(said: list[Any], tmp_path: Path) -> None:
     ended = []
     with pytest.raises(RegistryError):
         ray_start.started("", lambda: Registry(tmp_path).resolve("m", "champion"), lambda: ended.append(1), said.append)
@@ -91,7 +94,7 @@ def test_our_own_errors_and_interrupts_pass_and_leave_nothing(said, tmp_path):
     assert ended == [1, 1] and not said
 
 
-def test_an_haproxy_that_outlived_its_actor_is_ended(tmp_path):
+def test_an_haproxy_that_outlived_its_actor_is_ended(tmp_path: Path) -> None:
     (tmp_path / "haproxy.cfg").touch()
     mine, other = (
         subprocess.Popen(["sh", "-c", "sleep 60; :", "haproxy", "-f", str(folder / "haproxy.cfg")])

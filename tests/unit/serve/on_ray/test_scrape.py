@@ -1,10 +1,12 @@
+from typing import Any
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidemill.serve.hooks.metrics import Metrics
 from tidemill.serve.on_ray.scrape import STALE, Board, merged
 
 
-def samples(text):
+def samples(text: bytes) -> dict[Any, float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -12,7 +14,7 @@ def samples(text):
     }
 
 
-def test_every_series_of_every_replica_is_there_once():
+def test_every_series_of_every_replica_is_there_once() -> None:
     first, second = Metrics("m"), Metrics("m")
     first.answered("/predict", 200, 0.1)
     second.answered("/predict", 200, 0.1)
@@ -35,18 +37,18 @@ def test_every_series_of_every_replica_is_there_once():
     )
 
 
-def test_label_values_may_hold_anything():
+def test_label_values_may_hold_anything() -> None:
     text = b'# HELP x_total a {b} "c"\n# TYPE x_total counter\nx_total{p="a } { b",q="\\"} 5"} 1.0\nx_total 2.0 17\n'
     found = samples(merged({'r"\\\n': text}))
     replica = ("replica", 'r"\\\n')
     assert found == {("x_total", (("p", "a } { b"), ("q", '"} 5'), replica)): 1.0, ("x_total", (replica,)): 2.0}
 
 
-def test_nothing_gives_nothing():
+def test_nothing_gives_nothing() -> None:
     assert merged({}) == b"" and merged({"a": b""}) == b""
 
 
-def test_the_board_forgets_who_tells_nothing():
+def test_the_board_forgets_who_tells_nothing() -> None:
     now = [100.0]
     board = Board(clock=lambda: now[0])
     board.put("a", b"1")

@@ -1,12 +1,15 @@
 """Arrow streams, and the readers that decode them."""
 
 import io
+from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.serve.wire import arrow
+from tidemill.serve.wire.arrow import Table
 from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader
 from tidemill.settings import Kind
@@ -28,7 +31,7 @@ READER = Reader(
 LIMITS = Limits(rows=100, bytes=20_000)
 
 
-def stream(columns, **options):
+def stream(columns: Any, **options: Any) -> bytes:
     """As pyarrow's clients write it."""
     table = columns if isinstance(columns, pa.Table) else pa.table(columns)
     target = io.BytesIO()
@@ -37,17 +40,17 @@ def stream(columns, **options):
     return target.getvalue()
 
 
-def decode(columns, reader=READER, limits=LIMITS):
+def decode(columns: Any, reader: Reader = READER, limits: Limits = LIMITS) -> Table | None:
     return arrow.decode(columns if isinstance(columns, bytes) else stream(columns), reader, limits)
 
 
-def others(rows):
+def others(rows: Any) -> Any:
     """What is recorded of a request's rows besides the model's inputs."""
     recorded = msgspec.msgpack.decode(rows.inputs)
     return {name: values for name, values in recorded.items() if name not in rows.raw}
 
 
-def one(name, array):
+def one(name: str, array: Any) -> np.ndarray:
     """A column as the model gets it, next to a valid `n`."""
     columns = {"n": pa.array([1.0] * len(array))} | {name: array}
     return decode(columns).raw[name]

@@ -1,5 +1,6 @@
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from tidemill.data.schema import Schema
 YEAR_2020 = 1_577_836_800_000_000
 
 
-def test_columns_become_raw_arrays():
+def test_columns_become_raw_arrays() -> None:
     table = decode(
         {
             "t": pa.array([dt.datetime(2020, 1, 1), None], pa.timestamp("us")),
@@ -39,17 +40,17 @@ def test_columns_become_raw_arrays():
 
 
 @pytest.mark.parametrize("width", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
-def test_integers_of_all_widths(width):
+def test_integers_of_all_widths(width: str) -> None:
     np.testing.assert_array_equal(one("m", pa.array([7, None, 100], getattr(pa, width)())), [7.0, np.nan, 100.0])
 
 
 @pytest.mark.parametrize("type_", [pa.float16(), pa.float32(), pa.float64()])
-def test_floats_of_all_widths(type_):
+def test_floats_of_all_widths(type_: Any) -> None:
     values = pa.array(np.array([0.5, np.nan, -np.inf], type_.to_pandas_dtype()), type_)
     np.testing.assert_array_equal(one("m", values), [0.5, np.nan, -np.inf])
 
 
-def test_numbers_at_the_ends_of_their_range():
+def test_numbers_at_the_ends_of_their_range() -> None:
     values = [1e200, -1.7e308, float("inf"), float("-inf"), 5e-324]
     assert one("n", pa.array(values)).tolist() == values
 
@@ -64,13 +65,13 @@ def test_numbers_at_the_ends_of_their_range():
         pa.dictionary(pa.uint32(), pa.large_string()),
     ],
 )
-def test_text_in_every_form(type_):
+def test_text_in_every_form(type_: Any) -> None:
     values = ["a", None, "?", "東 and more than twelve bytes", "", "a"]
     array = pa.array(values).dictionary_encode().cast(type_) if "dict" in str(type_) else pa.array(values, type_)
     assert one("c", array).tolist() == ["a", "", "", "東 and more than twelve bytes", "", "a"]
 
 
-def test_decimals_times_of_day_and_durations_are_read_as_in_training():
+def test_decimals_times_of_day_and_durations_are_read_as_in_training() -> None:
     """A Parquet file has them too: numbers are what they are, and spans of time their seconds."""
     columns = {
         "n": pa.array([Decimal("1.50"), Decimal("-2")], pa.decimal128(10, 2)),
@@ -91,14 +92,14 @@ def test_decimals_times_of_day_and_durations_are_read_as_in_training():
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Rome", "+05:30", "No/Such_Place"])
-def test_timestamps_of_any_unit_and_zone(unit, zone):
+def test_timestamps_of_any_unit_and_zone(unit: str, zone: str | None) -> None:
     values = (
         pa.array([1_577_836_800, None, -1], pa.int64()).cast(pa.timestamp("s", zone)).cast(pa.timestamp(unit, zone))
     )
     assert one("t", values).tolist() == [YEAR_2020, MISSING_TIMESTAMP, -1_000_000]
 
 
-def test_dates_and_what_json_has_too():
+def test_dates_and_what_json_has_too() -> None:
     assert one("t", pa.array([dt.date(2020, 1, 1), None])).tolist() == [YEAR_2020, MISSING_TIMESTAMP]
     assert one("t", pa.array([dt.date(2020, 1, 1)], pa.date64())).tolist() == [YEAR_2020]
     assert one("t", pa.array([YEAR_2020])).tolist() == [YEAR_2020]
@@ -107,12 +108,12 @@ def test_dates_and_what_json_has_too():
     assert one("c", pa.nulls(2)).tolist() == ["", ""] and np.isnan(one("b", pa.nulls(1))).all()
 
 
-def test_other_columns_are_kept_apart():
+def test_other_columns_are_kept_apart() -> None:
     table = decode({"n": pa.array([1.0]), "k": pa.array(["x"]), "when": pa.array([dt.date(2020, 1, 1)])})
     assert others(table) == {"k": ["x"], "when": ["2020-01-01"]} and "k" not in table.raw
 
 
-def test_several_batches_none_and_polars_as_a_client():
+def test_several_batches_none_and_polars_as_a_client() -> None:
     assert decode({"n": pa.array(range(40))}).raw["n"].tolist() == list(range(40))
     empty = decode({"n": pa.array([], pa.int64())})
     assert empty.count == 0 and empty.raw["c"].dtype == object and empty.raw["t"].dtype == np.int64
@@ -123,6 +124,6 @@ def test_several_batches_none_and_polars_as_a_client():
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
-def test_compressed_buffers(compression):
+def test_compressed_buffers(compression: str) -> None:
     columns = {"n": pa.array([2.0] * 100), "c": pa.array(["same"] * 100)}
     assert decode(stream(columns, compression=compression)).raw["c"].tolist() == ["same"] * 100

@@ -5,7 +5,10 @@ import datetime as dt
 import io
 import random
 import struct
+from collections.abc import Iterator
 from decimal import Decimal
+from random import Random
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -71,7 +74,7 @@ STRICT = Reader(
         (stream({"n": pa.array(["a"])}).replace(b"a\0\0\0\0\0\0\0", b"\xff\0\0\0\0\0\0\0"), 400, "Arrow IPC stream"),
     ],
 )
-def test_what_no_model_could_answer_is_refused(columns, status, text):
+def test_what_no_model_could_answer_is_refused(columns: Any, status: int, text: str) -> None:
     with pytest.raises(RequestError) as caught:
         decode(columns)
     assert caught.value.status == status and text in str(caught.value)
@@ -88,7 +91,7 @@ def test_what_no_model_could_answer_is_refused(columns, status, text):
         ("m", pa.nulls(2), "row 0, column 'm'"),
     ],
 )
-def test_missing_values_are_refused_where_none_is_allowed(name, array, text):
+def test_missing_values_are_refused_where_none_is_allowed(name: str, array: Any, text: str) -> None:
     columns = {
         "c": pa.array(["a", "b"]),
         "b": pa.array([True, False]),
@@ -102,7 +105,7 @@ def test_missing_values_are_refused_where_none_is_allowed(name, array, text):
 
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
-def test_a_small_body_cannot_stand_for_a_large_one(compression):
+def test_a_small_body_cannot_stand_for_a_large_one(compression: str) -> None:
     bomb = stream({"n": pa.array([0.0] * 7), "c": pa.array(["x" * 3_000_000] + [""] * 6)}, compression=compression)
     assert len(bomb) < 20_000
     with pytest.raises(RequestError, match="bytes, decompressed") as caught:
@@ -111,7 +114,7 @@ def test_a_small_body_cannot_stand_for_a_large_one(compression):
 
 
 @pytest.mark.parametrize("type_", [pa.dictionary(pa.int32(), pa.string()), pa.string_view()])
-def test_one_long_text_cannot_stand_for_many(type_):
+def test_one_long_text_cannot_stand_for_many(type_: Any) -> None:
     array = pa.array(["x" * 1000] * 100)
     array = array.dictionary_encode() if "dict" in str(type_) else array.cast(type_)
     table = pa.table({"n": pa.array([1.0] * 100), "c": array})
@@ -129,7 +132,7 @@ def test_one_long_text_cannot_stand_for_many(type_):
     assert caught.value.status == 413
 
 
-def test_types_nested_without_end_are_refused_before_they_are_read():
+def test_types_nested_without_end_are_refused_before_they_are_read() -> None:
     deep = pa.float64()
     for _ in range(60):
         deep = pa.list_(deep)
@@ -153,7 +156,9 @@ def test_types_nested_without_end_are_refused_before_they_are_read():
         ("body", 0, "<q", 2**40, "are cut short"),
     ],
 )
-def test_lengths_that_are_not_true_are_seen_before_anything_is_decoded(place, offset, form, value, text):
+def test_lengths_that_are_not_true_are_seen_before_anything_is_decoded(
+    place: str, offset: int, form: str, value: int, text: str
+) -> None:
     body = bytearray(stream({"n": pa.array([1.0, 2.0]), "m": pa.array([1, 2])}))
     found = arrow_stream.places(bytes(body))
     struct.pack_into(form, body, len(found.schema) + getattr(found, place) + offset, value)
@@ -161,7 +166,7 @@ def test_lengths_that_are_not_true_are_seen_before_anything_is_decoded(place, of
         arrow_stream.outline(bytes(body))
 
 
-def test_a_compressed_buffer_without_a_length_is_refused():
+def test_a_compressed_buffer_without_a_length_is_refused() -> None:
     body = bytearray(stream({"n": pa.array([1.0] * 7)}, compression="zstd"))
     found = arrow_stream.places(bytes(body))
     struct.pack_into("<q", body, len(found.schema) + len(found.batch), -2)
@@ -169,39 +174,39 @@ def test_a_compressed_buffer_without_a_length_is_refused():
         decode(bytes(body))
 
 
-def test_columns_within_columns_are_refused_whatever_they_call_themselves():
+def test_columns_within_columns_are_refused_whatever_they_call_themselves() -> None:
     body = stream({"n": pa.array([[1.0]])})
     disguised = [body[:i] + b"\x02" + body[i + 1 :] for i, byte in enumerate(body) if byte == 12]
     assert any("column 'n': int" in refusal(one) for one in disguised)
 
 
-def test_big_endian_numbers_are_refused():
+def test_big_endian_numbers_are_refused() -> None:
     body = stream({"n": pa.array([1.0])})
     swapped = [body[:i] + b"\x04" + body[i + 1 :] for i in range(len(body) // 2)]  # one gives the field a place
     assert any("its numbers are big-endian" in refusal(one) for one in swapped)
 
 
-def test_a_dictionary_cannot_be_longer_than_the_stream():
+def test_a_dictionary_cannot_be_longer_than_the_stream() -> None:
     body = stream({"n": pa.array([1.0] * 7), "c": pa.array(["a", "b", "c"] * 2 + ["a"]).dictionary_encode()})
     swollen = body.replace(struct.pack("<q", 3), struct.pack("<q", 2**40))
     assert swollen != body and "a dictionary has more entries than the stream has bytes" in refusal(swollen)
 
 
-def test_rows_without_columns_lack_their_columns():
+def test_rows_without_columns_lack_their_columns() -> None:
     target = io.BytesIO()
     with pa.ipc.new_stream(target, pa.schema([])) as writer:
         writer.write_batch(pa.RecordBatch.from_pydict({"n": [1.0] * 5}).select([]))
     assert "row 0, column 'n' (numeric) is missing" in refusal(target.getvalue())
 
 
-def test_polars_must_see_as_many_rows_as_were_allowed(monkeypatch):
+def test_polars_must_see_as_many_rows_as_were_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     body = stream({"n": pa.array([1.0] * 5)})
     seen = dataclasses.replace(arrow_stream.outline(body), rows=3)
     monkeypatch.setattr(arrow, "outline", lambda body: seen)
     assert "5 rows instead of 3" in refusal(body)
 
 
-def refusal(body):
+def refusal(body: bytes) -> str:
     try:
         decode(body)
     except RequestError as error:
@@ -209,7 +214,7 @@ def refusal(body):
     return ""
 
 
-def mutated(seeds, cases, chance):
+def mutated(seeds: list[bytes], cases: int, chance: Random) -> Iterator[bytes]:
     """Bytes overwritten, cut out, doubled, or replaced by extreme lengths."""
     extremes = [
         value.to_bytes(8, "little") for value in (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
@@ -236,7 +241,7 @@ def mutated(seeds, cases, chance):
         yield bytes(body)
 
 
-def seeds():
+def seeds() -> list[bytes]:
     columns = {
         "n": pa.array([1.0, 2.0, 3.0]),
         "c": pa.array(["a", None, "東 longer than twelve bytes"]),
@@ -250,7 +255,7 @@ def seeds():
     return [*plain, stream(columns, compression="lz4"), stream(columns, compression="zstd")]
 
 
-def survives(cases, seed):
+def survives(cases: int, seed: int) -> int:
     """How many of the mutated streams were taken; every other must have been refused."""
     taken = 0
     for body in mutated(seeds(), cases, random.Random(seed)):
@@ -264,6 +269,6 @@ def survives(cases, seed):
     return taken
 
 
-def test_corrupt_streams_are_refused_and_nothing_worse(capfd):
+def test_corrupt_streams_are_refused_and_nothing_worse(capfd: pytest.CaptureFixture[str]) -> None:
     assert 0 < survives(2000, seed=7) < 1500
     capfd.readouterr()

@@ -9,7 +9,7 @@ from tidemill.serve.wire.compression import chosen, decoded, encoded
 BODY = b'{"rows":[]}' * 200
 
 
-def raw_deflate(data):
+def raw_deflate(data: bytes) -> bytes:
     compressor = zlib.compressobj(wbits=-15)
     return compressor.compress(data) + compressor.flush()
 
@@ -26,7 +26,7 @@ def raw_deflate(data):
         (raw_deflate(BODY), "deflate"),
     ],
 )
-def test_a_body_is_what_it_was(body, encoding):
+def test_a_body_is_what_it_was(body: bytes, encoding: str) -> None:
     assert decoded(body, encoding, len(BODY)) == BODY
 
 
@@ -46,13 +46,13 @@ def test_a_body_is_what_it_was(body, encoding):
         (raw_deflate(b"\0" * 10_000_000), "deflate", 413, "at most 2200 bytes"),
     ],
 )
-def test_what_is_wrong_is_refused(body, encoding, status, expected):
+def test_what_is_wrong_is_refused(body: bytes, encoding: str, status: int, expected: str) -> None:
     with pytest.raises(RequestError) as raised:
         decoded(body, encoding, 2200)
     assert raised.value.status == status and expected in str(raised.value)
 
 
-def test_a_bomb_is_never_held():
+def test_a_bomb_is_never_held() -> None:
     import tracemalloc
 
     bomb = gzip.compress(b"\0" * 50_000_000)
@@ -77,11 +77,11 @@ def test_a_bomb_is_never_held():
         ("identity", ""),
     ],
 )
-def test_the_client_chooses(accept, encoding):
+def test_the_client_chooses(accept: str, encoding: str) -> None:
     assert chosen(accept) == encoding
 
 
-def test_only_large_bodies_are_compressed():
+def test_only_large_bodies_are_compressed() -> None:
     assert encoded(BODY[:1024], "gzip") == (BODY[:1024], "") and encoded(BODY, "") == (BODY, "")
     for name, undo in (("gzip", gzip.decompress), ("deflate", zlib.decompress)):
         body, encoding = encoded(BODY, name)

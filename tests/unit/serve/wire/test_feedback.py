@@ -1,5 +1,6 @@
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -16,17 +17,19 @@ ID = "0123456789ab1f-0"
 NOW = 1_700_000_000_000_000_000
 
 
-def decode(content, classes=("no", "yes"), limits=None):
+def decode(
+    content: Any, classes: tuple[Any, ...] | tuple[str, ...] = ("no", "yes"), limits: Limits | None = None
+) -> list[Any] | list[Label] | None:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return feedback.decode(body, LabelRules(classes=frozenset(classes) if classes else None), limits or Limits(), NOW)
 
 
-def one(entry, classes=("no", "yes")):
+def one(entry: dict[str, Any], classes: tuple[Any, ...] | tuple[str, ...] = ("no", "yes")) -> Label | None:
     (label,) = decode({"labels": [entry]}, classes)
     return label
 
 
-def test_labels_by_id():
+def test_labels_by_id() -> None:
     labels = decode({"labels": [{"id": ID, "label": "yes"}, {"label": "no", "id": "ff-12", "at": None}]})
     assert labels == [Label(ID, "yes", NOW), Label("ff-12", "no", NOW)]
     assert json.loads(feedback.encode(labels)) == {"received": 2}
@@ -43,7 +46,7 @@ def test_labels_by_id():
         ("1969-12-31T23:59:59", -1_000_000_000),
     ],
 )
-def test_the_time_of_the_event(at, nanoseconds, monkeypatch):
+def test_the_time_of_the_event(at: str, nanoseconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     assert one({"id": ID, "label": "no", "at": at}) == Label(ID, "no", NOW, nanoseconds)
@@ -66,14 +69,16 @@ def test_the_time_of_the_event(at, nanoseconds, monkeypatch):
         (2**60 + 1, (str(2**60 + 1), "0"), str(2**60 + 1)),
     ],
 )
-def test_numbers_and_truth_values_are_the_class_written_like_them(label, classes, expected):
+def test_numbers_and_truth_values_are_the_class_written_like_them(
+    label: Any, classes: tuple[str, ...], expected: str
+) -> None:
     assert one({"id": ID, "label": label}, classes).label == expected
 
 
 @pytest.mark.parametrize(
     ("label", "value"), [(3.25, 3.25), (3, 3.0), (-1e300, -1e300), (2**64, 2.0**64), (" 3.2", 3.2)]
 )
-def test_values_of_a_regression(label, value):
+def test_values_of_a_regression(label: float | str, value: float) -> None:
     got = one({"id": ID, "label": label}, ()).label
     assert got == value and type(got) is float
 
@@ -121,25 +126,25 @@ def test_values_of_a_regression(label, value):
         (b" " * 1_000_001, 413, "1000001 bytes"),
     ],
 )
-def test_what_is_no_label_is_refused(content, status, text):
+def test_what_is_no_label_is_refused(content: Any, status: int, text: str) -> None:
     with pytest.raises(RequestError, match=f"(?s){text}") as caught:
         decode(content, limits=Limits(rows=3, bytes=1_000_000))
     assert caught.value.status == status
 
 
 @pytest.mark.parametrize("label", ["three", "", True, None, [], 10**400])
-def test_what_is_no_number_is_refused(label):
+def test_what_is_no_number_is_refused(label: Any) -> None:
     with pytest.raises(RequestError, match=r"of a regression is a finite number\. Got: label 1, label ") as caught:
         decode({"labels": [{"id": ID, "label": 1}, {"id": ID, "label": label}]}, ())
     assert caught.value.status == 422
 
 
-def test_many_classes_are_not_all_listed():
+def test_many_classes_are_not_all_listed() -> None:
     with pytest.raises(RequestError, match=r"The classes are c00, c01, .*, c19 and 10 more\.$"):
         one({"id": ID, "label": "z"}, tuple(f"c{i:02}" for i in range(30)))
 
 
-def test_both_ways_read_the_same():
+def test_both_ways_read_the_same() -> None:
     """One wrong type anywhere makes the whole body go the exact way; the others must come out alike."""
     entries = [{"id": f"ab-{i}", "label": label} for i, label in enumerate(("1", 1, 1.0, "0"))]
     entries.append({"id": "ab-9", "label": "1", "at": "2020-02-02T02:02:02.5+02:00"})
@@ -163,18 +168,18 @@ def test_both_ways_read_the_same():
         (("1152921504606846977", "1152921504606846978"), 1152921504606846978, "1152921504606846978"),
     ],
 )
-def test_a_label_is_read_as_training_read_its_class(classes, label, said):
+def test_a_label_is_read_as_training_read_its_class(classes: tuple[str, ...], label: Any, said: str) -> None:
     assert one({"id": ID, "label": label}, classes).label == said
 
 
-def test_the_moment_of_a_label_is_iso_8601_in_any_of_its_forms():
+def test_the_moment_of_a_label_is_iso_8601_in_any_of_its_forms() -> None:
     at = [
         one({"id": ID, "label": 1.0, "at": text}, ()).event_at for text in ("2013-06-30T14:05:00Z", "20130630T1405Z ")
     ]
     assert at == [1_372_601_100_000_000_000] * 2
 
 
-def test_numbers_and_moments_may_be_written_as_training_read_them():
+def test_numbers_and_moments_may_be_written_as_training_read_them() -> None:
     schema = Schema(
         columns=(
             Column(name="price", kind=Kind.NUMERIC, role=Role.TARGET, decimal_comma=True, thousands="."),
@@ -191,7 +196,7 @@ def test_numbers_and_moments_may_be_written_as_training_read_them():
     ]
 
 
-def by_key(entry, key="order"):
+def by_key(entry: dict[str, Any], key: str | None = "order") -> Label | None:
     rules = LabelRules(classes=frozenset({"no", "yes"}), key=key)
     (label,) = feedback.decode(json.dumps({"labels": [entry]}).encode(), rules, Limits(), NOW)
     return label
@@ -199,7 +204,7 @@ def by_key(entry, key="order"):
 
 @pytest.mark.parametrize(("given", "key"), [(7, "7"), ("7", "7"), (7.0, "7"), ("007", "007"), ("ä 1", "ä 1")])
 @pytest.mark.parametrize("more", [{}, {"at": "1970-01-01T00:00:01Z"}, {"label": "no", "at": None}])
-def test_labels_by_the_records_key(given, key, more):
+def test_labels_by_the_records_key(given: float | str, key: str, more: dict[str, Any]) -> None:
     event_at = 1_000_000_000 if more.get("at") else None
     assert by_key({"label": "no", "key": given, **more}) == Label(None, "no", NOW, event_at, key)
 
@@ -224,7 +229,7 @@ def test_labels_by_the_records_key(given, key, more):
         ({"key": 7, "label": "nope"}, "order", "one of the model's classes"),
     ],
 )
-def test_what_is_no_label_by_key_is_refused(entry, column, text):
+def test_what_is_no_label_by_key_is_refused(entry: dict[str, Any], column: str | None, text: str) -> None:
     with pytest.raises(RequestError, match=f"(?s){text}") as caught:
         by_key(entry, column)
     assert caught.value.status == 422

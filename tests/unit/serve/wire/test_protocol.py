@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tidemill.data.schema import Column, Schema
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Role
 from tidemill.serve.wire import protocol
+from tidemill.serve.wire.protocol import Decoded
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, encode_error
 from tidemill.serve.wire.request import Answer
@@ -24,15 +26,15 @@ READER = Reader(Schema(columns=COLUMNS))
 LIMITS = Limits(rows=3, bytes=2000)
 
 
-def decode(body):
+def decode(body: Any) -> Decoded | None:
     return protocol.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), READER, LIMITS)[0]
 
 
-def version(body):
+def version(body: Any) -> Any:
     return protocol.decode(json.dumps(body).encode(), READER, LIMITS)[1]
 
 
-def read(body):
+def read(body: Any) -> dict[str, np.ndarray] | None:
     """As a request goes: what the typed decoder lets pass and `raw` does not is read again."""
     decoded = decode(body)
     if decoded.raw is not None:
@@ -43,15 +45,17 @@ def read(body):
         return protocol.reread(json.dumps(body).encode(), READER, LIMITS)[0].raw
 
 
-def identity(objective, classes=(), version="7"):
+def identity(
+    objective: Objective, classes: str | tuple[Any, ...] | tuple[str, ...] = (), version: str = "7"
+) -> Identity:
     return Identity(model="m", version=version, created="", objective=objective, classes=list(classes))
 
 
-def encode(answer):
+def encode(answer: Any) -> dict[str, Any]:
     return json.loads(protocol.encode("5f0c", answer).body)
 
 
-def test_rows_become_raw_arrays():
+def test_rows_become_raw_arrays() -> None:
     raw = read({"rows": [{"n": 1, "c": "é", "b": True, "t": "2013-01-01T00:00:00Z"}, {"n": 2.5, "c": None}]})
     assert raw["n"].tolist() == [1.0, 2.5] and raw["c"].tolist() == ["é", ""]
     assert raw["t"].tolist() == [1_356_998_400_000_000, MISSING_TIMESTAMP]
@@ -85,20 +89,20 @@ def test_rows_become_raw_arrays():
         ({"rows": [{"n": [1]}]}, 422, "'n'"),
     ],
 )
-def test_what_no_model_could_answer_is_refused(body, status, text):
+def test_what_no_model_could_answer_is_refused(body: Any, status: int, text: str) -> None:
     with pytest.raises(RequestError, match=f"(?s){text}") as caught:
         read(body)
     assert caught.value.status == status
     assert set(json.loads(encode_error(caught.value))["error"]) == {"rule", "observed", "remedy"}
 
 
-def test_nesting_without_end_is_refused():
+def test_nesting_without_end_is_refused() -> None:
     with pytest.raises(RequestError) as caught:
         protocol.decode(b"[" * 60_000, READER, Limits())
     assert caught.value.status == 400
 
 
-def test_classes_in_the_response():
+def test_classes_in_the_response() -> None:
     answers = {
         "probabilities": np.array([[0.1, 0.9], [1 / 3, 2 / 3]], np.float32),
         "label": np.array(["ü", "ü"], object),
@@ -111,14 +115,14 @@ def test_classes_in_the_response():
     assert (first["id"], second["id"]) == ("5f0c-0", "5f0c-1") and "version" not in first
 
 
-def test_values_in_the_response():
+def test_values_in_the_response() -> None:
     answers = {name: np.array([value], np.float32) for name, value in (("value", 1.5), ("lower", 1), ("upper", 2))}
     content = encode(Answer(answers, identity(Objective.REGRESSION), Role.CHAMPION))
     (prediction,) = content["predictions"]
     assert prediction["value"] == 1.5 and prediction["interval"] == [1.0, 2.0]
 
 
-def test_each_row_names_its_version_where_there_are_several():
+def test_each_row_names_its_version_where_there_are_several() -> None:
     by = [("8" if row in (1, 2, 4) else "7", Role.CANARY if row in (1, 2, 4) else Role.CHAMPION) for row in range(5)]
     answers = {"probabilities": np.eye(5, dtype=np.float32), "label": np.array([*"vwxyz"])}
     content = encode(Answer(answers, identity(Objective.MULTICLASS, "vwxyz"), Role.CHAMPION, by))
@@ -129,7 +133,7 @@ def test_each_row_names_its_version_where_there_are_several():
     assert [prediction["id"] for prediction in predictions] == [f"5f0c-{row}" for row in range(5)]
 
 
-def test_what_is_asked_for_besides_rows():
+def test_what_is_asked_for_besides_rows() -> None:
     row = {"n": 1}
     assert version({"rows": [row], "version": "3"}) == version({"rows": [row], "version": 3}) == "3"
     assert version({"rows": [row]}) is None and decode({"rows": [row]}).keys is None
@@ -149,13 +153,13 @@ def test_what_is_asked_for_besides_rows():
         ({"keys": ["a"]}, "'keys' has one key for each row.*1 keys, 2 rows"),
     ],
 )
-def test_wrong_versions_and_keys_are_refused(more, text):
+def test_wrong_versions_and_keys_are_refused(more: dict[str, Any], text: str) -> None:
     with pytest.raises(RequestError, match=text) as caught:
         decode({"rows": [{"n": 1}, {"n": 2}], **more})
     assert caught.value.status == 422
 
 
-def test_rows_of_raw_arrays_can_be_sent_again():
+def test_rows_of_raw_arrays_can_be_sent_again() -> None:
     rows = [
         {"n": 0.1, "c": "東", "b": False, "t": "2013-01-01T00:00:00.000001+00:00"},
         {"n": 2.0**53, "c": None, "b": None, "t": None},

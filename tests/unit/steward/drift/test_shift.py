@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from small_bundle import Small
 from tidemill import cli
 from tidemill.data.profiles.profile import profile, profile_like
 from tidemill.data.schema import Column, Schema
@@ -16,7 +18,7 @@ from tidemill.settings import Kind
 from tidemill.steward.drift import shift
 
 
-def made(seed, rows=2000):
+def made(seed: int, rows: int = 2000) -> pl.DataFrame:
     random = np.random.default_rng(seed)
     return pl.DataFrame(
         {
@@ -31,14 +33,14 @@ def made(seed, rows=2000):
 
 
 @pytest.fixture
-def tables(tmp_path):
+def tables(tmp_path: Path) -> tuple[Path, ...]:
     reference, same = tmp_path / "reference.csv", tmp_path / "same.parquet"
     made(0).write_csv(reference)
     made(1).write_parquet(same)
     return reference, same
 
 
-def moved(table):
+def moved(table: pl.DataFrame) -> pl.DataFrame:
     """Inches for centimetres, a new city in three of ten rows, a fifth of the prices missing."""
     chance = np.random.default_rng(2).random(table.height)
     return table.with_columns(
@@ -48,7 +50,7 @@ def moved(table):
     )
 
 
-def test_a_table_has_not_drifted_from_itself_nor_from_another_draw(tables):
+def test_a_table_has_not_drifted_from_itself_nor_from_another_draw(tables: tuple[Path, ...]) -> None:
     reference, same = map(str, tables)
     for file in (reference, same):
         found = shift.compare(reference, file)
@@ -57,7 +59,7 @@ def test_a_table_has_not_drifted_from_itself_nor_from_another_draw(tables):
     assert all(one.effect == 0 for one in shift.compare(reference, reference).shifts)
 
 
-def test_false_names_are_rare():
+def test_false_names_are_rare() -> None:
     """By e-BH at most a twentieth; the bound of the e-values makes it less."""
     named = 0
     for seed in range(20):
@@ -74,7 +76,7 @@ COLUMNS = tuple(
 )
 
 
-def test_what_has_moved_is_named_first_and_says_how(tables, tmp_path):
+def test_what_has_moved_is_named_first_and_says_how(tables: tuple[Path, ...], tmp_path: Path) -> None:
     file = tmp_path / "moved.parquet"
     moved(made(1)).with_columns(extra=1).drop("open").write_parquet(file)
     found = shift.compare(str(tables[0]), str(file))
@@ -89,7 +91,7 @@ def test_what_has_moved_is_named_first_and_says_how(tables, tmp_path):
     assert not by_name["at"].drifted
 
 
-def test_moments_are_shown_and_not_named(tables, tmp_path):
+def test_moments_are_shown_and_not_named(tables: tuple[Path, ...], tmp_path: Path) -> None:
     later = made(1).with_columns(at=pl.col("at").str.replace("2024", "2031"))
     later.write_parquet(tmp_path / "later.parquet")
     found = shift.compare(str(tables[0]), str(tmp_path / "later.parquet"))
@@ -98,7 +100,7 @@ def test_moments_are_shown_and_not_named(tables, tmp_path):
     assert not found.drifted
 
 
-def test_columns_of_another_type_and_values_that_cannot_be_read(tables, tmp_path):
+def test_columns_of_another_type_and_values_that_cannot_be_read(tables: tuple[Path, ...], tmp_path: Path) -> None:
     wrong = made(1).with_columns(open=pl.Series([[1]] * 2000), size=pl.lit("tall"))
     wrong.write_parquet(tmp_path / "wrong.parquet")
     found = shift.compare(str(tables[0]), str(tmp_path / "wrong.parquet"))
@@ -108,7 +110,7 @@ def test_columns_of_another_type_and_values_that_cannot_be_read(tables, tmp_path
     assert "100.0% of values are not numeric" in drift_page.line(by_name["size"])[-1]
 
 
-def test_a_bundle_is_compared_by_its_own_profile(small, tmp_path):
+def test_a_bundle_is_compared_by_its_own_profile(small: Small, tmp_path: Path) -> None:
     file = tmp_path / "live.parquet"
     small.table.drop(small.target.name).write_parquet(file)
     found = shift.compare(str(small.folder), str(file))
@@ -118,7 +120,7 @@ def test_a_bundle_is_compared_by_its_own_profile(small, tmp_path):
     assert [one.column for one in found.shifts if one.drifted] == ["city"]
 
 
-def test_what_cannot_be_compared_is_said(tables, small, tmp_path):
+def test_what_cannot_be_compared_is_said(tables: tuple[Path, ...], small: Small, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SchemaError, match=r"columns in common\. Got: .*other\.csv has a, b\. Remedy: .*size, price"):
         shift.compare(str(tables[0]), str(tmp_path / "other.csv"))
@@ -131,7 +133,9 @@ def test_what_cannot_be_compared_is_said(tables, small, tmp_path):
         shift.compare(str(tmp_path / "bundle"), str(tables[0]))
 
 
-def test_the_command_says_it_to_people_programs_and_on_a_page(tables, tmp_path, capsys):
+def test_the_command_says_it_to_people_programs_and_on_a_page(
+    tables: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reference, same = map(str, tables)
     file = tmp_path / "<moved>.parquet"
     moved(made(1)).write_parquet(file)

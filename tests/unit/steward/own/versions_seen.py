@@ -1,6 +1,7 @@
 """A watch of one's own: which versions' answers it was shown."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from tidemill.steward.watch import Reading, Severity
 
@@ -13,14 +14,14 @@ class Settings:
 class VersionsSeen:
     labelled = False
 
-    def __init__(self, settings):
+    def __init__(self, settings: Any) -> None:
         self.canary, self.state = settings.canary, {}
 
-    def take(self, rows):
+    def take(self, rows: Any) -> None:
         for version, count in rows["version"].value_counts().iter_rows():
             self.state[version] = self.state.get(version, 0) + count
 
-    def close(self, begin, end):
+    def close(self, begin: Any, end: Any) -> Any:
         seen, self.state = self.state, {}
         said = {"check": "seen", "subject": "", "severity": Severity.NEWS, "remedy": "", "log_threshold": 1.0}
         return [
@@ -29,5 +30,5 @@ class VersionsSeen:
         ]
 
 
-def build(settings, watched):
+def build(settings: Any, watched: Any) -> Any:
     return VersionsSeen(settings)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import polars as pl
-from served import HOUR
+from served import HOUR, Served
 from trial_parts import BEGIN, feed, served, trial
 
 from reread import reread
@@ -16,7 +16,7 @@ from tidemill.steward.trial.comparison import Stage
 __all__ = ["served"]
 
 
-def test_a_canary_is_weighed_by_its_share_and_carries_on(served):
+def test_a_canary_is_weighed_by_its_share_and_carries_on(served: Served) -> None:
     served.answer(BEGIN, 3000, shadow=("2", 0.4))
     shadow = feed(trial(), served)
     carried = reread(shadow.state.carried)
@@ -31,14 +31,14 @@ def test_a_canary_is_weighed_by_its_share_and_carries_on(served):
     assert float(fed.evidence.tests["better"].log_e) > float(shadow.evidence.tests["better"].log_e)
 
 
-def test_records_of_one_key_are_one_toss(served):
+def test_records_of_one_key_are_one_toss(served: Served) -> None:
     keys = pl.Series("id", [f"person {i // 10}" for i in range(3000)])
     served.answer(BEGIN, 3000, canary=("2", 0.4, 0.5), **{"id": keys})
     one = feed(trial(Stage.CANARY, 0.5), served)
     assert (one.evidence.count, one.taken) == (300, 3000)
 
 
-def test_pinned_requests_are_no_tosses(served):
+def test_pinned_requests_are_no_tosses(served: Served) -> None:
     rows = served.answer(BEGIN, 100, canary=("2", 0.4, 0.5)).with_columns(
         propensity=pl.lit(1.0), true_label=pl.lit("yes")
     )
@@ -47,7 +47,7 @@ def test_pinned_requests_are_no_tosses(served):
     assert one.taken == 0
 
 
-def test_a_harmed_slice_stops_what_is_better_on_the_whole(served):
+def test_a_harmed_slice_stops_what_is_better_on_the_whole(served: Served) -> None:
     city = pl.Series("city", ["Oslo"] * 600)
     served.answer(BEGIN, 600, champion=("1", 0.45), shadow=("2", 0.05), city=city)
     served.answer(
@@ -59,7 +59,7 @@ def test_a_harmed_slice_stops_what_is_better_on_the_whole(served):
     assert feed(trial(), served).verdict() == (Verdict.BETTER, "")
 
 
-def test_a_key_that_comes_again_is_no_new_toss(served):
+def test_a_key_that_comes_again_is_no_new_toss(served: Served) -> None:
     """A hash sent it, so that it would speak for the same model again each time."""
     keys = pl.Series("id", [f"person {i}" for i in range(300)])
     one = trial(Stage.CANARY, 0.5)
@@ -71,13 +71,13 @@ def test_a_key_that_comes_again_is_no_new_toss(served):
     assert plain(feed(one, served).evidence) == evidence
 
 
-def test_what_was_sent_by_the_toss_of_another_stage_does_not_count(served):
+def test_what_was_sent_by_the_toss_of_another_stage_does_not_count(served: Served) -> None:
     served.answer(BEGIN, 400, canary=("2", 0.4, 0.1))
     assert feed(trial(Stage.CANARY, 0.1), served).taken == 400
     assert feed(trial(Stage.CANARY, 0.5), served).taken == 0
 
 
-def test_a_canary_equal_to_the_champion_is_not_promoted_where_a_period_is_one():
+def test_a_canary_equal_to_the_champion_is_not_promoted_where_a_period_is_one() -> None:
     """Few records a period, whose weighted mean is often far beyond the reach of periods."""
     random = np.random.default_rng(0)
     promoted = 0
@@ -92,7 +92,7 @@ def test_a_canary_equal_to_the_champion_is_not_promoted_where_a_period_is_one():
     assert promoted <= 1
 
 
-def test_a_canarys_slices_are_guarded_and_good_behaviour_before_is_no_credit(served):
+def test_a_canarys_slices_are_guarded_and_good_behaviour_before_is_no_credit(served: Served) -> None:
     columns = {"slices": ["city"], "canary": [0.5]}
     served.answer(BEGIN, 3000, shadow=("2", 0.4), city=pl.Series(["Oslo"] * 3000))
     shadow = feed(trial(**columns), served)
@@ -105,7 +105,7 @@ def test_a_canarys_slices_are_guarded_and_good_behaviour_before_is_no_credit(ser
     assert set(canary.state.guards.slices) == {"city=Oslo", "city=Rome"}
 
 
-def test_a_slice_that_is_cut_must_be_harmed_as_it_stands():
+def test_a_slice_that_is_cut_must_be_harmed_as_it_stands() -> None:
     """A little worse on most days, and far better on a few: not harmed on the whole."""
     one = trial(unit=Unit.PERIOD, reach=0.1, slices=["city"], slice_margin=0.05)
     for day in range(600):
@@ -118,7 +118,7 @@ def test_a_slice_that_is_cut_must_be_harmed_as_it_stands():
     assert "city=Oslo" in one.state.guards.verdict(one.rules)
 
 
-def test_a_slow_request_of_many_rows_is_one_slow_request(served):
+def test_a_slow_request_of_many_rows_is_one_slow_request(served: Served) -> None:
     rows = served.answer(BEGIN, 1000, canary=("2", 0.4, 0.5))
     slow = pl.Series([900_000 if number // 50 % 20 == 0 else 900 for number in range(1000)])
     requests = pl.Series([f"request {number // 50}" for number in range(1000)])
@@ -131,7 +131,7 @@ def test_a_slow_request_of_many_rows_is_one_slow_request(served):
     assert one.state.guards.slow.count == 20
 
 
-def test_carried_evidence_counts_where_the_same_is_asked(served):
+def test_carried_evidence_counts_where_the_same_is_asked(served: Served) -> None:
     served.answer(BEGIN, 3000, shadow=("2", 0.4))
     carried = reread(feed(trial(superiority=False, margin=0.1), served).state.carried)
     assert trial(Stage.CANARY, 0.5, carried, superiority=False, margin=0.1).evidence.shows("better")
@@ -139,7 +139,7 @@ def test_carried_evidence_counts_where_the_same_is_asked(served):
         assert not trial(Stage.CANARY, 0.5, carried, **changed).evidence.shows("better")
 
 
-def test_a_share_that_was_had_before_carries_nothing(served):
+def test_a_share_that_was_had_before_carries_nothing(served: Served) -> None:
     """Its keys would meet the same tosses again."""
     served.answer(BEGIN, 3000, canary=("2", 0.4, 0.1))
     first = reread(feed(trial(Stage.CANARY, 0.1), served).state.carried)
@@ -151,7 +151,7 @@ def test_a_share_that_was_had_before_carries_nothing(served):
     assert trial(Stage.CANARY, 0.3, carried).state.carried.earlier == 3000
 
 
-def test_records_of_few_keys_end_a_canary(served):
+def test_records_of_few_keys_end_a_canary(served: Served) -> None:
     keys = pl.Series("id", [f"person {i % 20}" for i in range(3000)])
     served.answer(BEGIN, 3000, canary=("2", 0.2, 0.5), **{"id": keys})
     one = feed(trial(Stage.CANARY, 0.5, maximum=3000), served)
@@ -159,7 +159,7 @@ def test_records_of_few_keys_end_a_canary(served):
     assert one.verdict()[0] is Verdict.INCONCLUSIVE
 
 
-def test_a_canary_is_not_promoted_on_cut_means_that_its_own_records_deny(served):
+def test_a_canary_is_not_promoted_on_cut_means_that_its_own_records_deny(served: Served) -> None:
     """What shadow showed counts on, and so does what it was in plain numbers."""
     shadow = trial(unit=Unit.PERIOD)
     for _ in range(100):

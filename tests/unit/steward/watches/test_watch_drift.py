@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tidemill.settings import Objective
-from tidemill.steward.watch import Reading
+from tidemill.steward.watch import Reading, Watched
 from tidemill.steward.watches.drift import Drift, Settings, build
 from watched_rows import DAY, START, Change, period, watched
 
@@ -17,7 +17,7 @@ SETTINGS = {"alpha": 0.05, "half": 200, "days": 7, "smallest": 0.05, "unwatched"
 WATCHED = watched()
 
 
-def drift(given=WATCHED, **changed: object) -> Drift:
+def drift(given: Watched = WATCHED, **changed: object) -> Drift:
     return build(Settings(**{**SETTINGS, **changed}), given)  # type: ignore[arg-type]
 
 

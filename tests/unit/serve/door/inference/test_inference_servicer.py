@@ -5,6 +5,8 @@ import contextlib
 import inspect
 import logging
 import pickle
+from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import grpc
@@ -13,12 +15,14 @@ import pytest
 from ray.serve._private.grpc_util import gRPCGenericServer
 
 from real_servers import by_grpc
+from small_bundle import Small
 from tidemill.bundle.answers import names
 from tidemill.bundle.predictor import Predictor
 from tidemill.ledger.record import Role
 from tidemill.serve.door.inference import servicer
 from tidemill.serve.door.inference.calls import Call
 from tidemill.serve.wire.inference import documents, messages, responses
+from tidemill.serve.wire.inference.messages import ModelInferRequest
 from tidemill.serve.wire.inference.requests import Decoder
 from tidemill.serve.wire.inference.statistics import Statistics
 from tidemill.serve.wire.refusals import refused
@@ -28,7 +32,7 @@ from tidemill.serve.wire.request import Answer
 class Backend:
     """The smallest that there can be: one version, no queue."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.predictor = Predictor(folder)
         self.identity = self.predictor.manifest.identity
         self.decoder = Decoder(self.predictor.columns, names(self.identity.objective))
@@ -36,18 +40,18 @@ class Backend:
         self.done = []
         self.metadata = documents.model_metadata(self.identity, self.predictor.columns, ["1"])
 
-    def _known(self, model, version):
+    def _known(self, model: str, version: str) -> None:
         if model not in ("", "small") or version not in ("", "1"):
             raise refused(404, "The model is served here", f"{model} {version}", "look into the index")
 
-    def counted(self, rpc):
+    def counted(self, rpc: str) -> Any:
         return contextlib.nullcontext()
 
-    def admit(self, rpc, metadata):
+    def admit(self, rpc: str, metadata: dict[str, str]) -> None:
         if rpc not in ("ServerLive", "ServerReady") and metadata.get("authorization") != "Bearer k":
             raise refused(401, "A request has a key", "none", "send one")
 
-    async def document(self, call):
+    async def document(self, call: Any) -> Any:
         match call.rpc:
             case "ServerLive" | "ServerReady":
                 return {call.rpc.removeprefix("Server").lower(): call.rpc == "ServerLive"}
@@ -68,7 +72,7 @@ class Backend:
         self.done.append(call)
         return {}
 
-    async def infer(self, message, metadata):
+    async def infer(self, message: ModelInferRequest, metadata: None) -> Any:
         if message.model_name == "fault":
             raise ZeroDivisionError("a secret")
         self._known(message.model_name, message.model_version)
@@ -79,14 +83,14 @@ class Backend:
 
 
 @pytest.fixture(scope="module")
-def backend(small_multiclass):
+def backend(small_multiclass: Small) -> Backend:
     return Backend(small_multiclass.folder)
 
 
-def calling(backend, *calls, key="k"):
+def calling(backend: Backend, *calls: Any, key: str = "k") -> list[Any]:
     """The answers to (rpc, request) on a server of their own; a refusal is the error."""
 
-    async def run():
+    async def run() -> Any:
         metadata = [("authorization", f"Bearer {key}"), ("trace-bin", b"\xff")]
         found = []
         async with by_grpc(backend) as channel:
@@ -108,14 +112,14 @@ def calling(backend, *calls, key="k"):
     return asyncio.run(run())
 
 
-def infer_request(rows=3, **more):
+def infer_request(rows: int = 3, **more: Any) -> ModelInferRequest:
     made = messages.ModelInferRequest(**{"model_name": "small", "id": "r1", **more})
     made.inputs.add(name="open", datatype="BOOL", shape=[rows, 1], contents={"bool_contents": [True] * rows})
     made.inputs.add(name="city", datatype="BYTES", shape=[rows], contents={"bytes_contents": ["東京".encode()] * rows})
     return made
 
 
-def test_inference_answers_in_raw_contents(backend):
+def test_inference_answers_in_raw_contents(backend: Backend) -> None:
     one, two, other = calling(
         backend,
         ("ModelInfer", infer_request()),
@@ -137,7 +141,7 @@ def test_inference_answers_in_raw_contents(backend):
     assert list(other.outputs[0].shape) == [0, 3] and list(other.raw_output_contents) == [b"", b""]
 
 
-def test_documents_are_those_of_rest(backend):
+def test_documents_are_those_of_rest(backend: Backend) -> None:
     named = {"name": "small"}
     live, ready, model_ready, server, metadata, config, statistics = calling(
         backend,
@@ -163,7 +167,7 @@ def test_documents_are_those_of_rest(backend):
     assert kept.version == "1" and kept.execution_count == backend.statistics.document("", "")["execution_count"]
 
 
-def test_the_repository_is_listed_loaded_and_unloaded(backend):
+def test_the_repository_is_listed_loaded_and_unloaded(backend: Backend) -> None:
     parameters = {"force": {"bool_param": True}}
     backend.done.clear()
     every, ready, loaded, unloaded, wrong = calling(
@@ -183,7 +187,7 @@ def test_the_repository_is_listed_loaded_and_unloaded(backend):
     assert wrong.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_refusals_have_their_status_and_reason(backend, caplog):
+def test_refusals_have_their_status_and_reason(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     unknown, bad, fault = calling(
         backend,
         ("ModelMetadata", messages.ModelMetadataRequest(name="ö" * 5000)),
@@ -200,7 +204,7 @@ def test_refusals_have_their_status_and_reason(backend, caplog):
     assert locked.code() is grpc.StatusCode.UNAUTHENTICATED and alive.live
 
 
-def test_a_stream_goes_on_behind_an_error(backend, caplog):
+def test_a_stream_goes_on_behind_an_error(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     requests = [infer_request(), infer_request(model_version="9", id="r2"), infer_request(id="r3")]
     (answers,) = calling(backend, ("ModelStreamInfer", requests))
@@ -209,7 +213,7 @@ def test_a_stream_goes_on_behind_an_error(backend, caplog):
     assert "The model is served here" in answers[1].error_message
 
 
-def test_http_status_gives_the_code_of_grpc():
+def test_http_status_gives_the_code_of_grpc() -> None:
     for status, name in ((400, "INVALID_ARGUMENT"), (403, "PERMISSION_DENIED"), (429, "RESOURCE_EXHAUSTED")):
         assert servicer.status_code(status).name == name
     for status, name in (
@@ -221,7 +225,7 @@ def test_http_status_gives_the_code_of_grpc():
         assert servicer.status_code(status).name == name
 
 
-def test_messages_are_the_specifications_down_to_the_bytes():
+def test_messages_are_the_specifications_down_to_the_bytes() -> None:
     made = messages.ModelInferRequest(model_name="m", id="i", raw_input_contents=[b"\1\2"])
     made.parameters["p"].int64_param = 3
     made.inputs.add(name="x", datatype="FP64", shape=[-1], contents={"fp64_contents": [1.0]})
@@ -233,7 +237,7 @@ def test_messages_are_the_specifications_down_to_the_bytes():
     )
 
 
-def test_the_configuration_is_tritons_down_to_the_bytes():
+def test_the_configuration_is_tritons_down_to_the_bytes() -> None:
     made = messages.ModelConfig(name="m", backend="b", max_batch_size=1)
     made.version_policy.specific.versions.append(3)
     made.input.add(name="x", data_type="TYPE_FP64", dims=[-1], optional=True)
@@ -247,13 +251,13 @@ def test_the_configuration_is_tritons_down_to_the_bytes():
     )
 
 
-def test_messages_travel_to_other_processes():
+def test_messages_travel_to_other_processes() -> None:
     made = infer_request()
     assert pickle.loads(pickle.dumps(made)) == made
     assert type(pickle.loads(pickle.dumps(made))) is messages.ModelInferRequest
 
 
-def test_messages_leave_the_default_pool_alone():
+def test_messages_leave_the_default_pool_alone() -> None:
     from google.protobuf import descriptor_pool
 
     with pytest.raises(KeyError):
@@ -262,11 +266,11 @@ def test_messages_leave_the_default_pool_alone():
         _ = messages.NoSuchRequest
 
 
-def test_ray_serve_finds_what_it_looks_for():
+def test_ray_serve_finds_what_it_looks_for() -> None:
     """Ray replaces the handlers of what the function registers, and calls methods by name with `grpc_context`."""
     factory = Mock()
 
-    async def register():
+    async def register() -> None:
         servicer.add_GRPCInferenceServiceServicer_to_server(Mock(), gRPCGenericServer(factory))
 
     asyncio.run(register())

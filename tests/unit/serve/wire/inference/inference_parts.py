@@ -2,10 +2,11 @@
 
 import json
 import struct
+from typing import Any
 
 from tidemill.data.schema import Column
 from tidemill.serve.wire.inference.messages import ModelInferRequest
-from tidemill.serve.wire.inference.requests import Decoder
+from tidemill.serve.wire.inference.requests import Decoder, InferRequest
 from tidemill.serve.wire.protocol import Limits
 from tidemill.settings import Kind
 
@@ -20,14 +21,14 @@ COLUMNS = [
 DECODER = Decoder(COLUMNS, ("probabilities", "label"), others=("key",), limits=Limits(rows=100, bytes=100_000))
 
 
-def tensor(name, datatype, data, shape=None, **more):
+def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = None, **more: Any) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data, **more}
 
 
 COUNT = tensor("count", "FP64", [1.0, 2.0])
 
 
-def read(*inputs, **more):
+def read(*inputs: Any, **more: Any) -> InferRequest | None:
     return DECODER.http(json.dumps({"inputs": list(inputs), **more}).encode())
 
 
@@ -35,7 +36,7 @@ def text(*values: bytes) -> bytes:
     return b"".join(struct.pack("<I", len(value)) + value for value in values)
 
 
-def binary(*inputs, rows=2, **more):
+def binary(*inputs: Any, rows: int = 2, **more: Any) -> InferRequest | None:
     """inputs: name, datatype, bytes."""
     head = [
         {"name": name, "datatype": datatype, "shape": [rows], "parameters": {"binary_data_size": len(data)}}
@@ -45,7 +46,7 @@ def binary(*inputs, rows=2, **more):
     return DECODER.http(body + b"".join(data for _, _, data in inputs), str(len(body)))
 
 
-def message(*inputs, raw=(), shape=(2,)):
+def message(*inputs: Any, raw: list[bytes] | tuple[Any, ...] = (), shape: tuple[int, ...] = (2,)) -> ModelInferRequest:
     made = ModelInferRequest(model_name="m", id="r9", raw_input_contents=raw)
     for name, datatype, contents in inputs:
         made.inputs.add(name=name, datatype=datatype, shape=shape, contents=contents)

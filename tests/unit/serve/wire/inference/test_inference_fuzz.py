@@ -3,6 +3,9 @@
 import json
 import random
 import struct
+from collections.abc import Callable
+from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +30,7 @@ DATA = {
 ODD = [None, True, -1, 0, 2**31, 2**64, 10**400, 1e308, "", "NaN", "\ud800", [], {}, [[[]]], "binary_data_size", "FP64"]
 
 
-def bodies():
+def bodies() -> list[Any]:
     plain = {"inputs": [{"name": n, "datatype": d, "shape": [2], "data": v} for n, (d, _, v) in DATA.items()]}
     plain["inputs"][3]["datatype"] = "BYTES"
     plain["inputs"][3]["data"] = ["2013-06-30", None]
@@ -43,7 +46,7 @@ def bodies():
     return [(plain, b""), (framed, b"".join(data for _, data, _ in DATA.values()))]
 
 
-def changed(chance, content):
+def changed(chance: Random, content: Any) -> Any:
     """The content with one value somewhere in it made odd, or left out."""
     if isinstance(content, dict) and content and chance.random() < 0.9:
         key = chance.choice(list(content))
@@ -55,7 +58,7 @@ def changed(chance, content):
     return chance.choice(ODD)
 
 
-def mutated(chance, data):
+def mutated(chance: Random, data: bytes) -> bytes:
     data = bytearray(data)
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(data) + 1)
@@ -71,12 +74,12 @@ def mutated(chance, data):
     return bytes(data)
 
 
-def replaced(chance, data):
+def replaced(chance: Random, data: bytes) -> bytes:
     at = chance.randrange(len(data))
     return data[:at] + bytes([chance.randrange(256)]) + data[at + 1 :]
 
 
-def outcome(read, *arguments):
+def outcome(read: Callable[..., Any], *arguments: Any) -> bool:
     """Whether it was taken; anything else than a RequestError fails the test."""
     try:
         request = read(*arguments)
@@ -91,7 +94,7 @@ def outcome(read, *arguments):
     return True
 
 
-def test_wrong_values_anywhere_in_the_json():
+def test_wrong_values_anywhere_in_the_json() -> None:
     chance = random.Random(0)
     taken = 0
     for _ in range(3000):
@@ -101,7 +104,7 @@ def test_wrong_values_anywhere_in_the_json():
     assert 100 < taken < 2000  # both ways were gone
 
 
-def test_wrong_bytes_anywhere_in_the_body():
+def test_wrong_bytes_anywhere_in_the_body() -> None:
     chance = random.Random(1)
     taken = 0
     for _ in range(3000):
@@ -113,7 +116,7 @@ def test_wrong_bytes_anywhere_in_the_body():
     assert 100 < taken < 2000
 
 
-def test_wrong_bytes_in_messages():
+def test_wrong_bytes_in_messages() -> None:
     chance = random.Random(2)
     wire = []
     for raw in (False, True):
@@ -148,7 +151,7 @@ def test_wrong_bytes_in_messages():
     assert parsed > 1000 and 50 < taken < parsed - 500
 
 
-def test_wrong_calls_and_wrong_compression():
+def test_wrong_calls_and_wrong_compression() -> None:
     chance = random.Random(3)
     paths = [b"/v2/models/m/versions/1/infer", b"/v2/repository/models/m/load", b"/v2/models/stats"]
     packed = compression.encoded(b"0123456789" * 300, "gzip")[0]

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("inputs", "status", "expected"), WRONG, ids=range(len(WRONG)))
-def test_wrong_inputs_are_named(inputs, status, expected):
+def test_wrong_inputs_are_named(inputs: list[Any], status: int, expected: str) -> None:
     with pytest.raises(RequestError) as raised:
         read(*inputs)
     assert raised.value.status == status and expected in str(raised.value)
@@ -101,7 +102,7 @@ def test_wrong_inputs_are_named(inputs, status, expected):
         ([("city", "BYTES", text(b"a", b"\xff"))], 422, "input 'city', row 1: byte 0 is not UTF-8"),
     ],
 )
-def test_wrong_binary_data_are_named(inputs, status, expected):
+def test_wrong_binary_data_are_named(inputs: list[Any], status: int, expected: str) -> None:
     with pytest.raises(RequestError) as raised:
         binary(*inputs)
     assert raised.value.status == status and expected in str(raised.value)
@@ -111,7 +112,9 @@ def test_wrong_binary_data_are_named(inputs, status, expected):
     assert raised.value.status == status and expected in str(raised.value)
 
 
-def sized(size, body=b"\0" * 16, length=None):
+def sized(
+    size: Any, body: bytes = b"\0" * 16, length: bytes | str | None = None
+) -> tuple[bytes | str, ...] | tuple[bytes, ...]:
     entry = {"name": "count", "datatype": "FP64", "shape": [2], "parameters": {"binary_data_size": size}}
     head = json.dumps({"inputs": [entry]}).encode()
     return head + body, str(len(head)) if length is None else length
@@ -139,7 +142,7 @@ def sized(size, body=b"\0" * 16, length=None):
         (b'{"inputs":[],"parameters":{"a":{}}}', None, "A request is an object with 'inputs'"),
     ],
 )
-def test_wrong_frames_are_refused(body, length, expected):
+def test_wrong_frames_are_refused(body: bytes, length: bytes | str | None, expected: str) -> None:
     with pytest.raises(RequestError) as raised:
         DECODER.http(body, length)
     assert raised.value.status == 400 and expected in str(raised.value)
@@ -158,21 +161,21 @@ def test_wrong_frames_are_refused(body, length, expected):
         ({"outputs": [{"name": "label", "parameters": {"shared_memory_region": "a"}}]}, 422, "in shared memory"),
     ],
 )
-def test_wrong_outputs_are_named(more, status, expected):
+def test_wrong_outputs_are_named(more: dict[str, Any], status: int, expected: str) -> None:
     with pytest.raises(RequestError) as raised:
         read(COUNT, **more)
     assert raised.value.status == status and expected in str(raised.value)
 
 
 @pytest.mark.parametrize("timeout", [-1, "soon", 1.5, True, "9" * 30])
-def test_a_timeout_is_whole_microseconds(timeout):
+def test_a_timeout_is_whole_microseconds(timeout: Any) -> None:
     request = read(COUNT, parameters={"timeout": timeout})
     with pytest.raises(RequestError, match="'timeout' is a whole number of microseconds") as raised:
         _ = request.timeout
     assert raised.value.status == 400
 
 
-def test_wrong_messages_are_refused():
+def test_wrong_messages_are_refused() -> None:
     for made, status, expected in (
         (message(("count", "FP64", None), raw=[b"", b""]), 400, "one entry per input, or none. Got: 2 entries for 1"),
         (message(("count", "FP16", None)), 400, "Typed contents are of BOOL, INT8"),
@@ -191,13 +194,13 @@ def test_wrong_messages_are_refused():
         assert raised.value.status == status and expected in str(raised.value)
 
 
-def test_a_body_beyond_the_limit_is_not_parsed():
+def test_a_body_beyond_the_limit_is_not_parsed() -> None:
     with pytest.raises(RequestError, match=r"at most 100 rows and 100000 bytes\. Got: 100001 bytes") as raised:
         DECODER.http(b"x" * 100_001)
     assert raised.value.status == 413
 
 
-def test_texts_that_mark_a_missing_value_are_refused_where_none_may_be():
+def test_texts_that_mark_a_missing_value_are_refused_where_none_may_be() -> None:
     decoder = Decoder(
         [Column(name="c", kind=Kind.CATEGORICAL, missing_marks=("?",), missing_allowed=False)], ("label",)
     )

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,23 +26,27 @@ ANSWERS = {
 }
 
 
-def identity(version="1", classes=("low", "ä"), objective=Objective.BINARY):
+def identity(
+    version: str = "1",
+    classes: tuple[Any, ...] | tuple[str, ...] = ("low", "ä"),
+    objective: Objective = Objective.BINARY,
+) -> Identity:
     return Identity(model="m", version=version, created="", objective=objective, classes=list(classes))
 
 
-def asked(*outputs, id="r"):
+def asked(*outputs: Any, id: str = "r") -> InferRequest:
     return InferRequest({}, 2, {}, id, {}, outputs or (Wanted("probabilities", False), Wanted("label", False)))
 
 
 WHOLE = Answer(ANSWERS, identity(), Role.CHAMPION)
 
 
-def http(request, answer=WHOLE):
+def http(request: pytest.FixtureRequest, answer: Any = WHOLE) -> Any:
     reply = responses.http(request, "id", answer)
     return reply.body, {b"content-type": reply.type, **dict(reply.headers)}
 
 
-def test_json_reads_back_as_the_same_float32():
+def test_json_reads_back_as_the_same_float32() -> None:
     body, headers = http(asked())
     content = json.loads(body)
     assert headers == {b"content-type": b"application/json"}
@@ -54,7 +59,7 @@ def test_json_reads_back_as_the_same_float32():
     assert "id" not in json.loads(http(asked(id=""))[0])
 
 
-def test_binary_data_follow_the_json_in_the_order_asked_for():
+def test_binary_data_follow_the_json_in_the_order_asked_for() -> None:
     request = asked(Wanted("label", True), Wanted("probabilities", True))
     body, headers = http(request)
     length = int(headers[b"inference-header-content-length"])
@@ -64,13 +69,13 @@ def test_binary_data_follow_the_json_in_the_order_asked_for():
     assert body[length:] == b"\2\0\0\0\xc3\xa4\0\0\0\0" + struct.pack("<4f", *ANSWERS["probabilities"].ravel())
 
 
-def test_one_output_may_be_binary_and_another_not():
+def test_one_output_may_be_binary_and_another_not() -> None:
     body, headers = http(asked(Wanted("probabilities", True), Wanted("label", False)))
     content = json.loads(body[: int(headers[b"inference-header-content-length"])])
     assert "data" not in content["outputs"][0] and content["outputs"][1]["data"] == ["ä", ""]
 
 
-def test_each_row_has_its_version_and_role_where_there_are_several():
+def test_each_row_has_its_version_and_role_where_there_are_several() -> None:
     answer = Answer(ANSWERS, identity(), Role.CHAMPION, [("2", Role.CANARY), ("1", Role.CHAMPION)])
     parameters = {"request_id": "id", "role": "canary", "versions": "2,1", "roles": "canary,champion"}
     content = json.loads(http(asked(), answer)[0])
@@ -80,12 +85,12 @@ def test_each_row_has_its_version_and_role_where_there_are_several():
     assert message.model_version == "2"
 
 
-def test_an_error_is_one_string():
+def test_an_error_is_one_string() -> None:
     error = refused(400, "A rule holds", "x", "mend it")
     assert json.loads(responses.error_body(error)) == {"error": "A rule holds. Got: x. Remedy: mend it."}
 
 
-def test_regression_has_three_outputs():
+def test_regression_has_three_outputs() -> None:
     column = [Column(name="a", kind=Kind.TIMESTAMP, missing_allowed=False)]
     described = documents.model_metadata(identity(classes=(), objective=Objective.REGRESSION), column, ["1"])
     assert described["inputs"] == [{"name": "a", "datatype": "INT64", "shape": [-1]}]
@@ -96,7 +101,7 @@ def test_regression_has_three_outputs():
     ]
 
 
-def test_statistics_add_up():
+def test_statistics_add_up() -> None:
     kept = Statistics()
     kept.executed(rows=3, requests=2, run=20)
     kept.executed(rows=70, requests=1, run=2)
@@ -133,11 +138,11 @@ def test_statistics_add_up():
         ("GET", "/v2/models/stats", Call("ModelStatistics")),
     ],
 )
-def test_paths_lead_to_calls(method, path, call):
+def test_paths_lead_to_calls(method: str, path: str, call: Call) -> None:
     assert calls.route(method, path) == call
 
 
-def test_the_repositorys_calls_read_their_bodies():
+def test_the_repositorys_calls_read_their_bodies() -> None:
     index = calls.route("POST", "/v2/repository/index", b'{"ready":true}')
     assert index == Call("RepositoryIndex", ready=True)
     load = calls.route("POST", "/v2/repository/models/m/load", b'{"parameters":{"config":"{}"}}')
@@ -163,13 +168,13 @@ def test_the_repositorys_calls_read_their_bodies():
         ("POST", "/v2/repository/index", b'{"parameters":3}', 400, "A request is an object"),
     ],
 )
-def test_wrong_calls_are_refused(method, path, body, status, expected):
+def test_wrong_calls_are_refused(method: str, path: str, body: bytes, status: int, expected: str) -> None:
     with pytest.raises(RequestError) as raised:
         calls.route(method, path, body)
     assert raised.value.status == status and expected in str(raised.value)
 
 
-def test_rest_answers_with_status_and_document():
+def test_rest_answers_with_status_and_document() -> None:
     for method, path, document, status, body in (
         ("GET", "/v2/health/live", {"live": True}, 200, {"live": True}),
         ("GET", "/v2/health/ready", {"ready": False}, 503, {"ready": False}),
