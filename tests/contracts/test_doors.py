@@ -140,6 +140,7 @@ TABLES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_slice_of_a_real_table_is_the_same_at_every_door(name: str, tmp_path: Path) -> None:
     source = SHARED / name

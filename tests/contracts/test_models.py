@@ -74,6 +74,7 @@ def test_every_model_has_its_yaml_and_every_yaml_its_model() -> None:
     assert len(MODELS) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_have_rows_members_and_outputs(model: types.ModuleType, shape: str) -> None:
     numeric, cardinalities = SHAPES[shape]
@@ -137,6 +138,7 @@ def test_all_that_it_learned_is_in_its_state(model: types.ModuleType) -> None:
         assert torch.equal(other(numeric_BN, categorical_BC), trained(numeric_BN, categorical_BC))
 
 
+@pytest.mark.slow
 def test_it_overfits_64_rows(model: types.ModuleType) -> None:
     """Each row has a code of its own, so that even a linear model can tell the rows apart."""
     numeric_BN, _ = _rows(3, (), rows=64)

@@ -63,6 +63,7 @@ def test_every_watch_has_its_settings_in_the_steward_s_file() -> None:
     assert len(WATCHES) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_rows_of_the_reference_raise_no_alarm(module: types.ModuleType, objective: Objective) -> None:
     watch = made(module, WATCHED[objective])

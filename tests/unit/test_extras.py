@@ -59,6 +59,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_what_the_code_imports_is_declared_and_has_a_tested_version() -> None:
     extra = PROJECT["optional-dependencies"]
     needed = declared(PROJECT["dependencies"])

@@ -52,6 +52,7 @@ def test_the_copy_of_an_object_stores_bundle_goes_with_the_run(
     assert not list((tmp_path / "temporary").glob("small-*"))
 
 
+@pytest.mark.slow
 def test_a_public_key_asks_for_its_signature(
     small_multiclass: Small, table: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -114,6 +115,7 @@ def test_many_files_of_many_formats_in_one_run(
     }
 
 
+@pytest.mark.slow
 def test_bad_rows_stop_the_run_and_the_same_folder_goes_on_with_quarantine(
     small_multiclass: Small, registry: str, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -62,6 +62,7 @@ def answers(tmp_path: Path) -> pl.DataFrame:
     return tables.answers(LedgerSettings(path=str(tmp_path / "ledger")), "small").sort("key").collect()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 def test_a_nightly_batch_is_in_the_ledger_once_and_gets_labels_by_key(
     predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path, keyed: Registry, ending: str
@@ -137,6 +138,7 @@ def test_a_run_that_is_resumed_without_recording_is_another_run(
     assert "--ledger says where --record writes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_read_are_not_recorded(
     predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path
 ) -> None:
@@ -174,6 +176,7 @@ def test_what_a_server_covers_is_covered_for_bulk_too(
     assert tables.masked(settings, "small") == {"city": "mask", "id": "hash"}
 
 
+@pytest.mark.slow
 def test_the_challengers_answers_are_a_canarys(
     predict: Callable[..., Any], table: pl.DataFrame, tmp_path: Path, keyed: Registry
 ) -> None:
@@ -183,6 +186,7 @@ def test_the_challengers_answers_are_a_canarys(
     assert answers(tmp_path)["role"].unique().to_list() == ["canary"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "says"),
     [("ledger", "A bulk run that records can write the ledger"), ("ledger/small/answers", "tables can be read")],

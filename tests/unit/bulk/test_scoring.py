@@ -22,7 +22,7 @@ REASON = "quarantined_because"
 
 def scored(
     predictor: Predictor, path: Path, rows: int, keep: list[str] | tuple[Any, ...] = ()
-) -> tuple[int | pl.DataFrame, ...] | None:
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     file = inputs.look(str(path), 0)
     settled = reading.settle([file], predictor.manifest.schema, keep, ["file", "row"])
     columns = [*(column.name for column in predictor.columns), *keep]
@@ -235,6 +235,7 @@ def test_what_training_never_saw_is_counted_and_told_once_it_is_most_of_a_column
     assert "The model knows 3: 'New York', 'Zürich', '東京'." in warning or "The model knows 3: " in warning
 
 
+@pytest.mark.slow
 def test_a_small_file_of_one_long_text_a_thousand_times_is_refused(small: Small, tmp_path: Path) -> None:
     predictor = Predictor(small.folder)
     long = pl.concat([small.table.head(1)] * 4000).with_columns(city=pl.lit("a" * 2**19))

@@ -37,7 +37,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sessions.PROVIDERS, "cuda", sessions.PROVIDERS["cpu"])
 
 
-def runtime(small: Small, provider: str = "cpu") -> Runtime | None:
+def runtime(small: Small, provider: str = "cpu") -> Runtime:
     content = (small.folder / "model.onnx").read_bytes()
     return Runtime(content, manifest.read(small.folder).interface, threads=1, provider=provider)
 

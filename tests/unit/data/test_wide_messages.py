@@ -58,6 +58,7 @@ def test_what_a_wide_model_refuses_names_a_few_of_its_columns() -> None:
     assert all(len(text) < 1_200 and " more" in text for text in refused)
 
 
+@pytest.mark.slow
 def test_errors_of_many_columns_are_ten_and_a_count(tmp_path: Path) -> None:
     file = tmp_path / "leaks.csv"
     copies = {f"copy_{i}": [f"v{j % 2}{i}" for j in range(300)] for i in range(40)}

@@ -48,6 +48,7 @@ def test_shipping_takes_what_answering_leaves_of_the_processors(settings: Ledger
     ledger.close()
 
 
+@pytest.mark.slow
 def test_shipping_that_falls_behind_takes_its_part(
     settings: LedgerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

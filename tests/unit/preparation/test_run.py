@@ -69,6 +69,7 @@ def test_any_number_of_rows_gives_the_same_answers(rows: int) -> None:
         np.testing.assert_array_equal(found.categorical, whole.categorical[:rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [0, 1, 5000, run.ROWS_READ_AT_ONCE + 1])
 def test_a_table_gives_what_its_arrays_give(rows: int) -> None:
     preparation = fitted(mixed(5000), everything())

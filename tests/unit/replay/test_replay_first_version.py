@@ -27,6 +27,7 @@ def experiment(path: Path, **changes: Any) -> Experiment:
     return Experiment(words=("+experiment=table", "name=small"), name="small", data=data, margin=0.01)
 
 
+@pytest.mark.slow
 def test_the_experiment_is_what_train_py_makes_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
     found = Experiment.composed(["+experiment=flights", "gate.margin=0.02", "data.options.origin_delay=true"])

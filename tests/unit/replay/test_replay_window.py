@@ -46,6 +46,7 @@ def test_the_first_third_is_before(path: Path) -> None:
     assert cut(one_day, HOUR, None, None)[0].since == BEGIN + timedelta(hours=8), "there is no midnight in it"
 
 
+@pytest.mark.slow
 def test_only_labels_that_were_known_are_learnt_from(path: Path) -> None:
     found, before = cut(settings(path), LabelTimes(column="known"), SINCE, None)
     assert found.lag == timedelta(hours=5)

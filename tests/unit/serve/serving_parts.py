@@ -61,7 +61,7 @@ async def call(
     *parts: Any,
     headers: Iterable[tuple[str, str]] = (),
     disconnect: bool = False,
-) -> Got | None:
+) -> Got:
     """What the application answers to a body in parts; None: nothing. disconnect: the client goes after them."""
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     if disconnect:

@@ -252,6 +252,7 @@ def test_help_needs_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_serving_needs_no_torch() -> None:
     code = "import sys, tidemill.serve.on_ray.app, tidemill.serve.on_ray.local; bad = {'torch', 'lightning', "
     code += "'hydra', 'wandb', 'sklearn', 'lightgbm', 'spox', 'plotly'} & set(sys.modules); assert not bad, bad"

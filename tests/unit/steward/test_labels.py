@@ -42,7 +42,7 @@ def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
-def taken(served: Served, *files: Any) -> int | None:
+def taken(served: Served, *files: Any) -> int:
     return take_files(files, served.ledger, MODEL, served.registry.describe(MODEL, "champion").identity)
 
 

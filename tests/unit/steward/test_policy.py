@@ -13,7 +13,7 @@ from tidemill.steward.watching import watched_version, watches
 from tidemill.steward.weighing import Weighing
 
 
-def written(folder: Path, text: str) -> Policy | None:
+def written(folder: Path, text: str) -> Policy:
     file = folder / "policy.yaml"
     file.write_text(text, encoding="utf-8")
     return policy.read(file)

@@ -61,6 +61,7 @@ def fed(watch: Watch, day: int, rows: Any) -> list[Any]:
     return list(watch.close(START + day * DAY, START + (day + 1) * DAY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WATCHES)
 def test_a_watch_that_is_restored_after_each_period_says_the_same_as_one_that_never_stopped(name: str) -> None:
     whole, stopped = made(name), made(name)
@@ -143,6 +144,7 @@ def _met(value: Any) -> Iterator[str]:
             yield from _met(each)
 
 
+@pytest.mark.slow
 def test_no_class_that_remembers_something_is_left_out(served: Served) -> None:
     met: set[str] = set()
     for name in WATCHES:

@@ -57,6 +57,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[..., Any]:
     return lambda: "\n".join(caplog.messages)
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_training_in_the_middle_of_an_epoch_with_the_best_so_far(
     tmp_path: Path, said: Callable[..., Any]
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_time_limit_that_ends_before_the_first_epoch_gives_what_there_is(tmp_p
     assert ended.best_loss == entry["validation_loss"]
 
 
+@pytest.mark.slow
 def test_time_before_a_resumption_counts(tmp_path: Path) -> None:
     chosen = settings(max_epochs=1_000, batch_size=4, max_minutes=1 / 60)
     first = run(tmp_path, chosen, model=Slow())

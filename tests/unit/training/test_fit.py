@@ -31,7 +31,7 @@ def run(
     validation: Tensors | None = None,
     seed: int = 0,
     log: Callable[..., Any] | None = None,
-) -> Fit | None:
+) -> Fit:
     return fit(
         chosen or settings(),
         seed=seed,

@@ -84,6 +84,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path: Path, elsewhere: 
     assert epochs == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_on_over_an_interruption(tmp_path: Path) -> None:
     chosen = settings(max_epochs=60, patience=2, learning_rate=0.3, batch_size=4)
     whole = run(tmp_path / "whole", chosen)

@@ -39,6 +39,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     wandb.teardown()
 
 
+@pytest.mark.slow
 def test_the_offline_file_holds_what_was_logged(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     (bundle / "deep").mkdir(parents=True)
@@ -86,6 +87,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path: Path) -> None:
     assert not list((tmp_path / "home").rglob("*wandb*/artifacts"))
 
 
+@pytest.mark.slow
 def test_a_staging_folder_of_the_user_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "mine"))
     tracker = tracking.open(settings("offline"), name="n", config={}, folder=tmp_path / "run")
@@ -107,6 +109,7 @@ def test_online_without_a_key_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "online"])
 def test_an_unreachable_server_means_offline(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -142,6 +145,7 @@ def test_failures_are_reported_once_and_kill_nothing(tmp_path: Path, caplog: pyt
     assert history(tmp_path)[0]["loss"] == 0.5
 
 
+@pytest.mark.slow
 def test_disabled_never_imports_wandb_and_offline_leaves_no_process(tmp_path: Path) -> None:
     code = """
 import os, sys

@@ -42,6 +42,7 @@ def test_promotions_at_once_are_all_recorded(tmp_path: Path, bundle: Path) -> No
     assert sorted(change.version for change in registry.history("m")) == versions
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_half(tmp_path: Path) -> None:
     """kill -9 at random moments, many times: each version that can be seen is whole, and so are the aliases."""
     writer = """

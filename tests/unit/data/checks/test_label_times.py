@@ -113,6 +113,7 @@ def test_the_column_is_no_feature_whatever_else_is_said_of_it(tmp_path: Path) ->
     assert found.schema["settled"].reason is not None and "data.label_time" in found.schema["settled"].reason
 
 
+@pytest.mark.slow
 def test_numbers_are_looked_at_in_quarters(tmp_path: Path) -> None:
     """A repair that costs much takes long."""
     random = np.random.default_rng(0)

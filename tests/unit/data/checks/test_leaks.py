@@ -144,6 +144,7 @@ def test_a_target_of_one_value_is_not_our_finding() -> None:
     assert errors(tables(pl.DataFrame({"x": NOISE, "y": ["a"] * N}), target="y")) == {}
 
 
+@pytest.mark.slow
 def test_large_tables_are_sampled_and_quick() -> None:
     rows = 200_000
     generator = np.random.default_rng(1)

@@ -43,7 +43,7 @@ class Plain:
         self.errors = {}
         self.unfit = set()
 
-    def load(self, version: str) -> Loaded | None:
+    def load(self, version: str) -> Loaded:
         self.loads.append(version)
         if version in self.gates:
             assert self.gates[version].wait(PATIENCE)
@@ -74,7 +74,7 @@ class Real(Plain):
         super().__init__()
         self.registry = registry
 
-    def load(self, version: str) -> Loaded | None:
+    def load(self, version: str) -> Loaded:
         self.loads.append(version)
         with self.registry.fetched("small", version, verify=False) as folder:
             predictor = Predictor(folder, threads=1)

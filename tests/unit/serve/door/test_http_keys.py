@@ -90,6 +90,7 @@ def test_a_refusal_for_want_of_a_key_comes_before_the_body_is_read(registry: str
     serving(registry, main, keys=tmp_path / "keys.json")
 
 
+@pytest.mark.slow
 def test_a_revoked_key_is_refused_within_seconds(registry: str, tmp_path: Path, capsys: Any) -> None:
     key = made(tmp_path, capsys)
     file = str(tmp_path / "keys.json")

@@ -70,6 +70,7 @@ def test_one_connection_carries_many_requests_refused_ones_among_them(registry: 
     on_the_wire(registry, main)
 
 
+@pytest.mark.slow
 def test_chunked_and_slow_bodies(registry: str) -> None:
     def chunk(part: bytes) -> bytes:
         return b"%x\r\n%s\r\n" % (len(part), part)

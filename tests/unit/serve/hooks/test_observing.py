@@ -19,7 +19,7 @@ def label(number: int) -> Label:
     return Label(id=f"a-{number}", label="x", at=number)
 
 
-def answered(name: str, latency: int = 1) -> Answered | None:
+def answered(name: str, latency: int = 1) -> Answered:
     return Answered(name, 0, "1", Role.CHAMPION, 1.0, latency, Form.NONE, b"", None, {})
 
 
@@ -231,7 +231,7 @@ def test_an_observer_is_loaded_by_module() -> None:
             "tidemill.serve.hooks.observer:Refused",
             "is a subclass of tidemill.serve.hooks.observer.Observer. Got: tidemill.serve.hooks.o",
         ),
-        ("tidemill.serve.hooks.observing:log", "Remedy: write class log(Observer)"),
+        ("tidemill.serve.hooks.observing:LOG", "Remedy: write class LOG(Observer)"),
         ("{files}/broken.py:Slow", "broken.py:Slow: ZeroDivisionError: division by zero"),
         ("{files}/broken2.py:Slow", "SyntaxError"),
         ("{files}/choosy.py:Choosy", "can be made from its options. Got: "),

@@ -81,6 +81,7 @@ def wanted(frame: pl.DataFrame, objective: Objective = Objective.BINARY) -> tupl
     return profile_like(frame, {"columns": inputs}), profile_like(answers, reference["answers"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("form", [Form.ROWS, Form.COLUMNS])
 @pytest.mark.parametrize("per", [1, 64])

@@ -38,7 +38,7 @@ def starting(*errors: Any) -> Callable[..., Any]:
     """What fails with these, one after the other, and then starts."""
     left = list(errors)
 
-    def start() -> str | None:
+    def start() -> str:
         if left:
             raise left.pop(0)
         return "started"

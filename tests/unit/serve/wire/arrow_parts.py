@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from tidemill.data.schema import Column, Role, Schema
 from tidemill.serve.wire import arrow
-from tidemill.serve.wire.arrow import Table
-from tidemill.serve.wire.protocol import Limits
 from tidemill.serve.wire.reader import Reader
+from tidemill.serve.wire.refusals import Limits
+from tidemill.serve.wire.request import Rows
 from tidemill.settings import Kind
 
 READER = Reader(
@@ -40,7 +40,7 @@ def stream(columns: Any, **options: Any) -> bytes:
     return target.getvalue()
 
 
-def decode(columns: Any, reader: Reader = READER, limits: Limits = LIMITS) -> Table | None:
+def decode(columns: Any, reader: Reader = READER, limits: Limits = LIMITS) -> Rows:
     return arrow.decode(columns if isinstance(columns, bytes) else stream(columns), reader, limits)
 
 

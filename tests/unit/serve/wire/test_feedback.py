@@ -19,12 +19,12 @@ NOW = 1_700_000_000_000_000_000
 
 def decode(
     content: Any, classes: tuple[Any, ...] | tuple[str, ...] = ("no", "yes"), limits: Limits | None = None
-) -> list[Any] | list[Label] | None:
+) -> list[Label]:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return feedback.decode(body, LabelRules(classes=frozenset(classes) if classes else None), limits or Limits(), NOW)
 
 
-def one(entry: dict[str, Any], classes: tuple[Any, ...] | tuple[str, ...] = ("no", "yes")) -> Label | None:
+def one(entry: dict[str, Any], classes: tuple[Any, ...] | tuple[str, ...] = ("no", "yes")) -> Label:
     (label,) = decode({"labels": [entry]}, classes)
     return label
 
@@ -196,7 +196,7 @@ def test_numbers_and_moments_may_be_written_as_training_read_them() -> None:
     ]
 
 
-def by_key(entry: dict[str, Any], key: str | None = "order") -> Label | None:
+def by_key(entry: dict[str, Any], key: str | None = "order") -> Label:
     rules = LabelRules(classes=frozenset({"no", "yes"}), key=key)
     (label,) = feedback.decode(json.dumps({"labels": [entry]}).encode(), rules, Limits(), NOW)
     return label

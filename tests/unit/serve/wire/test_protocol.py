@@ -10,10 +10,9 @@ from tidemill.data.schema import Column, Schema
 from tidemill.errors import RequestError
 from tidemill.ledger.record import Role
 from tidemill.serve.wire import protocol
-from tidemill.serve.wire.protocol import Decoded
 from tidemill.serve.wire.reader import Reader, Unplain
 from tidemill.serve.wire.refusals import Limits, encode_error
-from tidemill.serve.wire.request import Answer
+from tidemill.serve.wire.request import Answer, Rows
 from tidemill.settings import Kind, Objective
 
 COLUMNS = (
@@ -26,7 +25,7 @@ READER = Reader(Schema(columns=COLUMNS))
 LIMITS = Limits(rows=3, bytes=2000)
 
 
-def decode(body: Any) -> Decoded | None:
+def decode(body: Any) -> Rows:
     return protocol.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), READER, LIMITS)[0]
 
 
@@ -34,7 +33,7 @@ def version(body: Any) -> Any:
     return protocol.decode(json.dumps(body).encode(), READER, LIMITS)[1]
 
 
-def read(body: Any) -> dict[str, np.ndarray] | None:
+def read(body: Any) -> dict[str, np.ndarray]:
     """As a request goes: what the typed decoder lets pass and `raw` does not is read again."""
     decoded = decode(body)
     if decoded.raw is not None:

@@ -151,6 +151,7 @@ def test_a_version_that_was_registered_before_the_kill_is_found(place: Place) ->
     assert place.versions() == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_killed_steward_leaves_a_training_that_the_next_one_takes_over(place: Place) -> None:
     code = (
         "import os, signal, sys\n"
@@ -209,6 +210,7 @@ def _gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mine", [True, False])
 def test_one_that_takes_too_long_is_ended_with_its_children_and_is_not_repeated(place: Place, mine: bool) -> None:
     one = place.retraining(mode="children", hours=0.0005)

@@ -93,6 +93,7 @@ def test_where_a_period_is_one_a_storm_is_one_piece_of_evidence(served: Served) 
     assert one.evidence.reach == 0.05
 
 
+@pytest.mark.slow
 def test_periods_that_agree_are_evidence(served: Served) -> None:
     one = trial(unit=Unit.PERIOD)
     for hour in range(20):

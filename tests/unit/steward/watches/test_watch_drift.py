@@ -78,6 +78,7 @@ def test_categories_booleans_and_missing_values_are_told_by_name() -> None:
     assert threshold == pytest.approx(np.log(7 / (0.05 * 3))), "that of e-BH with three named of 7"
 
 
+@pytest.mark.slow
 def test_drift_of_too_few_rows_is_no_alarm_however_certain() -> None:
     def few(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(pl.when(pl.int_range(pl.len()) % 8 > 0).then(pl.col("carrier")).alias("carrier"))

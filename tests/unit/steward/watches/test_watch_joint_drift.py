@@ -54,6 +54,7 @@ def test_no_column_alone_shows_it() -> None:
         assert not any(reading.alarm for reading in watch.close(START + day * DAY, START + (day + 1) * DAY))
 
 
+@pytest.mark.slow
 def test_rows_of_one_law_raise_no_more_alarms_than_stated() -> None:
     """With nothing but evidence to hold alarms back."""
     false = 0

@@ -28,7 +28,7 @@ def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = 
 COUNT = tensor("count", "FP64", [1.0, 2.0])
 
 
-def read(*inputs: Any, **more: Any) -> InferRequest | None:
+def read(*inputs: Any, **more: Any) -> InferRequest:
     return DECODER.http(json.dumps({"inputs": list(inputs), **more}).encode())
 
 
@@ -36,7 +36,7 @@ def text(*values: bytes) -> bytes:
     return b"".join(struct.pack("<I", len(value)) + value for value in values)
 
 
-def binary(*inputs: Any, rows: int = 2, **more: Any) -> InferRequest | None:
+def binary(*inputs: Any, rows: int = 2, **more: Any) -> InferRequest:
     """inputs: name, datatype, bytes."""
     head = [
         {"name": name, "datatype": datatype, "shape": [rows], "parameters": {"binary_data_size": len(data)}}
