@@ -67,8 +67,19 @@ def _bundle(registry: Registry, model: Model, version: str) -> Iterator[Path]:
         yield files
 
 
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() in (".csv", ".json", ".jsonl", ".parquet", ".arrow") and not output.is_dir():
+        raise SettingsError(
+            "Answers are written into a folder, as Parquet files",
+            observed=f"--output {output}, the name of a file",
+            remedy=f"name a folder, like --output {output.with_suffix('')}; "
+            f"polars.read_parquet('{output.with_suffix('')}/part-*.parquet') reads all of it",
+        )
+
+
 def _scored(model: Model, version: str, bundle: Path, job: Job, workers: int, ray: str | None) -> dict[str, Any]:
     described = manifest.read(bundle)
+    _check_output(job.output)
     paths = _files(job)
     looked = (inputs.look(path, number) for number, path in enumerate(paths))
     answers = [*reading.answer_columns(described.identity.classes), *([recording.ID] if job.ledger else [])]

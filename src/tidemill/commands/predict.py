@@ -25,7 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="files, folders, globs or URLs: Parquet, Arrow, CSV, JSON Lines",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="a new folder, or that of the run to resume"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new folder for Parquet files, to be read as DIR/part-*.parquet, or that of the run to resume",
     )
     parser.add_argument("--workers", type=count, help="processes, or actors on a cluster (default: one per core)")
     parser.add_argument("--rows-per-part", type=count, default=100_000, help="(default: %(default)s)")

@@ -1,13 +1,17 @@
-"""Tables in every format that bulk scoring reads."""
+"""Tables in every format that bulk scoring reads, the answers they must get, and the processes of a run."""
 
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
+from small_bundle import Small
 from tidemill.bundle import checksums, manifest
+from tidemill.bundle.predictor import Predictor
+from tidemill.data.raw import from_table
 from tidemill.data.schema import Column, Role
 from tidemill.settings import Kind
 
@@ -50,3 +54,12 @@ def store(table: pl.DataFrame, path: Path) -> Path:
         path.write_bytes(gzip.compress(plain.read_bytes()))
         plain.unlink()
     return path
+
+
+def answers_of(small: Small, table: pl.DataFrame) -> dict[str, np.ndarray]:
+    predictor = Predictor(small.folder, threads=1)
+    return predictor.predict(from_table(table, predictor.columns))
+
+
+def children(parent: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]

@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from bulk_files import store
+from bulk_files import answers_of, children, store
 
 from patience import PATIENCE, until
 from small_bundle import Small
 from tidemill import cli
-from tidemill.bundle.predictor import Predictor
 from tidemill.bundle.registry.registry import Registry
-from tidemill.data.raw import from_table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -72,11 +70,6 @@ def test_a_public_key_asks_for_its_signature(
     registry.sign("small", "1", key)
     status, _, err = predict(capsys, registry.path, *words)
     assert status == 0, err
-
-
-def answers_of(small: Small, table: pl.DataFrame) -> dict[str, np.ndarray]:
-    predictor = Predictor(small.folder, threads=1)
-    return predictor.predict(from_table(table, predictor.columns))
 
 
 def test_many_files_of_many_formats_in_one_run(
@@ -175,10 +168,6 @@ def test_stopped_and_killed_runs_are_resumed_to_what_an_undisturbed_one_gives(
         np.testing.assert_array_equal(got, np.broadcast_to(expected["probabilities"][:, i], (250, 400)))
 
 
-def children(parent: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -267,6 +256,12 @@ def test_inputs_that_are_no_tables_are_named(registry: str, table: Path, tmp_pat
         status, _, err = predict(capsys, registry, "--input", tmp_path / name, "--output", tmp_path / "out")
         assert status == 1 and text in err and name.strip("*") in err and "data." not in err, err
     assert not (tmp_path / "out").exists()
+    status, _, err = predict(capsys, registry, "--input", table, "--output", tmp_path / "out.csv")
+    assert (
+        status == 1
+        and f"name a folder, like --output {tmp_path / 'out'};" in err
+        and not (tmp_path / "out.csv").exists()
+    )
 
 
 def test_folders_of_others_are_left_alone(registry: str, table: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -78,7 +78,7 @@ def test_a_model_that_is_not_there_is_told_from_an_empty_registry(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("registry", "show", "ghost"), "RegistryError: .*ghost/champion.*versions: none"),
+        (("registry", "show", "ghost"), "RegistryError: .*ghost/champion in .*there is no model in it"),
         (("registry", "promote", "ghost", "1"), "RegistryError"),
         (("registry", "rollback", "ghost"), "RegistryError"),
         (("registry", "show", "../ghost"), "letters, digits"),

@@ -6,6 +6,7 @@ replicas shall hold now; it follows from the history, and is written again by th
 between the two.
 """
 
+import difflib
 import json
 import secrets
 from collections.abc import Iterator, Sequence
@@ -93,10 +94,11 @@ class Registry:
         version = name if is_version(name) else self.aliases(model).get(name)
         if version is None or not self._has(model, version):
             known = listed(f"{alias} = {number}" for alias, number in self.aliases(model).items())
-            versions = listed(self.versions(model)) or "none"
+            versions = listed(self.versions(model))
+            held = f"versions: {versions}; aliases: {known or 'none'}" if versions else self._others(model)
             raise RegistryError(
                 "A bundle is named by a model and one of its versions or aliases",
-                observed=f"{model}/{name} in {self.path}; versions: {versions}; aliases: {known or 'none'}",
+                observed=f"{model}/{name} in {self.path}; {held}",
                 remedy="see `tidemill registry list`, or train the model first",
             )
         return version
@@ -258,6 +260,14 @@ class Registry:
         """Reading a whole bundle again tells nothing new; replicas check it once more before they use it."""
         if (model, version) not in self._verified:
             self.verify(model, version)
+
+    def _others(self, model: str) -> str:
+        """What there is in place of a model that is not there."""
+        models = self.models()
+        near = difflib.get_close_matches(model, models, n=1, cutoff=0.5)
+        if near:
+            return f"no model of that name; did you mean {near[0]}?"
+        return f"the models there are {listed(models)}" if models else "there is no model in it"
 
     def _has(self, model: str, version: str) -> bool:
         _check_name(model)

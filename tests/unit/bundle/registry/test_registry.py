@@ -51,10 +51,15 @@ def test_aliases_are_apart(registry: Registry, bundle: Path) -> None:
 
 
 def test_what_does_not_exist_is_explained(registry: Registry, bundle: Path) -> None:
-    with pytest.raises(RegistryError, match=r"m/champion in .*versions: none; aliases: none"):
+    with pytest.raises(RegistryError, match=r"m/champion in .*; there is no model in it"):
         registry.resolve("m", "champion")
-    with pytest.raises(RegistryError, match="versions: none"):
+    with pytest.raises(RegistryError, match="there is no model in it"):
         registry.rollback("m", **WHY)
+    registry.add("cars", bundle)
+    with pytest.raises(RegistryError, match=r"no model of that name; did you mean cars\?"):
+        registry.resolve("car", "champion")
+    with pytest.raises(RegistryError, match="the models there are cars"):
+        registry.resolve("m", "champion")
     registry.add("m", bundle)
     for name in ("7", "champion", "../1", "01", ""):
         with pytest.raises(RegistryError, match="versions: 1; aliases: none"):
