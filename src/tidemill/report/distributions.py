@@ -1,5 +1,6 @@
 """From the reference profile's bins to what a small figure or a line of text can show."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,7 +65,9 @@ def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) ->
     edges, counts = np.asarray(entry["edges"], dtype=np.float64), np.asarray(entry["counts"], dtype=np.float64)
     if len(edges) < 2:
         return Distribution(name, kind, missing, None, [], np.array([]), "no values")
-    bars, rows = _even_bars(edges, counts[1:-1]) if kind is Kind.NUMERIC else (edges, counts[1:-1])
+    inner = edges[:-1]  # the last one lies just beyond the largest value
+    whole = kind is Kind.NUMERIC and bool((inner == np.round(inner)).all())
+    bars, rows = _even_bars(edges, counts[1:-1], whole) if kind is Kind.NUMERIC else (edges, counts[1:-1])
     smallest, largest = entry["minimum"], entry["maximum"]
     if kind is Kind.TIMESTAMP:
         text = f"{_moment(smallest):%Y-%m-%d} to {_moment(largest):%Y-%m-%d}"
@@ -73,18 +76,21 @@ def _ordered(name: str, kind: Kind, missing: float, entry: Mapping[str, Any]) ->
         middle = edges[np.searchsorted(np.cumsum(counts[1:-1]), counts[1:-1].sum() / 2)]
         text = f"{plain(smallest)} to {plain(largest)}, median about {plain(middle)}"
         places = bars.tolist()
-    inner = edges[:-1]  # the last one lies just beyond the largest value
-    whole = kind is Kind.NUMERIC and bool((inner == np.round(inner)).all())
     return Distribution(name, kind, missing, places, [], rows, text, whole)
 
 
-def _even_bars(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _even_bars(edges: np.ndarray, counts: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Edges of even width and rows, from bins that were cut to hold about as many rows each.
 
-    A bin that holds far more has one value many times over, its lower edge; rows of the others are spread evenly.
+    A bin that holds far more has one value many times over, its lower edge; rows of the others are spread evenly. Bars
+    of whole numbers hold as many of them each, or uniform years would look as if they had peaks and gaps.
     """
     low, high = _window(edges)
     bars = np.linspace(low, high, BARS + 1)
+    if whole:
+        low, high = math.floor(low), math.ceil(high)
+        step = -(-(high - low) // BARS)
+        bars = np.arange(low, high + step, max(step, 1), dtype=np.float64)
     heaped = counts > 2 * counts.sum() / BINS
     steps = (np.arange(SPREAD) + 0.5) / SPREAD
     spread = (edges[:-1, None] + np.diff(edges)[:, None] * steps)[~heaped].ravel()
