@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import re
+from datetime import datetime
 from typing import Any
 
 from tidemill.data.cells.epochs import EPOCHS, UNITS, other_unit, own_unit
@@ -55,14 +57,21 @@ def what_is_taken(column: Column) -> str:
     if column.kind is Kind.NUMERIC:
         how = [f"{column.thousands!r} between thousands"] if column.thousands else []
         how += ["a decimal comma"] if column.decimal_comma else []
-        return "a number" + (f" (as text: with {' and '.join(how)})" if how else "")
+        example = f"1{column.thousands or ''}234{',' if column.decimal_comma else '.'}5"
+        return "a number" + (f" (as text: with {' and '.join(how)}, like {example})" if how else "")
     if column.kind is Kind.BOOLEAN:
         return "true or false"
     if column.kind is Kind.CATEGORICAL:
         return "text"
-    written = "" if column.format is None or column.format in EPOCHS else f", text like {column.format}"
+    written = "" if column.format is None or column.format in EPOCHS else f", text like {_moment_like(column.format)}"
     numbers = f"whole {own_unit(column)} since 1970 within 64 bits"
     return f"an ISO 8601 time like 2013-06-30T14:05:00+02:00{written} or {numbers}"
+
+
+def _moment_like(written: str) -> str:
+    """A moment in the first of a column's notations, which are those of Polars."""
+    text = re.sub(r"%#?z", "+0200", written.split(" | ")[0])  # as `parsing.OR`, which needs Polars
+    return datetime(2013, 12, 31, 14, 5, 6).strftime(re.sub(r"%\.\d?f", ".5", text))
 
 
 def _other_unit(row: int, column: Column, value: float, unit: str) -> RequestError:

@@ -187,8 +187,7 @@ def _column(column: Column) -> Schema:
 def _described(column: Column) -> str:
     parts = [str(column.kind)]
     if column.kind is Kind.NUMERIC:
-        parts.append(f"whole numbers within ±{EXACT}")
-        parts.append(f"as text: {what_is_taken(column)}")
+        parts.append(f"{what_is_taken(column)}; a whole number lies within ±{EXACT:,}")
     elif column.kind is Kind.BOOLEAN:
         parts.append("true, yes, t, y, 1; false, no, f, n, 0")
     elif column.kind is Kind.TIMESTAMP:
