@@ -101,5 +101,5 @@ def check_refusal(end: "subprocess.CompletedProcess[str]", said: str) -> None:
     assert "Error executing job" not in end.stderr
     assert said in end.stderr
     message = end.stderr[re.search(r"^\w+Error: ", end.stderr, re.MULTILINE).start() :]
-    three_parts = r"\w+Error: .+[.] Got: .+[.?] Remedy: .+[.?] See docs/errors\.md#\w+\n"
+    three_parts = r"\w+Error: .+[.] Got:\s.+[.?]\sRemedy: .+[.?] See docs/errors\.md#\w+\n"
     assert re.fullmatch(three_parts, message, re.DOTALL), message
