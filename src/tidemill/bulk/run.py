@@ -68,7 +68,7 @@ def _bundle(registry: Registry, model: Model, version: str) -> Iterator[Path]:
 
 
 def _check_output(output: Path) -> None:
-    if output.suffix.lower() in (".csv", ".json", ".jsonl", ".parquet", ".arrow") and not output.is_dir():
+    if output.suffix.lower() in (".csv", ".json", ".jsonl", ".parquet", ".arrow") and not output.exists():
         raise SettingsError(
             "Answers are written into a folder, as Parquet files",
             observed=f"--output {output}, the name of a file",
